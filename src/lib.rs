@@ -1,52 +1,78 @@
-//! The Worker's entry points.
+//! genesys-webhook-gateway: a Cloudflare Worker between Genesys Cloud and the systems of the people who use it.
+//!
+//! This file hands each event of the runtime to the module that does the work, and nothing else. `entry.js` wraps what is
+//! exported here and rebuilds the instance after a crash. The decisions are in the pure crates (`genesys-webhook`,
+//! `genesys-client`, `gateway-core`); what is here carries them out on the platform.
 
-use worker::wasm_bindgen;
-use worker::wasm_bindgen::prelude::*;
-use worker::{DurableObject, Env, Request, Response, Result, State, durable_object};
+mod api;
+mod audit;
+mod config;
+mod consumer;
+mod counting;
+mod objects;
+mod platform;
+mod receiver;
+mod reconcile;
+
+pub use objects::{AuditLog, Counters, DeadLetterStore, DeliveryLedger, Lifecycle};
+
+use platform::context::EventContext;
+use platform::http::{Answer, Problem, json_text, path_and_query};
+use platform::queue::QueueBatch;
+use wasm_bindgen::prelude::*;
+use worker::Env;
+
+/// Version of the gateway, as `/healthz` and `/metrics` show it.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// An HTTP request.
+///
+/// # Errors
+/// The exception that building the answer threw.
+#[wasm_bindgen]
+pub async fn fetch(request: web_sys::Request, env: Env, context: EventContext) -> Result<web_sys::Response, JsValue> {
+    let url = request.url();
+    let (path, query) = gateway_core::query::split(path_and_query(&url));
+    if let Some(source) = path.strip_prefix("/webhook/") {
+        return match config::gateway(&env) {
+            Ok(gateway) => receiver::receive(&gateway, source, &request, &env, &context).await,
+            Err(_) => receiver::unavailable("bad_configuration"),
+        };
+    }
+    match path {
+        "/healthz" => healthz(&request),
+        "/metrics" => api::answer(&request, path, query, &env).await,
+        _ if path.starts_with("/api/") => api::answer(&request, path, query, &env).await,
+        _ => Problem::new(404, "Not found", "not_found").answer(),
+    }
+}
+
+fn healthz(request: &web_sys::Request) -> Answer {
+    match request.method().as_str() {
+        "GET" | "HEAD" => json_text(200, &format!(r#"{{"status":"ok","version":"{VERSION}"}}"#), &[]),
+        _ => Problem::new(405, "Method not allowed", "method_not_allowed").header("allow", "GET, HEAD").answer(),
+    }
+}
+
+/// A batch of a queue. Never rejects: a rejection would have the whole batch delivered again.
+#[wasm_bindgen]
+pub async fn queue(batch: QueueBatch, env: Env, _context: EventContext) {
+    consumer::consume(&batch, &env).await;
+}
 
 #[wasm_bindgen]
-pub async fn fetch(
-    _request: web_sys::Request,
-    _env: Env,
-    _context: worker::worker_sys::Context,
-) -> std::result::Result<web_sys::Response, JsValue> {
-    web_sys::Response::new_with_opt_str(Some("ok"))
+extern "C" {
+    /// What the runtime passes to the `scheduled` handler.
+    pub type CronEvent;
+    #[wasm_bindgen(method, getter)]
+    fn cron(this: &CronEvent) -> String;
 }
 
+/// A cron trigger of `wrangler.toml`.
 #[wasm_bindgen]
-pub async fn queue(
-    _batch: worker::worker_sys::MessageBatch,
-    _env: Env,
-    _context: worker::worker_sys::Context,
-) -> std::result::Result<JsValue, JsValue> {
-    Ok(JsValue::UNDEFINED)
+pub async fn scheduled(event: CronEvent, env: Env, _context: EventContext) {
+    match event.cron().as_str() {
+        reconcile::CRON => reconcile::run_by_cron(&env).await,
+        other => platform::log::warn("unknown_cron", &[("cron", other)]),
+    }
 }
-
-#[wasm_bindgen]
-pub async fn scheduled(
-    _event: worker::worker_sys::ScheduledEvent,
-    _env: Env,
-    _context: worker::worker_sys::ScheduleContext,
-) -> std::result::Result<JsValue, JsValue> {
-    Ok(JsValue::UNDEFINED)
-}
-
-macro_rules! stub {
-    ($name:ident) => {
-        #[durable_object(fetch)]
-        pub struct $name {}
-        impl DurableObject for $name {
-            fn new(_state: State, _env: Env) -> Self {
-                Self {}
-            }
-            async fn fetch(&self, _req: Request) -> Result<Response> {
-                Response::ok("ok")
-            }
-        }
-    };
-}
-stub!(Counters);
-stub!(DeliveryLedger);
-stub!(DeadLetterStore);
-stub!(AuditLog);
-stub!(Lifecycle);

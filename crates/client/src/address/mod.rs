@@ -1,0 +1,182 @@
+//! The guard for every address that a user can name: webhook addresses, probes, explicit base URLs.
+//!
+//! Promise: what [`check`] lets through is an absolute URL that every URL parser reads the same way (no user
+//! information, no backslash, no white space, no percent-encoded or non-ASCII host, no unusual spelling of an IP
+//! address), and, unless private addresses are allowed, an `https` one whose host is neither a private, loopback,
+//! link-local, carrier-grade or metadata address, written as IPv4 or wrapped in IPv6, nor a name that only means
+//! something inside a network.
+//!
+//! Out of scope: what a public name resolves to. There is no resolver here; a Worker's `fetch` does not reach private
+//! networks, and transports do not follow redirects.
+
+mod ip;
+
+use core::net::Ipv6Addr;
+
+/// Names that end so, or are so, belong to one machine or network (RFC 6761, 6762, 8375, 9476 and ICANN's `.internal`).
+const LOCAL_SUFFIXES: [&str; 8] =
+    ["localhost", "local", "internal", "localdomain", "home.arpa", "lan", "intranet", "corp"];
+
+/// Longest URL that is looked at, the limit of Workers (16 KB) rounded down to what anybody needs.
+const MAX_URL_BYTES: usize = 2_048;
+
+/// Longest host name (RFC 1035).
+const MAX_HOST_BYTES: usize = 253;
+
+/// An address that passed [`check`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Address {
+    /// Whether the scheme is `https` (else it is `http`).
+    pub https: bool,
+    /// The host in lower case, without a dot at the end; an IPv6 address in brackets.
+    pub host: String,
+    /// The port, given or the scheme's own.
+    pub port: u16,
+}
+
+/// Why an address was refused. The user has to change it, or allow private addresses.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AddressRefusal {
+    /// Empty, relative, too long, or with characters that URL parsers disagree about.
+    #[error("not an address that can be used: {what}")]
+    Malformed {
+        /// What is wrong.
+        what: &'static str,
+    },
+    /// Neither `https` nor, where private addresses are allowed, `http`.
+    #[error("the address must start with https://")]
+    NotHttps,
+    /// `user@` or `user:password@`.
+    #[error("the address must not contain user information")]
+    UserInformation,
+    /// A host of digits that is not a plain dotted IPv4 address: decimal, octal, hexadecimal or shortened spellings.
+    #[error("the host {host:?} is an unusual spelling of an IP address")]
+    ObscuredIp {
+        /// The host.
+        host: String,
+    },
+    /// An IP address that the public internet does not route to, or that answers with a cloud's credentials.
+    #[error("the host {host:?} is a {kind} address")]
+    NotPublic {
+        /// The host.
+        host: String,
+        /// Which kind.
+        kind: &'static str,
+    },
+    /// A name that only means something inside a network.
+    #[error("the host {host:?} is a name of a private network")]
+    LocalName {
+        /// The host.
+        host: String,
+    },
+}
+
+/// Checks an address. `allow_private` permits `http` and private hosts (local development); the syntax is checked all
+/// the same.
+pub fn check(url: &str, allow_private: bool) -> Result<Address, AddressRefusal> {
+    let malformed = |what| AddressRefusal::Malformed { what };
+    if url.is_empty() {
+        return Err(malformed("it is empty"));
+    }
+    if url.len() > MAX_URL_BYTES {
+        return Err(malformed("it is longer than 2048 bytes"));
+    }
+    // URL parsers strip some of these, read `\` as `/`, and disagree about the rest.
+    if url.bytes().any(|byte| byte <= b' ' || byte == 0x7f || byte == b'\\') {
+        return Err(malformed("it contains white space, a control character or a backslash"));
+    }
+    let (scheme, rest) = url.split_once("://").ok_or(malformed("it is not an absolute URL"))?;
+    let https = match scheme.to_ascii_lowercase().as_str() {
+        "https" => true,
+        "http" if allow_private => false,
+        _ => return Err(AddressRefusal::NotHttps),
+    };
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    if authority.contains('@') {
+        return Err(AddressRefusal::UserInformation);
+    }
+    let (host, port) = split_port(authority).ok_or(malformed("its host or port cannot be read"))?;
+    let port = match port {
+        None => {
+            if https {
+                443
+            } else {
+                80
+            }
+        }
+        Some(digits) => match digits.parse::<u16>() {
+            Ok(port) if port > 0 && digits.bytes().all(|byte| byte.is_ascii_digit()) => port,
+            _ => return Err(malformed("its port is not a number from 1 to 65535")),
+        },
+    };
+    let host = host.to_ascii_lowercase();
+    let host = match host.strip_prefix('[').and_then(|inner| inner.strip_suffix(']')) {
+        Some(inner) => check_v6(inner, allow_private)?,
+        None => check_name(&host, allow_private)?,
+    };
+    Ok(Address { https, host, port })
+}
+
+/// Host and port text; none when brackets or colons do not fit.
+fn split_port(authority: &str) -> Option<(&str, Option<&str>)> {
+    if authority.starts_with('[') {
+        let end = authority.find(']')?.checked_add(1)?;
+        let (host, rest) = authority.split_at_checked(end)?;
+        return match rest.strip_prefix(':') {
+            Some(port) => Some((host, Some(port))),
+            None => rest.is_empty().then_some((host, None)),
+        };
+    }
+    match authority.split_once(':') {
+        Some((_, port)) if port.contains(':') => None,
+        Some((host, port)) => Some((host, Some(port))),
+        None => Some((authority, None)),
+    }
+}
+
+fn check_v6(inner: &str, allow_private: bool) -> Result<String, AddressRefusal> {
+    let address: Ipv6Addr =
+        inner.parse().map_err(|_| AddressRefusal::Malformed { what: "its IPv6 address cannot be read" })?;
+    let host = format!("[{inner}]");
+    match ip::v6_kind(address) {
+        Some(kind) if !allow_private => Err(AddressRefusal::NotPublic { host, kind }),
+        _ => Ok(host),
+    }
+}
+
+fn check_name(host: &str, allow_private: bool) -> Result<String, AddressRefusal> {
+    // `localhost.` is `localhost`.
+    let host = host.strip_suffix('.').unwrap_or(host);
+    let label_fits = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label
+                .bytes()
+                .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-' || byte == b'_')
+    };
+    if host.len() > MAX_HOST_BYTES || !host.split('.').all(label_fits) {
+        return Err(AddressRefusal::Malformed { what: "its host is not a name of letters, digits, hyphens and dots" });
+    }
+    let owned = host.to_owned();
+    let last = host.rsplit('.').next().unwrap_or_default();
+    // The URL standard reads a host whose last label is a number, decimal or 0x…, as an IPv4 address.
+    let numeric = last.bytes().all(|byte| byte.is_ascii_digit())
+        || last.strip_prefix("0x").is_some_and(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()));
+    if numeric {
+        let octets = ip::plain_v4(host).ok_or(AddressRefusal::ObscuredIp { host: owned.clone() })?;
+        return match ip::v4_kind(octets) {
+            Some(kind) if !allow_private => Err(AddressRefusal::NotPublic { host: owned, kind }),
+            _ => Ok(owned),
+        };
+    }
+    let local = !host.contains('.')
+        || LOCAL_SUFFIXES
+            .iter()
+            .any(|suffix| host.strip_suffix(suffix).is_some_and(|before| before.is_empty() || before.ends_with('.')));
+    if local && !allow_private {
+        return Err(AddressRefusal::LocalName { host: owned });
+    }
+    Ok(owned)
+}
+
+#[cfg(test)]
+mod tests;

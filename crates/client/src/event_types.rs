@@ -1,0 +1,86 @@
+//! The two catalogues of what can be subscribed to.
+
+use crate::auth::TokenSource;
+use crate::client::Client;
+use crate::error::Error;
+use crate::json;
+use crate::near;
+use crate::pagination::Style;
+use crate::transport::{Runtime, Transport};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// An event type of the webhook API (`GET /api/v2/eventtypes`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventType {
+    /// Its id.
+    pub id: String,
+    /// Its name, such as `call:created`.
+    pub name: String,
+    /// What it is, for people.
+    pub description: String,
+}
+
+/// A topic of the notifications API (`GET /api/v2/notifications/availabletopics`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Topic {
+    /// Its id, such as `v2.users.{id}.activity`.
+    pub id: String,
+    /// What it is, for people.
+    pub description: String,
+    /// How it can be received.
+    pub transports: Vec<String>,
+}
+
+/// The names that may be used in a subscription.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Catalogue(Vec<String>);
+
+impl Catalogue {
+    /// Event types can be named by name or by id.
+    pub fn new(event_types: &[EventType]) -> Self {
+        Self(event_types.iter().flat_map(|event_type| [event_type.name.clone(), event_type.id.clone()]).collect())
+    }
+
+    /// Whether the name exists.
+    pub fn contains(&self, name: &str) -> bool {
+        self.0.iter().any(|known| known == name)
+    }
+
+    /// Names that look like `name`, nearest first.
+    pub fn near(&self, name: &str) -> Vec<String> {
+        near::matches(name, self.0.iter().map(String::as_str))
+    }
+}
+
+impl<T: Transport, R: Runtime, A: TokenSource> Client<T, R, A> {
+    /// The webhook API's catalogue, all pages.
+    pub async fn event_types(&self) -> Result<Vec<EventType>, Error> {
+        let entities = self.list(Style::Page, "/api/v2/eventtypes", "eventtype:read").await?;
+        Ok(entities
+            .iter()
+            .map(|entity| EventType {
+                id: json::owned(entity, "id"),
+                name: json::owned(entity, "name"),
+                description: json::owned(entity, "description"),
+            })
+            .collect())
+    }
+
+    /// The notifications API's catalogue, which comes in one piece.
+    pub async fn topics(&self) -> Result<Vec<Topic>, Error> {
+        let entities = self.list(Style::NextUri, "/api/v2/notifications/availabletopics", "notifications").await?;
+        Ok(entities
+            .iter()
+            .map(|entity| Topic {
+                id: json::owned(entity, "id"),
+                description: json::owned(entity, "description"),
+                transports: entity
+                    .get("transports")
+                    .and_then(Value::as_array)
+                    .map(|values| values.iter().filter_map(Value::as_str).map(str::to_owned).collect())
+                    .unwrap_or_default(),
+            })
+            .collect())
+    }
+}

@@ -1,0 +1,222 @@
+//! Lists in pages: the vendor's three styles, read to the end or not at all.
+//!
+//! Promise: a list that does not end within [`MAX_PAGES`], repeats itself or points to another host is an error,
+//! never a shorter list: the reconciler would take what is missing for deleted.
+
+use crate::auth::TokenSource;
+use crate::call::Call;
+use crate::client::Client;
+use crate::error::Error;
+use crate::json::{self, Object};
+use crate::transport::{Runtime, Transport};
+use serde_json::Value;
+
+/// The page size that is asked for: the largest that the vendor's lists allow.
+pub const PAGE_SIZE: usize = 100;
+
+/// 20,000 things at 100 a page: far more subscriptions or event types than an organisation has.
+pub const MAX_PAGES: u32 = 200;
+
+/// A list of several pages can shift under the reader; it is read again this often when its total does not fit.
+const MAX_READINGS: u32 = 3;
+
+/// How a list names its next page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Style {
+    /// `pageSize` and `pageNumber`; the answer has `pageCount`.
+    PageNumber,
+    /// `pageSize` and `page`; the answer has `totalPageCount`.
+    Page,
+    /// The answer has `nextUri` until the last page.
+    NextUri,
+}
+
+/// What comes after a page.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    End,
+    Path(String),
+    Broken(&'static str),
+}
+
+/// The path of the first page.
+pub(crate) fn first(style: Style, path: &str) -> String {
+    match style {
+        Style::PageNumber => format!("{path}?pageSize={PAGE_SIZE}&pageNumber=1"),
+        Style::Page => format!("{path}?pageSize={PAGE_SIZE}&page=1"),
+        Style::NextUri => format!("{path}?pageSize={PAGE_SIZE}"),
+    }
+}
+
+/// What comes after page `number` (from 1) of the list at `path`, which held `entities` things.
+pub(crate) fn next(style: Style, api_url: &str, path: &str, number: u32, envelope: &Object, entities: usize) -> Next {
+    let following = number.saturating_add(1);
+    let (count, parameter) = match style {
+        Style::PageNumber => ("pageCount", "pageNumber"),
+        Style::Page => ("totalPageCount", "page"),
+        Style::NextUri => return next_uri(api_url, envelope),
+    };
+    let more = match envelope.get(count).and_then(Value::as_u64) {
+        Some(count) => u64::from(number) < count,
+        // Without a count the list goes on as long as its pages are full.
+        None => entities >= PAGE_SIZE,
+    };
+    if !more {
+        return Next::End;
+    }
+    if following > MAX_PAGES {
+        return Next::Broken("it has more than 200 pages");
+    }
+    Next::Path(format!("{path}?pageSize={PAGE_SIZE}&{parameter}={following}"))
+}
+
+/// `nextUri` is a path, or a URL of the same API; anything else would send the token elsewhere.
+fn next_uri(api_url: &str, envelope: &Object) -> Next {
+    match json::text(envelope, "nextUri").unwrap_or_default() {
+        "" => Next::End,
+        uri => match uri.strip_prefix(api_url).unwrap_or(uri) {
+            path if path.starts_with('/') && !path.starts_with("//") && !path.contains('\\') => {
+                Next::Path(path.to_owned())
+            }
+            _ => Next::Broken("its nextUri points to another host"),
+        },
+    }
+}
+
+/// The things of one page. An answer without `entities` is no page.
+fn entities(envelope: &mut Object) -> Option<Vec<Object>> {
+    match envelope.remove("entities") {
+        Some(Value::Array(values)) => Some(
+            values
+                .into_iter()
+                .filter_map(|value| match value {
+                    Value::Object(object) => Some(object),
+                    _ => None,
+                })
+                .collect(),
+        ),
+        _ => None,
+    }
+}
+
+impl<T: Transport, R: Runtime, A: TokenSource> Client<T, R, A> {
+    /// All things of a list, each once (by `id`), in the order of their first appearance.
+    pub(crate) async fn list(&self, style: Style, path: &str, needs: &'static str) -> Result<Vec<Object>, Error> {
+        let mut all: Vec<Object> = Vec::new();
+        // A place in `all` by key. A map of JSON values, because its code is there already.
+        let mut places = Object::new();
+        for _ in 0..MAX_READINGS {
+            let (read, pages, total) = self.read_list(style, path, needs).await?;
+            let count = read.len();
+            let mut seen = Object::new();
+            for object in read {
+                let key = json::text(&object, "id").or(json::text(&object, "name")).unwrap_or_default().to_owned();
+                let place = places.get(&key).and_then(Value::as_u64).and_then(|place| usize::try_from(place).ok());
+                if let Some(known) = place.and_then(|place| all.get_mut(place)) {
+                    *known = object;
+                } else {
+                    places.insert(key.clone(), all.len().into());
+                    all.push(object);
+                }
+                seen.insert(key, Value::Null);
+            }
+            // Something was inserted or deleted while pages were read, so that one thing came twice or not at all: read
+            // again, keep both readings.
+            let shifted = pages > 1 && (seen.len() != count || total.is_some_and(|total| total != seen.len()));
+            if !shifted {
+                break;
+            }
+        }
+        Ok(all)
+    }
+
+    /// One reading: the things, the number of pages, and the `total` that the last page named.
+    async fn read_list(
+        &self,
+        style: Style,
+        path: &str,
+        needs: &'static str,
+    ) -> Result<(Vec<Object>, u32, Option<usize>), Error> {
+        let broken = |what| Error::Paging { path: path.to_owned(), what };
+        let mut all = Vec::new();
+        let mut page = first(style, path);
+        let mut number = 1_u32;
+        loop {
+            let answer = self.call(&Call::get(page.clone(), needs)).await?;
+            let mut envelope = answer.object("a list")?;
+            let things = entities(&mut envelope).ok_or_else(|| answer.unreadable("a list with entities"))?;
+            let count = things.len();
+            all.extend(things);
+            match next(style, self.api_url(), path, number, &envelope, count) {
+                Next::End => {
+                    let total = envelope.get("total").and_then(Value::as_u64);
+                    return Ok((all, number, total.and_then(|total| usize::try_from(total).ok())));
+                }
+                Next::Broken(what) => return Err(broken(what)),
+                Next::Path(following) if following == page => return Err(broken("its nextUri repeats itself")),
+                Next::Path(_) if number >= MAX_PAGES => return Err(broken("it has more than 200 pages")),
+                Next::Path(following) => page = following,
+            }
+            number = number.saturating_add(1);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Next, Style, first, next};
+    use crate::json::object;
+
+    fn after(style: Style, number: u32, envelope: &str, entities: usize) -> Next {
+        next(style, "https://api.example.com", "/list", number, &object(envelope.as_bytes()).unwrap(), entities)
+    }
+
+    #[test]
+    fn counted_pages_end_with_their_count() {
+        assert_eq!(first(Style::Page, "/list"), "/list?pageSize=100&page=1");
+        assert_eq!(after(Style::Page, 1, r#"{"totalPageCount":2}"#, 1), Next::Path("/list?pageSize=100&page=2".into()));
+        assert_eq!(after(Style::Page, 2, r#"{"totalPageCount":2}"#, 100), Next::End);
+        assert_eq!(
+            after(Style::PageNumber, 1, r#"{"pageCount":2}"#, 1),
+            Next::Path("/list?pageSize=100&pageNumber=2".into())
+        );
+        assert_eq!(after(Style::PageNumber, 1, r#"{"pageCount":0}"#, 0), Next::End);
+    }
+
+    #[test]
+    fn without_a_count_full_pages_go_on() {
+        assert_eq!(after(Style::Page, 1, "{}", 99), Next::End);
+        assert!(matches!(after(Style::Page, 1, "{}", 100), Next::Path(_)));
+    }
+
+    #[test]
+    fn an_endless_list_is_an_error() {
+        assert!(matches!(after(Style::Page, 200, r#"{"totalPageCount":201}"#, 1), Next::Broken(_)));
+        assert_eq!(after(Style::Page, 200, r#"{"totalPageCount":200}"#, 1), Next::End);
+    }
+
+    #[test]
+    fn a_next_uri_stays_with_the_api() {
+        for (uri, expected) in [
+            ("/api/v2/x?pageNumber=2", Next::Path("/api/v2/x?pageNumber=2".into())),
+            ("https://api.example.com/api/v2/x", Next::Path("/api/v2/x".into())),
+            ("", Next::End),
+        ] {
+            assert_eq!(after(Style::NextUri, 1, &format!(r#"{{"nextUri":"{uri}"}}"#), 1), expected);
+        }
+        assert_eq!(after(Style::NextUri, 1, "{}", 1), Next::End);
+        assert_eq!(after(Style::NextUri, 1, r#"{"nextUri":null}"#, 1), Next::End);
+        for uri in [
+            "https://evil.example/x",
+            "//evil.example/x",
+            "https://api.example.com.evil.example/x",
+            "https://api.example.com@evil.example/",
+            "/\\\\evil.example",
+        ] {
+            assert!(
+                matches!(after(Style::NextUri, 1, &format!(r#"{{"nextUri":"{uri}"}}"#), 1), Next::Broken(_)),
+                "{uri}"
+            );
+        }
+    }
+}

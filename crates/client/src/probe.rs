@@ -1,0 +1,87 @@
+//! Does an address answer? `HEAD`, and where that is not answered with success a `GET` with the probe header.
+//!
+//! Promise: only addresses that [`crate::address::check`] lets through are called, redirects are not followed, and no
+//! body is read.
+
+use crate::address::{self, AddressRefusal};
+use crate::auth::TokenSource;
+use crate::client::Client;
+use crate::error::Error;
+use crate::transport::{HttpRequest, Method, Runtime, Transport, TransportErrorKind};
+use serde::{Deserialize, Serialize};
+
+/// Marks a probe, so that a receiver does not take it for a delivery.
+pub const PROBE_HEADER: &str = "x-genesys-gateway-probe";
+
+/// A sender gives a receiver 10 s; a probe of an idle address should not need half of that.
+const TIMEOUT_MS: u64 = 5_000;
+
+/// What a probe found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Probe {
+    /// The address.
+    pub url: String,
+    /// Whether it answered with 2xx.
+    pub reachable: bool,
+    /// The last answer's status.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+    /// The method that was answered with 2xx, else the last that was tried: `HEAD` or `GET`.
+    pub method: String,
+    /// The time from the first request to the last answer, in milliseconds.
+    pub duration_ms: u64,
+    /// Why it is not reachable.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+impl<T: Transport, R: Runtime, A: TokenSource> Client<T, R, A> {
+    /// Probes an address; `allow_private` as in [`address::check`]. An address that must not be called, and a used-up
+    /// budget, are errors; an address that does not answer is a finding.
+    pub async fn probe(&self, url: &str, allow_private: bool) -> Result<Probe, Error> {
+        address::check(url, allow_private).map_err(|refusal: AddressRefusal| Error::Address(refusal))?;
+        let started_ms = self.runtime.now_ms();
+        let mut probe = Probe {
+            url: url.to_owned(),
+            reachable: false,
+            status: None,
+            method: String::new(),
+            duration_ms: 0,
+            error: None,
+        };
+        for method in [Method::Head, Method::Get] {
+            let answer = self.send_within_budget(request(method, url)).await?;
+            method.as_str().clone_into(&mut probe.method);
+            probe.duration_ms = self.runtime.now_ms().saturating_sub(started_ms);
+            match answer {
+                Ok(response) => {
+                    probe.status = Some(response.status);
+                    probe.reachable = (200..300).contains(&response.status);
+                    probe.error = (!probe.reachable).then(|| format!("it answered {}", response.status));
+                }
+                Err(error) => {
+                    probe.status = None;
+                    probe.error = Some(error.message);
+                    if matches!(error.kind, TransportErrorKind::Timeout | TransportErrorKind::Connect) {
+                        break;
+                    }
+                }
+            }
+            if probe.reachable {
+                break;
+            }
+        }
+        Ok(probe)
+    }
+}
+
+fn request(method: Method, url: &str) -> HttpRequest {
+    HttpRequest {
+        method,
+        url: url.to_owned(),
+        headers: vec![(PROBE_HEADER, "1".to_owned())],
+        body: None,
+        timeout_ms: TIMEOUT_MS,
+        max_response_bytes: 0,
+    }
+}

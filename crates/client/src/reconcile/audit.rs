@@ -1,0 +1,79 @@
+//! What a run did, action by action, for the audit trail.
+
+use serde::{Deserialize, Serialize};
+
+/// What was done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum AuditAction {
+    /// A subscription was created.
+    Create,
+    /// A subscription was changed or adopted.
+    Update,
+    /// A subscription was deleted.
+    Delete,
+    /// A declaration was checked: event types, address, what the API can do.
+    Validate,
+    /// An address was asked whether it answers.
+    Probe,
+}
+
+/// One action, successful when `error` is none. It holds no secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AuditEvent {
+    /// What was done.
+    pub action: AuditAction,
+    /// The configured source, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    /// The subscription's id, where it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub webhook_id: Option<String>,
+    /// Where the subscription points to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target_url: Option<String>,
+    /// The status that was answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status_code: Option<u16>,
+    /// Why it failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// The vendor's correlation id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub correlation_id: Option<String>,
+}
+
+/// Takes audit events as they happen.
+pub trait Auditor {
+    /// One event.
+    fn record(&mut self, event: AuditEvent);
+}
+
+impl Auditor for Vec<AuditEvent> {
+    fn record(&mut self, event: AuditEvent) {
+        self.push(event);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{AuditAction, AuditEvent};
+
+    #[test]
+    fn format_unchanged() {
+        let event = AuditEvent {
+            action: AuditAction::Create,
+            source: Some("s".into()),
+            webhook_id: Some("w".into()),
+            target_url: Some("https://a.example/x".into()),
+            status_code: Some(201),
+            error: None,
+            correlation_id: Some("c".into()),
+        };
+        assert_eq!(
+            serde_json::to_string(&event).unwrap(),
+            r#"{"action":"CREATE","source":"s","webhookId":"w","targetUrl":"https://a.example/x","statusCode":201,"correlationId":"c"}"#
+        );
+    }
+}

@@ -1,0 +1,152 @@
+//! The one retry policy: whether to try again, and after how long, as a pure function.
+//!
+//! Promise: every limit is in [`RetryPolicy`]; time and randomness are passed in. Out of scope: whether a repetition
+//! could do harm, which the caller knows (see [`crate::call::Repeat`]).
+
+/// Limits of the policy. The defaults follow Genesys' official tools (1 s to 30 s, give up when `Retry-After` is over
+/// 180 s) and the webhook API's rule of at most three retries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RetryPolicy {
+    /// Retries after the first attempt.
+    pub max_retries: u32,
+    /// The upper limit of the first back-off; it doubles with every attempt.
+    pub base_ms: u64,
+    /// The upper limit of every back-off.
+    pub max_backoff_ms: u64,
+    /// A `Retry-After` longer than this is not waited for.
+    pub max_retry_after_ms: u64,
+    /// All attempts and waits together end within this time.
+    pub max_total_ms: u64,
+}
+
+impl Default for RetryPolicy {
+    fn default() -> Self {
+        Self {
+            max_retries: 3,
+            base_ms: 1_000,
+            max_backoff_ms: 30_000,
+            max_retry_after_ms: 180_000,
+            max_total_ms: 300_000,
+        }
+    }
+}
+
+/// How an attempt failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// The other side answered.
+    Status {
+        /// The status code; a rate limit that came as something else is given as 429.
+        status: u16,
+        /// What `Retry-After` asked for.
+        retry_after_ms: Option<u64>,
+    },
+    /// No answer: timeout, no connection, connection lost.
+    NoAnswer,
+}
+
+/// What to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// Not worth trying, or tried enough.
+    GiveUp,
+    /// Try again after this many milliseconds.
+    WaitMs(u64),
+}
+
+impl RetryPolicy {
+    /// Decides after a failed attempt. `attempt` counts from 0; `elapsed_ms` is the time since the first attempt began;
+    /// `random` is any 64 uniform bits.
+    ///
+    /// 429, 5xx except 501 and missing answers are worth another attempt. `Retry-After` is obeyed in full (with up to
+    /// 10 %, at most 1 s, added, so that those who were refused together do not come back together); otherwise the
+    /// wait is exponential with full jitter.
+    pub fn decide(&self, attempt: u32, failure: Failure, elapsed_ms: u64, random: u64) -> Decision {
+        let asked_ms = match failure {
+            Failure::Status { status: 429 | 500 | 502..=599, retry_after_ms } => retry_after_ms,
+            Failure::Status { .. } => return Decision::GiveUp,
+            Failure::NoAnswer => None,
+        };
+        if attempt >= self.max_retries {
+            return Decision::GiveUp;
+        }
+        let wait_ms = match asked_ms {
+            Some(asked_ms) if asked_ms > self.max_retry_after_ms => return Decision::GiveUp,
+            Some(asked_ms) => asked_ms.saturating_add(up_to((asked_ms / 10).min(1_000), random)),
+            None => {
+                let ceiling = self.base_ms.saturating_mul(1_u64.checked_shl(attempt).unwrap_or(u64::MAX));
+                up_to(ceiling.min(self.max_backoff_ms), random)
+            }
+        };
+        if elapsed_ms.saturating_add(wait_ms) > self.max_total_ms {
+            Decision::GiveUp
+        } else {
+            Decision::WaitMs(wait_ms)
+        }
+    }
+}
+
+/// Uniform in `0..=limit`, but for a bias far below what jitter needs.
+fn up_to(limit: u64, random: u64) -> u64 {
+    random.checked_rem(limit.saturating_add(1)).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Decision, Failure, RetryPolicy};
+    use proptest::prelude::*;
+
+    fn status(status: u16, retry_after_ms: Option<u64>) -> Failure {
+        Failure::Status { status, retry_after_ms }
+    }
+
+    #[test]
+    fn only_what_may_pass_is_tried_again() {
+        for code in 200..=599 {
+            let again = RetryPolicy::default().decide(0, status(code, None), 0, 0) != Decision::GiveUp;
+            assert_eq!(again, code == 429 || (code >= 500 && code != 501), "{code}");
+        }
+        assert_ne!(RetryPolicy::default().decide(0, Failure::NoAnswer, 0, 0), Decision::GiveUp);
+    }
+
+    #[test]
+    fn three_retries_and_no_more() {
+        let policy = RetryPolicy::default();
+        assert_ne!(policy.decide(2, Failure::NoAnswer, 0, 0), Decision::GiveUp);
+        assert_eq!(policy.decide(3, Failure::NoAnswer, 0, 0), Decision::GiveUp);
+    }
+
+    #[test]
+    fn retry_after_is_obeyed_up_to_180_seconds() {
+        let policy = RetryPolicy::default();
+        assert_eq!(policy.decide(0, status(429, Some(60_000)), 0, 0), Decision::WaitMs(60_000));
+        assert_eq!(policy.decide(0, status(503, Some(180_000)), 0, 0), Decision::WaitMs(180_000));
+        assert_eq!(policy.decide(0, status(429, Some(180_001)), 0, 0), Decision::GiveUp);
+        assert_eq!(policy.decide(0, status(429, Some(0)), 0, 5), Decision::WaitMs(0));
+    }
+
+    #[test]
+    fn the_total_time_is_limited() {
+        let policy = RetryPolicy::default();
+        assert_eq!(policy.decide(0, status(429, Some(10_000)), 290_000, 0), Decision::WaitMs(10_000));
+        assert_eq!(policy.decide(0, status(429, Some(10_000)), 290_001, 0), Decision::GiveUp);
+    }
+
+    proptest! {
+        #[test]
+        fn a_back_off_stays_below_its_ceiling_and_reaches_all_of_it(attempt in 0_u32..200, random in any::<u64>()) {
+            let policy = RetryPolicy { max_retries: u32::MAX, ..RetryPolicy::default() };
+            let ceiling = if attempt < 5 { 1_000 << attempt } else { 30_000 };
+            let Decision::WaitMs(wait_ms) = policy.decide(attempt, Failure::NoAnswer, 0, random) else { panic!("gave up") };
+            prop_assert!(wait_ms <= ceiling);
+            prop_assert_eq!(policy.decide(attempt, Failure::NoAnswer, 0, ceiling), Decision::WaitMs(ceiling));
+            prop_assert_eq!(policy.decide(attempt, Failure::NoAnswer, 0, 0), Decision::WaitMs(0));
+        }
+
+        #[test]
+        fn no_input_panics(attempt in any::<u32>(), code in any::<u16>(), asked in any::<Option<u64>>(), elapsed in any::<u64>(), random in any::<u64>()) {
+            let _ = RetryPolicy { max_retries: u32::MAX, base_ms: u64::MAX, max_backoff_ms: u64::MAX, max_retry_after_ms: u64::MAX, max_total_ms: u64::MAX }
+                .decide(attempt, status(code, asked), elapsed, random);
+        }
+    }
+}

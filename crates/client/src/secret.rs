@@ -1,0 +1,101 @@
+//! A text that must not be seen: client secrets, signing secrets, access tokens.
+//!
+//! Promise: a [`Secret`] has no `Debug`, no `Display` and no serde implementation, so a structure that holds one cannot
+//! print or store it by accident; the only way out is the explicit [`Secret::expose`].
+//!
+//! ```compile_fail,E0277
+//! println!("{}", genesys_client::Secret::new("hidden"));
+//! ```
+//! ```compile_fail,E0277
+//! println!("{:?}", genesys_client::Secret::new("hidden"));
+//! ```
+//! ```compile_fail,E0277
+//! serde_json::to_string(&genesys_client::Secret::new("hidden"));
+//! ```
+//!
+//! Out of scope: wiping memory (the platform's memory is not shared with other tenants, and JavaScript holds a copy
+//! anyway).
+
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use sha2::{Digest as _, Sha256};
+
+/// Says what a fingerprint was made for, so that the same key used elsewhere gives unrelated values.
+const FINGERPRINT_DOMAIN: &[u8] = b"genesys-client secret fingerprint v1\0";
+
+/// Bytes of a fingerprint: 128 bits, far more than a comparison of two secrets needs, and short enough for a header.
+const FINGERPRINT_BYTES: usize = 16;
+
+/// HMAC-SHA256's block (RFC 2104): what a key is padded to.
+const BLOCK_BYTES: usize = 64;
+
+/// A text that cannot be printed or serialized.
+///
+/// Equality is not constant-time: secrets are only compared with what the vendor's API returned to us.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Takes the text into custody.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The text itself, for the one place that sends it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether there is nothing in it.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// A keyed fingerprint: equal for equal secrets under the same key, and of no use to whoever lacks the key.
+    ///
+    /// It is stored next to a subscription whose secret cannot be read back, so that a changed secret is noticed.
+    /// 32 lowercase hexadecimal digits.
+    pub fn fingerprint(&self, key: &Secret) -> String {
+        // The key is hashed into the first half of HMAC's block: any length is accepted, and nothing can fail.
+        let mut block = [0_u8; BLOCK_BYTES];
+        for (slot, byte) in block.iter_mut().zip(Sha256::digest(key.0.as_bytes())) {
+            *slot = byte;
+        }
+        let mut mac = Hmac::<Sha256>::new(&block.into());
+        mac.update(FINGERPRINT_DOMAIN);
+        mac.update(self.0.as_bytes());
+        let mut text = String::with_capacity(FINGERPRINT_BYTES.saturating_mul(2));
+        for byte in mac.finalize().into_bytes().into_iter().take(FINGERPRINT_BYTES) {
+            for nibble in [byte >> 4, byte & 15] {
+                text.push(char::from_digit(u32::from(nibble), 16).unwrap_or('0'));
+            }
+        }
+        text
+    }
+
+    /// `text` with every occurrence of this secret replaced, for messages that others wrote.
+    pub fn redact(&self, text: &str) -> String {
+        if self.0.is_empty() { text.to_owned() } else { text.replace(&self.0, "[secret]") }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Secret;
+
+    #[test]
+    fn a_fingerprint_depends_on_the_secret_and_on_the_key_and_format_is_unchanged() {
+        let key = Secret::new("key");
+        let print = Secret::new("0123456789abcdef").fingerprint(&key);
+        assert_eq!(print, Secret::new("0123456789abcdef").fingerprint(&key));
+        assert_ne!(print, Secret::new("0123456789abcdeg").fingerprint(&key));
+        assert_ne!(print, Secret::new("0123456789abcdef").fingerprint(&Secret::new("other")));
+        // Stored at the vendor: a change of the format would update every subscription once.
+        assert_eq!(print, "83dc1e86d05cabb440389fbac278c758");
+    }
+
+    #[test]
+    fn a_message_that_repeats_the_secret_is_redacted() {
+        assert_eq!(Secret::new("s3cret").redact("bad value s3cret!"), "bad value [secret]!");
+        assert_eq!(Secret::new("").redact("text"), "text");
+    }
+}

@@ -1,0 +1,281 @@
+//! The calls on subscriptions, the same for both APIs.
+//!
+//! Promise: a create is never repeated before looking for the first one by name; an update that meets a newer version
+//! reads, recomputes and tries again, at most three times; what is already gone counts as deleted; no error shows the
+//! secret.
+
+use super::{Desired, FieldChange, Marks, Operation, Provisioning, Subscription, SubscriptionApi};
+use crate::auth::TokenSource;
+use crate::call::{Answer, Call, Repeat};
+use crate::client::Client;
+use crate::error::Error;
+use crate::retry::Decision;
+use crate::transport::{Method, Runtime, Transport};
+
+/// Updates that meet a newer version are tried again this often.
+const MAX_MISMATCHES: u32 = 3;
+
+/// An asynchronous create is watched this long (the limit of the vendor's own tools), with growing pauses.
+const POLL_LIMIT_MS: u64 = 300_000;
+const FIRST_POLL_MS: u64 = 1_000;
+const MAX_POLL_MS: u64 = 15_000;
+
+/// The subscriptions of one API.
+pub struct Subscriptions<'a, T, R, A> {
+    client: &'a Client<T, R, A>,
+    api: &'static dyn SubscriptionApi,
+    marks: &'a Marks,
+}
+
+/// A create that came about.
+#[derive(Clone, Debug)]
+pub struct Created {
+    /// What there is now. Its [`Provisioning`] says whether the vendor finished, is still at it, or failed.
+    pub subscription: Subscription,
+    /// The create's status; none when its answer was lost and the subscription was found by name.
+    pub status: Option<u16>,
+    /// The vendor's correlation id.
+    pub correlation_id: Option<String>,
+}
+
+/// An update that came about.
+#[derive(Clone, Debug)]
+pub struct Updated {
+    /// What was changed; empty when it was already as wanted, and nothing was sent.
+    pub changes: Vec<FieldChange>,
+    /// The update's status; none when nothing was sent, or when its answer was lost and a later read showed it done.
+    pub status: Option<u16>,
+    /// The vendor's correlation id.
+    pub correlation_id: Option<String>,
+}
+
+/// A delete that came about.
+#[derive(Clone, Debug)]
+pub struct Deleted {
+    /// The delete's status; 404 and 410 mean that it was gone already.
+    pub status: u16,
+    /// The vendor's correlation id.
+    pub correlation_id: Option<String>,
+}
+
+impl<'a, T: Transport, R: Runtime, A: TokenSource> Subscriptions<'a, T, R, A> {
+    /// The subscriptions of `api`, made and recognised by `marks`.
+    pub fn new(client: &'a Client<T, R, A>, api: &'static dyn SubscriptionApi, marks: &'a Marks) -> Self {
+        Self { client, api, marks }
+    }
+
+    /// All subscriptions, owned or not.
+    pub async fn list(&self) -> Result<Vec<Subscription>, Error> {
+        let objects = self.client.list(self.api.paging(), self.api.path(), self.api.needs(Operation::Read)).await?;
+        Ok(objects.into_iter().filter_map(|object| self.api.read(object)).collect())
+    }
+
+    /// One subscription, with its ETag where the API has one.
+    pub async fn get(&self, id: &str) -> Result<Subscription, Error> {
+        let answer = self.client.call(&Call::get(self.path(id)?, self.api.needs(Operation::Read))).await?;
+        self.read(&answer)
+    }
+
+    /// Creates a subscription and, where that takes the vendor time, watches until it is complete or the budget ends.
+    ///
+    /// After an outcome that is unknown the list is searched for the name (not counting the ids in `ignore`, which
+    /// are known to be on their way out). An API whose list may lag behind is not asked to create again: that ends in
+    /// [`Error::Uncertain`].
+    pub async fn create(&self, desired: &Desired, ignore: &[String]) -> Result<Created, Error> {
+        self.create_once(desired, ignore).await.map_err(|error| error.without(&desired.secret))
+    }
+
+    async fn create_once(&self, desired: &Desired, ignore: &[String]) -> Result<Created, Error> {
+        let body = self.api.create_body(desired, self.marks);
+        let call = Call::write(Method::Post, self.api.path(), &body, self.api.needs(Operation::Create));
+        let started_ms = self.client.runtime.now_ms();
+        let mut attempt = 0_u32;
+        let mut unknown: Option<Error> = None;
+        loop {
+            let error = match unknown.take() {
+                Some(error) if self.api.create_lag_ms() > 0 => error,
+                _ => match self.client.call(&call).await {
+                    Ok(answer) => match self.read(&answer) {
+                        Ok(subscription) => {
+                            let subscription = self.watch(subscription).await;
+                            return Ok(Created {
+                                subscription,
+                                status: Some(answer.status),
+                                correlation_id: answer.correlation_id,
+                            });
+                        }
+                        Err(error) => error,
+                    },
+                    Err(error) if error.may_have_been_applied() => error,
+                    Err(error) => return Err(error),
+                },
+            };
+            let again = match self.client.decide(attempt, &error, started_ms) {
+                Decision::WaitMs(wait_ms) => self.client.pause(wait_ms).await.is_ok(),
+                Decision::GiveUp => false,
+            };
+            match self.find(desired, ignore).await {
+                Ok(Some(subscription)) => {
+                    let subscription = self.watch(subscription).await;
+                    let correlation_id = error.correlation_id().map(str::to_owned);
+                    return Ok(Created { subscription, status: None, correlation_id });
+                }
+                Ok(None) if again => unknown = Some(error),
+                // Looked for, not there, and nothing lags: it was not carried out.
+                Ok(None) if self.api.create_lag_ms() == 0 => return Err(error),
+                Err(error @ Error::NotOurs { .. }) => return Err(error),
+                Ok(None) | Err(_) => return Err(Error::Uncertain { cause: Box::new(error) }),
+            }
+            attempt = attempt.saturating_add(1);
+        }
+    }
+
+    /// Looks for what a create may have left: one subscription of this name, with our mark and address.
+    async fn find(&self, desired: &Desired, ignore: &[String]) -> Result<Option<Subscription>, Error> {
+        let mut named: Vec<Subscription> = self.list().await?;
+        named.retain(|found| found.name == desired.name && !ignore.contains(&found.id));
+        match named.pop() {
+            None => Ok(None),
+            Some(found) if named.is_empty() && found.is_owned_by(self.marks) && found.address == desired.address => {
+                Ok(Some(found))
+            }
+            Some(found) => Err(Error::NotOurs {
+                what: format!(
+                    "a subscription named {:?} that this run did not make appeared: {}",
+                    desired.name, found.id
+                ),
+            }),
+        }
+    }
+
+    /// Watches an asynchronous create. Whatever goes wrong meanwhile, it stays what it was last seen to be.
+    async fn watch(&self, created: Subscription) -> Subscription {
+        let started_ms = self.client.runtime.now_ms();
+        let mut current = created;
+        let mut wait_ms = FIRST_POLL_MS;
+        while current.provisioning == Provisioning::Pending {
+            let ends_ms = self.client.runtime.now_ms().saturating_add(wait_ms);
+            if ends_ms.saturating_sub(started_ms) > POLL_LIMIT_MS || self.client.pause(wait_ms).await.is_err() {
+                break;
+            }
+            match self.get(&current.id).await {
+                Ok(found) => current = found,
+                // Not there yet.
+                Err(error) if error.is_gone() => {}
+                Err(_) => break,
+            }
+            wait_ms = wait_ms.saturating_mul(2).min(MAX_POLL_MS);
+        }
+        current
+    }
+
+    /// Brings a subscription to what is wanted: reads it, compares, writes what differs.
+    ///
+    /// With `if_match` (a version that the caller saw) a newer version is an error; without, it is read again,
+    /// compared again and written again, at most three times. What is not owned is only touched with `desired.adopt`.
+    pub async fn update(&self, id: &str, desired: &Desired, if_match: Option<&str>) -> Result<Updated, Error> {
+        self.update_once(id, desired, if_match).await.map_err(|error| error.without(&desired.secret))
+    }
+
+    async fn update_once(&self, id: &str, desired: &Desired, if_match: Option<&str>) -> Result<Updated, Error> {
+        let path = self.path(id)?;
+        let mut changes: Option<Vec<FieldChange>> = None;
+        let mut mismatches = 0_u32;
+        let mut mismatch: Option<Error> = None;
+        loop {
+            // A write was sent: whatever goes wrong after it, its own error is what happened.
+            let current = self.get(id).await.map_err(|error| mismatch.take().unwrap_or(error))?;
+            if !desired.adopt && !current.is_owned_by(self.marks) {
+                return Err(Error::NotOurs { what: not_ours(&current) });
+            }
+            let open = self.api.diff(desired, Some(&current), self.marks);
+            let done = open.is_empty();
+            let changes = changes.get_or_insert(open);
+            if done {
+                return Ok(Updated { changes: core::mem::take(changes), status: None, correlation_id: None });
+            }
+            let body = self.api.update_body(desired, &current, self.marks);
+            let mut call =
+                Call::write(self.api.update_method(), path.clone(), &body, self.api.needs(Operation::Update));
+            if self.api.has_etags() {
+                call.if_match = if_match.map(str::to_owned).or(current.etag);
+            }
+            match self.client.call(&call).await {
+                Ok(answer) => {
+                    return Ok(Updated {
+                        changes: core::mem::take(changes),
+                        status: Some(answer.status),
+                        correlation_id: answer.correlation_id,
+                    });
+                }
+                Err(error)
+                    if if_match.is_none()
+                        && mismatches < MAX_MISMATCHES
+                        && error.api().is_some_and(crate::error::ApiError::is_version_mismatch) =>
+                {
+                    mismatches = mismatches.saturating_add(1);
+                    mismatch = Some(error);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Deletes a subscription, whoever owns it.
+    pub async fn delete(&self, id: &str) -> Result<Deleted, Error> {
+        let call = Call {
+            method: Method::Delete,
+            path: self.path(id)?,
+            body: None,
+            if_match: None,
+            needs: self.api.needs(Operation::Delete),
+            repeat: Repeat::Freely,
+        };
+        match self.client.call(&call).await {
+            Ok(answer) => Ok(Deleted { status: answer.status, correlation_id: answer.correlation_id }),
+            Err(error) => already_gone(error),
+        }
+    }
+
+    /// Reads a subscription and deletes it only if it carries our mark.
+    pub async fn delete_owned(&self, id: &str) -> Result<Deleted, Error> {
+        match self.get(id).await {
+            Ok(current) if current.is_owned_by(self.marks) => self.delete(id).await,
+            Ok(current) => Err(Error::NotOurs { what: not_ours(&current) }),
+            Err(error) => already_gone(error),
+        }
+    }
+
+    fn read(&self, answer: &Answer) -> Result<Subscription, Error> {
+        let what = "a subscription with an id";
+        let mut subscription = self.api.read(answer.object(what)?).ok_or_else(|| answer.unreadable(what))?;
+        subscription.etag.clone_from(&answer.etag);
+        Ok(subscription)
+    }
+
+    /// The path of one subscription. An id comes from users too: it must not lead anywhere else.
+    fn path(&self, id: &str) -> Result<String, Error> {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+        if id.is_empty() || !id.bytes().all(plain) {
+            return Err(Error::Invalid {
+                what: "an id consists of letters, digits, hyphens and underscores".to_owned(),
+            });
+        }
+        Ok(format!("{}/{id}", self.api.path()))
+    }
+}
+
+fn already_gone(error: Error) -> Result<Deleted, Error> {
+    match error.api() {
+        Some(api) if error.is_gone() => Ok(Deleted { status: api.status, correlation_id: api.correlation_id.clone() }),
+        _ => Err(error),
+    }
+}
+
+fn not_ours(subscription: &Subscription) -> String {
+    let owner = subscription.owner.as_deref().map_or("nobody".to_owned(), |owner| format!("{owner:?}"));
+    format!(
+        "{:?} ({}) is marked as made by {owner}, not by this gateway; set adopt = true to take it over",
+        subscription.name, subscription.id
+    )
+}

@@ -1,0 +1,169 @@
+//! Open Messaging integrations: PATCH of what changed, asynchronous create, a secret that cannot be read back.
+//!
+//! The API has no custom properties. Ownership mark and fingerprint live in `webhookHeaders`, a map that the vendor
+//! sends with every webhook; both are harmless there: the fingerprint is keyed.
+
+use super::{
+    ApiKind, Desired, FieldChange, Held, Marks, Operation, Provisioning, SecretStatus, Subscription, SubscriptionApi,
+    differences, find_key,
+};
+use crate::address;
+use crate::json::{self, Object};
+use crate::pagination::Style;
+use crate::transport::Method;
+use serde_json::Value;
+
+/// Carries the ownership mark.
+pub const OWNER_HEADER: &str = "X-Gateway-Owner";
+
+/// Carries the secret's keyed fingerprint.
+pub const FINGERPRINT_HEADER: &str = "X-Gateway-Secret-Fingerprint";
+
+/// The vendor demands a secret longer than 15 characters.
+const MIN_SECRET_CHARS: usize = 16;
+
+/// `/api/v2/conversations/messaging/integrations/open`.
+pub struct OpenMessaging;
+
+impl SubscriptionApi for OpenMessaging {
+    fn kind(&self) -> ApiKind {
+        ApiKind::OpenMessaging
+    }
+
+    fn path(&self) -> &'static str {
+        "/api/v2/conversations/messaging/integrations/open"
+    }
+
+    fn paging(&self) -> Style {
+        Style::PageNumber
+    }
+
+    fn update_method(&self) -> Method {
+        Method::Patch
+    }
+
+    fn has_etags(&self) -> bool {
+        false
+    }
+
+    fn needs(&self, operation: Operation) -> &'static str {
+        match operation {
+            Operation::Read => "messaging:integration:view",
+            Operation::Create => "messaging:integration:add",
+            Operation::Update => "messaging:integration:edit",
+            Operation::Delete => "messaging:integration:delete",
+        }
+    }
+
+    // The vendor's own tools wait up to 5 minutes after a create and 180 s after a delete.
+    fn create_lag_ms(&self) -> u64 {
+        300_000
+    }
+
+    fn delete_lag_ms(&self) -> u64 {
+        180_000
+    }
+
+    fn cannot(&self, desired: &Desired) -> Option<String> {
+        if !desired.event_filters.is_empty() {
+            return Some("Open Messaging sends every outbound message: event_types must be empty".to_owned());
+        }
+        if !desired.enabled {
+            return Some(
+                "an Open Messaging integration cannot be disabled: leave enabled out, or the subscription".to_owned(),
+            );
+        }
+        if desired.secret.expose().chars().count() < MIN_SECRET_CHARS {
+            return Some("Open Messaging demands a signing secret of at least 16 characters".to_owned());
+        }
+        // Local development (http) is exempt: the vendor's stand-in sends anywhere.
+        match address::check(&desired.address, true) {
+            Ok(found) if found.https && found.port != 443 => Some("Open Messaging only sends to port 443".to_owned()),
+            _ => None,
+        }
+    }
+
+    fn read(&self, object: Object) -> Option<Subscription> {
+        let id = json::text(&object, "id").filter(|id| !id.is_empty())?.to_owned();
+        let header = |name: &str| {
+            let headers = object.get("webhookHeaders").and_then(Value::as_object)?;
+            json::text(headers, &find_key(headers, name)?).map(str::to_owned)
+        };
+        let (owner, fingerprint) = (header(OWNER_HEADER), header(FINGERPRINT_HEADER));
+        let provisioning = match json::text(&object, "createStatus") {
+            Some("Initiated") => Provisioning::Pending,
+            Some("Error") => Provisioning::Failed(create_error(&object)),
+            _ => Provisioning::Ready,
+        };
+        Some(Subscription {
+            id,
+            name: json::owned(&object, "name"),
+            address: json::owned(&object, "outboundNotificationWebhookUrl"),
+            enabled: true,
+            event_filters: Vec::new(),
+            owner,
+            secret: SecretStatus::Hidden,
+            provisioning,
+            etag: None,
+            held: Held { secret: None, fingerprint, object },
+        })
+    }
+
+    fn diff(&self, desired: &Desired, actual: Option<&Subscription>, marks: &Marks) -> Vec<FieldChange> {
+        differences(desired, actual, marks, false)
+    }
+
+    fn create_body(&self, desired: &Desired, marks: &Marks) -> Object {
+        let mut body = Object::new();
+        body.insert("name".to_owned(), desired.name.clone().into());
+        body.insert("outboundNotificationWebhookUrl".to_owned(), desired.address.clone().into());
+        write_secret_and_owner(&mut body, Object::new(), true, desired, marks);
+        body
+    }
+
+    fn update_body(&self, desired: &Desired, actual: &Subscription, marks: &Marks) -> Object {
+        let mut body = Object::new();
+        if desired.name != actual.name {
+            body.insert("name".to_owned(), desired.name.clone().into());
+        }
+        if desired.address != actual.address {
+            body.insert("outboundNotificationWebhookUrl".to_owned(), desired.address.clone().into());
+        }
+        let new_secret = !actual.has_secret(&desired.secret, marks);
+        if new_secret || !actual.is_owned_by(marks) {
+            let headers = match actual.held.object.get("webhookHeaders") {
+                Some(Value::Object(headers)) => headers.clone(),
+                _ => Object::new(),
+            };
+            write_secret_and_owner(&mut body, headers, new_secret, desired, marks);
+        }
+        body
+    }
+}
+
+/// Puts our headers among those of others; the fingerprint goes with the secret, in one write, so that they cannot
+/// part.
+fn write_secret_and_owner(body: &mut Object, mut headers: Object, secret: bool, desired: &Desired, marks: &Marks) {
+    let mut set = |name: &str, value: String| {
+        if let Some(old) = find_key(&headers, name) {
+            headers.remove(&old);
+        }
+        headers.insert(name.to_owned(), value.into());
+    };
+    set(OWNER_HEADER, marks.owner.clone());
+    if secret {
+        set(FINGERPRINT_HEADER, desired.secret.fingerprint(&marks.fingerprint_key));
+        body.insert("outboundNotificationWebhookSignatureSecretToken".to_owned(), desired.secret.expose().into());
+    }
+    body.insert("webhookHeaders".to_owned(), Value::Object(headers));
+}
+
+/// The vendor's reason, which comes as a text or as an error object.
+fn create_error(object: &Object) -> String {
+    let reason = match object.get("createError") {
+        Some(Value::String(text)) => text.clone(),
+        Some(Value::Object(error)) => json::owned(error, "message"),
+        _ => String::new(),
+    };
+    if reason.is_empty() { "no reason given".to_owned() } else { json::shorten(&reason, 300) }
+}

@@ -1,0 +1,143 @@
+//! The webhook API: PUT with If-Match of the whole object, ownership and secret in `customProperties`.
+
+use super::{
+    ApiKind, Desired, EventFilter, FieldChange, Held, Marks, Operation, Provisioning, SecretStatus, Subscription,
+    SubscriptionApi, differences, filters_json, sorted,
+};
+use crate::json::{self, Object};
+use crate::pagination::Style;
+use crate::secret::Secret;
+use crate::transport::Method;
+use serde_json::Value;
+
+/// Carries the signing secret.
+pub const SECRET_PROPERTY: &str = "webhook.signature.secret";
+
+/// Carries the ownership mark.
+pub const OWNER_PROPERTY: &str = "webhook.created.by";
+
+/// Carries the secret's keyed fingerprint, for an API that does not give the secret back.
+pub const FINGERPRINT_PROPERTY: &str = "webhook.signature.fingerprint";
+
+/// `/api/v2/webhooks/webhooks`.
+pub struct Webhooks;
+
+impl SubscriptionApi for Webhooks {
+    fn kind(&self) -> ApiKind {
+        ApiKind::Webhooks
+    }
+
+    fn path(&self) -> &'static str {
+        "/api/v2/webhooks/webhooks"
+    }
+
+    fn paging(&self) -> Style {
+        Style::Page
+    }
+
+    fn update_method(&self) -> Method {
+        Method::Put
+    }
+
+    fn has_etags(&self) -> bool {
+        true
+    }
+
+    fn needs(&self, operation: Operation) -> &'static str {
+        match operation {
+            Operation::Read => "webhook:read",
+            Operation::Create | Operation::Update | Operation::Delete => "webhook:write",
+        }
+    }
+
+    // What was written is listed at once.
+    fn create_lag_ms(&self) -> u64 {
+        0
+    }
+
+    fn delete_lag_ms(&self) -> u64 {
+        0
+    }
+
+    fn cannot(&self, desired: &Desired) -> Option<String> {
+        if desired.event_filters.is_empty() {
+            return Some("a webhook needs at least one event type".to_owned());
+        }
+        desired.secret.is_empty().then(|| "a webhook needs a signing secret".to_owned())
+    }
+
+    fn read(&self, mut object: Object) -> Option<Subscription> {
+        let id = json::text(&object, "id").filter(|id| !id.is_empty())?.to_owned();
+        let mut held = Held::default();
+        let mut owner = None;
+        if let Some(Value::Object(properties)) = object.get_mut("customProperties") {
+            held.secret = match properties.remove(SECRET_PROPERTY) {
+                Some(Value::String(secret)) => Some(Secret::new(secret)),
+                _ => None,
+            };
+            held.fingerprint = json::text(properties, FINGERPRINT_PROPERTY).map(str::to_owned);
+            owner = json::text(properties, OWNER_PROPERTY).map(str::to_owned);
+        }
+        let secret = match &held.secret {
+            // Blanked out or empty: there is one, but this is not it.
+            Some(secret) if secret.expose().chars().all(|c| matches!(c, '*' | '•')) => {
+                held.secret = None;
+                SecretStatus::Hidden
+            }
+            Some(_) => SecretStatus::Set,
+            None if held.fingerprint.is_some() => SecretStatus::Hidden,
+            None => SecretStatus::Absent,
+        };
+        let event_filters = match object.get("eventFilters") {
+            Some(Value::Array(filters)) => sorted(filters.iter().filter_map(read_filter).collect()),
+            _ => Vec::new(),
+        };
+        Some(Subscription {
+            id,
+            name: json::owned(&object, "name"),
+            address: json::owned(&object, "address"),
+            enabled: object.get("enabled").and_then(Value::as_bool).unwrap_or(true),
+            event_filters,
+            owner,
+            secret,
+            provisioning: Provisioning::Ready,
+            etag: None,
+            held: Held { object, ..held },
+        })
+    }
+
+    fn diff(&self, desired: &Desired, actual: Option<&Subscription>, marks: &Marks) -> Vec<FieldChange> {
+        differences(desired, actual, marks, true)
+    }
+
+    fn create_body(&self, desired: &Desired, marks: &Marks) -> Object {
+        write(desired, Object::new(), marks)
+    }
+
+    fn update_body(&self, desired: &Desired, actual: &Subscription, marks: &Marks) -> Object {
+        // The whole object is replaced: what others have put into it goes back as it came.
+        write(desired, actual.held.object.clone(), marks)
+    }
+}
+
+fn read_filter(value: &Value) -> Option<EventFilter> {
+    let object = value.as_object()?;
+    let filter = json::text(object, "filter").unwrap_or("true").to_owned();
+    Some(EventFilter { event_type: json::text(object, "eventType")?.to_owned(), filter })
+}
+
+fn write(desired: &Desired, mut object: Object, marks: &Marks) -> Object {
+    let mut properties = match object.remove("customProperties") {
+        Some(Value::Object(properties)) => properties,
+        _ => Object::new(),
+    };
+    properties.insert(SECRET_PROPERTY.to_owned(), desired.secret.expose().into());
+    properties.insert(FINGERPRINT_PROPERTY.to_owned(), desired.secret.fingerprint(&marks.fingerprint_key).into());
+    properties.insert(OWNER_PROPERTY.to_owned(), marks.owner.clone().into());
+    object.insert("name".to_owned(), desired.name.clone().into());
+    object.insert("address".to_owned(), desired.address.clone().into());
+    object.insert("enabled".to_owned(), desired.enabled.into());
+    object.insert("eventFilters".to_owned(), filters_json(&desired.sorted_filters()));
+    object.insert("customProperties".to_owned(), Value::Object(properties));
+    object
+}

@@ -1,0 +1,187 @@
+//! What the client asks of its surroundings: one HTTP exchange, the time, a pause, and randomness.
+//!
+//! Promise: everything else in this crate is a function of these. Out of scope: how a transport connects; the native
+//! one is in `native` (feature `reqwest`), the Worker and JavaScript bring their own.
+
+use std::fmt;
+use std::sync::Arc;
+
+/// The HTTP methods that the client uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method {
+    /// `GET`
+    Get,
+    /// `HEAD`
+    Head,
+    /// `POST`
+    Post,
+    /// `PUT`
+    Put,
+    /// `PATCH`
+    Patch,
+    /// `DELETE`
+    Delete,
+}
+
+impl Method {
+    /// The method as it goes over the wire.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Get => "GET",
+            Self::Head => "HEAD",
+            Self::Post => "POST",
+            Self::Put => "PUT",
+            Self::Patch => "PATCH",
+            Self::Delete => "DELETE",
+        }
+    }
+}
+
+/// One request. Its `Debug` shows neither headers nor body: both carry secrets.
+#[derive(Clone)]
+pub struct HttpRequest {
+    /// The method.
+    pub method: Method,
+    /// An absolute URL.
+    pub url: String,
+    /// Names (lower case) and values.
+    pub headers: Vec<(&'static str, String)>,
+    /// The body, or none.
+    pub body: Option<Vec<u8>>,
+    /// The whole exchange, headers and body, must end within this many milliseconds.
+    pub timeout_ms: u64,
+    /// At most this many bytes of the answer's body are wanted: 0 means that it need not be read at all,
+    /// a longer body must end in [`TransportErrorKind::Other`].
+    pub max_response_bytes: usize,
+}
+
+impl fmt::Debug for HttpRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.method.as_str(), self.url)
+    }
+}
+
+/// One answer. Its `Debug` shows the status only: a token endpoint's body is a secret.
+#[derive(Clone, Default)]
+pub struct HttpResponse {
+    /// The status code.
+    pub status: u16,
+    /// Names (any case) and values.
+    pub headers: Vec<(String, String)>,
+    /// The body, or what was wanted of it.
+    pub body: Vec<u8>,
+}
+
+impl HttpResponse {
+    /// The first value of a header, by its name in any case.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+    }
+}
+
+impl fmt::Debug for HttpResponse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({} bytes)", self.status, self.body.len())
+    }
+}
+
+/// Why there was no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TransportErrorKind {
+    /// The time of the request ran out.
+    Timeout,
+    /// No connection came about.
+    Connect,
+    /// Anything else: reset, cut off, answer too long.
+    Other,
+}
+
+/// An exchange that brought no answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct TransportError {
+    /// What went wrong.
+    pub kind: TransportErrorKind,
+    /// Whether the other side may have carried out the request all the same.
+    pub ambiguous: bool,
+    /// For people; without secrets.
+    pub message: String,
+}
+
+impl TransportError {
+    /// The request's time ran out; it may have been carried out.
+    pub fn timeout(message: impl Into<String>) -> Self {
+        Self { kind: TransportErrorKind::Timeout, ambiguous: true, message: message.into() }
+    }
+
+    /// No connection: the request was certainly not carried out.
+    pub fn connect(message: impl Into<String>) -> Self {
+        Self { kind: TransportErrorKind::Connect, ambiguous: false, message: message.into() }
+    }
+
+    /// Lost on the way; it may have been carried out.
+    pub fn other(message: impl Into<String>) -> Self {
+        Self { kind: TransportErrorKind::Other, ambiguous: true, message: message.into() }
+    }
+}
+
+/// Sends one request and brings the answer.
+///
+/// Contract: redirects are **not** followed (a redirect would carry the token, or a probe, to an address that nobody
+/// checked); `timeout_ms` and `max_response_bytes` are kept; nothing is repeated.
+///
+/// The future has no `Send` bound, because that of a Worker's `fetch` cannot be `Send`; where the transport's own
+/// future is
+/// `Send`, the futures of this crate are too.
+#[allow(async_fn_in_trait)]
+pub trait Transport {
+    /// One exchange.
+    async fn send(&self, request: HttpRequest) -> Result<HttpResponse, TransportError>;
+}
+
+/// The time, a pause, and randomness.
+#[allow(async_fn_in_trait)]
+pub trait Runtime {
+    /// Milliseconds since the Unix epoch.
+    fn now_ms(&self) -> u64;
+    /// Returns after at least this many milliseconds.
+    async fn sleep_ms(&self, ms: u64);
+    /// Uniformly distributed bits, for jitter (not for secrets).
+    fn random_u64(&self) -> u64;
+}
+
+impl<T: Transport> Transport for &T {
+    async fn send(&self, request: HttpRequest) -> Result<HttpResponse, TransportError> {
+        (**self).send(request).await
+    }
+}
+
+impl<T: Transport> Transport for Arc<T> {
+    async fn send(&self, request: HttpRequest) -> Result<HttpResponse, TransportError> {
+        (**self).send(request).await
+    }
+}
+
+impl<R: Runtime> Runtime for &R {
+    fn now_ms(&self) -> u64 {
+        (**self).now_ms()
+    }
+    async fn sleep_ms(&self, ms: u64) {
+        (**self).sleep_ms(ms).await;
+    }
+    fn random_u64(&self) -> u64 {
+        (**self).random_u64()
+    }
+}
+
+impl<R: Runtime> Runtime for Arc<R> {
+    fn now_ms(&self) -> u64 {
+        (**self).now_ms()
+    }
+    async fn sleep_ms(&self, ms: u64) {
+        (**self).sleep_ms(ms).await;
+    }
+    fn random_u64(&self) -> u64 {
+        (**self).random_u64()
+    }
+}

@@ -1,0 +1,336 @@
+//! The audit trail: append-only, chained by hashes.
+//!
+//! Promises: entries as in DESIGN §6; each hash covers the previous one and the canonical entry, so that a changed,
+//! removed or swapped entry shows at the first entry after it. The canonical form is the JSON of an entry without its two
+//! hashes, fields in the order of the declaration, absent ones left out. Entries are built from named fields that hold no
+//! secret. Out of scope: storing (the `AUDIT_LOG` object).
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::fmt::Write;
+
+/// The `previousHash` of the first entry.
+pub const GENESIS_HASH: &str = "0000000000000000000000000000000000000000000000000000000000000000";
+
+/// What was done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Action {
+    /// A subscription was created.
+    Create,
+    /// A subscription was changed.
+    Update,
+    /// A subscription was deleted.
+    Delete,
+    /// Event types were looked up.
+    Validate,
+    /// A delivery went to the dead letters.
+    DlqRoute,
+    /// A dead letter was replayed.
+    Replay,
+    /// A reconciliation ended.
+    Reconcile,
+    /// An address was probed.
+    Probe,
+    /// A secret was rotated.
+    Rotate,
+}
+
+impl Action {
+    /// All actions.
+    pub const ALL: [Self; 9] = [
+        Self::Create, Self::Update, Self::Delete, Self::Validate, Self::DlqRoute, Self::Replay, Self::Reconcile, Self::Probe,
+        Self::Rotate,
+    ];
+
+    /// The name that is stored and shown.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Create => "CREATE",
+            Self::Update => "UPDATE",
+            Self::Delete => "DELETE",
+            Self::Validate => "VALIDATE",
+            Self::DlqRoute => "DLQ_ROUTE",
+            Self::Replay => "REPLAY",
+            Self::Reconcile => "RECONCILE",
+            Self::Probe => "PROBE",
+            Self::Rotate => "ROTATE",
+        }
+    }
+
+    /// The action of a name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|action| action.as_str() == name)
+    }
+}
+
+/// What is to be recorded; the log adds number, time and hashes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Draft {
+    /// What was done.
+    pub action: Action,
+    /// Who did it: `cron`, `admin`, `consumer`.
+    pub actor: String,
+    /// Name of the source.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    /// The vendor's identifier of the subscription.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub webhook_id: Option<String>,
+    /// The address that the subscription delivers to, or that was probed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target_url: Option<String>,
+    /// HTTP status of the other side.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status_code: Option<u16>,
+    /// What went wrong: a stable code where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// The vendor's correlation id, or the identifier of the delivery.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub correlation_id: Option<String>,
+    /// What software did it.
+    pub user_agent: String,
+}
+
+impl Draft {
+    /// A draft with nothing optional in it.
+    pub fn new(action: Action, actor: &str) -> Self {
+        Self {
+            action,
+            actor: actor.into(),
+            source: None,
+            webhook_id: None,
+            target_url: None,
+            status_code: None,
+            error: None,
+            correlation_id: None,
+            user_agent: USER_AGENT.into(),
+        }
+    }
+}
+
+/// The user agent of every request and audit entry of the gateway.
+pub const USER_AGENT: &str = concat!("genesys-webhook-gateway/", env!("CARGO_PKG_VERSION"));
+
+/// A recorded entry. Written flat (DESIGN §6) and read by hand, because serde's own flattening buffers what it reads in a
+/// tree and doubles the code that reads it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Entry {
+    /// Number in the chain, from 1, without gaps.
+    pub seq: u64,
+    /// When it was recorded, RFC 3339.
+    pub timestamp: String,
+    /// What was recorded.
+    #[serde(flatten)]
+    pub draft: Draft,
+    /// Hash of the entry before.
+    pub previous_hash: String,
+    /// Hash of this entry.
+    pub hash: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Chained {
+    seq: u64,
+    timestamp: String,
+    previous_hash: String,
+    hash: String,
+}
+
+impl Entry {
+    /// Reads an entry as it was written.
+    ///
+    /// # Errors
+    /// The text is not the JSON of an entry.
+    pub fn from_json(text: &str) -> Result<Self, serde_json::Error> {
+        let draft: Draft = serde_json::from_str(text)?;
+        let Chained { seq, timestamp, previous_hash, hash } = serde_json::from_str(text)?;
+        Ok(Self { seq, timestamp, draft, previous_hash, hash })
+    }
+}
+
+#[derive(Serialize)]
+struct Canonical<'a> {
+    seq: u64,
+    timestamp: &'a str,
+    #[serde(flatten)]
+    draft: &'a Draft,
+}
+
+fn chain_hash(previous_hash: &str, seq: u64, timestamp: &str, draft: &Draft) -> String {
+    // Strings and numbers only: serializing them cannot fail.
+    let canonical = serde_json::to_string(&Canonical { seq, timestamp, draft }).unwrap_or_default();
+    let digest = Sha256::new().chain_update(previous_hash).chain_update("\n").chain_update(canonical).finalize();
+    digest.iter().fold(String::with_capacity(64), |mut hex, byte| {
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    })
+}
+
+/// The entry that follows `previous` (`None`: the first).
+pub fn chain(previous: Option<(u64, &str)>, draft: Draft, now_ms: u64) -> Entry {
+    let (last_seq, previous_hash) = previous.unwrap_or((0, GENESIS_HASH));
+    let seq = last_seq.saturating_add(1);
+    let timestamp = crate::time::rfc3339(now_ms);
+    let hash = chain_hash(previous_hash, seq, &timestamp, &draft);
+    Entry { seq, timestamp, draft, previous_hash: previous_hash.into(), hash }
+}
+
+/// Why a chain does not hold.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[serde(rename_all = "snake_case")]
+pub enum Broken {
+    /// A number is missing or out of order.
+    #[error("entry {expected} is missing")]
+    Gap {
+        /// The number that should have come.
+        expected: u64,
+    },
+    /// The entry does not follow the one before it.
+    #[error("entry {seq} does not follow the entry before it")]
+    Unlinked {
+        /// Its number.
+        seq: u64,
+    },
+    /// The entry is not what was hashed.
+    #[error("entry {seq} was changed")]
+    Changed {
+        /// Its number.
+        seq: u64,
+    },
+}
+
+/// Walks `entries`, which follow `previous`, and names the first that breaks the chain.
+pub fn verify<'a>(previous: Option<(u64, &str)>, entries: impl IntoIterator<Item = &'a Entry>) -> Result<(), Broken> {
+    let (mut last_seq, previous_hash) = previous.unwrap_or((0, GENESIS_HASH));
+    let mut last_hash = previous_hash.to_owned();
+    for entry in entries {
+        let expected = last_seq.saturating_add(1);
+        if entry.seq != expected {
+            return Err(Broken::Gap { expected });
+        }
+        if entry.previous_hash != last_hash {
+            return Err(Broken::Unlinked { seq: entry.seq });
+        }
+        if chain_hash(&last_hash, entry.seq, &entry.timestamp, &entry.draft) != entry.hash {
+            return Err(Broken::Changed { seq: entry.seq });
+        }
+        last_seq = entry.seq;
+        last_hash.clone_from(&entry.hash);
+    }
+    Ok(())
+}
+
+/// A call to the audit log's object.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AuditCall {
+    /// Appends drafts in order; answers the last number.
+    Append {
+        /// At most a batch.
+        drafts: Vec<Draft>,
+    },
+    /// Answers the newest [`Entry`]s before the cursor.
+    List {
+        /// Only this action.
+        action: Option<Action>,
+        /// Only entries before this number.
+        before_seq: Option<u64>,
+        /// At most so many.
+        limit: u32,
+    },
+    /// Walks the chain from `from_seq`; answers a [`Verification`].
+    Verify {
+        /// First number to check, from 1.
+        from_seq: u64,
+        /// At most so many entries.
+        limit: u32,
+    },
+}
+
+/// What a walk along the chain found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Verification {
+    /// Whether everything checked holds.
+    pub intact: bool,
+    /// Entries checked.
+    pub checked: u64,
+    /// Where the next walk goes on; absent when the end was reached.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_seq: Option<u64>,
+    /// The first break.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub broken: Option<Broken>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entries() -> Vec<Entry> {
+        let mut entries: Vec<Entry> = vec![];
+        for n in 0..4u16 {
+            let draft = Draft { status_code: Some(200 + n), ..Draft::new(Action::Create, "cron") };
+            let entry = chain(entries.last().map(|e| (e.seq, e.hash.as_str())), draft, 1000);
+            entries.push(entry);
+        }
+        entries
+    }
+
+    #[test]
+    fn the_form_and_the_hash_of_an_entry_are_pinned() {
+        let draft = Draft { source: Some("s".into()), user_agent: "u/1".into(), ..Draft::new(Action::DlqRoute, "consumer") };
+        let entry = chain(None, draft, 0);
+        assert_eq!(
+            serde_json::to_string(&entry).unwrap(),
+            format!(
+                r#"{{"seq":1,"timestamp":"1970-01-01T00:00:00.000Z","action":"DLQ_ROUTE","actor":"consumer","source":"s","userAgent":"u/1","previousHash":"{GENESIS_HASH}","hash":"{}"}}"#,
+                entry.hash
+            )
+        );
+        let text = format!(
+            "{GENESIS_HASH}\n{}",
+            r#"{"seq":1,"timestamp":"1970-01-01T00:00:00.000Z","action":"DLQ_ROUTE","actor":"consumer","source":"s","userAgent":"u/1"}"#
+        );
+        let hash: String = Sha256::digest(text).iter().map(|b| format!("{b:02x}")).collect();
+        assert_eq!(entry.hash, hash);
+        assert_eq!(Entry::from_json(&serde_json::to_string(&entry).unwrap()).unwrap(), entry);
+    }
+
+    #[test]
+    fn an_untouched_chain_holds_in_parts_too() {
+        let entries = entries();
+        assert_eq!(verify(None, &entries), Ok(()));
+        assert_eq!(verify(Some((2, &entries[1].hash)), &entries[2..]), Ok(()));
+    }
+
+    #[test]
+    fn changed_removed_and_swapped_entries_are_found() {
+        let mut changed = entries();
+        changed[1].draft.status_code = Some(500);
+        assert_eq!(verify(None, &changed), Err(Broken::Changed { seq: 2 }));
+        let mut removed = entries();
+        removed.remove(2);
+        assert_eq!(verify(None, &removed), Err(Broken::Gap { expected: 3 }));
+        let mut swapped = entries();
+        swapped.swap(1, 2);
+        assert_eq!(verify(None, &swapped), Err(Broken::Gap { expected: 2 }));
+        let mut renumbered = entries();
+        renumbered.remove(1);
+        renumbered[1].seq = 2;
+        assert_eq!(verify(None, &renumbered), Err(Broken::Unlinked { seq: 2 }));
+    }
+
+    #[test]
+    fn names_of_actions_come_back() {
+        for action in Action::ALL {
+            assert_eq!(Action::from_name(action.as_str()), Some(action));
+            assert_eq!(serde_json::to_string(&action).unwrap(), format!("\"{}\"", action.as_str()));
+        }
+    }
+}

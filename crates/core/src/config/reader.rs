@@ -1,0 +1,144 @@
+//! Reads a JSON table key by key and collects every problem, so that an operator repairs a configuration in one go.
+//!
+//! Promises: a problem names the full key (`sources[0].destination.url`) and what was expected; an unknown key is a
+//! problem too, because a misspelt `secrets` must not mean "no secrets". Out of scope: what the values mean together.
+
+use serde_json::{Map, Value};
+use std::cell::RefCell;
+
+/// One thing that is wrong with the configuration.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, thiserror::Error)]
+#[error("{key}: {problem}")]
+pub struct Problem {
+    /// Full key.
+    pub key: String,
+    /// What is wrong, and what was expected.
+    pub problem: String,
+}
+
+/// Where problems are collected.
+pub(super) type Problems = RefCell<Vec<Problem>>;
+
+/// A table that is being read.
+pub(super) struct Table<'a> {
+    path: String,
+    map: &'a Map<String, Value>,
+    read: RefCell<Vec<&'static str>>,
+    problems: &'a Problems,
+}
+
+impl<'a> Table<'a> {
+    /// `None`, with a problem, where `value` is not a table.
+    pub(super) fn new(path: &str, value: &'a Value, problems: &'a Problems) -> Option<Self> {
+        if let Value::Object(map) = value {
+            return Some(Self { path: path.into(), map, read: RefCell::default(), problems });
+        }
+        report(problems, path, format!("expected a table, found {}", kind(value)));
+        None
+    }
+
+    pub(super) fn path(&self, key: &str) -> String {
+        if self.path.is_empty() { key.into() } else { format!("{}.{key}", self.path) }
+    }
+
+    pub(super) fn problem(&self, key: &str, problem: impl Into<String>) {
+        report(self.problems, &self.path(key), problem.into());
+    }
+
+    /// The value of `key`, which counts as read from here on.
+    pub(super) fn value(&self, key: &'static str) -> Option<&'a Value> {
+        self.read.borrow_mut().push(key);
+        self.map.get(key).filter(|value| !value.is_null())
+    }
+
+    fn expect<T>(&self, key: &'static str, expected: &str, take: impl Fn(&'a Value) -> Option<T>) -> Option<T> {
+        let value = self.value(key)?;
+        let taken = take(value);
+        if taken.is_none() {
+            self.problem(key, format!("expected {expected}, found {}", kind(value)));
+        }
+        taken
+    }
+
+    /// A string that is not empty.
+    pub(super) fn text(&self, key: &'static str) -> Option<&'a str> {
+        self.expect(key, "a string that is not empty", |value| value.as_str().filter(|text| !text.is_empty()))
+    }
+
+    /// A string that must be there.
+    pub(super) fn required_text(&self, key: &'static str) -> Option<&'a str> {
+        if self.map.get(key).is_none_or(Value::is_null) {
+            self.read.borrow_mut().push(key);
+            self.problem(key, "is missing");
+            return None;
+        }
+        self.text(key)
+    }
+
+    pub(super) fn flag(&self, key: &'static str, default: bool) -> bool {
+        self.expect(key, "true or false", Value::as_bool).unwrap_or(default)
+    }
+
+    /// A whole number within `least..=most`.
+    pub(super) fn number(&self, key: &'static str, least: u64, most: u64) -> Option<u64> {
+        self.expect(key, &format!("a whole number from {least} to {most}"), |value| {
+            value.as_u64().filter(|number| (least..=most).contains(number))
+        })
+    }
+
+    pub(super) fn list(&self, key: &'static str) -> Option<&'a [Value]> {
+        self.expect(key, "a list", |value| value.as_array().map(Vec::as_slice))
+    }
+
+    /// A list of strings that are not empty; what is not one is reported with its position.
+    pub(super) fn texts(&self, key: &'static str) -> Option<Vec<String>> {
+        let list = self.list(key)?;
+        let texts = list.iter().enumerate().filter_map(|(index, value)| {
+            let text = value.as_str().filter(|text| !text.is_empty());
+            if text.is_none() {
+                self.problem(&format!("{key}[{index}]"), format!("expected a string that is not empty, found {}", kind(value)));
+            }
+            text.map(Into::into)
+        });
+        Some(texts.collect())
+    }
+
+    pub(super) fn table(&self, key: &'static str) -> Option<Table<'a>> {
+        let value = self.value(key)?;
+        Table::new(&self.path(key), value, self.problems)
+    }
+
+    /// Reads a table that stands in a list of this one; `key` as in `secrets[0]`.
+    pub(super) fn nested<T>(&self, key: &str, value: &'a Value, read: impl FnOnce(&Table<'a>) -> Option<T>) -> Option<T> {
+        let table = Table::new(&self.path(key), value, self.problems)?;
+        let taken = read(&table);
+        table.finish();
+        taken
+    }
+
+    /// Reports every key that nobody read.
+    pub(super) fn finish(self) {
+        let read = self.read.borrow();
+        for key in self.map.keys().filter(|key| !read.contains(&key.as_str())) {
+            let known = read.join(", ");
+            self.problem(key, format!("unknown key; known here: {known}"));
+        }
+    }
+}
+
+pub(super) fn report(problems: &Problems, key: &str, problem: String) {
+    problems.borrow_mut().push(Problem { key: if key.is_empty() { "GATEWAY".into() } else { key.into() }, problem });
+}
+
+/// What a value is, in words; the value itself is not shown, because it might be a secret in the wrong place.
+pub(super) fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "nothing",
+        Value::Bool(_) => "true or false",
+        Value::Number(_) => "a number out of range or of another kind",
+        Value::String(text) if text.is_empty() => "an empty string",
+        Value::String(_) => "a string",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "a table",
+    }
+}

@@ -1,0 +1,274 @@
+//! One source of the configuration.
+//!
+//! Promises: names, limits and addresses are checked here, so that nothing behind it has to. Out of scope: whether the
+//! Worker secrets that it names exist.
+
+use super::reader::{Table, kind};
+use crate::handover::{DEFAULT_SCHEDULE_S, MAX_DELAY_S};
+use crate::quarantine::Budget;
+use genesys_client::address;
+use genesys_webhook::custom::CustomScheme;
+use genesys_webhook::profile::Profile;
+use genesys_webhook::scheme::Scheme;
+use serde_json::Value;
+
+/// Default limit of a body: 5 MB, what the gateway is designed for (DESIGN §7).
+const DEFAULT_MAX_BODY_BYTES: u64 = 5_000_000;
+
+/// Largest limit that may be set: several bodies have to fit into an isolate's 128 MB at once, each of them twice.
+const MAX_BODY_BYTES: u64 = 25_000_000;
+
+/// Default time for a destination to answer, in milliseconds.
+const DEFAULT_TIMEOUT_MS: u64 = 15_000;
+
+/// Longest name of a source: it is part of addresses, keys and labels.
+const MAX_NAME_BYTES: usize = 64;
+
+/// A Worker secret that may verify deliveries.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SecretRef {
+    /// Name of the Worker secret.
+    pub name: String,
+    /// What metrics and diagnoses call it.
+    pub label: String,
+    /// From then on it verifies nothing.
+    pub not_after_ms: Option<u64>,
+}
+
+/// The subscription that a source declares.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subscription {
+    /// Its name at the vendor.
+    pub name: String,
+    /// Event types.
+    pub event_types: Vec<String>,
+    /// Filter expression of every event type; `"true"` takes all.
+    pub filter: String,
+    /// Whether the vendor should deliver.
+    pub enabled: bool,
+    /// An existing subscription of that name is taken over.
+    pub adopt: bool,
+    /// Subscriptions that the gateway owns, that deliver to this source, and that nothing declares, are deleted.
+    pub prune: bool,
+}
+
+/// Where a source's deliveries go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Destination {
+    /// Address.
+    pub url: String,
+    /// Name of the Worker secret that signs towards it.
+    pub secret: Option<String>,
+    /// How long it may take to answer, in milliseconds.
+    pub timeout_ms: u64,
+}
+
+/// One configured sender.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// Its name in `/webhook/{name}`.
+    pub name: String,
+    /// Its profile.
+    pub profile: Profile,
+    /// Its signature scheme and envelope.
+    pub scheme: Scheme,
+    /// Secrets, first the current one.
+    pub secrets: Vec<SecretRef>,
+    /// Largest body.
+    pub max_body_bytes: u64,
+    /// How much of what cannot be verified is kept.
+    pub quarantine: Budget,
+    /// Its subscription, where the gateway keeps one.
+    pub subscription: Option<Subscription>,
+    /// Its destination; the archive where there is none.
+    pub destination: Option<Destination>,
+    /// Waits before further attempts, in seconds.
+    pub retry_schedule_s: Vec<u32>,
+}
+
+pub(super) fn read(table: Table<'_>, allow_private: bool) -> Option<Source> {
+    let name = table.required_text("name").map(ToOwned::to_owned);
+    if let Some(name) = name.as_deref().filter(|name| !is_name(name)) {
+        let shown: String = name.chars().take(MAX_NAME_BYTES).collect();
+        table.problem("name", format!("{shown:?} must be 1 to {MAX_NAME_BYTES} of a-z, 0-9, - and _, and begin with a letter or digit"));
+    }
+    let (profile, scheme) = read_profile(&table);
+    let secrets = read_secrets(&table);
+    let max_body_bytes = table.number("max_body_bytes", 1, MAX_BODY_BYTES).unwrap_or(DEFAULT_MAX_BODY_BYTES);
+    let quarantine = table.table("quarantine").map(read_quarantine).unwrap_or_default();
+    let subscription = table.table("subscription").and_then(read_subscription);
+    let destination = table.table("destination").and_then(|table| read_destination(table, allow_private));
+    let retry_schedule_s = read_schedule(&table);
+    if subscription.is_some() && matches!(profile, Some(Profile::StandardWebhooks | Profile::Custom)) {
+        table.problem("subscription", "this profile has no subscription API: use webhooks or open-messaging");
+    }
+    if matches!((&subscription, profile), (Some(s), Some(Profile::Webhooks)) if s.event_types.is_empty()) {
+        table.problem("subscription.event_types", "is missing or empty: name at least one event type");
+    }
+    table.finish();
+    Some(Source {
+        name: name?,
+        profile: profile?,
+        scheme: scheme?,
+        secrets,
+        max_body_bytes,
+        quarantine,
+        subscription,
+        destination,
+        retry_schedule_s,
+    })
+}
+
+fn is_name(name: &str) -> bool {
+    name.len() <= MAX_NAME_BYTES
+        && name.bytes().next().is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
+        && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_')
+}
+
+fn read_profile(table: &Table<'_>) -> (Option<Profile>, Option<Scheme>) {
+    let profile = table.required_text("profile").and_then(|name| {
+        let found = Profile::ALL.into_iter().find(|profile| profile.as_str() == name);
+        if found.is_none() {
+            let known: Vec<&str> = Profile::ALL.iter().map(|profile| profile.as_str()).collect();
+            table.problem("profile", format!("expected one of {}", known.join(", ")));
+        }
+        found
+    });
+    let custom = table.value("custom");
+    let scheme = match (profile, custom) {
+        (None, _) => None,
+        (Some(Profile::Custom), None) => {
+            table.problem("custom", "is missing: the custom profile describes its scheme there");
+            None
+        }
+        (Some(Profile::Custom), Some(value)) => match serde_json::from_str::<CustomScheme>(&value.to_string()) {
+            Err(error) => {
+                table.problem("custom", error.to_string());
+                None
+            }
+            Ok(custom) => custom.resolve().map_err(|problems| {
+                for problem in problems {
+                    table.problem(&format!("custom.{}", problem.key()), problem.to_string());
+                }
+            }).ok(),
+        },
+        (Some(profile), custom) => {
+            if custom.is_some() {
+                table.problem("custom", "belongs to the custom profile");
+            }
+            Scheme::preset(profile)
+        }
+    };
+    (profile, scheme)
+}
+
+fn read_secrets(table: &Table<'_>) -> Vec<SecretRef> {
+    let Some(list) = table.list("secrets") else {
+        table.problem("secrets", "is missing: name the Worker secrets that verify this source's deliveries");
+        return vec![];
+    };
+    if list.is_empty() {
+        table.problem("secrets", "is empty: name the Worker secrets that verify this source's deliveries");
+    }
+    let mut secrets: Vec<SecretRef> = vec![];
+    for (index, value) in list.iter().enumerate() {
+        let key = format!("secrets[{index}]");
+        let Some(secret) = read_secret(table, &key, value) else { continue };
+        if !is_binding(&secret.name) {
+            // Not shown: somebody may have put the secret itself here.
+            table.problem(&key, "expected the name of a Worker secret (letters, digits and _, not beginning with a digit)");
+        } else if secrets.iter().any(|other| other.label == secret.label) {
+            table.problem(&key, "has the label of another secret of this source");
+        }
+        secrets.push(secret);
+    }
+    secrets
+}
+
+fn read_secret(table: &Table<'_>, key: &str, value: &Value) -> Option<SecretRef> {
+    if let Some(name) = value.as_str() {
+        return Some(SecretRef { name: name.into(), label: name.to_ascii_lowercase(), not_after_ms: None });
+    }
+    if !value.is_object() {
+        table.problem(key, format!("expected the name of a Worker secret or a table, found {}", kind(value)));
+        return None;
+    }
+    table.nested(key, value, |entry| {
+        let name = entry.required_text("name")?;
+        let label = entry.text("label").map_or_else(|| name.to_ascii_lowercase(), ToOwned::to_owned);
+        if !is_label(&label) {
+            entry.problem("label", "expected 1 to 64 letters, digits, -, _ and .");
+        }
+        let not_after_ms = entry.text("not_after").and_then(|text| {
+            let time = crate::time::parse_rfc3339(text);
+            if time.is_none() {
+                entry.problem("not_after", "expected a time as 2026-12-01T00:00:00Z");
+            }
+            time
+        });
+        Some(SecretRef { name: name.into(), label, not_after_ms })
+    })
+}
+
+fn is_binding(name: &str) -> bool {
+    name.bytes().next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_')
+        && name.len() <= 128
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+}
+
+fn is_label(label: &str) -> bool {
+    (1..=64).contains(&label.len()) && label.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
+}
+
+fn read_quarantine(table: Table<'_>) -> Budget {
+    let default = Budget::default();
+    let letters = table.number("letters_per_minute", 0, 1_000_000).and_then(|n| u32::try_from(n).ok());
+    let budget = Budget {
+        letters_per_minute: letters.unwrap_or(default.letters_per_minute),
+        bytes_per_minute: table.number("bytes_per_minute", 0, 100_000_000_000).unwrap_or(default.bytes_per_minute),
+    };
+    table.finish();
+    budget
+}
+
+fn read_subscription(table: Table<'_>) -> Option<Subscription> {
+    let name = table.required_text("name").map(ToOwned::to_owned);
+    let event_types = table.texts("event_types").unwrap_or_default();
+    let filter = table.text("filter").unwrap_or("true").to_owned();
+    let (enabled, adopt, prune) = (table.flag("enabled", true), table.flag("adopt", false), table.flag("prune", false));
+    table.finish();
+    Some(Subscription { name: name?, event_types, filter, enabled, adopt, prune })
+}
+
+fn read_destination(table: Table<'_>, allow_private: bool) -> Option<Destination> {
+    let url = table.required_text("url").map(ToOwned::to_owned);
+    if let Some(Err(refusal)) = url.as_deref().map(|url| address::check(url, allow_private)) {
+        table.problem("url", refusal.to_string());
+    }
+    let secret = table.text("secret").map(ToOwned::to_owned);
+    if secret.as_deref().is_some_and(|name| !is_binding(name)) {
+        table.problem("secret", "expected the name of a Worker secret (letters, digits and _, not beginning with a digit)");
+    }
+    let timeout_ms = table.number("timeout_ms", 100, 60_000).unwrap_or(DEFAULT_TIMEOUT_MS);
+    table.finish();
+    Some(Destination { url: url?, secret, timeout_ms })
+}
+
+fn read_schedule(table: &Table<'_>) -> Vec<u32> {
+    let Some(list) = table.list("retry_schedule_s") else {
+        return DEFAULT_SCHEDULE_S.to_vec();
+    };
+    // The queue gives a message up after 100 retries, whatever the schedule says.
+    if list.len() > 90 {
+        table.problem("retry_schedule_s", "has more than 90 waits");
+    }
+    let waits = list.iter().enumerate().filter_map(|(index, value)| {
+        let wait = value.as_u64().and_then(|n| u32::try_from(n).ok()).filter(|n| (1..=MAX_DELAY_S).contains(n));
+        if wait.is_none() {
+            let key = format!("retry_schedule_s[{index}]");
+            table.problem(&key, format!("expected a whole number of seconds from 1 to {MAX_DELAY_S}, found {}", kind(value)));
+        }
+        wait
+    });
+    waits.collect()
+}

@@ -1,0 +1,159 @@
+use super::*;
+use crate::handover::DEFAULT_SCHEDULE_S;
+use genesys_webhook::profile::Profile;
+use proptest::prelude::*;
+use serde_json::json;
+
+fn minimal() -> Value {
+    json!({
+        "region": "mypurecloud.ie",
+        "public_url": "https://hooks.example.com/",
+        "sources": [{
+            "name": "contact-center",
+            "profile": "webhooks",
+            "secrets": ["WEBHOOK_SECRET", {"name": "OLD", "label": "previous", "not_after": "2026-12-01T00:00:00Z"}],
+            "subscription": {"name": "Production Webhook", "event_types": ["call:created"]},
+            "destination": {"url": "https://app.example.com/events", "secret": "DESTINATION_SECRET"}
+        }]
+    })
+}
+
+fn problems(value: &Value) -> Vec<String> {
+    let problems = Config::parse(&value.to_string()).err().unwrap_or_default();
+    problems.iter().map(ToString::to_string).collect()
+}
+
+/// `minimal` with one value replaced (or, with `null`, removed).
+fn with(pointer: &str, value: Value) -> Value {
+    let mut config = minimal();
+    let (parent, key) = pointer.rsplit_once('/').unwrap();
+    match config.pointer_mut(parent).unwrap() {
+        Value::Array(list) => list[key.parse::<usize>().unwrap()] = value,
+        table => table[key] = value,
+    }
+    config
+}
+
+#[test]
+fn a_complete_configuration_is_read_with_its_defaults() {
+    let config = Config::parse(&minimal().to_string()).unwrap();
+    assert_eq!(config.endpoints.as_ref().unwrap().api_url, "https://api.mypurecloud.ie");
+    assert_eq!(config.public_url.as_deref(), Some("https://hooks.example.com"));
+    let source = config.source("contact-center").unwrap();
+    assert_eq!((source.profile, source.max_body_bytes), (Profile::Webhooks, 5_000_000));
+    assert_eq!(source.secrets[0].label, "webhook_secret");
+    assert_eq!((source.secrets[1].label.as_str(), source.secrets[1].not_after_ms), ("previous", Some(1_796_083_200_000)));
+    let subscription = source.subscription.as_ref().unwrap();
+    assert!(subscription.enabled && !subscription.adopt && !subscription.prune && subscription.filter == "true");
+    assert_eq!(source.destination.as_ref().unwrap().timeout_ms, 15_000);
+    assert_eq!(source.retry_schedule_s, DEFAULT_SCHEDULE_S);
+    assert!(config.source("other").is_none());
+}
+
+#[test]
+fn every_mistake_is_named_with_its_key() {
+    let source = "/sources/0";
+    for (pointer, value, expected) in [
+        ("/region", json!("mypurecloud.xx"), "region: unknown region"),
+        ("/region", json!(7), "region: expected a string"),
+        ("/region", json!(null), "region: is missing: a source has a subscription"),
+        ("/login_url", json!("https://login.example.com"), "region: give either region or login_url and api_url"),
+        ("/public_url", json!("http://hooks.example.com"), "public_url: the address must start with https://"),
+        ("/public_url", json!(null), "public_url: is missing"),
+        ("/allow_private_addresses", json!("yes"), "allow_private_addresses: expected true or false, found a string"),
+        ("/sorces", json!([]), "sorces: unknown key; known here:"),
+        ("/sources", json!([]), "sources: is empty"),
+        ("/sources", json!({}), "sources: expected a list, found a table"),
+        ("/sources/0", json!(7), "sources[0]: expected a table"),
+        (&format!("{source}/name"), json!("Contact Center"), "sources[0].name: \"Contact Center\" must be"),
+        (&format!("{source}/name"), json!(null), "sources[0].name: is missing"),
+        (&format!("{source}/profile"), json!("webhook"), "sources[0].profile: expected one of webhooks, open-messaging, standard-webhooks, custom"),
+        (&format!("{source}/profile"), json!("custom"), "sources[0].custom: is missing"),
+        (&format!("{source}/profile"), json!("standard-webhooks"), "sources[0].subscription: this profile has no subscription API"),
+        (&format!("{source}/custom"), json!({}), "sources[0].custom: belongs to the custom profile"),
+        (&format!("{source}/secrets"), json!(null), "sources[0].secrets: is missing"),
+        (&format!("{source}/secrets"), json!([]), "sources[0].secrets: is empty"),
+        (&format!("{source}/secrets"), json!(["A", 7]), "sources[0].secrets[1]: expected the name of a Worker secret"),
+        (&format!("{source}/secrets"), json!(["A", "A"]), "sources[0].secrets[1]: has the label of another secret"),
+        (&format!("{source}/secrets"), json!([{"name": "A", "not_after": "soon"}]), "sources[0].secrets[0].not_after: expected a time"),
+        (&format!("{source}/max_body_bytes"), json!(0), "sources[0].max_body_bytes: expected a whole number from 1 to 25000000"),
+        (&format!("{source}/subscription/event_types"), json!([]), "sources[0].subscription.event_types: is missing or empty"),
+        (&format!("{source}/subscription/event_types"), json!(["a", ""]), "sources[0].subscription.event_types[1]: expected a string that is not empty"),
+        (&format!("{source}/destination/url"), json!("https://10.0.0.1/"), "sources[0].destination.url: the host"),
+        (&format!("{source}/destination/url"), json!(null), "sources[0].destination.url: is missing"),
+        (&format!("{source}/destination/timeout_ms"), json!(5), "sources[0].destination.timeout_ms: expected a whole number"),
+        (&format!("{source}/retry_schedule_s"), json!([5, 90_000]), "sources[0].retry_schedule_s[1]: expected a whole number of seconds"),
+    ] {
+        let found = problems(&with(pointer, value.clone()));
+        assert!(found.iter().any(|problem| problem.starts_with(expected)), "{pointer} = {value}: {found:?}");
+    }
+}
+
+#[test]
+fn all_mistakes_come_at_once() {
+    let mut config = minimal();
+    config["region"] = json!("nowhere");
+    config["sources"][0]["secrets"] = json!([]);
+    config["sources"][0]["destination"]["colour"] = json!("red");
+    let mut twin = config["sources"][0].clone();
+    twin["profile"] = json!("custom");
+    twin["custom"] = json!({"header": "x-sig", "encoding": "hex"});
+    config["sources"].as_array_mut().unwrap().push(twin);
+    let found = problems(&config);
+    for key in ["region", "sources[0].secrets", "sources[0].destination.colour", "sources[1].name", "sources[1].subscription"] {
+        assert!(found.iter().any(|problem| problem.starts_with(&format!("{key}: "))), "{key} in {found:#?}");
+    }
+}
+
+#[test]
+fn a_secret_in_the_place_of_a_name_is_not_shown() {
+    for value in [json!(["s3cr3t value!"]), json!([{"name": "s3cr3t value!"}]), json!("s3cr3t value!")] {
+        let found = problems(&with("/sources/0/secrets", value)).join("\n");
+        assert!(!found.is_empty() && !found.contains("s3cr3t"), "{found}");
+    }
+    let found = problems(&with("/sources/0/destination/secret", json!("s3cr3t value!"))).join("\n");
+    assert!(!found.is_empty() && !found.contains("s3cr3t"), "{found}");
+    let broken = Config::parse("{\"region\": s3cr3t}").unwrap_err();
+    assert!(!broken[0].to_string().contains("s3cr3t"));
+}
+
+#[test]
+fn a_custom_scheme_names_its_keys() {
+    let source = json!({"name": "a", "profile": "custom", "secrets": ["A"], "custom": {"encoding": "hex32"}});
+    let found = problems(&json!({ "sources": [source] }));
+    assert!(found.iter().any(|p| p.starts_with("sources[0].custom.header: ")), "{found:?}");
+    assert!(found.iter().any(|p| p.starts_with("sources[0].custom.encoding: ")), "{found:?}");
+}
+
+#[test]
+fn local_development_may_use_loopback() {
+    let mut config = minimal();
+    config.as_object_mut().unwrap().remove("region");
+    for key in ["login_url", "api_url", "public_url"] {
+        config[key] = json!("http://127.0.0.1:8080");
+    }
+    config["sources"][0]["destination"]["url"] = json!("http://localhost:9/sink");
+    assert_eq!(problems(&config).len(), 3, "{:?}", problems(&config));
+    config["allow_private_addresses"] = json!(true);
+    assert_eq!(problems(&config), Vec::<String>::new());
+}
+
+proptest! {
+    #[test]
+    fn no_text_makes_it_fail(text in ".*") {
+        let _ = Config::parse(&text);
+    }
+
+    #[test]
+    fn no_value_anywhere_makes_it_fail(index in 0usize..20, value in prop_oneof![
+        Just(json!(null)), Just(json!([])), Just(json!({})), Just(json!(-1)), Just(json!([[{}]])), Just(json!("x")), Just(json!(true)),
+    ]) {
+        let pointers = [
+            "/region", "/public_url", "/sources", "/sources/0", "/sources/0/name", "/sources/0/profile", "/sources/0/secrets",
+            "/sources/0/secrets/0", "/sources/0/secrets/1", "/sources/0/subscription", "/sources/0/destination",
+            "/sources/0/custom", "/sources/0/quarantine", "/sources/0/retry_schedule_s",
+        ];
+        let pointer = pointers[index % pointers.len()];
+        let _ = Config::parse(&with(pointer, value).to_string());
+    }
+}

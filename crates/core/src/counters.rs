@@ -1,0 +1,299 @@
+//! Counting without slowing anything down: series, the buffer of an isolate, and the messages to the counter objects.
+//!
+//! Promises: adding is in memory; a flush carries everything added since the last one under a number of its own, so that
+//! repeating it counts once; one flush is under way at a time, and one whose answer never came (the request that drove it
+//! was dropped) is sent again as it was. What an isolate had not flushed when it ended is lost: at most what was added
+//! since its last flush. Out of scope: sending (the Worker), storing (the `COUNTERS` objects).
+
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// How many counter objects share the load. A Durable Object answers about 1,000 requests a second; an isolate flushes
+/// at most some 20 times a second, so eight serve several hundred busy isolates. Changing it strands no count: reads ask
+/// every shard that this number names, so it may grow and must not shrink.
+pub const COUNTER_SHARDS: u32 = 8;
+
+/// After this long without an answer a flush counts as lost and is repeated: `waitUntil` ends 30 s after the response.
+pub const FLUSH_LEASE_MS: u64 = 35_000;
+
+/// What is counted. The names are stored: they may be added to, not changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Metric {
+    /// Delivery requests to a configured source.
+    Received,
+    /// Answered 200: durable.
+    Accepted,
+    /// Refused; label: the code.
+    Refused,
+    /// Answered 503; label: the cause.
+    Unavailable,
+    /// Events in accepted deliveries.
+    Events,
+    /// Body bytes of received requests.
+    Bytes,
+    /// Sum of the time until the answer, in milliseconds.
+    LatencyMs,
+    /// Requests by time until the answer; label: the bucket's upper bound ([`LATENCY_BUCKETS_MS`]) or `inf`.
+    LatencyBucket,
+    /// Accepted deliveries by the secret that verified them; label: the secret's label.
+    SecretUsed,
+    /// Refused and, for want of budget, not kept.
+    NotQuarantined,
+}
+
+impl Metric {
+    /// All metrics.
+    pub const ALL: [Self; 10] = [
+        Self::Received,
+        Self::Accepted,
+        Self::Refused,
+        Self::Unavailable,
+        Self::Events,
+        Self::Bytes,
+        Self::LatencyMs,
+        Self::LatencyBucket,
+        Self::SecretUsed,
+        Self::NotQuarantined,
+    ];
+
+    /// The stored name, the one that serde writes.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Received => "received",
+            Self::Accepted => "accepted",
+            Self::Refused => "refused",
+            Self::Unavailable => "unavailable",
+            Self::Events => "events",
+            Self::Bytes => "bytes",
+            Self::LatencyMs => "latency_ms",
+            Self::LatencyBucket => "latency_bucket",
+            Self::SecretUsed => "secret_used",
+            Self::NotQuarantined => "not_quarantined",
+        }
+    }
+
+    /// The metric of a stored name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|metric| metric.as_str() == name)
+    }
+}
+
+/// Upper bounds of the latency histogram, in milliseconds. Genesys gives up after 10 s.
+pub const LATENCY_BUCKETS_MS: [u64; 12] = [1, 2, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 10_000];
+
+/// The label of the bucket that `latency_ms` falls into.
+pub fn latency_bucket(latency_ms: u64) -> String {
+    LATENCY_BUCKETS_MS.iter().find(|bound| latency_ms <= **bound).map_or_else(|| "inf".into(), ToString::to_string)
+}
+
+/// One thing counted: metric, source, label (empty where the metric has none).
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Series(pub Metric, pub String, pub String);
+
+/// What an isolate sends to its counter object.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Flush {
+    /// Version of this form.
+    pub v: u32,
+    /// Random name of the isolate.
+    pub isolate: String,
+    /// Number of the flush within the isolate, from 1: the object takes a number once.
+    pub seq: u64,
+    /// What was added since the last one.
+    pub deltas: Vec<(Series, u64)>,
+}
+
+/// A call to a counter object.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CountersCall {
+    /// Adds a flush; repeating it changes nothing.
+    Add(Flush),
+    /// Answers [`Totals`].
+    Read,
+}
+
+/// What a counter object has counted.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Totals {
+    /// Every series and its value.
+    pub series: Vec<(Series, u64)>,
+}
+
+/// The shard of an isolate: a stable hash, so that its flushes meet the object that knows their numbers.
+pub fn counter_shard(isolate: &str) -> String {
+    format!("counters-{}", crate::ledger::fnv1a(isolate.as_bytes()).checked_rem(u64::from(COUNTER_SHARDS)).unwrap_or(0))
+}
+
+/// Names of all shards.
+pub fn counter_shards() -> impl Iterator<Item = String> {
+    (0..COUNTER_SHARDS).map(|shard| format!("counters-{shard}"))
+}
+
+/// The counts of an isolate that have not reached their object.
+#[derive(Debug)]
+pub struct CounterBuffer {
+    isolate: String,
+    last_seq: u64,
+    pending: BTreeMap<Series, u64>,
+    under_way: Option<UnderWay>,
+}
+
+#[derive(Debug)]
+struct UnderWay {
+    flush: Flush,
+    /// When it was last sent; `None` after a failure, so that it may be sent again at once.
+    sent_ms: Option<u64>,
+}
+
+impl CounterBuffer {
+    /// `isolate`: a random name, because the numbers of flushes start again with each isolate.
+    pub fn new(isolate: String) -> Self {
+        Self { isolate, last_seq: 0, pending: BTreeMap::new(), under_way: None }
+    }
+
+    /// Adds `n` to a series; adding nothing makes no series.
+    pub fn add(&mut self, metric: Metric, source: &str, label: &str, n: u64) {
+        if n == 0 {
+            return;
+        }
+        let value = self.pending.entry(Series(metric, source.into(), label.into())).or_default();
+        *value = value.saturating_add(n);
+    }
+
+    /// What to send now: the flush that failed or got lost, else everything pending; `None` while one is under way or
+    /// nothing is pending.
+    pub fn begin_flush(&mut self, now_ms: u64) -> Option<Flush> {
+        if let Some(under_way) = &mut self.under_way {
+            if under_way.sent_ms.is_some_and(|sent| now_ms.saturating_sub(sent) < FLUSH_LEASE_MS) {
+                return None;
+            }
+            under_way.sent_ms = Some(now_ms);
+            return Some(under_way.flush.clone());
+        }
+        if self.pending.is_empty() {
+            return None;
+        }
+        self.last_seq = self.last_seq.saturating_add(1);
+        let deltas = std::mem::take(&mut self.pending).into_iter().collect();
+        let flush = Flush { v: 1, isolate: self.isolate.clone(), seq: self.last_seq, deltas };
+        self.under_way = Some(UnderWay { flush: flush.clone(), sent_ms: Some(now_ms) });
+        Some(flush)
+    }
+
+    /// The object has taken flush `seq`.
+    pub fn flushed(&mut self, seq: u64) {
+        if self.under_way.as_ref().is_some_and(|u| u.flush.seq == seq) {
+            self.under_way = None;
+        }
+    }
+
+    /// Flush `seq` failed, or nobody knows whether it arrived: the next one repeats it.
+    pub fn failed(&mut self, seq: u64) {
+        if let Some(under_way) = self.under_way.as_mut().filter(|u| u.flush.seq == seq) {
+            under_way.sent_ms = None;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn the_form_of_a_flush_is_pinned() {
+        let call = CountersCall::Add(Flush {
+            v: 1,
+            isolate: "ab".into(),
+            seq: 7,
+            deltas: vec![(Series(Metric::Refused, "s".into(), "invalid_json".into()), 3)],
+        });
+        let json = r#"{"add":{"v":1,"isolate":"ab","seq":7,"deltas":[[["refused","s","invalid_json"],3]]}}"#;
+        assert_eq!(serde_json::to_string(&call).unwrap(), json);
+        assert_eq!(serde_json::from_str::<CountersCall>(json).unwrap(), call);
+    }
+
+    #[test]
+    fn stored_names_are_those_that_are_sent() {
+        for metric in Metric::ALL {
+            assert_eq!(serde_json::to_string(&metric).unwrap(), format!("\"{}\"", metric.as_str()));
+            assert_eq!(Metric::from_name(metric.as_str()), Some(metric));
+        }
+    }
+
+    #[test]
+    fn latencies_fall_into_the_first_bucket_that_holds_them() {
+        assert_eq!(latency_bucket(0), "1");
+        assert_eq!(latency_bucket(10), "10");
+        assert_eq!(latency_bucket(11), "25");
+        assert_eq!(latency_bucket(10_001), "inf");
+    }
+
+    #[test]
+    fn a_flush_whose_answer_never_came_is_repeated_after_its_lease() {
+        let mut buffer = CounterBuffer::new("i".into());
+        buffer.add(Metric::Received, "s", "", 1);
+        let first = buffer.begin_flush(0).unwrap();
+        buffer.add(Metric::Received, "s", "", 1);
+        assert_eq!(buffer.begin_flush(FLUSH_LEASE_MS - 1), None);
+        assert_eq!(buffer.begin_flush(FLUSH_LEASE_MS), Some(first.clone()));
+        buffer.flushed(first.seq);
+        let second = buffer.begin_flush(FLUSH_LEASE_MS).unwrap();
+        assert_eq!((second.seq, second.deltas[0].1), (2, 1));
+    }
+
+    /// What may happen to an isolate and its flushes.
+    #[derive(Clone, Debug)]
+    enum Step {
+        Add(u8, u64),
+        /// Begin a flush; it arrives or not, and its answer arrives or not.
+        Flush { arrives: bool, answered: bool },
+        /// Let a lost answer's lease run out.
+        Wait,
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let step = prop_oneof![
+            (any::<u8>(), 1u64..5).prop_map(|(s, n)| Step::Add(s % 3, n)),
+            (any::<bool>(), any::<bool>()).prop_map(|(arrives, answered)| Step::Flush { arrives, answered }),
+            Just(Step::Wait),
+        ];
+        proptest::collection::vec(step, 0..60)
+    }
+
+    proptest! {
+        /// Whatever is lost on the way, the object counts everything once in the end.
+        #[test]
+        fn everything_is_counted_once(steps in steps()) {
+            let mut buffer = CounterBuffer::new("i".into());
+            let (mut object, mut taken_seq) = (BTreeMap::<Series, u64>::new(), 0);
+            let mut truth = BTreeMap::<Series, u64>::new();
+            let mut now_ms = 0;
+            let mut run = |buffer: &mut CounterBuffer, now_ms, arrives, answered| {
+                let Some(flush) = buffer.begin_flush(now_ms) else { return };
+                if arrives && flush.seq > taken_seq {
+                    taken_seq = flush.seq;
+                    for (series, n) in &flush.deltas { *object.entry(series.clone()).or_default() += n; }
+                }
+                if answered { if arrives { buffer.flushed(flush.seq) } else { buffer.failed(flush.seq) } }
+            };
+            for step in steps {
+                match step {
+                    Step::Add(s, n) => {
+                        buffer.add(Metric::Received, &s.to_string(), "", n);
+                        *truth.entry(Series(Metric::Received, s.to_string(), String::new())).or_default() += n;
+                    }
+                    Step::Flush { arrives, answered } => run(&mut buffer, now_ms, arrives, answered),
+                    Step::Wait => now_ms += FLUSH_LEASE_MS,
+                }
+            }
+            for _ in 0..2 {
+                now_ms += FLUSH_LEASE_MS;
+                run(&mut buffer, now_ms, true, true);
+            }
+            prop_assert_eq!(object, truth);
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! Handing a delivery on: what a destination's answer means, and when to try again.
+//!
+//! Promises: 2xx is delivered, 410 is given up at once, everything else is tried again on a schedule with jitter, where
+//! `Retry-After` may lengthen a wait and never shorten it; when the schedule is used up the delivery is dead. Out of scope: sending.
+
+use genesys_webhook::message::reason;
+
+/// The waits before each further attempt, in seconds: 5 s, 5 min, 30 min, 2 h, 5 h, 10 h, 10 h (the retry schedule that
+/// the Standard Webhooks specification recommends).
+pub const DEFAULT_SCHEDULE_S: [u32; 7] = [5, 300, 1_800, 7_200, 18_000, 36_000, 36_000];
+
+/// The longest wait that Queues take for one delay, in seconds (24 h).
+pub const MAX_DELAY_S: u32 = 86_400;
+
+/// The longest `Retry-After` that is honoured, in seconds (1 h): a destination may ask for patience, not park a delivery.
+pub const MAX_RETRY_AFTER_S: u64 = 3_600;
+
+/// What came of one attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Attempted {
+    /// The destination answered.
+    Answered {
+        /// HTTP status.
+        status: u16,
+        /// Its `Retry-After` in seconds.
+        retry_after_s: Option<u64>,
+    },
+    /// No answer: timeout, refused or cut connection.
+    Failed,
+    /// The body that should be sent is gone or is not what was stored: trying again cannot help.
+    BodyUnavailable,
+}
+
+/// What to do next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Done.
+    Delivered,
+    /// Try again after so many seconds.
+    Retry {
+        /// Within `1..=MAX_DELAY_S`.
+        delay_s: u32,
+    },
+    /// Give up.
+    Dead {
+        /// Stable code.
+        reason: &'static str,
+    },
+}
+
+/// Judges attempt number `attempt` (from 1) under `schedule_s`. `random`: any 64 bits, spread the waits by up to a fifth.
+pub fn judge(schedule_s: &[u32], attempt: u32, attempted: &Attempted, random: u64) -> Verdict {
+    let retry_after_s = match attempted {
+        Attempted::Answered { status: 200..=299, .. } => return Verdict::Delivered,
+        Attempted::Answered { status: 410, .. } => return Verdict::Dead { reason: reason::DESTINATION_GONE },
+        Attempted::BodyUnavailable => return Verdict::Dead { reason: reason::BODY_UNAVAILABLE },
+        Attempted::Answered { retry_after_s, .. } => retry_after_s.unwrap_or(0).min(MAX_RETRY_AFTER_S),
+        Attempted::Failed => 0,
+    };
+    let index = usize::try_from(attempt.saturating_sub(1)).unwrap_or(usize::MAX);
+    let Some(wait_s) = schedule_s.get(index) else {
+        return Verdict::Dead { reason: reason::RETRIES_EXHAUSTED };
+    };
+    let wait_s = u64::from(*wait_s);
+    let jitter_s = random.checked_rem(wait_s.div_euclid(5).saturating_add(1)).unwrap_or(0);
+    let delay_s = wait_s.saturating_add(jitter_s).max(retry_after_s).clamp(1, u64::from(MAX_DELAY_S));
+    Verdict::Retry { delay_s: u32::try_from(delay_s).unwrap_or(MAX_DELAY_S) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn answered(status: u16) -> Attempted {
+        Attempted::Answered { status, retry_after_s: None }
+    }
+
+    #[test]
+    fn answers_mean_what_they_say() {
+        let s = &DEFAULT_SCHEDULE_S;
+        for (attempt, attempted, verdict) in [
+            (1, answered(200), Verdict::Delivered),
+            (8, answered(204), Verdict::Delivered),
+            (1, answered(410), Verdict::Dead { reason: "destination_gone" }),
+            (1, answered(302), Verdict::Retry { delay_s: 5 }),
+            (1, answered(404), Verdict::Retry { delay_s: 5 }),
+            (2, answered(500), Verdict::Retry { delay_s: 300 }),
+            (7, Attempted::Failed, Verdict::Retry { delay_s: 36_000 }),
+            (8, Attempted::Failed, Verdict::Dead { reason: "retries_exhausted" }),
+            (1, Attempted::BodyUnavailable, Verdict::Dead { reason: "body_unavailable" }),
+            (1, Attempted::Answered { status: 429, retry_after_s: Some(60) }, Verdict::Retry { delay_s: 60 }),
+            (1, Attempted::Answered { status: 429, retry_after_s: Some(u64::MAX) }, Verdict::Retry { delay_s: 3_600 }),
+            (2, Attempted::Answered { status: 503, retry_after_s: Some(1) }, Verdict::Retry { delay_s: 300 }),
+        ] {
+            assert_eq!(judge(s, attempt, &attempted, 0), verdict, "{attempt} {attempted:?}");
+        }
+        assert_eq!(judge(&[], 1, &answered(500), 0), Verdict::Dead { reason: "retries_exhausted" });
+    }
+
+    proptest! {
+        #[test]
+        fn waits_stay_within_the_platforms_limits(schedule in proptest::collection::vec(any::<u32>(), 0..9), attempt in any::<u32>(), status in any::<u16>(), after in any::<Option<u64>>(), random in any::<u64>()) {
+            if let Verdict::Retry { delay_s } = judge(&schedule, attempt, &Attempted::Answered { status, retry_after_s: after }, random) {
+                prop_assert!((1..=MAX_DELAY_S).contains(&delay_s));
+                let wait = schedule[attempt as usize - 1].min(MAX_DELAY_S);
+                prop_assert!(delay_s >= wait);
+            }
+        }
+    }
+}

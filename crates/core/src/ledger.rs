@@ -1,0 +1,320 @@
+//! The delivery ledger: who may hand a delivery on, and what became of it.
+//!
+//! Promises: claim with a lease → hand on → settle. A delivery that somebody holds is not handed on by another until the
+//! lease has run out (then its holder has crashed: it is handed on again, at least once); one that was delivered or given
+//! up is never handed on again, unless it is replayed; a second delivery with the same idempotency key is a duplicate of
+//! the first. The decisions here are pure; the `DELIVERY_LEDGER` objects keep the rows and apply them within one event,
+//! so that claims of one key cannot interleave. Out of scope: waiting (the queue's), the destination.
+
+use serde::{Deserialize, Serialize};
+
+/// How many ledger objects share the load, by idempotency key: a Durable Object answers about 1,000 requests a second,
+/// a batch makes two calls a shard, and a queue delivers up to 5,000 messages a second. Part of the stored form: with
+/// another number keys would be looked for where they are not.
+pub const LEDGER_SHARDS: u32 = 16;
+
+/// How long a claim holds, in milliseconds: longer than a destination's longest timeout (60 s) with the time that a batch
+/// needs around it, and short enough that a crash delays a delivery by minutes only.
+pub const LEASE_MS: u64 = 150_000;
+
+/// FNV-1a, 64 bits: a stable, dependency-free hash to spread keys over shards. Not for anything an attacker may choose a
+/// collision in to his profit: a shard is only a place.
+pub fn fnv1a(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3))
+}
+
+/// The key under which a source's delivery is known: keys of different sources never meet.
+pub fn ledger_key(source: &str, dedupe_key: &str) -> String {
+    format!("{source}\u{1f}{dedupe_key}")
+}
+
+/// Name of the object that keeps `key`.
+pub fn ledger_shard(key: &str) -> String {
+    format!("ledger-{}", fnv1a(key.as_bytes()).checked_rem(u64::from(LEDGER_SHARDS)).unwrap_or(0))
+}
+
+/// Names of all ledger objects.
+pub fn ledger_shards() -> impl Iterator<Item = String> {
+    (0..LEDGER_SHARDS).map(|shard| format!("ledger-{shard}"))
+}
+
+/// How far a delivery got. The numbers are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// A consumer holds it.
+    Claimed,
+    /// Its next attempt is waiting in the queue.
+    Waiting,
+    /// The destination took it.
+    Delivered,
+    /// Given up; it is in the dead letters.
+    Dead,
+    /// Another delivery had its idempotency key before.
+    Duplicate,
+}
+
+impl State {
+    /// All states, in the order of their stored numbers.
+    pub const ALL: [Self; 5] = [Self::Claimed, Self::Waiting, Self::Delivered, Self::Dead, Self::Duplicate];
+
+    /// The stored number.
+    pub const fn number(self) -> i64 {
+        match self {
+            Self::Claimed => 0,
+            Self::Waiting => 1,
+            Self::Delivered => 2,
+            Self::Dead => 3,
+            Self::Duplicate => 4,
+        }
+    }
+
+    /// The state of a stored number.
+    pub fn from_number(number: i64) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.number() == number)
+    }
+
+    /// The name in the API.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Claimed => "claimed",
+            Self::Waiting => "waiting",
+            Self::Delivered => "delivered",
+            Self::Dead => "dead",
+            Self::Duplicate => "duplicate",
+        }
+    }
+
+    /// The state of an API name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.as_str() == name)
+    }
+
+    /// Whether work on it goes on.
+    pub const fn is_pending(self) -> bool {
+        matches!(self, Self::Claimed | Self::Waiting)
+    }
+}
+
+/// What decides about a claim or a settlement: the changing part of a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// How far it got.
+    pub state: State,
+    /// Number of the last attempt, from 1 within a replay.
+    pub attempt: u32,
+    /// Number of the replay that this progress belongs to; 0 is the original.
+    pub replay: u32,
+    /// Until when a claim holds.
+    pub lease_until_ms: u64,
+}
+
+/// The answer to a claim.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Claimed {
+    /// Hand it on; this is attempt number `attempt`.
+    Proceed {
+        /// Number of the attempt, from 1.
+        attempt: u32,
+    },
+    /// Somebody else holds it until then: ask again later.
+    Busy {
+        /// End of the other's lease.
+        until_ms: u64,
+    },
+    /// Nothing left to do: it was delivered, given up, or counted as a duplicate before.
+    Settled {
+        /// What it was settled as.
+        state: State,
+    },
+    /// Its idempotency key belongs to another delivery: counted now, nothing to hand on.
+    Duplicate {
+        /// The delivery that came first.
+        of: String,
+    },
+}
+
+/// Decides a claim on a delivery.
+///
+/// `row`: its own progress, where the ledger knows it; `owner`: the other delivery that has its idempotency key, if any;
+/// `replay`: the replay number that the message carries.
+pub fn decide_claim(row: Option<&Progress>, owner: Option<&str>, replay: u32, now_ms: u64) -> Claimed {
+    match (row, owner) {
+        (None, Some(of)) => Claimed::Duplicate { of: of.into() },
+        (None, None) => Claimed::Proceed { attempt: 1 },
+        // A replay is somebody's decision to deliver again what was given up: it starts a schedule of its own.
+        (Some(row), _) if replay > row.replay && row.state == State::Dead => Claimed::Proceed { attempt: 1 },
+        (Some(row), _) => match row.state {
+            State::Delivered | State::Dead | State::Duplicate => Claimed::Settled { state: row.state },
+            State::Claimed if row.lease_until_ms > now_ms => Claimed::Busy { until_ms: row.lease_until_ms },
+            State::Claimed | State::Waiting => Claimed::Proceed { attempt: row.attempt.saturating_add(1) },
+        },
+    }
+}
+
+/// What became of an attempt.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// The destination took it.
+    Delivered,
+    /// Another attempt is in the queue.
+    Retry {
+        /// When it is due.
+        next_attempt_ms: u64,
+    },
+    /// Given up; the letter is on its way.
+    Dead {
+        /// Stable code.
+        reason: String,
+    },
+}
+
+/// Decides whether an outcome still counts, and what state it leads to.
+///
+/// A delivery that was made counts whoever reports it; a failure counts only from the holder of the current attempt,
+/// because after a lease ran out somebody else is trying again.
+pub fn decide_settle(row: &Progress, attempt: u32, outcome: &Outcome) -> Option<State> {
+    match (row.state, outcome) {
+        (State::Claimed | State::Waiting | State::Dead, Outcome::Delivered) => Some(State::Delivered),
+        (State::Claimed, Outcome::Retry { .. }) if row.attempt == attempt => Some(State::Waiting),
+        (State::Claimed, Outcome::Dead { .. }) if row.attempt == attempt => Some(State::Dead),
+        _ => None,
+    }
+}
+
+/// One delivery that a consumer wants to hand on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClaimItem {
+    /// Identifier of the delivery.
+    pub id: String,
+    /// [`ledger_key`].
+    pub key: String,
+    /// Name of the source.
+    pub source: String,
+    /// When it was received.
+    pub received_at_ms: u64,
+    /// Events in it.
+    pub event_count: u64,
+    /// Size of its body.
+    pub size_bytes: u64,
+    /// Number of the replay.
+    #[serde(default)]
+    pub replay: u32,
+}
+
+/// What became of one delivery's attempt.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SettleItem {
+    /// Identifier of the delivery.
+    pub id: String,
+    /// The attempt that [`Claimed::Proceed`] gave.
+    pub attempt: u32,
+    /// What became of it.
+    pub outcome: Outcome,
+    /// HTTP status of the destination, where it answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+    /// What went wrong, in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// A call to a ledger object.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LedgerCall {
+    /// Claims deliveries; answers a [`Claimed`] for each, in order.
+    Claim {
+        /// At most a batch.
+        items: Vec<ClaimItem>,
+    },
+    /// Settles attempts; answers how many of them counted.
+    Settle {
+        /// At most a batch.
+        items: Vec<SettleItem>,
+    },
+    /// Answers the newest [`DeliveryRow`]s before the cursor.
+    List {
+        /// Only this source.
+        source: Option<String>,
+        /// Only this state.
+        state: Option<State>,
+        /// Only what sorts before this receipt time and identifier.
+        before: Option<(u64, String)>,
+        /// At most so many.
+        limit: u32,
+    },
+    /// Answers `Option<DeliveryRow>`.
+    Get {
+        /// Identifier of the delivery.
+        id: String,
+    },
+    /// Answers [`LedgerTotals`].
+    Totals,
+}
+
+/// What the ledger tells of a delivery.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DeliveryRow {
+    /// Identifier of the delivery.
+    pub id: String,
+    /// Name of the source.
+    pub source: String,
+    /// How far it got.
+    pub status: State,
+    /// Attempts made.
+    pub attempts: u32,
+    /// When it was received.
+    pub received_at_ms: u64,
+    /// When its state last changed.
+    pub updated_at_ms: u64,
+    /// Events in it.
+    pub event_count: u64,
+    /// Size of its body.
+    pub size_bytes: u64,
+    /// Replays so far.
+    pub replay: u32,
+    /// When the next attempt is due.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_attempt_ms: Option<u64>,
+    /// HTTP status of the last attempt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_status: Option<u16>,
+    /// What went wrong at the last attempt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_error: Option<String>,
+    /// The delivery that came first, where this one is its duplicate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub duplicate_of: Option<String>,
+}
+
+/// What a ledger object knows of a source, counted in the same transaction as the rows.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceTotals {
+    /// Deliveries that the destination took.
+    pub delivered: u64,
+    /// Duplicates.
+    pub duplicate: u64,
+    /// Deliveries that were given up.
+    pub dead: u64,
+    /// Attempts that failed and were put off.
+    pub retries: u64,
+    /// Rows claimed or waiting now.
+    pub pending: u64,
+    /// When the oldest of them was received.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oldest_pending_ms: Option<u64>,
+}
+
+/// What a ledger object knows, by source.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LedgerTotals {
+    /// By name of the source.
+    pub sources: std::collections::BTreeMap<String, SourceTotals>,
+}
+
+#[cfg(test)]
+mod tests;

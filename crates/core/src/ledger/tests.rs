@@ -1,0 +1,155 @@
+use super::*;
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+
+#[test]
+fn the_forms_of_calls_are_pinned() {
+    let claim = LedgerCall::Claim {
+        items: vec![ClaimItem {
+            id: "1".into(), key: "s\u{1f}k".into(), source: "s".into(), received_at_ms: 1, event_count: 2, size_bytes: 3, replay: 0,
+        }],
+    };
+    assert_eq!(
+        serde_json::to_string(&claim).unwrap(),
+        r#"{"claim":{"items":[{"id":"1","key":"s\u001fk","source":"s","received_at_ms":1,"event_count":2,"size_bytes":3,"replay":0}]}}"#
+    );
+    let settle = LedgerCall::Settle {
+        items: vec![SettleItem { id: "1".into(), attempt: 1, outcome: Outcome::Retry { next_attempt_ms: 9 }, status: Some(503), error: None }],
+    };
+    assert_eq!(
+        serde_json::to_string(&settle).unwrap(),
+        r#"{"settle":{"items":[{"id":"1","attempt":1,"outcome":{"retry":{"next_attempt_ms":9}},"status":503}]}}"#
+    );
+}
+
+#[test]
+fn stored_numbers_and_names_of_states_stay() {
+    for (number, state, name) in [
+        (0, State::Claimed, "claimed"),
+        (1, State::Waiting, "waiting"),
+        (2, State::Delivered, "delivered"),
+        (3, State::Dead, "dead"),
+        (4, State::Duplicate, "duplicate"),
+    ] {
+        assert_eq!((state.number(), state.as_str()), (number, name));
+        assert_eq!((State::from_number(number), State::from_name(name)), (Some(state), Some(state)));
+    }
+    assert_eq!(State::from_number(5), None);
+}
+
+#[test]
+fn keys_stay_on_their_shards() {
+    // Part of the stored form: a key that moved would be delivered again.
+    assert_eq!(ledger_shard(&ledger_key("contact-center", "a")), "ledger-3");
+    assert_eq!(fnv1a(b""), 0xcbf2_9ce4_8422_2325);
+    assert_eq!(fnv1a(b"a"), 0xaf63_dc4c_8601_ec8c);
+}
+
+fn progress(state: State, attempt: u32) -> Progress {
+    Progress { state, attempt, replay: 0, lease_until_ms: 100 }
+}
+
+#[test]
+fn claims_are_decided_by_what_is_known() {
+    let proceed = |attempt| Claimed::Proceed { attempt };
+    for (row, owner, replay, now_ms, decision) in [
+        (None, None, 0, 0, proceed(1)),
+        (None, Some("x"), 0, 0, Claimed::Duplicate { of: "x".into() }),
+        (Some(progress(State::Claimed, 1)), None, 0, 99, Claimed::Busy { until_ms: 100 }),
+        (Some(progress(State::Claimed, 1)), None, 0, 100, proceed(2)),
+        (Some(progress(State::Waiting, 3)), None, 0, 0, proceed(4)),
+        (Some(progress(State::Delivered, 1)), None, 0, 200, Claimed::Settled { state: State::Delivered }),
+        (Some(progress(State::Delivered, 1)), None, 1, 200, Claimed::Settled { state: State::Delivered }),
+        (Some(progress(State::Dead, 8)), None, 0, 200, Claimed::Settled { state: State::Dead }),
+        (Some(progress(State::Dead, 8)), None, 1, 200, proceed(1)),
+        (Some(progress(State::Duplicate, 0)), Some("x"), 0, 200, Claimed::Settled { state: State::Duplicate }),
+    ] {
+        assert_eq!(decide_claim(row.as_ref(), owner, replay, now_ms), decision, "{row:?} {owner:?} {replay} {now_ms}");
+    }
+}
+
+#[test]
+fn a_failure_counts_only_from_the_current_holder_and_a_delivery_from_anybody() {
+    let (retry, dead) = (Outcome::Retry { next_attempt_ms: 0 }, Outcome::Dead { reason: "r".into() });
+    assert_eq!(decide_settle(&progress(State::Claimed, 2), 1, &retry), None);
+    assert_eq!(decide_settle(&progress(State::Claimed, 2), 1, &dead), None);
+    assert_eq!(decide_settle(&progress(State::Claimed, 2), 2, &retry), Some(State::Waiting));
+    assert_eq!(decide_settle(&progress(State::Claimed, 2), 2, &dead), Some(State::Dead));
+    assert_eq!(decide_settle(&progress(State::Claimed, 2), 1, &Outcome::Delivered), Some(State::Delivered));
+    assert_eq!(decide_settle(&progress(State::Delivered, 2), 2, &dead), None);
+    assert_eq!(decide_settle(&progress(State::Delivered, 2), 2, &Outcome::Delivered), None);
+}
+
+/// What may happen between a queue, its consumers and a ledger.
+#[derive(Clone, Debug)]
+enum Step {
+    /// The queue gives message `m` to a consumer.
+    Take(u8),
+    /// A consumer that holds a claim ends: the destination took it or not, and the settlement arrives or not.
+    End { taken: bool, settled: bool },
+    /// Time passes.
+    Wait(u64),
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        4 => (0u8..6).prop_map(Step::Take),
+        4 => (any::<bool>(), any::<bool>()).prop_map(|(taken, settled)| Step::End { taken, settled }),
+        1 => (1u64..LEASE_MS * 2).prop_map(Step::Wait),
+    ];
+    proptest::collection::vec(step, 0..120)
+}
+
+proptest! {
+    /// Six messages of three idempotency keys, given out again and again in any order, with consumers that crash at any
+    /// point: a key is handed on again only after a crash or a failure, and never after its delivery was settled.
+    #[test]
+    fn a_key_is_delivered_once_where_nothing_crashed(steps in steps()) {
+        let mut rows: BTreeMap<u8, Progress> = BTreeMap::new();
+        let mut owner: BTreeMap<u8, u8> = BTreeMap::new();
+        let mut held: Vec<(u8, u32)> = vec![];
+        let mut taken_by_destination: BTreeMap<u8, u32> = BTreeMap::new();
+        let mut crashes: BTreeMap<u8, u32> = BTreeMap::new();
+        let mut now_ms = 0;
+        for step in steps {
+            match step {
+                Step::Wait(ms) => now_ms += ms,
+                Step::Take(m) => {
+                    let key = m % 3;
+                    let other = owner.get(&key).filter(|o| **o != m).map(ToString::to_string);
+                    match decide_claim(rows.get(&m), other.as_deref(), 0, now_ms) {
+                        Claimed::Proceed { attempt } => {
+                            if rows.get(&m).is_some_and(|row| row.state == State::Claimed) {
+                                *crashes.entry(key).or_default() += 1;
+                            }
+                            rows.insert(m, Progress { state: State::Claimed, attempt, replay: 0, lease_until_ms: now_ms + LEASE_MS });
+                            owner.entry(key).or_insert(m);
+                            held.push((m, attempt));
+                        }
+                        Claimed::Duplicate { .. } => {
+                            prop_assert!(owner.get(&key).is_some_and(|o| *o != m));
+                            rows.insert(m, Progress { state: State::Duplicate, attempt: 0, replay: 0, lease_until_ms: 0 });
+                        }
+                        Claimed::Busy { until_ms } => prop_assert!(until_ms > now_ms),
+                        Claimed::Settled { state } => prop_assert!(!state.is_pending()),
+                    }
+                }
+                Step::End { taken, settled } => {
+                    let Some((m, attempt)) = held.pop() else { continue };
+                    let before = rows[&m];
+                    if taken {
+                        *taken_by_destination.entry(m % 3).or_default() += 1;
+                    }
+                    let outcome = if taken { Outcome::Delivered } else { Outcome::Retry { next_attempt_ms: now_ms } };
+                    if settled && let Some(state) = decide_settle(&before, attempt, &outcome) {
+                        rows.insert(m, Progress { state, ..before });
+                    }
+                }
+            }
+        }
+        for key in 0..3 {
+            let times = taken_by_destination.get(&key).copied().unwrap_or(0);
+            prop_assert!(times <= 1 + crashes.get(&key).copied().unwrap_or(0), "key {key} was delivered {times} times");
+        }
+    }
+}

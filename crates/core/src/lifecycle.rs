@@ -1,0 +1,108 @@
+//! Calls to the lifecycle object, which alone talks to the vendor's API.
+//!
+//! Promise: everything that needs the access token happens in one object, so the token never leaves it, its refresh is
+//! shared by all callers, and one reconciliation runs at a time. Out of scope: the calls themselves.
+
+use serde::{Deserialize, Serialize};
+
+/// Name of the object: one organisation, one object.
+pub const LIFECYCLE_OBJECT: &str = "lifecycle";
+
+/// How long a run may take, in milliseconds: the cron fires every five minutes and must find it ended.
+pub const RUN_MS: u64 = 240_000;
+
+/// How many requests a run may send: 300 a minute (the vendor's limit for a token) for the time of a run, and far below
+/// the 10,000 subrequests of an invocation (Workers, limits).
+pub const RUN_REQUESTS: u32 = 1_200;
+
+/// A call to the lifecycle object; each answers an [`Answered`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LifecycleCall {
+    /// Plans, and applies unless it is a dry run.
+    Reconcile {
+        /// Plan only.
+        dry_run: bool,
+        /// Who wants it.
+        actor: String,
+    },
+    /// The last report.
+    Last,
+    /// The catalogue.
+    EventTypes,
+    /// The subscriptions that the vendor has.
+    List {
+        /// Only those of this source's API that deliver to it.
+        source: Option<String>,
+    },
+    /// One subscription.
+    Get {
+        /// Name of the source, which says which API.
+        source: String,
+        /// The vendor's identifier.
+        id: String,
+    },
+    /// Creates what a source declares.
+    Create {
+        /// Name of the source.
+        source: String,
+    },
+    /// Makes a subscription what its source declares.
+    Update {
+        /// Name of the source.
+        source: String,
+        /// The vendor's identifier.
+        id: String,
+        /// The version that the caller has seen; the current one where there is none.
+        if_match: Option<String>,
+    },
+    /// Deletes a subscription that the gateway owns.
+    Delete {
+        /// Name of the source, which says which API.
+        source: String,
+        /// The vendor's identifier.
+        id: String,
+    },
+    /// Asks an address whether it answers.
+    Probe {
+        /// The address.
+        url: String,
+    },
+}
+
+/// What the management API passes on as it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Answered {
+    /// HTTP status.
+    pub status: u16,
+    /// JSON text of the body: passed on, not looked into.
+    pub body: String,
+    /// The code, where the answer is an error.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
+    /// Version of the subscription.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub etag: Option<String>,
+}
+
+#[derive(Serialize)]
+struct ErrorBody<'a, D> {
+    error: &'a str,
+    code: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<&'a D>,
+}
+
+impl Answered {
+    /// 200 with a body.
+    pub fn ok(body: String) -> Self {
+        Self { status: 200, body, code: None, etag: None }
+    }
+
+    /// An error in the form of the management API.
+    pub fn error(status: u16, error: &str, code: &str, detail: Option<&impl Serialize>) -> Self {
+        // Details are structures of strings and numbers: serializing them cannot fail.
+        let body = serde_json::to_string(&ErrorBody { error, code, detail }).unwrap_or_default();
+        Self { status, body, code: Some(code.into()), etag: None }
+    }
+}

@@ -1,0 +1,97 @@
+//! The catalogues: `/api/v2/eventtypes` in pages, and the published API's topics in one piece.
+
+use super::page;
+use crate::error::ApiError;
+use crate::oauth::Caller;
+use crate::shared::Shared;
+use axum::extract::{Query, State};
+use axum::{Extension, Json};
+use serde_json::{Value, json};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// What events can be about.
+const SUBJECTS: [&str; 12] = [
+    "call",
+    "callback",
+    "chat",
+    "cobrowse",
+    "conversation",
+    "email",
+    "evaluation",
+    "message",
+    "participant",
+    "queue",
+    "user",
+    "voicemail",
+];
+
+/// What can happen. Together with the subjects more than one page of 100.
+const HAPPENINGS: [&str; 12] = [
+    "created",
+    "answered",
+    "connected",
+    "disconnected",
+    "held",
+    "resumed",
+    "transferred",
+    "updated",
+    "routed",
+    "escalated",
+    "wrapup",
+    "ended",
+];
+
+/// The topics of `/api/v2/notifications/availabletopics`.
+pub(crate) const TOPICS: [(&str, &str); 12] = [
+    ("v2.detail.events.conversation.{id}.customer.start", "A customer joined the conversation"),
+    ("v2.detail.events.conversation.{id}.customer.end", "A customer left the conversation"),
+    ("v2.detail.events.conversation.{id}.acd.start", "The conversation entered a queue"),
+    ("v2.detail.events.conversation.{id}.acd.end", "The conversation left a queue"),
+    ("v2.detail.events.conversation.{id}.user.start", "An agent joined the conversation"),
+    ("v2.detail.events.conversation.{id}.user.end", "An agent left the conversation"),
+    ("v2.detail.events.conversation.{id}.wrapup", "A wrap-up was set"),
+    ("v2.routing.queues.{id}.conversations", "Conversations of a queue"),
+    ("v2.users.{id}.activity", "Activity of a user"),
+    ("v2.users.{id}.conversations", "Conversations of a user"),
+    ("v2.users.{id}.presence", "Presence of a user"),
+    ("v2.users.{id}.routingStatus", "Routing status of a user"),
+];
+
+/// Every event type: `call:created`, `call:answered`, …, then the configured ones.
+pub(crate) fn catalogue(extra: &[String]) -> Vec<String> {
+    let known =
+        SUBJECTS.iter().flat_map(|subject| HAPPENINGS.iter().map(move |happening| format!("{subject}:{happening}")));
+    let mut names: Vec<String> = known.collect();
+    for name in extra {
+        if !names.contains(name) {
+            names.push(name.clone());
+        }
+    }
+    names
+}
+
+/// `GET /api/v2/eventtypes?pageSize&page`.
+pub(super) async fn list(
+    State(shared): State<Arc<Shared>>,
+    Extension(caller): Extension<Caller>,
+    Query(query): Query<HashMap<String, String>>,
+) -> Result<Json<Value>, ApiError> {
+    caller.needs("eventtype:read")?;
+    let entities = shared.event_types.iter().map(|name| {
+        let (subject, happening) = name.split_once(':').unwrap_or((name, "occurred"));
+        json!({ "id": name, "name": name, "description": format!("Sent when a {subject} is {happening}.") })
+    });
+    let page = page(entities.collect(), &query, "page", 25)?;
+    Ok(Json(json!({
+        "entities": page.entities, "pageSize": page.size, "page": page.number, "total": page.total, "totalPageCount": page.count,
+    })))
+}
+
+/// `GET /api/v2/notifications/availabletopics`: no pages.
+pub(super) async fn topics() -> Json<Value> {
+    let entities = TOPICS.map(|(id, description)| {
+        json!({ "id": id, "description": description, "visibility": "Public", "transports": ["All"], "enforced": true })
+    });
+    Json(json!({ "entities": entities }))
+}

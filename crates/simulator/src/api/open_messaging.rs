@@ -1,0 +1,199 @@
+//! `/api/v2/conversations/messaging/integrations/open`: PATCH, no version, created asynchronously, eventually consistent, and a secret that
+//! is never given back.
+
+use super::{Page, is_text, is_text_map, is_url, object, page, writable};
+use crate::clock::{iso8601, now_ms};
+use crate::error::ApiError;
+use crate::gate::Interference;
+use crate::oauth::Caller;
+use crate::shared::{Shared, lock};
+use crate::store::{Api, Entity};
+use axum::body::Bytes;
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse as _, Response};
+use axum::{Extension, Json};
+use serde_json::{Map, Value, json};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+const API: Api = Api::OpenMessaging;
+const WHAT: &str = "integration";
+const SECRET: &str = "outboundNotificationWebhookSignatureSecretToken";
+
+/// The vendor demands a secret of more than 15 characters.
+const MIN_SECRET_CHARS: usize = 16;
+
+/// The fields of a create or of a PATCH, and the secret apart.
+fn fields(body: Map<String, Value>) -> Result<(Map<String, Value>, Option<String>), ApiError> {
+    let mut fields = writable(
+        body,
+        &[
+            ("name", is_text, "a text"),
+            ("supportedContent", Value::is_object, "an object"),
+            ("messagingSetting", Value::is_object, "an object"),
+            ("outboundNotificationWebhookUrl", is_url, "an http or https URL"),
+            (
+                SECRET,
+                |value| value.as_str().is_some_and(|text| text.chars().count() >= MIN_SECRET_CHARS),
+                "more than 15 characters",
+            ),
+            ("webhookHeaders", is_text_map, "a map of texts"),
+        ],
+    )?;
+    let secret = match fields.remove(SECRET) {
+        Some(Value::String(secret)) => Some(secret),
+        _ => None,
+    };
+    Ok((fields, secret))
+}
+
+fn show(entity: &Entity, now_ms: u64) -> Value {
+    let mut shown = entity.fields.clone();
+    let status = match &entity.create_error {
+        _ if now_ms < entity.ready_at_ms => "Initiated",
+        Some(_) => "Error",
+        None => "Completed",
+    };
+    let user = json!({ "id": "5f1a4c0e-0000-4000-8000-000000000001" });
+    for (name, value) in [
+        ("id", json!(entity.id)),
+        ("status", json!("Active")),
+        ("recipient", json!({ "id": entity.id })),
+        ("dateCreated", json!(iso8601(entity.created_ms))),
+        ("dateModified", json!(iso8601(entity.modified_ms))),
+        ("createdBy", user.clone()),
+        ("modifiedBy", user),
+        ("createStatus", json!(status)),
+        ("selfUri", json!(format!("/api/v2/conversations/messaging/integrations/open/{}", entity.id))),
+    ] {
+        shown.insert(name.to_owned(), value);
+    }
+    if let (Some(error), "Error") = (&entity.create_error, status) {
+        let error = json!({ "message": error, "code": "integration.create.failed", "status": 400, "errors": [], "details": [] });
+        shown.insert("createError".to_owned(), error);
+    }
+    Value::Object(shown)
+}
+
+/// Creates an integration; also what the control API uses.
+pub(crate) fn create(shared: &Shared, body: Map<String, Value>, fails: bool) -> Result<Entity, ApiError> {
+    let (fields, hidden_secret) = fields(body)?;
+    for name in ["name", "outboundNotificationWebhookUrl"] {
+        if !fields.contains_key(name) {
+            return Err(ApiError::bad_request(format!("The field {name} is required.")));
+        }
+    }
+    if hidden_secret.is_none() {
+        return Err(ApiError::bad_request(format!("The field {SECRET} is required.")));
+    }
+    let now_ms = now_ms();
+    let settings = shared.settings();
+    let entity = Entity {
+        id: shared.uuid(),
+        api: API,
+        version: 1,
+        created_ms: now_ms,
+        modified_ms: now_ms,
+        visible_at_ms: now_ms.saturating_add(settings.open_messaging_lag_ms),
+        ready_at_ms: now_ms.saturating_add(settings.create_completes_after_ms),
+        create_error: fails.then(|| "The integration could not be provisioned.".to_owned()),
+        gone_at_ms: None,
+        fields,
+        hidden_secret,
+    };
+    lock(&shared.store).insert(entity.clone(), now_ms);
+    Ok(entity)
+}
+
+/// `GET` of the list.
+pub(super) async fn list(
+    State(shared): State<Arc<Shared>>,
+    Extension(caller): Extension<Caller>,
+    Query(query): Query<HashMap<String, String>>,
+) -> Result<Json<Value>, ApiError> {
+    caller.needs("messaging:integration:view")?;
+    let now_ms = now_ms();
+    let items = lock(&shared.store).list(API, now_ms).map(|entity| show(entity, now_ms)).collect();
+    let Page { entities, size, number, total, count } = page(items, &query, "pageNumber", 25)?;
+    let uri = |number: usize| {
+        format!("/api/v2/conversations/messaging/integrations/open?pageSize={size}&pageNumber={number}")
+    };
+    let mut list = json!({
+        "entities": entities, "pageSize": size, "pageNumber": number, "total": total, "pageCount": count,
+        "firstUri": uri(1), "lastUri": uri(count.max(1)), "selfUri": uri(number),
+    });
+    if number < count {
+        list["nextUri"] = uri(number + 1).into();
+    }
+    Ok(Json(list))
+}
+
+/// `POST`: 202 while it is being provisioned, 200 when that takes no time.
+pub(super) async fn post(
+    State(shared): State<Arc<Shared>>,
+    Extension(caller): Extension<Caller>,
+    Extension(interference): Extension<Interference>,
+    body: Bytes,
+) -> Result<Response, ApiError> {
+    caller.needs("messaging:integration:add")?;
+    let entity = create(&shared, object(&body)?, interference.create_fails)?;
+    let now_ms = entity.created_ms;
+    let status = if now_ms < entity.ready_at_ms { StatusCode::ACCEPTED } else { StatusCode::OK };
+    Ok((status, Json(show(&entity, now_ms))).into_response())
+}
+
+/// `GET` of one.
+pub(super) async fn get(
+    State(shared): State<Arc<Shared>>,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, ApiError> {
+    caller.needs("messaging:integration:view")?;
+    let now_ms = now_ms();
+    let store = lock(&shared.store);
+    let entity = store.get(API, &id, now_ms).ok_or_else(|| ApiError::not_found(WHAT, &id))?;
+    Ok(Json(show(entity, now_ms)))
+}
+
+/// `PATCH`: the fields that are named. Without versions the last writer wins, unless a fault gives the status of a mismatch.
+pub(super) async fn patch(
+    State(shared): State<Arc<Shared>>,
+    Extension(caller): Extension<Caller>,
+    Extension(interference): Extension<Interference>,
+    Path(id): Path<String>,
+    body: Bytes,
+) -> Result<Json<Value>, ApiError> {
+    caller.needs("messaging:integration:edit")?;
+    let (changed, secret) = fields(object(&body)?)?;
+    let now_ms = now_ms();
+    let mut store = lock(&shared.store);
+    let entity = store.get_mut(API, &id, now_ms).ok_or_else(|| ApiError::not_found(WHAT, &id))?;
+    if let Some(writer) = interference.concurrent_writer {
+        let given = entity.version;
+        entity.changed_by_somebody_else(now_ms);
+        if let Some(status) = writer.status {
+            return Err(ApiError::version_mismatch(status, &given.to_string(), entity.version));
+        }
+    }
+    entity.fields.extend(changed);
+    if secret.is_some() {
+        entity.hidden_secret = secret;
+    }
+    entity.touch(now_ms);
+    Ok(Json(show(entity, now_ms)))
+}
+
+/// `DELETE`: reads find it for a while after.
+pub(super) async fn delete(
+    State(shared): State<Arc<Shared>>,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+) -> Result<StatusCode, ApiError> {
+    caller.needs("messaging:integration:delete")?;
+    let now_ms = now_ms();
+    let mut store = lock(&shared.store);
+    let entity = store.get_mut(API, &id, now_ms).ok_or_else(|| ApiError::not_found(WHAT, &id))?;
+    entity.gone_at_ms = Some(now_ms.saturating_add(shared.settings().open_messaging_lag_ms));
+    Ok(StatusCode::NO_CONTENT)
+}

@@ -1,0 +1,270 @@
+//! What a simulator is started with ([`Config`]) and what can be changed while it runs ([`Settings`]).
+//!
+//! Every default is the vendor's figure where there is one; the source is named at the field.
+
+use serde::{Deserialize, Serialize};
+use std::net::{IpAddr, Ipv4Addr};
+
+/// All that is fixed at the start.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct Config {
+    /// The address to listen on. Anything but loopback is refused.
+    pub bind: IpAddr,
+    /// The port; 0 takes a free one.
+    pub port: u16,
+    /// What every random choice derives from.
+    pub seed: u64,
+    /// The OAuth clients that exist.
+    pub clients: Vec<OauthClient>,
+    /// Names added to the event type catalogue.
+    pub extra_event_types: Vec<String>,
+    /// How many deliveries' outcomes are kept; later ones are counted only.
+    pub max_records: usize,
+    /// How many bodies (by digest) a sink remembers; later ones are counted only.
+    pub max_sink_entries: usize,
+    /// What can be changed later by `PATCH /control/settings`.
+    pub settings: Settings,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            bind: Ipv4Addr::LOCALHOST.into(),
+            port: 0,
+            seed: 1,
+            clients: vec![OauthClient::default()],
+            extra_event_types: Vec::new(),
+            max_records: 200_000,
+            max_sink_entries: 200_000,
+            settings: Settings::default(),
+        }
+    }
+}
+
+/// A client-credentials client.
+#[derive(Clone, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct OauthClient {
+    /// The client id.
+    pub id: String,
+    /// The client secret.
+    pub secret: String,
+    /// Scopes and permissions, for example `webhook:write` or `messaging:integration:add`; all of them when absent.
+    #[serde(default)]
+    pub permissions: Option<Vec<String>>,
+}
+
+impl Default for OauthClient {
+    fn default() -> Self {
+        Self { id: "simulator-client".to_owned(), secret: "simulator-secret".to_owned(), permissions: None }
+    }
+}
+
+impl std::fmt::Debug for OauthClient {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("OauthClient")
+            .field("id", &self.id)
+            .field("permissions", &self.permissions)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What can be changed while the simulator runs.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct Settings {
+    /// Lifetime of a new token in seconds. Genesys: 300 to 172,800, by default 86,400.
+    pub token_lifetime_s: u64,
+    /// Token requests a minute and client before the token endpoint's own form of a rate limit (400).
+    pub token_requests_per_minute: u64,
+    /// The limit of API requests.
+    pub rate_limit: RateLimit,
+    /// How long a created webhook stays invisible, and a deleted one visible, in milliseconds.
+    pub webhooks_lag_ms: u64,
+    /// The same for Open Messaging integrations.
+    pub open_messaging_lag_ms: u64,
+    /// From the create of an integration until its `createStatus` goes from `Initiated` to `Completed`, in milliseconds.
+    pub create_completes_after_ms: u64,
+    /// Whether `customProperties["webhook.signature.secret"]` is given back; otherwise it reads as asterisks.
+    pub webhook_secret_readable: bool,
+    /// How a version mismatch is answered: 412, 409, or 400 with the vendor's text.
+    pub version_mismatch_status: u16,
+    /// Whether browsers may call `/api` and `/oauth` from any origin.
+    pub cors: bool,
+    /// How deliveries are timed and repeated.
+    pub policy: Policy,
+    /// How many requests of the sender may wait for their answers at once. A change applies from the next reset.
+    pub max_in_flight: usize,
+    /// How many deliveries may be unfinished at once, those that wait for a retry included. A change applies from the next reset.
+    pub max_pending: usize,
+    /// What is sent.
+    pub mix: Mix,
+    /// How large it is.
+    pub sizes: Vec<Size>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            token_lifetime_s: 86_400,
+            token_requests_per_minute: 300,
+            rate_limit: RateLimit::default(),
+            webhooks_lag_ms: 0,
+            open_messaging_lag_ms: 0,
+            create_completes_after_ms: 100,
+            webhook_secret_readable: true,
+            version_mismatch_status: 412,
+            cors: false,
+            policy: Policy::default(),
+            max_in_flight: 64,
+            max_pending: 10_000,
+            mix: Mix::default(),
+            sizes: [(1_024, 60), (4_096, 25), (16_384, 10), (65_536, 4), (200_000, 1)]
+                .map(|(bytes, weight)| Size { bytes, weight })
+                .to_vec(),
+        }
+    }
+}
+
+impl Settings {
+    /// What is wrong with these settings, if anything is.
+    pub fn problem(&self) -> Option<String> {
+        if !matches!(self.version_mismatch_status, 400 | 409 | 412) {
+            return Some("versionMismatchStatus: expected 412, 409 or 400".to_owned());
+        }
+        if self.mix.total() == 0 {
+            return Some("mix: at least one weight must be above 0".to_owned());
+        }
+        if !self.sizes.iter().any(|size| size.weight > 0) {
+            return Some("sizes: at least one weight must be above 0".to_owned());
+        }
+        if let Some(size) = self.sizes.iter().find(|size| size.bytes > MAX_BODY_BYTES) {
+            return Some(format!("sizes: {} bytes are more than {MAX_BODY_BYTES}", size.bytes));
+        }
+        if self.rate_limit.window_ms == 0 {
+            return Some("rateLimit.windowMs: must be above 0".to_owned());
+        }
+        (self.max_in_flight == 0 || self.max_pending == 0)
+            .then(|| "maxInFlight, maxPending: must be above 0".to_owned())
+    }
+}
+
+/// The largest body that the sender makes and that the sink takes.
+pub const MAX_BODY_BYTES: usize = 16 * 1024 * 1024;
+
+/// The limit of API requests. Genesys: 300 a minute for each client-credentials token.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct RateLimit {
+    /// Requests allowed in a window, by token.
+    pub requests: u64,
+    /// Length of the window in milliseconds.
+    pub window_ms: u64,
+    /// Whether answers carry `inin-ratelimit-count|allowed|reset`.
+    pub headers: bool,
+    /// Whether `Retry-After` is an HTTP date instead of seconds.
+    pub http_date: bool,
+}
+
+impl Default for RateLimit {
+    fn default() -> Self {
+        Self { requests: 300, window_ms: 60_000, headers: true, http_date: false }
+    }
+}
+
+/// Genesys' delivery policy: an answer within 10 s; up to 5 retries on timeout, 429 or 5xx only, 5 s apart.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct Policy {
+    /// How long an answer may take.
+    pub timeout_ms: u64,
+    /// How often a delivery is repeated.
+    pub retries: u32,
+    /// The pause before each repetition.
+    pub retry_pause_ms: u64,
+    /// Whether a refused or broken connection is repeated too. The vendor names only timeout, 429 and 5xx.
+    pub retry_on_connection_error: bool,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self { timeout_ms: 10_000, retries: 5, retry_pause_ms: 5_000, retry_on_connection_error: false }
+    }
+}
+
+/// What a delivery is made to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// Genuine: signed, well formed.
+    Valid,
+    /// Changed after it was signed, or signed with another secret.
+    Tampered,
+    /// Without any signature header.
+    Unsigned,
+    /// Correctly signed, not JSON.
+    MalformedJson,
+    /// Correctly signed JSON without what its profile demands: the `events` array; for Open Messaging, an object.
+    MissingEvents,
+    /// The same bytes as an earlier valid delivery that was accepted.
+    Duplicate,
+    /// A body given by the caller.
+    Custom,
+}
+
+impl Kind {
+    /// What a mix can hold, in the order of [`Mix::weights`].
+    pub const MIXED: [Self; 6] =
+        [Self::Valid, Self::Tampered, Self::Unsigned, Self::MalformedJson, Self::MissingEvents, Self::Duplicate];
+}
+
+/// Weights of what is sent. In JSON the names are those of [`Kind`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Mix {
+    /// Weight of [`Kind::Valid`].
+    pub valid: u32,
+    /// Weight of [`Kind::Tampered`].
+    pub tampered: u32,
+    /// Weight of [`Kind::Unsigned`].
+    pub unsigned: u32,
+    /// Weight of [`Kind::MalformedJson`].
+    pub malformed_json: u32,
+    /// Weight of [`Kind::MissingEvents`].
+    pub missing_events: u32,
+    /// Weight of [`Kind::Duplicate`].
+    pub duplicate: u32,
+}
+
+impl Default for Mix {
+    fn default() -> Self {
+        Self { valid: 90, tampered: 2, unsigned: 2, malformed_json: 2, missing_events: 2, duplicate: 2 }
+    }
+}
+
+impl Mix {
+    /// Nothing but valid deliveries.
+    pub fn valid_only() -> Self {
+        Self { valid: 1, tampered: 0, unsigned: 0, malformed_json: 0, missing_events: 0, duplicate: 0 }
+    }
+
+    /// The weights in the order of [`Kind::MIXED`].
+    pub fn weights(&self) -> [u32; 6] {
+        [self.valid, self.tampered, self.unsigned, self.malformed_json, self.missing_events, self.duplicate]
+    }
+
+    fn total(&self) -> u64 {
+        self.weights().into_iter().map(u64::from).sum()
+    }
+}
+
+/// One size of body with its weight.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Size {
+    /// The length that a body is filled up to. The smallest realistic event is a little under 1 KB and is sent whole.
+    pub bytes: usize,
+    /// Its weight.
+    pub weight: u32,
+}

@@ -1,0 +1,93 @@
+//! The subscriptions as they are, and new ones as somebody else would make them.
+
+use super::{Answer, ControlError, read};
+use crate::api::{create_integration, create_webhook};
+use crate::clock::now_ms;
+use crate::error::ApiError;
+use crate::sender::loopback;
+use crate::shared::{Shared, lock};
+use crate::signature::{hex, sha256};
+use crate::store::{Api, Entity};
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::State;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+use std::sync::Arc;
+
+/// A subscription as it is, whatever the API shows of it.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SubscriptionView {
+    /// Its id.
+    pub id: String,
+    /// Which API it belongs to.
+    pub api: Api,
+    /// Its name.
+    pub name: String,
+    /// Where deliveries go.
+    pub address: String,
+    /// Counts the writes; 1 after the creation.
+    pub version: u64,
+    /// Whether it is enabled and provisioned.
+    pub delivers: bool,
+    /// Whether the sender sends to its address: loopback only.
+    pub loopback: bool,
+    /// Whether it was deleted and is only still shown.
+    pub deleted: bool,
+    /// SHA-256 of the signing secret in hex, if there is one.
+    pub secret_sha256: Option<String>,
+    /// The fields that a caller may set, without secrets.
+    pub fields: Map<String, Value>,
+}
+
+fn view(entity: &Entity, now_ms: u64) -> SubscriptionView {
+    let mut fields = entity.fields.clone();
+    if let Some(Value::Object(properties)) = fields.get_mut("customProperties") {
+        properties.remove(crate::store::SECRET_PROPERTY);
+    }
+    SubscriptionView {
+        id: entity.id.clone(),
+        api: entity.api,
+        name: entity.text("name").to_owned(),
+        address: entity.address().to_owned(),
+        version: entity.version,
+        delivers: entity.delivers(now_ms),
+        loopback: loopback(entity.address()).is_some(),
+        deleted: entity.gone_at_ms.is_some(),
+        secret_sha256: entity.secret().map(|secret| hex(&sha256(secret.as_bytes()))),
+        fields,
+    }
+}
+
+pub(crate) fn views(shared: &Shared) -> Vec<SubscriptionView> {
+    let now_ms = now_ms();
+    lock(&shared.store).all(now_ms).map(|entity| view(entity, now_ms)).collect()
+}
+
+pub(crate) fn create(shared: &Shared, api: Api, body: Map<String, Value>) -> Result<String, String> {
+    let created = match api {
+        Api::Webhooks => create_webhook(shared, body),
+        Api::OpenMessaging => create_integration(shared, body, false),
+    };
+    created.map(|entity| entity.id).map_err(ApiError::into_message)
+}
+
+/// `GET /control/subscriptions`.
+pub(super) async fn list(State(shared): State<Arc<Shared>>) -> Json<Vec<SubscriptionView>> {
+    Json(views(&shared))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Create {
+    api: Api,
+    body: Map<String, Value>,
+}
+
+/// `POST /control/subscriptions` `{"api": "webhooks" | "open-messaging", "body": {…}}`.
+pub(super) async fn post(State(shared): State<Arc<Shared>>, body: Bytes) -> Answer<Value> {
+    let Create { api, body } = read(&body)?;
+    let id = create(&shared, api, body).map_err(ControlError::bad)?;
+    Ok(Json(json!({ "id": id })))
+}

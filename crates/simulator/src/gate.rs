@@ -1,0 +1,210 @@
+//! What every request to `/api` and `/oauth` passes: correlation id, faults, the token, the rate limit, the log.
+
+use crate::clock::{http_date, now_ms};
+use crate::error::{ApiError, OauthError};
+use crate::faults::{Fault, FaultKind};
+use crate::oauth::bearer;
+use crate::rate::Standing;
+use crate::requests::RequestRecord;
+use crate::server::Cutter;
+use crate::shared::{Shared, lock};
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Somebody else who writes just before this request does.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ConcurrentWriter {
+    /// How the mismatch is answered; as the settings say when absent.
+    pub(crate) status: Option<u16>,
+}
+
+/// What faults ask of a handler.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Interference {
+    /// Somebody else writes first.
+    pub(crate) concurrent_writer: Option<ConcurrentWriter>,
+    /// The creation ends in an error.
+    pub(crate) create_fails: bool,
+}
+
+/// What a browser may read of an answer.
+const EXPOSED: &str =
+    "ETag, Retry-After, ININ-Correlation-Id, inin-ratelimit-count, inin-ratelimit-allowed, inin-ratelimit-reset";
+
+/// The layer around the routes of the API and the token endpoint.
+pub(crate) async fn gate(State(shared): State<Arc<Shared>>, request: Request, next: Next) -> Response {
+    let settings = shared.settings();
+    let at_ms = now_ms();
+    let correlation_id = shared.uuid();
+    let method = request.method().clone();
+    let target = request.uri().path_and_query().map_or_else(String::new, ToString::to_string);
+    let route = request.extensions().get::<MatchedPath>().map_or("(none)", MatchedPath::as_str).to_owned();
+    let cutter = request.extensions().get::<Cutter>().cloned();
+    let preflight = settings.cors && method == Method::OPTIONS;
+    let (outcome, faults) = if preflight {
+        (Some(StatusCode::NO_CONTENT.into_response()), Vec::new())
+    } else {
+        pass(&shared, request, next).await
+    };
+    let mut record = RequestRecord { at_ms, method: method.to_string(), target, status: 0, correlation_id, faults };
+    let Some(mut response) = outcome else {
+        shared.requests.add(&route, record);
+        if let Some(cutter) = cutter {
+            cutter.cut();
+        }
+        // The connection is dropped, and this future with it.
+        return std::future::pending().await;
+    };
+    if let Some(error) = response.extensions_mut().remove::<ApiError>() {
+        let headers = std::mem::take(response.headers_mut());
+        response = error.render(&record.correlation_id);
+        // The rate limit's headers were set before the error was rendered; the empty body's own headers do not matter any more.
+        response.headers_mut().extend(
+            headers
+                .into_iter()
+                .filter(|(name, _)| name.as_ref().is_some_and(|name| name.as_str().starts_with("inin-"))),
+        );
+    }
+    if let Ok(value) = HeaderValue::from_str(&record.correlation_id) {
+        response.headers_mut().insert("inin-correlation-id", value);
+    }
+    if settings.cors {
+        allow_origin(response.headers_mut());
+    }
+    record.status = response.status().as_u16();
+    shared.requests.add(&route, record);
+    response
+}
+
+fn allow_origin(headers: &mut HeaderMap) {
+    for (name, value) in [
+        ("access-control-allow-origin", "*"),
+        ("access-control-allow-headers", "Authorization, Content-Type, If-Match"),
+        ("access-control-allow-methods", "GET, POST, PUT, PATCH, DELETE"),
+        ("access-control-expose-headers", EXPOSED),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+}
+
+/// The answer, or `None` when the connection is to be cut; with the faults that applied.
+async fn pass(shared: &Shared, mut request: Request, next: Next) -> (Option<Response>, Vec<u64>) {
+    let path = request.uri().path().to_owned();
+    let taken = shared.faults.take(request.method().as_str(), &path);
+    let mut ids: Vec<u64> = taken.iter().map(|(id, _)| *id).collect();
+    let mut interference = Interference::default();
+    let mut after = Vec::new();
+    for (id, fault) in taken {
+        match fault.kind {
+            _ if fault.applied => after.push((id, fault)),
+            FaultKind::Slow => tokio::time::sleep(Duration::from_millis(fault.delay_ms)).await,
+            FaultKind::TokenRevoked => {
+                if let Some(token) = bearer(request.headers()) {
+                    shared.oauth.revoke(token);
+                }
+            }
+            FaultKind::ConcurrentWriter => {
+                interference.concurrent_writer = Some(ConcurrentWriter { status: fault.status });
+            }
+            FaultKind::CreateFails => interference.create_fails = true,
+            FaultKind::RateLimited | FaultKind::Error | FaultKind::NotJson | FaultKind::Cut => {
+                return (spoiled(&fault, &path), ids);
+            }
+        }
+    }
+    request.extensions_mut().insert(interference);
+    let response = if path.starts_with("/api/") { admit(shared, request, next).await } else { next.run(request).await };
+    let succeeded = response.status().is_success();
+    let mut outcome = Some(response);
+    for (id, fault) in after {
+        if !succeeded {
+            shared.faults.give_back(id);
+            ids.retain(|taken| *taken != id);
+        } else if fault.kind == FaultKind::Slow {
+            tokio::time::sleep(Duration::from_millis(fault.delay_ms)).await;
+        } else {
+            outcome = spoiled(&fault, &path);
+        }
+    }
+    (outcome, ids)
+}
+
+/// Token and rate limit, then the handler.
+async fn admit(shared: &Shared, mut request: Request, next: Next) -> Response {
+    let limit = shared.settings().rate_limit.clone();
+    let caller = match shared.oauth.caller(request.headers(), now_ms()) {
+        Ok(caller) => caller,
+        Err(error) => return error.into_response(),
+    };
+    let standing = {
+        let mut windows = lock(&shared.windows);
+        windows.entry(caller.token.clone()).or_default().count(limit.requests, limit.window_ms, now_ms())
+    };
+    let mut response = if standing.is_over() {
+        ApiError::too_many_requests(standing.reset_s, retry_after(standing.reset_s, limit.http_date)).into_response()
+    } else {
+        request.extensions_mut().insert(caller);
+        next.run(request).await
+    };
+    if limit.headers {
+        let Standing { count, allowed, reset_s } = standing;
+        for (name, value) in
+            [("inin-ratelimit-count", count), ("inin-ratelimit-allowed", allowed), ("inin-ratelimit-reset", reset_s)]
+        {
+            response.headers_mut().insert(name, HeaderValue::from(value));
+        }
+    }
+    response
+}
+
+fn retry_after(seconds: u64, as_date: bool) -> String {
+    // A date has whole seconds: one more, so that it is never earlier than what was meant.
+    if as_date {
+        http_date(now_ms().saturating_add(seconds.saturating_add(1).saturating_mul(1_000)))
+    } else {
+        seconds.to_string()
+    }
+}
+
+/// What a fault answers; `None` cuts the connection.
+fn spoiled(fault: &Fault, path: &str) -> Option<Response> {
+    let code = |status: Option<u16>, default: StatusCode| {
+        status.and_then(|code| StatusCode::from_u16(code).ok()).unwrap_or(default)
+    };
+    match fault.kind {
+        FaultKind::Cut => None,
+        FaultKind::NotJson => {
+            let page = "<html><head><title>502 Bad Gateway</title></head><body><center>upstream</center></body></html>";
+            let body = fault.body.clone().unwrap_or_else(|| page.to_owned());
+            Some((code(fault.status, StatusCode::BAD_GATEWAY), [("content-type", "text/html")], body).into_response())
+        }
+        FaultKind::RateLimited if path.starts_with("/oauth/") => Some(OauthError::rate_limit().into_response()),
+        FaultKind::RateLimited => {
+            let value = retry_after(fault.retry_after_s, fault.http_date);
+            Some(ApiError::too_many_requests(fault.retry_after_s, value).into_response())
+        }
+        _ => {
+            let status = code(fault.status, StatusCode::INTERNAL_SERVER_ERROR).as_u16();
+            let name = match status {
+                503 => "service.unavailable",
+                504 => "gateway.timeout",
+                _ => "internal.server.error",
+            };
+            Some(ApiError::new(status, name, "The server encountered an unexpected condition.").into_response())
+        }
+    }
+}
+
+/// Unknown paths.
+pub(crate) async fn not_found(request: Request) -> ApiError {
+    ApiError::new(404, "not.found", format!("HTTP 404 Not Found: {}", request.uri().path()))
+}
+
+/// Known paths with another method.
+pub(crate) async fn method_not_allowed() -> ApiError {
+    ApiError::new(405, "method.not.allowed", "HTTP 405 Method Not Allowed")
+}

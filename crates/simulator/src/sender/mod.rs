@@ -1,0 +1,384 @@
+//! The sender: delivers signed events to every subscription that is enabled, as Genesys would, and keeps books about each of them.
+//!
+//! Promises: nothing is ever sent to an address that is not loopback; at most `maxInFlight` requests wait for answers and at most `maxPending`
+//! deliveries are unfinished; what is sent depends on the seed and the delivery's number only (and on the time, in timestamps). Subscriptions
+//! take turns. Filter expressions other than `"true"` are not evaluated: they take every event of their type.
+
+mod books;
+mod forge;
+mod histogram;
+mod session;
+mod target;
+mod transport;
+
+use crate::clock::now_ms;
+use crate::config::{Kind, MAX_BODY_BYTES, Settings};
+use crate::random::Rng;
+use crate::shared::lock;
+use crate::store::Store;
+use axum::body::Bytes;
+use forge::Prepared;
+use serde::Deserialize;
+use session::{Permit, Session};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::Instant;
+use transport::Transport;
+
+pub use books::{DeliveryRecord, Figures, Latency, Outcome, Report};
+pub(crate) use target::loopback;
+
+/// The largest burst.
+const MAX_BURST: u64 = 1_000_000;
+
+/// How far a dispatcher that fell behind catches up.
+const MAX_BACKLOG: Duration = Duration::from_secs(1);
+
+/// Why the sender cannot do what it was asked to.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SenderError {
+    /// There is nobody to send to.
+    #[error(
+        "no subscription that is enabled, ready and at a loopback address (http://127.0.0.1, http://[::1], http://localhost)"
+    )]
+    NoSubscription,
+    /// An argument is wrong.
+    #[error("{0}")]
+    Invalid(&'static str),
+    /// A reset came in between.
+    #[error("aborted by a reset")]
+    Aborted,
+}
+
+/// A number of deliveries that ends by itself.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct Burst {
+    /// How many deliveries, of kinds drawn from the mix.
+    pub count: u64,
+    /// Exactly so many of each kind, in shuffled order, on top of `count`. A duplicate waits until there is something to repeat.
+    pub counts: BTreeMap<Kind, u64>,
+    /// Deliveries a second; as fast as `maxInFlight` allows when absent.
+    pub rate: Option<f64>,
+    /// Only to this subscription (its id).
+    pub subscription: Option<String>,
+}
+
+/// What a burst came to.
+#[derive(Clone, Debug, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BurstReport {
+    /// The number of its first delivery. Numbers of deliveries sent at the same time by others may lie in between.
+    pub first_number: u64,
+    /// The number of its last delivery.
+    pub last_number: u64,
+    /// How long it took, retries included, in milliseconds.
+    pub duration_ms: u64,
+    /// The figures of its deliveries alone.
+    #[serde(flatten)]
+    pub report: Report,
+}
+
+/// One body as given, for what the kinds do not cover.
+#[derive(Clone, Debug)]
+pub struct Custom {
+    /// The subscription's id.
+    pub subscription: String,
+    /// The body, up to 16 MiB.
+    pub body: Vec<u8>,
+    /// Whether it is signed with the subscription's secret.
+    pub sign: bool,
+    /// Headers sent on top.
+    pub headers: Vec<(String, String)>,
+}
+
+/// The sender as it stands.
+#[derive(Clone, Debug, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SenderState {
+    /// Deliveries a second while it runs.
+    pub rate: Option<f64>,
+    /// The figures since the start or the last reset.
+    #[serde(flatten)]
+    pub report: Report,
+    /// Deliveries that are over and counted, but for whose records there was no room.
+    pub records_dropped: u64,
+}
+
+/// The sender; see the module.
+#[derive(Clone)]
+pub struct Sender(Arc<Engine>);
+
+struct Engine {
+    seed: u64,
+    /// The next delivery's number.
+    next: AtomicU64,
+    max_records: usize,
+    store: Arc<Mutex<Store>>,
+    settings: Arc<Mutex<Arc<Settings>>>,
+    transport: Arc<Transport>,
+    session: Mutex<Arc<Session>>,
+}
+
+impl Sender {
+    pub(crate) fn new(
+        seed: u64,
+        max_records: usize,
+        store: Arc<Mutex<Store>>,
+        settings: Arc<Mutex<Arc<Settings>>>,
+    ) -> Self {
+        let session = Mutex::new(Arc::new(Session::new(&lock(&settings).clone(), max_records)));
+        let transport = Arc::new(Transport::new());
+        Self(Arc::new(Engine { seed, next: AtomicU64::new(1), max_records, store, settings, transport, session }))
+    }
+
+    /// Starts to send `rate` deliveries a second, or changes the rate of what is running. Until there is a subscription nothing is sent.
+    ///
+    /// Must be called within a tokio runtime.
+    pub fn start(&self, rate: f64) -> Result<(), SenderError> {
+        check_rate(rate)?;
+        let session = self.0.session();
+        let mut running = lock(&session.rate);
+        if let Some(current) = running.as_ref() {
+            current.send_replace(Some(rate));
+        } else {
+            let (sender, receiver) = watch::channel(Some(rate));
+            *running = Some(sender);
+            tokio::spawn(self.0.clone().dispatch(session.clone(), receiver));
+        }
+        Ok(())
+    }
+
+    /// Stops sending and waits until everything in flight is over, retries (and bursts) included.
+    pub async fn stop(&self) -> SenderState {
+        let session = self.0.session();
+        let running = lock(&session.rate).take();
+        if let Some(rate) = running {
+            rate.send_replace(None);
+            // The dispatcher may be about to launch one more: it holds a receiver until it has ended.
+            rate.closed().await;
+        }
+        session.books.clone().settled().await;
+        self.state()
+    }
+
+    /// Waits until nothing is in flight, without stopping anything.
+    pub async fn drain(&self) {
+        self.0.session().books.clone().settled().await;
+    }
+
+    /// Sends what `burst` says and waits for the end of it, retries included.
+    pub async fn burst(&self, burst: Burst) -> Result<BurstReport, SenderError> {
+        self.0.burst(burst).await
+    }
+
+    /// Sends exactly `count` deliveries of the mix.
+    pub async fn send_exactly(&self, count: u64) -> Result<BurstReport, SenderError> {
+        self.burst(Burst { count, ..Burst::default() }).await
+    }
+
+    /// Sends one body as given, with the delivery policy, and returns what became of it.
+    pub async fn send(&self, custom: Custom) -> Result<DeliveryRecord, SenderError> {
+        self.0.send(custom).await
+    }
+
+    /// The figures now.
+    pub fn state(&self) -> SenderState {
+        let session = self.0.session();
+        let rate = lock(&session.rate).as_ref().and_then(|rate| *rate.borrow());
+        SenderState { rate, report: session.books.report(), records_dropped: session.records_dropped() }
+    }
+
+    /// What became of the deliveries for which `pick` returns something.
+    pub fn records<T>(&self, pick: impl FnMut(&DeliveryRecord) -> Option<T>) -> Vec<T> {
+        self.0.session().records(pick)
+    }
+
+    /// Drops what is in flight and forgets what was sent.
+    pub(crate) fn reset(&self) {
+        let settings = lock(&self.0.settings).clone();
+        let fresh = Arc::new(Session::new(&settings, self.0.max_records));
+        let old = std::mem::replace(&mut *lock(&self.0.session), fresh);
+        old.abort();
+    }
+}
+
+fn check_rate(rate: f64) -> Result<(), SenderError> {
+    let right = rate > 0.0 && rate <= 100_000.0;
+    right.then_some(()).ok_or(SenderError::Invalid("rate: expected deliveries a second, above 0 and at most 100,000"))
+}
+
+/// The next due time after `due`, not further back than the backlog.
+fn following(due: Instant, rate: f64) -> Instant {
+    let now = Instant::now();
+    let next = due + Duration::from_secs_f64(1.0 / rate);
+    next.max(now.checked_sub(MAX_BACKLOG).unwrap_or(now))
+}
+
+impl Engine {
+    fn session(&self) -> Arc<Session> {
+        lock(&self.session).clone()
+    }
+
+    fn settings(&self) -> Arc<Settings> {
+        lock(&self.settings).clone()
+    }
+
+    async fn dispatch(self: Arc<Self>, session: Arc<Session>, mut rates: watch::Receiver<Option<f64>>) {
+        let mut due = Instant::now();
+        loop {
+            let Some(rate) = *rates.borrow_and_update() else { return };
+            due = due.min(Instant::now() + Duration::from_secs_f64(1.0 / rate));
+            tokio::select! {
+                biased;
+                _ = rates.changed() => continue,
+                () = tokio::time::sleep_until(due) => {}
+            }
+            let permit = tokio::select! {
+                biased;
+                _ = rates.changed() => continue,
+                permit = session.permit() => permit,
+            };
+            let Some(permit) = permit else { return };
+            let kind = forge::kind(&mut Rng::of_item(!self.seed, self.next.load(Ordering::Relaxed)), &self.settings());
+            // Without a subscription there is nothing to do until the next time.
+            let _ = self.launch(&session, kind, None, permit, &[]);
+            due = following(due, rate);
+        }
+    }
+
+    async fn burst(self: &Arc<Self>, burst: Burst) -> Result<BurstReport, SenderError> {
+        if let Some(rate) = burst.rate {
+            check_rate(rate)?;
+        }
+        let total = burst.counts.values().fold(burst.count, |sum, count| sum.saturating_add(*count));
+        if total == 0 || total > MAX_BURST {
+            return Err(SenderError::Invalid("count, counts: expected 1 to 1,000,000 deliveries"));
+        }
+        if burst.counts.contains_key(&Kind::Custom) {
+            return Err(SenderError::Invalid("counts: a custom delivery is sent with its body"));
+        }
+        let session = self.session();
+        let first_number = self.next.load(Ordering::Relaxed);
+        let mut rng = Rng::of_item(!self.seed, first_number);
+        let settings = self.settings();
+        let mut kinds: Vec<Kind> = (0..burst.count).map(|_| forge::kind(&mut rng, &settings)).collect();
+        for (kind, count) in &burst.counts {
+            kinds.extend((0..*count).map(|_| *kind));
+        }
+        rng.shuffle(&mut kinds);
+        // Something to repeat comes before the first repetition.
+        let first = |wanted| kinds.iter().position(|kind| *kind == wanted);
+        if let (Some(duplicate), Some(valid)) = (first(Kind::Duplicate), first(Kind::Valid))
+            && duplicate < valid
+        {
+            kinds.swap(duplicate, valid);
+        }
+        let books = [Arc::<books::Books>::default()];
+        let mut tasks = JoinSet::new();
+        let (started, mut due) = (Instant::now(), Instant::now());
+        let only = burst.subscription.as_deref();
+        for kind in kinds {
+            if let Some(rate) = burst.rate {
+                tokio::time::sleep_until(due).await;
+                due = following(due, rate);
+            }
+            if kind == Kind::Duplicate && session.repeatable(only).is_empty() {
+                books[0].clone().settled().await;
+            }
+            let permit = session.permit().await.ok_or(SenderError::Aborted)?;
+            let task = self.launch(&session, kind, only, permit, &books)?;
+            // Held so that their end can be waited for; not aborted when this burst's caller leaves.
+            tasks.spawn(task);
+            while tasks.try_join_next().is_some() {}
+        }
+        while tasks.join_next().await.is_some() {}
+        let report = books[0].report();
+        if report.total.aborted > 0 {
+            return Err(SenderError::Aborted);
+        }
+        Ok(BurstReport {
+            first_number,
+            last_number: self.next.load(Ordering::Relaxed) - 1,
+            duration_ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
+            report,
+        })
+    }
+
+    async fn send(self: &Arc<Self>, custom: Custom) -> Result<DeliveryRecord, SenderError> {
+        if custom.body.len() > MAX_BODY_BYTES {
+            return Err(SenderError::Invalid("body: more than 16 MiB"));
+        }
+        let session = self.session();
+        let permit = session.permit().await.ok_or(SenderError::Aborted)?;
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let target = target::choose(&lock(&self.store), Some(&custom.subscription), number, now_ms());
+        let target = target.ok_or(SenderError::NoSubscription)?;
+        let mut prepared = if custom.sign {
+            forge::signed(number, Kind::Custom, target, Bytes::from(custom.body), 0)
+        } else {
+            forge::assemble(number, Kind::Custom, target, custom.body, 0, None)
+        };
+        prepared.headers.extend(custom.headers);
+        self.spawn(&session, prepared, permit, &[]).await.map_err(|_| SenderError::Aborted)
+    }
+
+    /// Makes a delivery and sets it going.
+    fn launch(
+        &self,
+        session: &Arc<Session>,
+        kind: Kind,
+        only: Option<&str>,
+        permit: Permit,
+        books: &[Arc<books::Books>],
+    ) -> Result<JoinHandle<DeliveryRecord>, SenderError> {
+        let now_ms = now_ms();
+        let number = self.next.load(Ordering::Relaxed);
+        let target = target::choose(&lock(&self.store), only, number, now_ms).ok_or(SenderError::NoSubscription)?;
+        // Numbers are taken by deliveries only; two that draw at the same time get different ones here.
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let repeated = if kind == Kind::Duplicate { self.repeat(session, number, only, now_ms) } else { None };
+        let prepared = match repeated {
+            Some(prepared) => prepared,
+            None if kind == Kind::Duplicate => {
+                session.books.substituted();
+                for books in books {
+                    books.substituted();
+                }
+                forge::prepare(self.seed, number, Kind::Valid, target, &self.settings(), now_ms)
+            }
+            None => forge::prepare(self.seed, number, kind, target, &self.settings(), now_ms),
+        };
+        Ok(self.spawn(session, prepared, permit, books))
+    }
+
+    /// The bytes of an accepted delivery once more, signed as its subscription signs today.
+    fn repeat(&self, session: &Session, number: u64, only: Option<&str>, now_ms: u64) -> Option<Prepared> {
+        let earlier = session.repeatable(only);
+        if earlier.is_empty() {
+            return None;
+        }
+        let one = Rng::of_item(self.seed, number).pick(&earlier).clone();
+        let target = target::choose(&lock(&self.store), Some(&one.subscription), number, now_ms)?;
+        Some(forge::signed(number, Kind::Duplicate, target, one.body, one.events))
+    }
+
+    fn spawn(
+        &self,
+        session: &Arc<Session>,
+        prepared: Prepared,
+        permit: Permit,
+        books: &[Arc<books::Books>],
+    ) -> JoinHandle<DeliveryRecord> {
+        let all: Vec<_> = std::iter::once(session.books.clone()).chain(books.iter().cloned()).collect();
+        for books in &all {
+            books.started(prepared.kind);
+        }
+        let policy = self.settings().policy.clone();
+        tokio::spawn(session.clone().deliver(self.transport.clone(), policy, prepared, permit, all))
+    }
+}

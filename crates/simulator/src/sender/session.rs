@@ -1,0 +1,219 @@
+//! One stretch of sending, from the start or a reset to the next reset: its books, its limits, and the life of each delivery.
+
+use super::books::{Books, DeliveryRecord, Outcome};
+use super::forge::Prepared;
+use super::transport::{Answer, Transport};
+use crate::config::{Policy, Settings};
+use crate::shared::lock;
+use axum::body::Bytes;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::Instant;
+
+/// How many accepted bodies are kept to be repeated as duplicates, and how many bytes.
+const REPEATABLE: usize = 256;
+const REPEATABLE_BYTES: usize = 32 * 1024 * 1024;
+
+/// An accepted valid delivery.
+#[derive(Clone)]
+pub(super) struct Repeatable {
+    pub(super) subscription: String,
+    pub(super) body: Bytes,
+    pub(super) events: u64,
+}
+
+/// The right to have one delivery under way: one of the unfinished, and one of those that wait for an answer.
+pub(super) struct Permit {
+    pending: OwnedSemaphorePermit,
+    slot: OwnedSemaphorePermit,
+}
+
+pub(super) struct Session {
+    pub(super) books: Arc<Books>,
+    records: Mutex<Vec<DeliveryRecord>>,
+    max_records: usize,
+    repeatable: Mutex<VecDeque<Repeatable>>,
+    slots: Arc<Semaphore>,
+    pending: Arc<Semaphore>,
+    aborted: watch::Sender<bool>,
+    /// Of the running dispatcher: deliveries a second, `None` to stop. Empty while none runs.
+    pub(super) rate: Mutex<Option<watch::Sender<Option<f64>>>>,
+}
+
+/// Counts a delivery as over when it goes, even when its task is dropped with the runtime.
+struct Open {
+    books: Vec<Arc<Books>>,
+    kind: crate::config::Kind,
+    outcome: Outcome,
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        for books in &self.books {
+            books.ended(self.kind, self.outcome);
+        }
+    }
+}
+
+impl Session {
+    pub(super) fn new(settings: &Settings, max_records: usize) -> Self {
+        Self {
+            books: Arc::default(),
+            records: Mutex::default(),
+            max_records,
+            repeatable: Mutex::default(),
+            slots: Arc::new(Semaphore::new(settings.max_in_flight.min(Semaphore::MAX_PERMITS))),
+            pending: Arc::new(Semaphore::new(settings.max_pending.min(Semaphore::MAX_PERMITS))),
+            aborted: watch::Sender::new(false),
+            rate: Mutex::new(None),
+        }
+    }
+
+    /// Drops everything that is under way.
+    pub(super) fn abort(&self) {
+        self.aborted.send_replace(true);
+        if let Some(rate) = lock(&self.rate).take() {
+            rate.send_replace(None);
+        }
+    }
+
+    /// Waits for room; `None` once the session was aborted. Dropped while it waits, it has taken nothing.
+    pub(super) async fn permit(&self) -> Option<Permit> {
+        let pending = self.unless_aborted(self.pending.clone().acquire_owned()).await?.ok()?;
+        let slot = self.unless_aborted(self.slots.clone().acquire_owned()).await?.ok()?;
+        Some(Permit { pending, slot })
+    }
+
+    async fn unless_aborted<T>(&self, future: impl Future<Output = T>) -> Option<T> {
+        let mut aborted = self.aborted.subscribe();
+        tokio::select! {
+            biased;
+            _ = aborted.wait_for(|aborted| *aborted) => None,
+            value = future => Some(value),
+        }
+    }
+
+    /// The accepted deliveries that can be repeated, the oldest first; of one subscription if `only` names it.
+    pub(super) fn repeatable(&self, only: Option<&str>) -> Vec<Repeatable> {
+        lock(&self.repeatable).iter().filter(|one| only.is_none_or(|id| id == one.subscription)).cloned().collect()
+    }
+
+    fn remember(&self, prepared: &Prepared) {
+        let mut kept = lock(&self.repeatable);
+        kept.push_back(Repeatable {
+            subscription: prepared.target.id.clone(),
+            body: prepared.body.clone(),
+            events: prepared.events,
+        });
+        while kept.len() > REPEATABLE || kept.iter().map(|one| one.body.len()).sum::<usize>() > REPEATABLE_BYTES {
+            kept.pop_front();
+        }
+    }
+
+    /// The records in the order in which the deliveries ended, and how many there was no room for.
+    pub(super) fn records<T>(&self, pick: impl FnMut(&DeliveryRecord) -> Option<T>) -> Vec<T> {
+        lock(&self.records).iter().filter_map(pick).collect()
+    }
+
+    pub(super) fn records_dropped(&self) -> u64 {
+        let total = self.books.report().total;
+        (total.deliveries - total.in_flight).saturating_sub(lock(&self.records).len() as u64)
+    }
+
+    /// Carries a delivery through: attempts, pauses, and the entry in the books.
+    pub(super) async fn deliver(
+        self: Arc<Self>,
+        transport: Arc<Transport>,
+        policy: Policy,
+        prepared: Prepared,
+        permit: Permit,
+        books: Vec<Arc<Books>>,
+    ) -> DeliveryRecord {
+        let started = Instant::now();
+        let mut open = Open { books, kind: prepared.kind, outcome: Outcome::Aborted };
+        let mut record = DeliveryRecord {
+            number: prepared.number,
+            subscription: prepared.target.id.clone(),
+            kind: prepared.kind,
+            digest: prepared.digest,
+            bytes: prepared.body.len(),
+            events: prepared.events,
+            attempts: 0,
+            outcome: Outcome::Aborted,
+            status: None,
+            answer: String::new(),
+            error: None,
+            duration_ms: 0,
+        };
+        let Permit { pending, slot } = permit;
+        // `None`: aborted, and the record says so already.
+        if let Some(outcome) = self.attempts(&transport, &policy, &prepared, slot, &open.books, &mut record).await {
+            record.outcome = outcome;
+        }
+        record.duration_ms = millis(started.elapsed());
+        if record.outcome == Outcome::Accepted && prepared.kind == crate::config::Kind::Valid {
+            self.remember(&prepared);
+        }
+        let mut records = lock(&self.records);
+        if records.len() < self.max_records {
+            records.push(record.clone());
+        }
+        drop(records);
+        drop(pending);
+        // Last: whoever waits for the end finds the record.
+        open.outcome = record.outcome;
+        record
+    }
+
+    async fn attempts(
+        &self,
+        transport: &Transport,
+        policy: &Policy,
+        prepared: &Prepared,
+        first_slot: OwnedSemaphorePermit,
+        books: &[Arc<Books>],
+        record: &mut DeliveryRecord,
+    ) -> Option<Outcome> {
+        let mut slot = first_slot;
+        loop {
+            let sent = Instant::now();
+            record.attempts += 1;
+            let answer = self.unless_aborted(transport.send(prepared, policy.timeout_ms)).await?;
+            let took_us = u64::try_from(sent.elapsed().as_micros()).unwrap_or(u64::MAX);
+            for books in books {
+                books.attempted(prepared, &answer, took_us);
+            }
+            drop(slot);
+            let (ending, repeats) = match answer {
+                Answer::Status(status, text) => {
+                    (record.status, record.answer, record.error) = (Some(status), text, None);
+                    match status {
+                        200..=299 => (Outcome::Accepted, false),
+                        429 | 500..=599 => (Outcome::Exhausted, true),
+                        _ => (Outcome::Refused, false),
+                    }
+                }
+                Answer::Timeout => {
+                    record.error = Some(format!("no answer in {} ms", policy.timeout_ms));
+                    (Outcome::Exhausted, true)
+                }
+                Answer::Connection(error) => {
+                    record.error = Some(error);
+                    (Outcome::Unreachable, policy.retry_on_connection_error)
+                }
+            };
+            if !repeats || record.attempts > policy.retries {
+                return Some(ending);
+            }
+            // A delivery that waits for its retry takes no slot: others go on.
+            self.unless_aborted(tokio::time::sleep(Duration::from_millis(policy.retry_pause_ms))).await?;
+            slot = self.unless_aborted(self.slots.clone().acquire_owned()).await?.ok()?;
+        }
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,362 @@
+//! The sink: the user's destination on `/sink/{name}`, which counts what arrives and can be told to fail.
+//!
+//! Promises: every POST is counted; each body is remembered by its SHA-256 and each `webhook-id` by its text, within bounded memory; signatures by
+//! Standard Webhooks are checked where a secret was given. A sink exists from its first use.
+
+use crate::clock::{http_date, now_ms};
+use crate::random::Rng;
+use crate::server::Cutter;
+use crate::shared::{Shared, lock};
+use crate::signature::{Digest, Verdict, hex, sha256, standard_webhooks};
+use axum::body::Bytes;
+use axum::extract::{Extension, Path, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// How many requests are kept with headers and body, and how much of a body.
+const LATEST: usize = 20;
+const LATEST_BODY_BYTES: usize = 64 * 1024;
+
+/// How many sinks there can be: names come from whoever posts.
+const MAX_SINKS: usize = 1_000;
+
+/// How a sink misbehaves.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct Behaviour {
+    /// The status to answer.
+    pub status: u16,
+    /// For so many requests; without it, until it is cleared.
+    pub times: Option<u64>,
+    /// How probable at each request, 0 to 1.
+    pub probability: f64,
+    /// How long to wait before the answer, in milliseconds.
+    pub delay_ms: u64,
+    /// Cut the connection instead of an answer.
+    pub cut: bool,
+    /// `Retry-After` in seconds.
+    pub retry_after_s: Option<u64>,
+    /// `Retry-After` as an HTTP date.
+    pub http_date: bool,
+}
+
+impl Default for Behaviour {
+    fn default() -> Self {
+        Self {
+            status: 200,
+            times: None,
+            probability: 1.0,
+            delay_ms: 0,
+            cut: false,
+            retry_after_s: None,
+            http_date: false,
+        }
+    }
+}
+
+impl Behaviour {
+    /// Answers `status` to the next `times` requests.
+    pub fn fail(status: u16, times: u64) -> Self {
+        Self { status, times: Some(times), ..Self::default() }
+    }
+
+    pub(crate) fn problem(&self) -> Option<&'static str> {
+        if !(200..=599).contains(&self.status) {
+            return Some("status: expected 200 to 599");
+        }
+        (!(0.0..=1.0).contains(&self.probability)).then_some("probability: expected 0 to 1")
+    }
+}
+
+/// A body that arrived.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Arrival {
+    /// SHA-256 in hex.
+    pub digest: String,
+    /// How often it came.
+    pub received: u64,
+    /// How often it was answered with 2xx.
+    pub accepted: u64,
+    /// First and last time, ms since the epoch.
+    pub first_ms: u64,
+    /// See `first_ms`.
+    pub last_ms: u64,
+}
+
+/// A request kept whole, or the beginning of it.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Received {
+    /// When it arrived, ms since the epoch.
+    pub at_ms: u64,
+    /// What was answered; 0 when the connection was cut.
+    pub status: u16,
+    /// The headers, names in lower case.
+    pub headers: BTreeMap<String, String>,
+    /// The first 64 KiB of the body; bytes that are not UTF-8 are replaced.
+    pub body: String,
+}
+
+/// The figures of one sink.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SinkReport {
+    /// Requests that arrived.
+    pub received: u64,
+    /// Those answered with 2xx.
+    pub accepted: u64,
+    /// Answers by status; 0 for cut connections.
+    pub answers: BTreeMap<u16, u64>,
+    /// Different values of `webhook-id`.
+    pub distinct_ids: u64,
+    /// Different bodies.
+    pub distinct_digests: u64,
+    /// Different bodies that were accepted at least once.
+    pub accepted_digests: u64,
+    /// Accepted requests whose `webhook-id` had been accepted before.
+    pub duplicates: u64,
+    /// Requests without a `webhook-id`.
+    pub without_id: u64,
+    /// Signatures that held (only counted with a secret).
+    pub good_signatures: u64,
+    /// Signatures that did not hold.
+    pub bad_signatures: u64,
+    /// Requests without the headers of a signature.
+    pub unsigned: u64,
+    /// Requests whose id or body there was no room to remember.
+    pub untracked: u64,
+}
+
+#[derive(Debug, Default, Clone, Copy)]
+struct Seen {
+    received: u64,
+    accepted: u64,
+    first_ms: u64,
+    last_ms: u64,
+}
+
+#[derive(Debug, Default)]
+struct SinkState {
+    report: SinkReport,
+    secret: Option<String>,
+    behaviours: Vec<Behaviour>,
+    ids: HashMap<String, u64>,
+    digests: HashMap<Digest, Seen>,
+    latest: VecDeque<Received>,
+}
+
+/// One sink.
+#[derive(Debug)]
+pub struct Sink {
+    state: Mutex<SinkState>,
+    rng: Mutex<Rng>,
+    max_entries: usize,
+    accepted: watch::Sender<u64>,
+}
+
+impl Sink {
+    fn new(seed: u64, max_entries: usize) -> Self {
+        Self { state: Mutex::default(), rng: Mutex::new(Rng::new(seed)), max_entries, accepted: watch::Sender::new(0) }
+    }
+
+    /// Sets the secret that signatures are checked with: `whsec_` and base64, or any other text as its bytes; `None` ends the checks.
+    pub fn set_secret(&self, secret: Option<String>) {
+        lock(&self.state).secret = secret;
+    }
+
+    /// Adds a misbehaviour. The first that applies is used; the error says which field is wrong.
+    pub fn behave(&self, behaviour: Behaviour) -> Result<(), &'static str> {
+        if let Some(problem) = behaviour.problem() {
+            return Err(problem);
+        }
+        lock(&self.state).behaviours.push(behaviour);
+        Ok(())
+    }
+
+    /// Ends all misbehaviour.
+    pub fn behave_well(&self) {
+        lock(&self.state).behaviours.clear();
+    }
+
+    /// The figures now.
+    pub fn report(&self) -> SinkReport {
+        let state = lock(&self.state);
+        SinkReport {
+            distinct_ids: state.ids.len() as u64,
+            distinct_digests: state.digests.len() as u64,
+            accepted_digests: state.digests.values().filter(|seen| seen.accepted > 0).count() as u64,
+            ..state.report.clone()
+        }
+    }
+
+    /// What is known of one body.
+    pub fn arrival(&self, digest: &[u8; 32]) -> Option<Arrival> {
+        lock(&self.state).digests.get(digest).map(|seen| arrival(digest, seen))
+    }
+
+    /// All bodies that arrived, by digest.
+    pub fn arrivals(&self) -> Vec<Arrival> {
+        let mut all: Vec<_> = lock(&self.state).digests.iter().map(|(digest, seen)| arrival(digest, seen)).collect();
+        all.sort_by(|a, b| a.digest.cmp(&b.digest));
+        all
+    }
+
+    /// Whether this body was accepted at least once.
+    pub fn has_accepted(&self, digest: &[u8; 32]) -> bool {
+        lock(&self.state).digests.get(digest).is_some_and(|seen| seen.accepted > 0)
+    }
+
+    /// The latest requests, oldest first: at most 20.
+    pub fn latest(&self) -> Vec<Received> {
+        lock(&self.state).latest.iter().cloned().collect()
+    }
+
+    /// Waits until `count` requests were accepted since the start or the last reset.
+    pub async fn wait_for_accepted(&self, count: u64) {
+        // The sender of the channel lives in `self`: waiting can only end well.
+        let _ = self.accepted.subscribe().wait_for(|accepted| *accepted >= count).await;
+    }
+
+    fn reset(&self) {
+        *lock(&self.state) = SinkState::default();
+        self.accepted.send_replace(0);
+    }
+
+    /// The behaviour of this request.
+    fn behaviour(&self) -> Option<Behaviour> {
+        let mut state = lock(&self.state);
+        let mut rng = lock(&self.rng);
+        let chosen = state.behaviours.iter_mut().find(|one| one.times != Some(0) && rng.chance(one.probability))?;
+        chosen.times = chosen.times.map(|times| times.saturating_sub(1));
+        let chosen = chosen.clone();
+        state.behaviours.retain(|one| one.times != Some(0));
+        Some(chosen)
+    }
+
+    fn record(&self, headers: &HeaderMap, body: &[u8], status: u16, at_ms: u64) {
+        let digest = sha256(body);
+        let is_accepted = (200..300).contains(&status);
+        let mut state = lock(&self.state);
+        let state = &mut *state;
+        let report = &mut state.report;
+        report.received += 1;
+        report.accepted += u64::from(is_accepted);
+        *report.answers.entry(status).or_default() += 1;
+        if let Some(secret) = &state.secret {
+            match standard_webhooks(secret, headers, body, at_ms) {
+                Verdict::Good => report.good_signatures += 1,
+                Verdict::Bad => report.bad_signatures += 1,
+                Verdict::Missing => report.unsigned += 1,
+            }
+        }
+        let mut tracked = true;
+        match headers.get("webhook-id").map(|id| String::from_utf8_lossy(id.as_bytes()).into_owned()) {
+            None => report.without_id += 1,
+            Some(id) if state.ids.contains_key(&id) || state.ids.len() < self.max_entries => {
+                let accepted = state.ids.entry(id).or_default();
+                report.duplicates += u64::from(is_accepted && *accepted > 0);
+                *accepted += u64::from(is_accepted);
+            }
+            Some(_) => tracked = false,
+        }
+        if state.digests.contains_key(&digest) || state.digests.len() < self.max_entries {
+            let seen = state.digests.entry(digest).or_insert(Seen { first_ms: at_ms, ..Seen::default() });
+            seen.received += 1;
+            seen.accepted += u64::from(is_accepted);
+            seen.last_ms = at_ms;
+        } else {
+            tracked = false;
+        }
+        report.untracked += u64::from(!tracked);
+        if state.latest.len() == LATEST {
+            state.latest.pop_front();
+        }
+        let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+        state.latest.push_back(Received {
+            at_ms,
+            status,
+            headers: headers.iter().map(|(name, value)| (name.to_string(), text(value))).collect(),
+            body: String::from_utf8_lossy(body.get(..LATEST_BODY_BYTES).unwrap_or(body)).into_owned(),
+        });
+        // Still under the lock: whoever is woken finds the figures.
+        self.accepted.send_modify(|accepted| *accepted += u64::from(is_accepted));
+    }
+}
+
+fn arrival(digest: &Digest, seen: &Seen) -> Arrival {
+    let Seen { received, accepted, first_ms, last_ms } = *seen;
+    Arrival { digest: hex(digest), received, accepted, first_ms, last_ms }
+}
+
+/// All sinks by name.
+#[derive(Debug)]
+pub(crate) struct Sinks {
+    seed: u64,
+    max_entries: usize,
+    all: Mutex<BTreeMap<String, Arc<Sink>>>,
+}
+
+impl Sinks {
+    pub(crate) fn new(seed: u64, max_entries: usize) -> Self {
+        Self { seed, max_entries, all: Mutex::default() }
+    }
+
+    /// The sink of this name, made if need be. `None` when there are too many.
+    pub(crate) fn get(&self, name: &str) -> Option<Arc<Sink>> {
+        let mut all = lock(&self.all);
+        if !all.contains_key(name) && all.len() >= MAX_SINKS {
+            return None;
+        }
+        let made = all.entry(name.to_owned()).or_insert_with(|| Arc::new(Sink::new(self.seed, self.max_entries)));
+        Some(made.clone())
+    }
+
+    pub(crate) fn reports(&self) -> BTreeMap<String, SinkReport> {
+        lock(&self.all).iter().map(|(name, sink)| (name.clone(), sink.report())).collect()
+    }
+
+    /// Empties every sink. The sinks stay: somebody may wait at one.
+    pub(crate) fn reset(&self) {
+        lock(&self.all).values().for_each(|sink| sink.reset());
+    }
+}
+
+/// `POST /sink/{name}`.
+pub(crate) async fn receive(
+    State(shared): State<Arc<Shared>>,
+    Path(name): Path<String>,
+    Extension(cutter): Extension<Cutter>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let at_ms = now_ms();
+    let Some(sink) = shared.sinks.get(&name) else { return StatusCode::INSUFFICIENT_STORAGE.into_response() };
+    let behaviour = sink.behaviour().unwrap_or_default();
+    if behaviour.cut {
+        sink.record(&headers, &body, 0, at_ms);
+        tokio::time::sleep(Duration::from_millis(behaviour.delay_ms)).await;
+        cutter.cut();
+        return std::future::pending().await;
+    }
+    if behaviour.delay_ms > 0 {
+        tokio::time::sleep(Duration::from_millis(behaviour.delay_ms)).await;
+    }
+    sink.record(&headers, &body, behaviour.status, at_ms);
+    let mut response = StatusCode::from_u16(behaviour.status).unwrap_or(StatusCode::OK).into_response();
+    if let Some(seconds) = behaviour.retry_after_s {
+        let value = if behaviour.http_date {
+            HeaderValue::from_str(&http_date(at_ms.saturating_add(seconds.saturating_add(1).saturating_mul(1_000))))
+                .ok()
+        } else {
+            Some(HeaderValue::from(seconds))
+        };
+        response.headers_mut().extend(value.map(|value| (header::RETRY_AFTER, value)));
+    }
+    response
+}

@@ -1,0 +1,143 @@
+//! The subscriptions of both APIs, with versions, asynchronous creation and the lag of eventual consistency.
+//!
+//! Pure over the time passed in. What a field must hold is decided in `api/`.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// The two subscription APIs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Api {
+    /// `/api/v2/webhooks/webhooks`.
+    Webhooks,
+    /// `/api/v2/conversations/messaging/integrations/open`.
+    OpenMessaging,
+}
+
+/// Carries a webhook's signing secret, in `customProperties`.
+pub(crate) const SECRET_PROPERTY: &str = "webhook.signature.secret";
+
+/// One subscription.
+#[derive(Clone, Debug)]
+pub(crate) struct Entity {
+    pub(crate) id: String,
+    pub(crate) api: Api,
+    pub(crate) version: u64,
+    pub(crate) created_ms: u64,
+    pub(crate) modified_ms: u64,
+    /// From when on reads find it.
+    pub(crate) visible_at_ms: u64,
+    /// From when on it is provisioned and delivers.
+    pub(crate) ready_at_ms: u64,
+    /// Why provisioning failed, if it was made to.
+    pub(crate) create_error: Option<String>,
+    /// Until when reads still find it, once it was deleted.
+    pub(crate) gone_at_ms: Option<u64>,
+    /// The fields that a caller may set, secrets of Open Messaging excepted.
+    pub(crate) fields: Map<String, Value>,
+    /// Open Messaging's secret, which is never given back.
+    pub(crate) hidden_secret: Option<String>,
+}
+
+impl Entity {
+    pub(crate) fn text(&self, name: &str) -> &str {
+        self.fields.get(name).and_then(Value::as_str).unwrap_or("")
+    }
+
+    /// Where deliveries go.
+    pub(crate) fn address(&self) -> &str {
+        match self.api {
+            Api::Webhooks => self.text("address"),
+            Api::OpenMessaging => self.text("outboundNotificationWebhookUrl"),
+        }
+    }
+
+    pub(crate) fn secret(&self) -> Option<&str> {
+        match self.api {
+            Api::Webhooks => self.fields.get("customProperties")?.get(SECRET_PROPERTY)?.as_str(),
+            Api::OpenMessaging => self.hidden_secret.as_deref(),
+        }
+    }
+
+    pub(crate) fn is_enabled(&self) -> bool {
+        self.fields.get("enabled").and_then(Value::as_bool).unwrap_or(true)
+    }
+
+    fn is_listed(&self, now_ms: u64) -> bool {
+        self.visible_at_ms <= now_ms && self.gone_at_ms.is_none_or(|gone_ms| now_ms < gone_ms)
+    }
+
+    /// Whether Genesys would send to it.
+    pub(crate) fn delivers(&self, now_ms: u64) -> bool {
+        self.is_enabled() && self.gone_at_ms.is_none() && self.create_error.is_none() && self.ready_at_ms <= now_ms
+    }
+
+    /// A change by anybody.
+    pub(crate) fn touch(&mut self, now_ms: u64) {
+        self.version += 1;
+        self.modified_ms = now_ms;
+    }
+
+    /// The strong validator of this version, as the header carries it.
+    pub(crate) fn etag(&self) -> String {
+        format!("\"{}\"", self.version)
+    }
+
+    /// Somebody else changes something that every well-behaved writer keeps.
+    pub(crate) fn changed_by_somebody_else(&mut self, now_ms: u64) {
+        let (map, key) = match self.api {
+            Api::Webhooks => ("customProperties", "changed.by.somebody.else"),
+            Api::OpenMessaging => ("webhookHeaders", "X-Changed-By-Somebody-Else"),
+        };
+        let value = Value::from(format!("change {}", self.version));
+        match self.fields.get_mut(map) {
+            Some(Value::Object(properties)) => {
+                properties.insert(key.to_owned(), value);
+            }
+            _ => {
+                self.fields.insert(map.to_owned(), Value::Object(Map::from_iter([(key.to_owned(), value)])));
+            }
+        }
+        self.touch(now_ms);
+    }
+}
+
+/// All subscriptions, in the order of their creation.
+#[derive(Debug, Default)]
+pub(crate) struct Store {
+    entities: Vec<Entity>,
+}
+
+impl Store {
+    pub(crate) fn insert(&mut self, entity: Entity, now_ms: u64) {
+        self.entities.retain(|known| known.gone_at_ms.is_none_or(|gone_ms| now_ms < gone_ms));
+        self.entities.push(entity);
+    }
+
+    /// What a list shows.
+    pub(crate) fn list(&self, api: Api, now_ms: u64) -> impl Iterator<Item = &Entity> {
+        self.entities.iter().filter(move |entity| entity.api == api && entity.is_listed(now_ms))
+    }
+
+    /// What a read by id finds.
+    pub(crate) fn get(&self, api: Api, id: &str, now_ms: u64) -> Option<&Entity> {
+        self.list(api, now_ms).find(|entity| entity.id == id)
+    }
+
+    /// What a write by id finds: unlike a read, nothing that was deleted.
+    pub(crate) fn get_mut(&mut self, api: Api, id: &str, now_ms: u64) -> Option<&mut Entity> {
+        self.entities.iter_mut().find(|entity| {
+            entity.api == api && entity.id == id && entity.visible_at_ms <= now_ms && entity.gone_at_ms.is_none()
+        })
+    }
+
+    /// Everything that is there, whatever the API shows at this moment.
+    pub(crate) fn all(&self, now_ms: u64) -> impl Iterator<Item = &Entity> {
+        self.entities.iter().filter(move |entity| entity.gone_at_ms.is_none_or(|gone_ms| now_ms < gone_ms))
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.entities.clear();
+    }
+}

@@ -1,0 +1,131 @@
+//! Idempotency keys: what makes two deliveries one.
+//!
+//! Promises: a key is deterministic, at most [`MAX_KEY_CHARS`] visible ASCII characters, and keys of different kinds
+//! never collide: each begins with its kind, and values that are long or unusual are replaced by a hash under another
+//! kind. Where a rule finds nothing in a delivery there is no guess: the body's SHA-256 is the key, which never takes
+//! two different deliveries for one.
+//! Out of scope: remembering keys, and what belongs to which source (a key is compared within one source).
+
+use sha2::{Digest, Sha256};
+
+use crate::encoding::hex;
+use crate::envelope::Envelope;
+use crate::pointer::JsonPointer;
+use crate::signature::HeaderSource;
+
+/// Longest key: `members-sha256:` and 64 digits fit, and so do three identifiers of 36 characters with a time.
+pub const MAX_KEY_CHARS: usize = 200;
+
+/// Where the idempotency key of a delivery comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DedupeRule {
+    /// The SHA-256 of the body.
+    Body,
+    /// Strings or numbers in the body, all of which must be there.
+    Members(Vec<JsonPointer>),
+    /// A header (lower case).
+    Header(String),
+}
+
+impl DedupeRule {
+    pub(crate) fn of_members(paths: &[&[&'static str]]) -> Self {
+        Self::Members(paths.iter().map(|path| JsonPointer::of_keys(path)).collect())
+    }
+
+    /// What the envelope scan has to capture.
+    pub(crate) fn pointers(&self) -> &[JsonPointer] {
+        match self {
+            Self::Members(pointers) => pointers,
+            Self::Body | Self::Header(_) => &[],
+        }
+    }
+
+    pub(crate) fn key(&self, headers: &(impl HeaderSource + ?Sized), envelope: &Envelope) -> Option<String> {
+        match self {
+            Self::Body => None,
+            Self::Header(name) => {
+                let value = headers.get(name).filter(|value| !value.is_empty())?;
+                Some(bounded("header", &[&value]))
+            }
+            Self::Members(_) => {
+                let values: Option<Vec<&str>> =
+                    envelope.captures.iter().map(|value| value.as_deref().filter(|text| !text.is_empty())).collect();
+                Some(bounded("members", &values?))
+            }
+        }
+    }
+}
+
+/// The key of a delivery that has nothing better: the SHA-256 of its body.
+pub fn body_key(sha256: &[u8; 32]) -> String {
+    format!("body-sha256:{}", hex(sha256))
+}
+
+/// `kind:a|b|c` where that is short and unambiguous, else `kind-sha256:` over the values with their lengths.
+fn bounded(kind: &str, values: &[&str]) -> String {
+    let plain = values.iter().all(|value| value.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'|'));
+    let key = format!("{kind}:{}", values.join("|"));
+    if plain && key.len() <= MAX_KEY_CHARS {
+        return key;
+    }
+    let mut hash = Sha256::new();
+    for value in values {
+        hash.update(u64::try_from(value.len()).unwrap_or(u64::MAX).to_be_bytes());
+        hash.update(value.as_bytes());
+    }
+    format!("{kind}-sha256:{}", hex(&hash.finalize()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scheme::Scheme;
+
+    const NONE: &[(&str, &str)] = &[];
+
+    fn open_messaging(body: &str) -> Option<String> {
+        let scheme = Scheme::open_messaging();
+        scheme.idempotency_key(NONE, &scheme.inspect(body.as_bytes()).unwrap())
+    }
+
+    #[test]
+    fn a_receipt_is_not_its_message_although_it_carries_its_id() {
+        let message = open_messaging(r#"{"id":"m1","type":"Text","channel":{"time":"2025-06-10T21:03:05.427Z"}}"#);
+        let receipt = open_messaging(r#"{"channel":{"time":"2025-06-10T21:03:05.427Z"},"type":"Receipt","id":"m1"}"#);
+        assert_eq!(message.as_deref(), Some("members:m1|Text|2025-06-10T21:03:05.427Z"));
+        assert_eq!(receipt.as_deref(), Some("members:m1|Receipt|2025-06-10T21:03:05.427Z"));
+    }
+
+    #[test]
+    fn without_all_of_its_parts_there_is_no_key() {
+        for body in [
+            r#"{"type":"Text","channel":{"time":"t"}}"#,
+            r#"{"id":null,"type":"Text","channel":{"time":"t"}}"#,
+            r#"{"id":"","type":"Text","channel":{"time":"t"}}"#,
+            r#"{"id":{"a":1},"type":"Text","channel":{"time":"t"}}"#,
+            r#"{"id":"m1","type":"Text","channel":{}}"#,
+            r#"{"id":"m1","type":"Text","channel":[{"time":"t"}]}"#,
+        ] {
+            assert_eq!(open_messaging(body), None, "{body}");
+        }
+    }
+
+    #[test]
+    fn values_that_could_be_confused_are_hashed_with_their_lengths() {
+        let one = bounded("members", &["a|b", "c"]);
+        let other = bounded("members", &["a", "b|c"]);
+        assert_ne!(one, other);
+        assert!(one.starts_with("members-sha256:"), "{one}");
+        let long = bounded("header", &[&"x".repeat(5_000)]);
+        assert!(long.len() <= MAX_KEY_CHARS, "{long}");
+    }
+
+    #[test]
+    fn a_header_gives_the_key_of_standard_webhooks() {
+        let scheme = Scheme::standard_webhooks();
+        let envelope = scheme.inspect(b"{}").unwrap();
+        let headers: &[(&str, &str)] = &[("Webhook-Id", "msg_1")];
+        assert_eq!(scheme.idempotency_key(headers, &envelope).as_deref(), Some("header:msg_1"));
+        assert_eq!(scheme.idempotency_key(NONE, &envelope), None);
+    }
+}

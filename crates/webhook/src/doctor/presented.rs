@@ -1,0 +1,127 @@
+//! What looks like a signature in a request, read as leniently as a helpful reader would.
+//!
+//! Promises: bounded in number and length; used for explanations only, never to accept anything.
+
+use subtle::ConstantTimeEq;
+
+use super::{SeenSignature, secrets};
+use crate::encoding::{Encoding, Tag};
+use crate::scheme::Scheme;
+use crate::signature::{HeaderSource, MAX_SIGNATURE_HEADER_BYTES, MAX_SIGNATURES, Verifier};
+
+/// Headers in which senders put signatures: those of the profiles, and names seen at other vendors.
+const SIGNATURE_HEADERS: [&str; 8] = [
+    "x-genesys-signature",
+    "x-hub-signature-256",
+    "webhook-signature",
+    "x-hub-signature",
+    "x-signature",
+    "x-signature-256",
+    "x-webhook-signature",
+    "svix-signature",
+];
+/// What senders write before a tag.
+const PREFIXES: [&str; 7] = ["sha256=", "sha1=", "sha512=", "v1,", "v1=", "v0=", "hmac-sha256="];
+/// Lengths that tell another hash function.
+const OTHER_HASHES: [(usize, &str); 6] = [
+    (40, "SHA-1 in hex"),
+    (28, "SHA-1 in base64"),
+    (128, "SHA-512 in hex"),
+    (88, "SHA-512 in base64"),
+    (96, "SHA-384 in hex"),
+    (32, "MD5 in hex"),
+];
+
+/// One value that looks like a signature.
+pub(super) struct Presented {
+    pub(super) header: String,
+    pub(super) prefix: Option<String>,
+    pub(super) encoding: Option<Encoding>,
+    pub(super) tag: Option<Tag>,
+    pub(super) other_hash: Option<&'static str>,
+    chars: usize,
+}
+
+impl Presented {
+    pub(super) fn shown(&self) -> SeenSignature {
+        SeenSignature {
+            header: self.header.clone(),
+            prefix: self.prefix.clone(),
+            encoding: self.encoding.map(Encoding::as_str),
+            chars: self.chars,
+        }
+    }
+}
+
+/// Every value of the scheme's header, then of the others.
+pub(super) fn read(scheme: &Scheme, headers: &(impl HeaderSource + ?Sized)) -> Vec<Presented> {
+    let mut found = Vec::new();
+    for name in header_names(scheme) {
+        let Some(value) = headers.get(name).filter(|value| value.len() <= MAX_SIGNATURE_HEADER_BYTES) else { continue };
+        for token in value.split([' ', '\t', ';']) {
+            let mut rest = token;
+            while !rest.is_empty() && found.len() < MAX_SIGNATURES {
+                let (prefix, after) = strip_prefix(scheme, rest);
+                let (item, next) = after.split_once(',').unwrap_or((after, ""));
+                rest = next;
+                let item = item.trim_matches(['"', '\'']);
+                if !item.is_empty() {
+                    found.push(one(scheme, name, prefix, item));
+                }
+            }
+        }
+    }
+    found
+}
+
+/// Whether a signature header holds a secret of the source instead of a signature.
+pub(super) fn shows_a_secret(verifier: &Verifier, headers: &(impl HeaderSource + ?Sized)) -> bool {
+    let scheme = verifier.scheme();
+    header_names(scheme).filter_map(|name| headers.get(name)).any(|value| {
+        let (_, after) = strip_prefix(scheme, value.trim());
+        [value.trim(), after].into_iter().any(|text| {
+            verifier.secrets().iter().any(|secret| {
+                secrets::texts(scheme, secret).iter().any(|known| bool::from(known.as_slice().ct_eq(text.as_bytes())))
+            })
+        })
+    })
+}
+
+fn header_names(scheme: &Scheme) -> impl Iterator<Item = &str> {
+    let own = scheme.signature_header.as_str();
+    core::iter::once(own).chain(SIGNATURE_HEADERS.into_iter().filter(move |name| *name != own))
+}
+
+fn strip_prefix<'t>(scheme: &Scheme, text: &'t str) -> (Option<String>, &'t str) {
+    let own = Some(scheme.prefix.as_str()).filter(|prefix| !prefix.is_empty());
+    own.into_iter()
+        .chain(PREFIXES)
+        .find_map(|prefix| {
+            let (start, rest) = text.split_at_checked(prefix.len())?;
+            start.eq_ignore_ascii_case(prefix).then(|| (Some(start.to_owned()), rest))
+        })
+        .unwrap_or((None, text))
+}
+
+fn one(scheme: &Scheme, header: &str, prefix: Option<String>, item: &str) -> Presented {
+    let decoded = [
+        scheme.encoding,
+        Encoding::Hex,
+        Encoding::Base64 { padded: true },
+        Encoding::Base64 { padded: false },
+        Encoding::Base64Url { padded: true },
+        Encoding::Base64Url { padded: false },
+    ]
+    .into_iter()
+    .find_map(|encoding| encoding.decode(item).ok().map(|tag| (encoding, tag)));
+    let is_text = item.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+/-_=".contains(&byte));
+    let other_hash = OTHER_HASHES.iter().find(|(chars, _)| is_text && *chars == item.len()).map(|(_, name)| *name);
+    Presented {
+        header: header.to_owned(),
+        prefix,
+        encoding: decoded.map(|(encoding, _)| encoding),
+        tag: decoded.map(|(_, tag)| tag),
+        other_hash,
+        chars: item.chars().count(),
+    }
+}

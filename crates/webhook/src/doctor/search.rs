@@ -1,0 +1,105 @@
+//! The search for the mistake that explains a signature.
+//!
+//! Promises: never hashes more than its budget; simple explanations are tried before far-fetched ones.
+
+use subtle::ConstantTimeEq;
+
+use super::presented::Presented;
+use super::{Content, FindingCode, bodies, secrets};
+use crate::mac::KeyedMac;
+use crate::secret::SigningSecret;
+use crate::signature::Verifier;
+
+/// A mistake: its name, and words that follow "made this signature, but".
+pub(super) type Fault = (FindingCode, &'static str);
+
+/// HMAC's own work in bytes: two blocks for the key and two for the rest of the hash, at each attempt.
+const OVERHEAD_BYTES: usize = 256;
+
+/// What explains a signature of the request.
+pub(super) struct Diagnosis<'s> {
+    pub(super) secret: &'s SigningSecret,
+    pub(super) presented: &'s Presented,
+    /// `None` where only the header, the time or the secret's expiry is wrong.
+    pub(super) fault: Option<Fault>,
+}
+
+pub(super) struct Search<'s> {
+    presented: &'s [Presented],
+    left_bytes: usize,
+    pub(super) tried: u32,
+    pub(super) complete: bool,
+}
+
+impl<'s> Search<'s> {
+    pub(super) fn new(budget_bytes: usize, presented: &'s [Presented]) -> Self {
+        Self { presented, left_bytes: budget_bytes, tried: 0, complete: true }
+    }
+
+    /// Looks for a combination that makes a presented tag.
+    pub(super) fn run(&mut self, verifier: &'s Verifier, contents: &[Content], body: &[u8]) -> Option<Diagnosis<'s>> {
+        if self.presented.iter().all(|seen| seen.tag.is_none()) {
+            return None;
+        }
+        self.as_it_is(verifier, contents, body)
+            .or_else(|| self.other_secret(verifier, contents, body))
+            .or_else(|| self.other_body(verifier, contents.iter().find(|content| content.fault.is_none())?, body))
+    }
+
+    fn as_it_is(&mut self, verifier: &'s Verifier, contents: &[Content], body: &[u8]) -> Option<Diagnosis<'s>> {
+        for content in contents {
+            for secret in verifier.secrets() {
+                if let Some(presented) = self.attempt(secret.mac(), content, body) {
+                    return Some(Diagnosis { secret, presented, fault: content.fault });
+                }
+            }
+        }
+        None
+    }
+
+    fn other_secret(&mut self, verifier: &'s Verifier, contents: &[Content], body: &[u8]) -> Option<Diagnosis<'s>> {
+        for content in contents {
+            for secret in verifier.secrets() {
+                for (fault, key) in secrets::variants(verifier.scheme(), secret) {
+                    if let Some(presented) = self.attempt(&KeyedMac::new(&key), content, body) {
+                        // Another content together with another key: the profile explains both.
+                        return Some(Diagnosis { secret, presented, fault: content.fault.or(Some(fault)) });
+                    }
+                }
+            }
+        }
+        None
+    }
+
+    fn other_body(&mut self, verifier: &'s Verifier, content: &Content, body: &[u8]) -> Option<Diagnosis<'s>> {
+        for (fault, transformation) in bodies::TRANSFORMATIONS {
+            // Making the body costs about as much as hashing it.
+            if !self.spend(body.len()) {
+                return None;
+            }
+            let Some(signed) = transformation(body) else { continue };
+            for secret in verifier.secrets() {
+                if let Some(presented) = self.attempt(secret.mac(), content, &signed) {
+                    return Some(Diagnosis { secret, presented, fault: Some(*fault) });
+                }
+            }
+        }
+        None
+    }
+
+    fn attempt(&mut self, mac: &KeyedMac, content: &Content, body: &[u8]) -> Option<&'s Presented> {
+        if !self.spend(body.len().saturating_add(content.before.len()).saturating_add(content.after.len())) {
+            return None;
+        }
+        self.tried = self.tried.saturating_add(1);
+        let tag = mac.tag([&content.before, body, &content.after]);
+        self.presented.iter().find(|seen| seen.tag.is_some_and(|other| bool::from(other.as_slice().ct_eq(&tag))))
+    }
+
+    fn spend(&mut self, bytes: usize) -> bool {
+        let left_bytes = self.left_bytes.checked_sub(bytes.saturating_add(OVERHEAD_BYTES));
+        self.complete &= left_bytes.is_some();
+        self.left_bytes = left_bytes.unwrap_or(self.left_bytes);
+        left_bytes.is_some()
+    }
+}

@@ -1,0 +1,88 @@
+//! The same secret, taken otherwise: what happens between a vendor's page, a shell and a configuration.
+//!
+//! Promises: every variant is wiped when it is dropped, and none is shown. The text that a key was configured as is
+//! not kept, but follows from the key, because decoding is strict.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, STANDARD_PAD_INDIFFERENT, URL_SAFE_PAD_INDIFFERENT};
+use zeroize::Zeroizing;
+
+use super::FindingCode;
+use super::search::Fault;
+use crate::encoding::{hex, unhex};
+use crate::scheme::Scheme;
+use crate::secret::{SecretFormat, SigningSecret, WHSEC};
+
+type Key = Zeroizing<Vec<u8>>;
+
+/// Keys that the other side may have made from the same secret, each with what would be wrong.
+pub(super) fn variants(scheme: &Scheme, secret: &SigningSecret) -> Vec<(Fault, Key)> {
+    let mut found: Vec<(Fault, Key)> = Vec::new();
+    let mut add = |code, detail, key: Option<Vec<u8>>| {
+        if let Some(key) = key.map(Zeroizing::new)
+            && key.as_slice() != secret.key_bytes()
+        {
+            found.push(((code, detail), key));
+        }
+    };
+    for text in texts(scheme, secret) {
+        let Ok(text) = core::str::from_utf8(&text) else { continue };
+        if scheme.secret_format != SecretFormat::Text {
+            let detail = "the sender takes the text of the secret as its key, this source decodes it first";
+            let code = if scheme.secret_format == SecretFormat::Hex {
+                FindingCode::SecretHex
+            } else {
+                FindingCode::SecretBase64
+            };
+            add(code, detail, Some(text.as_bytes().to_vec()));
+            continue;
+        }
+        let bytes = |text: &str| Some(text.as_bytes().to_vec());
+        add(
+            FindingCode::SecretWhitespace,
+            "the configured secret has whitespace around it that the sender's has not",
+            bytes(text.trim()),
+        );
+        add(
+            FindingCode::SecretQuotes,
+            "the configured secret has quotes around it that the sender's has not",
+            bytes(text.trim().trim_matches(['"', '\''])),
+        );
+        add(
+            FindingCode::SecretLineEnd,
+            "the sender's secret ends in a line feed that the configured one has not",
+            bytes(&format!("{text}\n")),
+        );
+        let trimmed = text.trim();
+        let bare = trimmed.strip_prefix(WHSEC);
+        add(
+            FindingCode::SecretWhsec,
+            "\"whsec_\" before the secret belongs to the key on one side only",
+            bare.map_or_else(|| bytes(&format!("{WHSEC}{trimmed}")), bytes),
+        );
+        let encoded = bare.unwrap_or(trimmed);
+        let detail = "the sender decodes the secret from base64 before it signs, this source takes its text as the key";
+        add(FindingCode::SecretBase64, detail, STANDARD_PAD_INDIFFERENT.decode(encoded).ok());
+        add(FindingCode::SecretBase64, detail, URL_SAFE_PAD_INDIFFERENT.decode(encoded).ok());
+        let detail =
+            "the sender decodes the secret from hexadecimal before it signs, this source takes its text as the key";
+        add(FindingCode::SecretHex, detail, unhex(trimmed));
+    }
+    found
+}
+
+/// The texts that the secret may have been configured as.
+pub(super) fn texts(scheme: &Scheme, secret: &SigningSecret) -> Vec<Key> {
+    let key = secret.key_bytes();
+    match scheme.secret_format {
+        SecretFormat::Text => vec![Zeroizing::new(key.to_vec())],
+        SecretFormat::Base64 => {
+            let text = Zeroizing::new(STANDARD.encode(key));
+            vec![Zeroizing::new(text.as_bytes().to_vec()), Zeroizing::new([WHSEC.as_bytes(), text.as_bytes()].concat())]
+        }
+        SecretFormat::Hex => {
+            let text = Zeroizing::new(hex(key));
+            vec![Zeroizing::new(text.as_bytes().to_vec()), Zeroizing::new(text.to_ascii_uppercase().into_bytes())]
+        }
+    }
+}

@@ -1,0 +1,280 @@
+use super::*;
+use crate::custom::CustomScheme;
+use crate::encoding::Encoding;
+use crate::profile::Profile;
+use crate::secret::SigningSecret;
+use crate::sign::sign;
+
+const SECRET: &str = "0123456789abcdef0123";
+const NOW_MS: u64 = 1_700_000_000_000;
+
+fn verifier(scheme: Scheme, secrets: &[(&str, &str, Option<u64>)]) -> Verifier {
+    let secrets = secrets.iter().map(|(label, text, end)| SigningSecret::new(&scheme, label, text, *end).unwrap());
+    let secrets = secrets.collect();
+    Verifier::new(scheme, secrets)
+}
+
+fn webhooks(secret: &str) -> Verifier {
+    verifier(Scheme::webhooks(), &[("current", secret, None)])
+}
+
+/// A tag over `body` under a key of any length.
+fn tag(key: &[u8], body: &[u8]) -> crate::encoding::Tag {
+    crate::mac::KeyedMac::new(key).tag([body, b"", b""])
+}
+
+fn hex(key: &[u8], body: &[u8]) -> String {
+    Encoding::Hex.encode(&tag(key, body))
+}
+
+fn codes(explanation: &Explanation) -> Vec<FindingCode> {
+    explanation.findings.iter().map(|finding| finding.code).collect()
+}
+
+fn explained(verifier: &Verifier, header: (&str, &str), body: &[u8]) -> Explanation {
+    let explanation = explain(verifier, [header].as_slice(), body, NOW_MS);
+    let shown = serde_json::to_string(&explanation).unwrap();
+    for secret in verifier.secrets() {
+        assert!(!shown.contains(core::str::from_utf8(secret.key_bytes()).unwrap()), "shows a secret: {shown}");
+        for encoding in [Encoding::Hex, Encoding::Base64 { padded: true }] {
+            let valid = encoding.encode(&tag(secret.key_bytes(), body));
+            assert!(!shown.contains(&valid[..12]), "shows a valid signature: {shown}");
+        }
+    }
+    explanation
+}
+
+#[test]
+fn the_form_is_pinned() {
+    let body = br#"{"events":[1]}"#;
+    let value = Encoding::Base64 { padded: true }.encode(&tag(SECRET.as_bytes(), body));
+    let explanation = explained(&webhooks(SECRET), ("X-Hub-Signature-256", &format!("sha256={value}")), body);
+    assert_eq!(
+        serde_json::to_value(&explanation).unwrap(),
+        serde_json::json!({
+            "verdict": "missing_signature",
+            "summary": "secret \"current\" made this signature, but the signature is in x-hub-signature-256, this source \
+                        reads x-genesys-signature; the signature stands after \"sha256=\", this source expects \"\" \
+                        before it; the signature is sent as base64, this source expects hex",
+            "expected": {
+                "profile": "webhooks", "header": "x-genesys-signature", "prefix": "", "encoding": "hex",
+                "signed_content": "{body}"
+            },
+            "seen": [{"header": "x-hub-signature-256", "prefix": "sha256=", "encoding": "base64", "chars": 44}],
+            "secret_label": "current",
+            "findings": [
+                {"code": "other_header", "detail": "the signature is in x-hub-signature-256, this source reads x-genesys-signature"},
+                {"code": "other_prefix", "detail": "the signature stands after \"sha256=\", this source expects \"\" before it"},
+                {"code": "other_encoding", "detail": "the signature is sent as base64, this source expects hex"}
+            ],
+            "tried": 1,
+            "complete": true
+        })
+    );
+}
+
+#[test]
+fn an_accepted_request_says_which_secret_and_how_many_events() {
+    let body = br#"{"events":[1,2]}"#;
+    let verifier = webhooks(SECRET);
+    let value = hex(SECRET.as_bytes(), body);
+    let explanation = explain(&verifier, [("x-genesys-signature", value)].as_slice(), body, NOW_MS);
+    assert_eq!(explanation.verdict, "accepted");
+    assert_eq!(explanation.summary, "accepted: secret \"current\" made this signature");
+    assert_eq!(explanation.event_count, Some(2));
+}
+
+#[test]
+fn a_good_signature_over_a_bad_envelope_says_where() {
+    let body = br#"{"events":{}}"#;
+    let value = hex(SECRET.as_bytes(), body);
+    let explanation = explain(&webhooks(SECRET), [("x-genesys-signature", value)].as_slice(), body, NOW_MS);
+    assert_eq!(explanation.verdict, "invalid_envelope");
+    assert_eq!(
+        explanation.summary,
+        "secret \"current\" made this signature, but the body is refused: expected \"events\" to be an array at byte 10"
+    );
+}
+
+#[test]
+fn hex_instead_of_base64_is_named() {
+    let body = br#"{"id":"1"}"#;
+    let verifier = verifier(Scheme::open_messaging(), &[("current", SECRET, None)]);
+    let value = format!("sha256={}", hex(SECRET.as_bytes(), body));
+    let explanation = explained(&verifier, ("x-hub-signature-256", &value), body);
+    assert_eq!((explanation.verdict, codes(&explanation)), ("malformed_signature", vec![FindingCode::OtherEncoding]));
+}
+
+#[test]
+fn a_changed_body_is_named_by_what_changed_it() {
+    let pretty = "{\n  \"a\": 1.0,\n  \"events\": [\n    \"é\"\n  ]\n}";
+    for (received, signed, code) in [
+        (pretty, "{\"a\":1,\"events\":[\"é\"]}", FindingCode::JsonRewritten),
+        (pretty, "{\"a\":1.0,\"events\":[\"é\"]}", FindingCode::JsonRewritten),
+        (pretty, "{\"a\": 1.0, \"events\": [\"\\u00e9\"]}", FindingCode::JsonRewritten),
+        (pretty, "{\"a\": 1.0, \"events\": [\"é\"]}", FindingCode::JsonRewritten),
+        (
+            "{\"z\":1,\"events\":[\"\u{1f600}\"]}",
+            "{\"z\":1,\"events\":[\"\\ud83d\\ude00\"]}",
+            FindingCode::JsonRewritten,
+        ),
+        ("{\"events\":[1]}", "{\n  \"events\": [\n    1\n  ]\n}", FindingCode::JsonRewritten),
+        ("{\"z\":1,\"events\":[]}", "{\"events\":[],\"z\":1}", FindingCode::JsonRewritten),
+        ("{\"events\":[]}", "{\"events\":[]}\n", FindingCode::LineEndRemoved),
+        ("{\"events\":[]}", "{\"events\":[]}\r\n", FindingCode::LineEndRemoved),
+        ("not json\n", "not json", FindingCode::LineEndAdded),
+        ("not json\r\n", "not json", FindingCode::LineEndAdded),
+        ("\u{feff}{}", "{}", FindingCode::ByteOrderMark),
+        ("{}", "\u{feff}{}", FindingCode::ByteOrderMark),
+        ("a\r\nb", "a\nb", FindingCode::LineEndsChanged),
+        ("a\nb\r\nc", "a\r\nb\r\nc", FindingCode::LineEndsChanged),
+        ("  a ", "a", FindingCode::WhitespaceTrimmed),
+        ("{\"events\":[]}", "", FindingCode::EmptyBodySigned),
+    ] {
+        let value = hex(SECRET.as_bytes(), signed.as_bytes());
+        let explanation = explained(&webhooks(SECRET), ("x-genesys-signature", &value), received.as_bytes());
+        assert_eq!(codes(&explanation), [code], "{signed:?}: {}", explanation.summary);
+        assert_eq!(explanation.verdict, "signature_mismatch");
+    }
+}
+
+#[test]
+fn a_secret_taken_otherwise_is_named() {
+    use base64::Engine as _;
+    let body = b"{}";
+    let raw = [0xa7u8; 24];
+    let base64 = base64::engine::general_purpose::STANDARD.encode(raw);
+    let hexadecimal = crate::encoding::hex(&raw);
+    for (configured, used, code) in [
+        (format!("{SECRET}\n"), SECRET.as_bytes(), FindingCode::SecretWhitespace),
+        (format!("\"{SECRET}\""), SECRET.as_bytes(), FindingCode::SecretQuotes),
+        (SECRET.to_owned(), &*format!("{SECRET}\n").into_bytes(), FindingCode::SecretLineEnd),
+        (format!("whsec_{SECRET}"), SECRET.as_bytes(), FindingCode::SecretWhsec),
+        (SECRET.to_owned(), &*format!("whsec_{SECRET}").into_bytes(), FindingCode::SecretWhsec),
+        (base64.clone(), &raw, FindingCode::SecretBase64),
+        (format!("whsec_{base64}"), &raw, FindingCode::SecretBase64),
+        (hexadecimal, &raw, FindingCode::SecretHex),
+    ] {
+        let explanation = explained(&webhooks(&configured), ("x-genesys-signature", &hex(used, body)), body);
+        assert_eq!(codes(&explanation), [code], "{configured:?}");
+    }
+}
+
+#[test]
+fn a_secret_that_should_not_have_been_decoded_is_named() {
+    let text = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+    let verifier = verifier(Scheme::standard_webhooks(), &[("current", text, None)]);
+    for key in [text, &text[6..]] {
+        let content = format!("m1.{}.{{}}", NOW_MS / 1000);
+        let value =
+            format!("v1,{}", Encoding::Base64 { padded: true }.encode(&tag(key.as_bytes(), content.as_bytes())));
+        let timestamp = (NOW_MS / 1000).to_string();
+        let headers = [("webhook-signature", value.as_str()), ("webhook-id", "m1"), ("webhook-timestamp", &timestamp)];
+        let explanation = explain(&verifier, headers.as_slice(), b"{}", NOW_MS);
+        assert_eq!(codes(&explanation), [FindingCode::SecretBase64]);
+    }
+}
+
+#[test]
+fn another_profile_is_named() {
+    let body = b"{}";
+    let standard =
+        verifier(Scheme::standard_webhooks(), &[("current", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", None)]);
+    let value = hex(standard.secrets()[0].key_bytes(), body);
+    let explanation = explain(&standard, [("x-genesys-signature", value.as_str())].as_slice(), body, NOW_MS);
+    assert_eq!(explanation.verdict, "missing_signature");
+    assert_eq!(codes(&explanation)[..2], [FindingCode::OtherProfile, FindingCode::OtherHeader]);
+
+    let headers = sign(standard.scheme(), &standard.secrets()[0], "m1", NOW_MS / 1000, body);
+    let as_text = base64_text(standard.secrets()[0].key_bytes());
+    let explanation = explain(&webhooks(&as_text), headers.as_slice(), body, NOW_MS);
+    assert_eq!(codes(&explanation)[..2], [FindingCode::OtherProfile, FindingCode::OtherHeader]);
+}
+
+fn base64_text(bytes: &[u8]) -> String {
+    use base64::Engine as _;
+    base64::engine::general_purpose::STANDARD.encode(bytes)
+}
+
+#[test]
+fn a_stale_timestamp_is_told_apart_from_a_wrong_signature() {
+    let verifier =
+        verifier(Scheme::standard_webhooks(), &[("current", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", None)]);
+    let headers = sign(verifier.scheme(), &verifier.secrets()[0], "m1", NOW_MS / 1000 - 400, b"{}");
+    let explanation = explain(&verifier, headers.as_slice(), b"{}", NOW_MS);
+    assert_eq!(explanation.verdict, "timestamp_out_of_tolerance");
+    assert_eq!(
+        explanation.summary,
+        "secret \"current\" made this signature, but signed 400 s ago, allowed are 300 s: check the sender's clock, or sign \
+         each repetition anew"
+    );
+}
+
+#[test]
+fn an_expired_secret_is_named_also_where_none_is_active() {
+    let body = br#"{"events":[]}"#;
+    let value = hex(SECRET.as_bytes(), body);
+    let old = ("previous", SECRET, Some(NOW_MS - 1));
+    let with_another = verifier(Scheme::webhooks(), &[("current", "another-secret-of-20", None), old]);
+    let explanation = explained(&with_another, ("x-genesys-signature", &value), b"x");
+    assert_eq!(codes(&explanation), [FindingCode::Unexplained]);
+    let headers = [("x-genesys-signature", value.as_str())];
+    let explanation = explain(&with_another, headers.as_slice(), body, NOW_MS);
+    assert_eq!((explanation.verdict, codes(&explanation)), ("signature_mismatch", vec![FindingCode::SecretExpired]));
+    let alone = verifier(Scheme::webhooks(), &[old]);
+    let explanation = explain(&alone, headers.as_slice(), body, NOW_MS);
+    assert_eq!(explanation.verdict, "no_active_secret");
+    assert_eq!(codes(&explanation), [FindingCode::NoActiveSecret, FindingCode::SecretExpired]);
+}
+
+#[test]
+fn what_is_no_signature_is_named() {
+    let body = b"{}";
+    for (header, value, expected) in [
+        ("content-type", "application/json".to_owned(), vec![FindingCode::NoSignature]),
+        ("x-genesys-signature", SECRET.to_owned(), vec![FindingCode::SecretInHeader]),
+        ("x-hub-signature", format!("sha1={}", "0".repeat(40)), vec![FindingCode::OtherHash]),
+        ("x-genesys-signature", "0".repeat(128), vec![FindingCode::OtherHash]),
+        ("x-genesys-signature", "\u{fffd}garbage".to_owned(), vec![FindingCode::Header, FindingCode::NotDecodable]),
+        ("x-genesys-signature", "0".repeat(64), vec![FindingCode::Unexplained]),
+        ("x-genesys-signature", format!(" {}", hex(SECRET.as_bytes(), body)), vec![FindingCode::Header]),
+        ("x-genesys-signature", format!("\"{}\"", hex(SECRET.as_bytes(), body)), vec![FindingCode::Header]),
+    ] {
+        let explanation = explain(&webhooks(SECRET), [(header, value.as_str())].as_slice(), body, NOW_MS);
+        assert_eq!(codes(&explanation), expected, "{value}");
+        assert!(!explanation.summary.is_empty());
+    }
+}
+
+#[test]
+fn no_secret_at_all_is_told_as_ours() {
+    let explanation =
+        explain(&verifier(Scheme::webhooks(), &[]), [("x-genesys-signature", "0".repeat(64))].as_slice(), b"{}", 0);
+    assert_eq!(explanation.summary, "the source has no active secret: give it one, the sender repeats until then");
+}
+
+#[test]
+fn the_short_form_stays_within_its_budget_and_says_when_it_ended() {
+    let body = vec![b' '; 100_000];
+    let verifier = webhooks(SECRET);
+    let headers = [("x-genesys-signature", "0".repeat(64))];
+    let told = diagnose(&verifier, headers.as_slice(), &body, NOW_MS);
+    assert!(told.ends_with("(the search ended at its limit)"), "{told}");
+    let whole = explain(&verifier, headers.as_slice(), &body, NOW_MS);
+    assert!(whole.complete);
+}
+
+#[test]
+fn every_scheme_explains_its_own_signature_as_accepted() {
+    let custom: CustomScheme = serde_json::from_str(
+        r#"{"header":"x-s","prefix":"v0=","encoding":"base64url","timestamp_header":"x-t","signed_content":"v0:{timestamp}:{body}"}"#,
+    )
+    .unwrap();
+    let schemes = Profile::ALL.into_iter().filter_map(Scheme::preset).chain([custom.resolve().unwrap()]);
+    for scheme in schemes {
+        let verifier = verifier(scheme, &[("current", "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", None)]);
+        let headers = sign(verifier.scheme(), &verifier.secrets()[0], "m1", NOW_MS / 1000, br#"{"events":[]}"#);
+        let explanation = explain(&verifier, headers.as_slice(), br#"{"events":[]}"#, NOW_MS);
+        assert_eq!(explanation.verdict, "accepted", "{}", explanation.summary);
+    }
+}

@@ -1,0 +1,159 @@
+//! How a signature is written in a header: hexadecimal, base64, base64url.
+//!
+//! Promises: strict and exact decoding. One length is right, whitespace and foreign characters are not, padding is as
+//! the encoding says, unused bits of the last base64 character must be zero. Hexadecimal digits may have either case.
+//! Out of scope: tags of other hash functions.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{GeneralPurpose, STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD};
+
+/// Length of an HMAC-SHA256 tag in bytes.
+pub const TAG_BYTES: usize = 32;
+
+/// An HMAC-SHA256 tag.
+pub type Tag = [u8; TAG_BYTES];
+
+/// A text form of a tag.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Encoding {
+    /// 64 hexadecimal digits of either case.
+    Hex,
+    /// The standard alphabet of RFC 4648, section 4.
+    Base64 {
+        /// Whether `=` fills the last group: 44 characters, else 43.
+        padded: bool,
+    },
+    /// The URL-safe alphabet of RFC 4648, section 5.
+    Base64Url {
+        /// Whether `=` fills the last group: 44 characters, else 43.
+        padded: bool,
+    },
+}
+
+/// Why a text is not a tag in an encoding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EncodingFault {
+    /// The number of characters is not the one that 32 bytes have.
+    #[error("has {found} characters where {encoding} of 32 bytes has {expected}")]
+    Length {
+        /// Bytes of the text.
+        found: usize,
+        /// Characters that a tag has.
+        expected: usize,
+        /// Name of the encoding.
+        encoding: &'static str,
+    },
+    /// A character that the encoding does not have, misplaced padding, or unused bits that are set.
+    #[error("is not {encoding}")]
+    Alphabet {
+        /// Name of the encoding.
+        encoding: &'static str,
+    },
+}
+
+impl Encoding {
+    /// The name in configuration and in explanations.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Hex => "hex",
+            Self::Base64 { .. } => "base64",
+            Self::Base64Url { .. } => "base64url",
+        }
+    }
+
+    /// Characters of a tag.
+    pub const fn tag_chars(self) -> usize {
+        match self {
+            Self::Hex => 64,
+            Self::Base64 { padded: true } | Self::Base64Url { padded: true } => 44,
+            Self::Base64 { padded: false } | Self::Base64Url { padded: false } => 43,
+        }
+    }
+
+    /// Writes a tag; hexadecimal in lower case.
+    pub fn encode(self, tag: &Tag) -> String {
+        self.engine().map_or_else(|| hex(tag), |engine| engine.encode(tag))
+    }
+
+    /// Reads a tag.
+    pub fn decode(self, text: &str) -> Result<Tag, EncodingFault> {
+        let encoding = self.as_str();
+        let expected = self.tag_chars();
+        if text.len() != expected {
+            return Err(EncodingFault::Length { found: text.len(), expected, encoding });
+        }
+        let tag = match self.engine() {
+            None => unhex(text).and_then(|bytes| bytes.try_into().ok()),
+            Some(engine) => engine.decode(text).ok().and_then(|bytes| bytes.try_into().ok()),
+        };
+        tag.ok_or(EncodingFault::Alphabet { encoding })
+    }
+
+    const fn engine(self) -> Option<&'static GeneralPurpose> {
+        match self {
+            Self::Hex => None,
+            Self::Base64 { padded: true } => Some(&STANDARD),
+            Self::Base64 { padded: false } => Some(&STANDARD_NO_PAD),
+            Self::Base64Url { padded: true } => Some(&URL_SAFE),
+            Self::Base64Url { padded: false } => Some(&URL_SAFE_NO_PAD),
+        }
+    }
+}
+
+/// Lower-case hexadecimal.
+pub fn hex(bytes: &[u8]) -> String {
+    let digit = |value: u8| char::from_digit(u32::from(value), 16).unwrap_or('0');
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
+}
+
+/// Hexadecimal of either case; `None` for an odd length or any other character.
+pub fn unhex(text: &str) -> Option<Vec<u8>> {
+    let digit = |byte: &u8| char::from(*byte).to_digit(16).and_then(|value| u8::try_from(value).ok());
+    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+    if !rest.is_empty() {
+        return None;
+    }
+    pairs.iter().map(|[high, low]| Some(digit(high)? << 4 | digit(low)?)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TAG: Tag = [0xfb; 32];
+
+    #[test]
+    fn each_encoding_reads_what_it_writes_and_has_the_stated_length() {
+        for encoding in [
+            Encoding::Hex,
+            Encoding::Base64 { padded: true },
+            Encoding::Base64 { padded: false },
+            Encoding::Base64Url { padded: true },
+            Encoding::Base64Url { padded: false },
+        ] {
+            let text = encoding.encode(&TAG);
+            assert_eq!(text.len(), encoding.tag_chars());
+            assert_eq!(encoding.decode(&text), Ok(TAG));
+        }
+    }
+
+    #[test]
+    fn both_hexadecimal_cases_are_read() {
+        assert_eq!(Encoding::Hex.decode(&"fB".repeat(32)), Ok(TAG));
+    }
+
+    #[test]
+    fn nothing_but_the_exact_form_is_read() {
+        let padded = Encoding::Base64 { padded: true };
+        let text = padded.encode(&TAG);
+        assert!(Encoding::Base64 { padded: false }.decode(&text).is_err(), "padding where none belongs");
+        assert!(padded.decode(&text[..43]).is_err(), "padding missing");
+        assert!(Encoding::Base64Url { padded: true }.decode(&text).is_err(), "the other alphabet");
+        assert!(padded.decode(&format!("{} ", &text[..43])).is_err(), "whitespace");
+        assert!(padded.decode(&format!("{}=", "A".repeat(42) + "B")).is_err(), "unused bits are set");
+        assert!(Encoding::Hex.decode(&format!("{}g", "0".repeat(63))).is_err(), "not a digit");
+        assert!(Encoding::Hex.decode(&format!("+{}", "0".repeat(63))).is_err(), "a sign is not a digit");
+        assert!(Encoding::Hex.decode(&"é".repeat(32)).is_err(), "not ASCII");
+        assert!(Encoding::Hex.decode("").is_err());
+    }
+}

@@ -1,0 +1,289 @@
+//! The lexer below [`super::scan`]: whitespace, strings, numbers, literals.
+//!
+//! Promises: never reads past the end; every fault names its byte. Strings are looked through eight bytes at a time.
+
+use super::JsonFault;
+
+/// What is wrong, and at which byte.
+pub(super) type Fault = (JsonFault, usize);
+
+const LOW_BITS: u64 = 0x0101_0101_0101_0101;
+const HIGH_BITS: u64 = 0x8080_8080_8080_8080;
+
+/// A place in a text: what is left of it.
+pub(super) struct Reader<'b> {
+    body: &'b [u8],
+    rest: &'b [u8],
+}
+
+/// The inside of a string, which is UTF-8.
+#[derive(Clone, Copy)]
+pub(super) struct Text<'b> {
+    pub(super) raw: &'b [u8],
+    pub(super) has_escapes: bool,
+}
+
+impl<'b> Reader<'b> {
+    /// Begins at the first byte that is not whitespace.
+    pub(super) fn new(body: &'b [u8]) -> Result<Self, Fault> {
+        let mut reader = Self { body, rest: body };
+        if body.starts_with(b"\xef\xbb\xbf") {
+            return Err((JsonFault::ByteOrderMark, 0));
+        }
+        reader.skip_whitespace();
+        if reader.is_at_end() { Err((JsonFault::Empty, reader.at())) } else { Ok(reader) }
+    }
+
+    /// Offset of the next byte.
+    #[inline]
+    pub(super) fn at(&self) -> usize {
+        length_before(self.body, self.rest)
+    }
+
+    pub(super) fn is_at_end(&self) -> bool {
+        self.rest.is_empty()
+    }
+
+    #[inline]
+    fn peek(&self) -> Option<u8> {
+        self.rest.first().copied()
+    }
+
+    /// Leaves the next byte behind.
+    #[inline]
+    fn skip(&mut self) {
+        if let [_, rest @ ..] = self.rest {
+            self.rest = rest;
+        }
+    }
+
+    /// Takes the next byte, whatever it is.
+    #[inline]
+    pub(super) fn next(&mut self) -> Option<u8> {
+        let (byte, rest) = self.rest.split_first()?;
+        self.rest = rest;
+        Some(*byte)
+    }
+
+    /// Takes the next byte if it is `wanted`.
+    #[inline]
+    pub(super) fn take(&mut self, wanted: u8) -> bool {
+        match self.rest {
+            [byte, rest @ ..] if *byte == wanted => {
+                self.rest = rest;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// The bytes from `start` to here.
+    #[inline]
+    pub(super) fn since(&self, start: usize) -> &'b [u8] {
+        self.body.get(start..self.at()).unwrap_or_default()
+    }
+
+    #[inline]
+    pub(super) fn skip_whitespace(&mut self) {
+        while let [b' ' | b'\n' | b'\r' | b'\t', rest @ ..] = self.rest {
+            self.rest = rest;
+        }
+    }
+
+    /// The rest of a literal whose first byte was taken.
+    pub(super) fn literal(&mut self, first: u8) -> Result<(), Fault> {
+        let rest: &[u8] = match first {
+            b't' => b"rue",
+            b'f' => b"alse",
+            _ => b"ull",
+        };
+        for wanted in rest {
+            match self.peek() {
+                Some(byte) if byte == *wanted => self.skip(),
+                Some(_) => return Err((JsonFault::Value, self.at())),
+                None => return Err((JsonFault::Truncated, self.at())),
+            }
+        }
+        Ok(())
+    }
+
+    /// The rest of a number whose first byte was taken (RFC 8259, section 6).
+    pub(super) fn number(&mut self, first: u8) -> Result<(), Fault> {
+        let leading = if first == b'-' { self.digit()? } else { first };
+        if leading == b'0' {
+            if let Some(b'0'..=b'9') = self.peek() {
+                return Err((JsonFault::Number, self.at()));
+            }
+        } else {
+            self.skip_digits();
+        }
+        if self.take(b'.') {
+            self.digit()?;
+            self.skip_digits();
+        }
+        if self.take(b'e') || self.take(b'E') {
+            if !self.take(b'+') {
+                self.take(b'-');
+            }
+            self.digit()?;
+            self.skip_digits();
+        }
+        Ok(())
+    }
+
+    fn digit(&mut self) -> Result<u8, Fault> {
+        match self.peek() {
+            Some(byte @ b'0'..=b'9') => {
+                self.skip();
+                Ok(byte)
+            }
+            Some(_) => Err((JsonFault::Number, self.at())),
+            None => Err((JsonFault::Truncated, self.at())),
+        }
+    }
+
+    fn skip_digits(&mut self) {
+        while let Some(b'0'..=b'9') = self.peek() {
+            self.skip();
+        }
+    }
+
+    /// The rest of a string whose opening quote was taken, closing quote included.
+    #[inline]
+    pub(super) fn string(&mut self) -> Result<Text<'b>, Fault> {
+        let text = self.rest;
+        let (plain, is_ascii) = plain_run(text);
+        // Nearly every string is this one.
+        if let Some((raw, [b'"', rest @ ..])) = text.split_at_checked(plain)
+            && is_ascii
+        {
+            self.rest = rest;
+            return Ok(Text { raw, has_escapes: false });
+        }
+        self.unusual_string()
+    }
+
+    /// A string with escapes, with text that is not ASCII, or with a fault.
+    fn unusual_string(&mut self) -> Result<Text<'b>, Fault> {
+        let start = self.at();
+        let mut has_escapes = false;
+        let mut is_ascii = true;
+        loop {
+            let (plain, ascii) = plain_run(self.rest);
+            is_ascii &= ascii;
+            self.rest = self.rest.get(plain..).unwrap_or_default();
+            match self.peek() {
+                Some(b'"') => break,
+                Some(b'\\') => {
+                    has_escapes = true;
+                    self.skip();
+                    self.escape()?;
+                }
+                found => {
+                    // A fault before this byte is told first.
+                    self.utf8_since(start)?;
+                    let fault = if found.is_some() { JsonFault::Control } else { JsonFault::Truncated };
+                    return Err((fault, self.at()));
+                }
+            }
+        }
+        if !is_ascii {
+            self.utf8_since(start)?;
+        }
+        let raw = self.since(start);
+        self.skip();
+        Ok(Text { raw, has_escapes })
+    }
+
+    fn utf8_since(&self, start: usize) -> Result<(), Fault> {
+        match core::str::from_utf8(self.since(start)) {
+            Ok(_) => Ok(()),
+            Err(error) => Err((JsonFault::Utf8, start.saturating_add(error.valid_up_to()))),
+        }
+    }
+
+    /// What follows a backslash.
+    fn escape(&mut self) -> Result<(), Fault> {
+        match self.peek() {
+            Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => {
+                self.skip();
+                Ok(())
+            }
+            Some(b'u') => {
+                self.skip();
+                for _ in 0..4 {
+                    match self.peek() {
+                        Some(byte) if byte.is_ascii_hexdigit() => self.skip(),
+                        Some(_) => return Err((JsonFault::Escape, self.at())),
+                        None => return Err((JsonFault::Truncated, self.at())),
+                    }
+                }
+                Ok(())
+            }
+            Some(_) => Err((JsonFault::Escape, self.at())),
+            None => Err((JsonFault::Truncated, self.at())),
+        }
+    }
+}
+
+/// How many bytes come before the first quote, backslash or control character, and whether they are all ASCII.
+#[inline]
+fn plain_run(bytes: &[u8]) -> (usize, bool) {
+    let mut rest = bytes;
+    let mut high_bits = 0u64;
+    while let Some((word, after)) = rest.split_first_chunk::<8>() {
+        let word = u64::from_le_bytes(*word);
+        let ends = ends_in(word);
+        if ends != 0 {
+            // The lowest set bit belongs to the first byte that ends the run; the bits below it to those before.
+            high_bits |= word & ends.wrapping_sub(1) & !ends;
+            let bytes_before = (ends.trailing_zeros() >> 3) as usize;
+            return (length_before(bytes, rest).wrapping_add(bytes_before), high_bits & HIGH_BITS == 0);
+        }
+        high_bits |= word;
+        rest = after;
+    }
+    let mut is_ascii = high_bits & HIGH_BITS == 0;
+    while let [byte, after @ ..] = rest {
+        if matches!(byte, b'"' | b'\\' | 0..0x20) {
+            break;
+        }
+        is_ascii &= byte.is_ascii();
+        rest = after;
+    }
+    (length_before(bytes, rest), is_ascii)
+}
+
+/// Bytes of `whole` before its end `rest`: nothing wraps here, nor where the caller adds what lies in `rest`.
+#[inline]
+fn length_before(whole: &[u8], rest: &[u8]) -> usize {
+    whole.len().wrapping_sub(rest.len())
+}
+
+/// The high bit of each byte that is `"`, `\` or below 0x20. Exact up to the first such byte and meaningless after it:
+/// a borrow of the subtractions runs only from a byte that is one of them into the next higher one.
+///
+/// With bit 1 inverted, `"` (0x22) becomes 0x20, and what was below 0x20 stays there: one comparison finds both.
+#[inline]
+fn ends_in(word: u64) -> u64 {
+    let below = |word: u64, limits: u64| word.wrapping_sub(limits) & !word;
+    let quote_or_control = below(word ^ (LOW_BITS * 0x02), LOW_BITS * 0x21);
+    let backslash = below(word ^ (LOW_BITS * 0x5c), LOW_BITS);
+    (quote_or_control | backslash) & HIGH_BITS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn the_fast_scan_of_strings_equals_the_slow_one(bytes in proptest::collection::vec(
+            prop_oneof![8 => any::<u8>(), 8 => 0x20u8..0x7f, 1 => Just(b'"'), 1 => Just(b'\\'), 1 => 0x1eu8..0x22, 1 => Just(0xa2u8)], 0..60)
+        ) {
+            let slow = bytes.iter().position(|b| matches!(b, b'"' | b'\\' | 0..0x20)).unwrap_or(bytes.len());
+            prop_assert_eq!(plain_run(&bytes), (slow, bytes[..slow].is_ascii()));
+        }
+    }
+}

@@ -1,0 +1,273 @@
+//! Follows the way to `events` and to the parts of the idempotency key while [`super::scan`] reads.
+//!
+//! Promises: below the deepest container that lies on such a way a value costs one comparison of depths. The first
+//! fault of the envelope is remembered, and told by [`Tracker::finish`] when the text turned out to be JSON.
+//!
+//! Depths: the whole text stands at depth 0, members and elements of the outermost container at depth 1, and so on. A
+//! target has followed `matched` steps when the value that is being read, or a container around it, stands at depth
+//! `matched` and was reached by the first `matched` tokens of its path.
+
+use super::reader::Text;
+use super::{EVENTS, Envelope, EnvelopeFault, EnvelopeKind, Kind};
+use crate::pointer::{JsonPointer, MAX_POINTER_TOKENS, Token};
+
+pub(super) struct Tracker<'p> {
+    kind: EnvelopeKind,
+    targets: Vec<Target<'p>>,
+    /// One more than the most steps that any target has followed: names and elements below this depth do not matter.
+    reach: u32,
+    /// Elements begun so far in the array at each depth, as far as targets reach.
+    elements: [u64; MAX_POINTER_TOKENS],
+    event_count: Option<u64>,
+    fault: Option<(EnvelopeFault, usize)>,
+    end: usize,
+}
+
+struct Target<'p> {
+    path: &'p [Token],
+    matched: u32,
+    /// Bit `n`: the step from depth `n` was taken. Never cleared: the container on the way is the only one of its depth.
+    seen: u32,
+    role: Role,
+}
+
+enum Role {
+    Events,
+    Capture(Option<String>),
+}
+
+impl<'p> Tracker<'p> {
+    pub(super) fn new(kind: EnvelopeKind, pointers: &'p [JsonPointer]) -> Self {
+        let target = |path, role| Target { path, matched: 0, seen: 0, role };
+        let events = (kind == EnvelopeKind::EventsArray).then(|| target(EVENTS.as_slice(), Role::Events));
+        let captures = pointers.iter().map(|pointer| target(pointer.tokens(), Role::Capture(None)));
+        Self {
+            kind,
+            targets: events.into_iter().chain(captures).collect(),
+            reach: 1,
+            elements: [0; MAX_POINTER_TOKENS],
+            event_count: None,
+            fault: None,
+            end: 0,
+        }
+    }
+
+    /// A value begins at `depth`.
+    #[inline]
+    pub(super) fn value(&mut self, depth: u32, kind: Kind, at: usize) {
+        if depth < self.reach {
+            self.value_on_the_way(depth, kind, at);
+        }
+    }
+
+    #[cold]
+    fn value_on_the_way(&mut self, depth: u32, kind: Kind, at: usize) {
+        if depth == 0 && kind != Kind::Object {
+            self.fault(EnvelopeFault::NotAnObject, at);
+        }
+        if kind == Kind::Array
+            && let Some(count) = self.count_mut(depth)
+        {
+            *count = 0;
+        }
+        let is_events = |target: &Target<'_>| matches!(target.role, Role::Events) && target.is_at(depth);
+        if kind != Kind::Array && self.targets.iter().any(is_events) {
+            self.fault(EnvelopeFault::EventsNotAnArray, at);
+        }
+    }
+
+    /// A member's name was read in a container whose members stand at `depth`.
+    #[inline]
+    pub(super) fn name(&mut self, depth: u32, text: Text<'_>, at: usize) {
+        if depth <= self.reach {
+            self.name_on_the_way(depth, text, at);
+        }
+    }
+
+    #[cold]
+    fn name_on_the_way(&mut self, depth: u32, text: Text<'_>, at: usize) {
+        let unescaped;
+        let name = if text.has_escapes {
+            unescaped = unescape(text.raw);
+            unescaped.as_bytes()
+        } else {
+            text.raw
+        };
+        self.step(depth, Some(at), |token| token.key.as_bytes() == name);
+    }
+
+    /// An element begins in an array whose elements stand at `depth`.
+    #[inline]
+    pub(super) fn element(&mut self, depth: u32) {
+        if depth <= self.reach {
+            self.element_on_the_way(depth);
+        }
+    }
+
+    #[cold]
+    fn element_on_the_way(&mut self, depth: u32) {
+        if let Some(count) = self.count_mut(depth.saturating_sub(1)) {
+            let index = *count;
+            *count = index.saturating_add(1);
+            self.step(depth, None, |token| token.index == Some(index));
+        }
+    }
+
+    fn step(&mut self, depth: u32, name_at: Option<usize>, is_next: impl Fn(&Token) -> bool) {
+        let mut fault = None;
+        for target in &mut self.targets {
+            let from = depth.saturating_sub(1);
+            let Some(token) = target.path.get(from as usize) else { continue };
+            if target.matched != from || !is_next(token) {
+                continue;
+            }
+            let bit = 1u32.checked_shl(from).unwrap_or(0);
+            if let Some(at) = name_at
+                && target.seen & bit != 0
+            {
+                fault = Some((EnvelopeFault::Duplicate { name: token.key.to_string() }, at));
+            }
+            target.seen |= bit;
+            target.matched = depth;
+            self.reach = self.reach.max(depth.saturating_add(1));
+        }
+        if let Some((fault, at)) = fault {
+            self.fault(fault, at);
+        }
+    }
+
+    /// A string was read as a value at `depth`.
+    #[inline]
+    pub(super) fn string(&mut self, depth: u32, text: Text<'_>) {
+        if depth < self.reach {
+            self.capture(depth, text.raw, text.has_escapes);
+        }
+    }
+
+    /// A number was read as a value at `depth`.
+    #[inline]
+    pub(super) fn number(&mut self, depth: u32, digits: &[u8]) {
+        if depth < self.reach {
+            self.capture(depth, digits, false);
+        }
+    }
+
+    #[cold]
+    fn capture(&mut self, depth: u32, raw: &[u8], has_escapes: bool) {
+        for target in &mut self.targets {
+            if target.is_at(depth)
+                && let Role::Capture(value) = &mut target.role
+            {
+                *value = Some(if has_escapes { unescape(raw) } else { String::from_utf8_lossy(raw).into_owned() });
+            }
+        }
+    }
+
+    /// The array whose elements stand at `depth` closes.
+    pub(super) fn close_array(&mut self, depth: u32) {
+        let outer = depth.saturating_sub(1);
+        if outer >= self.reach || !self.targets.iter().any(|t| matches!(t.role, Role::Events) && t.is_at(outer)) {
+            return;
+        }
+        self.event_count = self.count_mut(outer).map(|count| *count);
+    }
+
+    /// A value at `depth` has ended before byte `at`.
+    #[inline]
+    pub(super) fn end(&mut self, depth: u32, at: usize) {
+        if depth < self.reach {
+            self.end_on_the_way(depth, at);
+        }
+    }
+
+    #[cold]
+    fn end_on_the_way(&mut self, depth: u32, at: usize) {
+        self.end = at;
+        let before = depth.saturating_sub(1);
+        for target in &mut self.targets {
+            target.matched = target.matched.min(before);
+        }
+        self.reach = self.targets.iter().map(|target| target.matched).max().unwrap_or(0).saturating_add(1);
+    }
+
+    /// The verdict over a text that is JSON.
+    pub(super) fn finish(self) -> Result<Envelope, (EnvelopeFault, usize)> {
+        if let Some(fault) = self.fault {
+            return Err(fault);
+        }
+        let event_count = match (self.kind, self.event_count) {
+            (EnvelopeKind::SingleObject, _) => 1,
+            (EnvelopeKind::EventsArray, Some(count)) => count,
+            (EnvelopeKind::EventsArray, None) => return Err((EnvelopeFault::NoEvents, self.end.saturating_sub(1))),
+        };
+        let captures = self.targets.into_iter().filter_map(|target| match target.role {
+            Role::Events => None,
+            Role::Capture(value) => Some(value),
+        });
+        Ok(Envelope { event_count, captures: captures.collect() })
+    }
+
+    fn fault(&mut self, fault: EnvelopeFault, at: usize) {
+        self.fault.get_or_insert((fault, at));
+    }
+
+    fn count_mut(&mut self, array_depth: u32) -> Option<&mut u64> {
+        self.elements.get_mut(array_depth as usize)
+    }
+}
+
+impl Target<'_> {
+    /// Whether the value at `depth` is the one that the path names.
+    fn is_at(&self, depth: u32) -> bool {
+        self.matched == depth && self.path.len() == depth as usize
+    }
+}
+
+/// The text of a valid string; a lone surrogate keeps its escape as text, so that two of them stay two.
+fn unescape(raw: &[u8]) -> String {
+    let mut text = String::with_capacity(raw.len());
+    // Validated by the reader: nothing is lost here.
+    let raw = String::from_utf8_lossy(raw);
+    let mut rest = raw.as_ref();
+    while let Some((plain, escaped)) = rest.split_once('\\') {
+        text.push_str(plain);
+        let mut chars = escaped.chars();
+        match chars.next() {
+            Some('u') => {
+                let (char, taken) = unescape_unicode(escaped);
+                if let Some(char) = char {
+                    text.push(char);
+                } else {
+                    text.push('\\');
+                    text.push_str(escaped.get(..5).unwrap_or_default());
+                }
+                rest = escaped.get(taken..).unwrap_or_default();
+                continue;
+            }
+            Some('b') => text.push('\u{8}'),
+            Some('f') => text.push('\u{c}'),
+            Some('n') => text.push('\n'),
+            Some('r') => text.push('\r'),
+            Some('t') => text.push('\t'),
+            Some(other) => text.push(other),
+            None => {}
+        }
+        rest = chars.as_str();
+    }
+    text.push_str(rest);
+    text
+}
+
+/// Reads `uXXXX` or `uXXXX\uXXXX`: the character, if it is one, and the bytes taken.
+fn unescape_unicode(escaped: &str) -> (Option<char>, usize) {
+    let unit = |text: Option<&str>| text.and_then(|digits| u16::from_str_radix(digits, 16).ok());
+    let Some(first) = unit(escaped.get(1..5)) else { return (None, 5) };
+    if let Some(char) = char::from_u32(u32::from(first)) {
+        return (Some(char), 5);
+    }
+    let second = if escaped.get(5..7) == Some("\\u") { unit(escaped.get(7..11)) } else { None };
+    match second.and_then(|second| char::decode_utf16([first, second]).next()) {
+        Some(Ok(char)) => (Some(char), 11),
+        _ => (None, 5),
+    }
+}

@@ -1,0 +1,35 @@
+//! Profiles: the names under which a source chooses its signature scheme, envelope and subscription API.
+//!
+//! Promises: one closed list with stable names. What a profile means is in [`crate::scheme`]; the subscription API
+//! that belongs to it is the client's.
+
+use serde::{Deserialize, Serialize};
+
+/// Preset of signature scheme, envelope and subscription API.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Profile {
+    /// Webhook subscriptions: `X-Genesys-Signature` in hexadecimal over the raw body, an `events` array.
+    Webhooks,
+    /// Open Messaging integrations: `X-Hub-Signature-256: sha256=` and base64, one object a delivery.
+    OpenMessaging,
+    /// Standard Webhooks (<https://www.standardwebhooks.com>): `id.timestamp.body`, several signatures.
+    StandardWebhooks,
+    /// Whatever [`crate::custom::CustomScheme`] describes.
+    Custom,
+}
+
+impl Profile {
+    /// Every profile.
+    pub const ALL: [Self; 4] = [Self::Webhooks, Self::OpenMessaging, Self::StandardWebhooks, Self::Custom];
+
+    /// The name in configuration.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Webhooks => "webhooks",
+            Self::OpenMessaging => "open-messaging",
+            Self::StandardWebhooks => "standard-webhooks",
+            Self::Custom => "custom",
+        }
+    }
+}

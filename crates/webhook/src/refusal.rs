@@ -1,0 +1,259 @@
+//! Refusals: why a delivery was not accepted.
+//!
+//! Promises: one closed enum with stable codes (DESIGN §5). A refusal blames the request; what is ours to repair is
+//! [`Unavailable`] and makes the sender repeat. Details say what and where, never a secret, a signature or content of
+//! the body.
+
+use serde::{Deserialize, Serialize};
+
+use crate::encoding::EncodingFault;
+use crate::envelope::{EnvelopeFault, JsonFault};
+
+/// Why a request is refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// A header that the scheme needs is absent or empty.
+    #[error("header {header} is missing or empty")]
+    MissingSignature {
+        /// Name of the header, lower case.
+        header: String,
+    },
+    /// A header that the scheme needs cannot be read as the scheme writes it.
+    #[error("header {header} {fault}")]
+    MalformedSignature {
+        /// Name of the header, lower case.
+        header: String,
+        /// What is wrong with it.
+        fault: SignatureFault,
+    },
+    /// Well formed, and not made with any active secret over these bytes.
+    #[error("no active secret makes this signature over this body")]
+    SignatureMismatch,
+    /// Signed too long ago, or in the future.
+    #[error("signed {} s {}, allowed are {tolerance_s} s", .skew_s.unsigned_abs(), if *.skew_s < 0 { "in the future" } else { "ago" })]
+    TimestampOutOfTolerance {
+        /// Age of the signature in seconds; negative where it lies in the future.
+        skew_s: i64,
+        /// What the scheme allows, in seconds, both ways.
+        tolerance_s: u32,
+    },
+    /// The body is not one JSON text (RFC 8259).
+    #[error("{fault} at byte {at_byte}")]
+    InvalidJson {
+        /// What is wrong.
+        fault: JsonFault,
+        /// Offset of the first byte that cannot stand where it stands.
+        at_byte: usize,
+    },
+    /// JSON, and not the envelope that the source's profile has.
+    #[error("{fault} at byte {at_byte}")]
+    InvalidEnvelope {
+        /// What is wrong.
+        fault: EnvelopeFault,
+        /// Offset of the value or member name that is wrong.
+        at_byte: usize,
+    },
+    /// More bytes arrived than the source takes.
+    #[error("the body is larger than {limit_bytes} bytes")]
+    BodyTooLarge {
+        /// The source's limit.
+        limit_bytes: u64,
+    },
+}
+
+/// What is wrong with a header of the scheme.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SignatureFault {
+    /// Longer than any signature header has reason to be.
+    #[error("is longer than {limit_bytes} bytes")]
+    TooLong {
+        /// The limit.
+        limit_bytes: usize,
+    },
+    /// More signatures than a rotation has reason to send.
+    #[error("has more than {limit} signatures")]
+    TooMany {
+        /// The limit.
+        limit: usize,
+    },
+    /// A list where the scheme has one signature: a header sent twice arrives joined by a comma.
+    #[error("has several signatures where the scheme has one")]
+    Several,
+    /// The prefix is not there.
+    #[error("does not begin with {expected:?}")]
+    Prefix {
+        /// What the scheme writes before the tag.
+        expected: String,
+    },
+    /// A list in which no signature has the scheme's prefix.
+    #[error("has no signature that begins with {expected:?}")]
+    NoneWithPrefix {
+        /// What the scheme writes before the tag.
+        expected: String,
+    },
+    /// The tag itself.
+    #[error("{0}")]
+    Encoding(#[from] EncodingFault),
+    /// An identifier that cannot stand in signed content.
+    #[error("is not an identifier of at most {limit_bytes} visible characters")]
+    Identifier {
+        /// The limit.
+        limit_bytes: usize,
+    },
+    /// A timestamp that is not whole seconds in digits.
+    #[error("is not a time in whole seconds since 1970")]
+    Timestamp,
+}
+
+/// Ours to repair: the answer is 503, so that the sender repeats.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unavailable {
+    /// The source has no secret, or every one of them has expired.
+    #[error("the source has no active secret")]
+    NoActiveSecret,
+}
+
+impl Unavailable {
+    /// The stable name.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::NoActiveSecret => "no_active_secret",
+        }
+    }
+}
+
+/// Stable name of a refusal: what is answered, counted, stored and filtered by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[allow(missing_docs)] // the variants are those of `Refusal`
+pub enum RefusalCode {
+    MissingSignature,
+    MalformedSignature,
+    SignatureMismatch,
+    TimestampOutOfTolerance,
+    InvalidJson,
+    InvalidEnvelope,
+    BodyTooLarge,
+}
+
+impl RefusalCode {
+    /// Every code.
+    pub const ALL: [Self; 7] = [
+        Self::MissingSignature,
+        Self::MalformedSignature,
+        Self::SignatureMismatch,
+        Self::TimestampOutOfTolerance,
+        Self::InvalidJson,
+        Self::InvalidEnvelope,
+        Self::BodyTooLarge,
+    ];
+
+    /// The name as it is answered and stored.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::MissingSignature => "missing_signature",
+            Self::MalformedSignature => "malformed_signature",
+            Self::SignatureMismatch => "signature_mismatch",
+            Self::TimestampOutOfTolerance => "timestamp_out_of_tolerance",
+            Self::InvalidJson => "invalid_json",
+            Self::InvalidEnvelope => "invalid_envelope",
+            Self::BodyTooLarge => "body_too_large",
+        }
+    }
+
+    /// The code of a name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|code| code.as_str() == name)
+    }
+
+    /// HTTP status of the answer.
+    pub const fn http_status(self) -> u16 {
+        match self {
+            Self::MissingSignature
+            | Self::MalformedSignature
+            | Self::SignatureMismatch
+            | Self::TimestampOutOfTolerance => 401,
+            Self::InvalidJson | Self::InvalidEnvelope => 400,
+            Self::BodyTooLarge => 413,
+        }
+    }
+
+    /// The answer's `error`.
+    pub const fn error(self) -> &'static str {
+        match self.http_status() {
+            401 => "Invalid signature",
+            400 => "Invalid payload structure",
+            _ => "Payload too large",
+        }
+    }
+}
+
+impl Refusal {
+    /// The stable name.
+    pub const fn code(&self) -> RefusalCode {
+        match self {
+            Self::MissingSignature { .. } => RefusalCode::MissingSignature,
+            Self::MalformedSignature { .. } => RefusalCode::MalformedSignature,
+            Self::SignatureMismatch => RefusalCode::SignatureMismatch,
+            Self::TimestampOutOfTolerance { .. } => RefusalCode::TimestampOutOfTolerance,
+            Self::InvalidJson { .. } => RefusalCode::InvalidJson,
+            Self::InvalidEnvelope { .. } => RefusalCode::InvalidEnvelope,
+            Self::BodyTooLarge { .. } => RefusalCode::BodyTooLarge,
+        }
+    }
+
+    /// HTTP status of the answer.
+    pub const fn http_status(&self) -> u16 {
+        self.code().http_status()
+    }
+
+    /// The answer's `error`.
+    pub const fn error(&self) -> &'static str {
+        self.code().error()
+    }
+
+    /// What and where, in words; safe to answer, store and log.
+    pub fn detail(&self) -> String {
+        self.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_have_one_name_everywhere() {
+        for code in RefusalCode::ALL {
+            assert_eq!(serde_json::to_string(&code).unwrap(), format!("\"{}\"", code.as_str()));
+            assert_eq!(RefusalCode::from_name(code.as_str()), Some(code));
+        }
+        assert_eq!(RefusalCode::from_name("SignatureMismatch"), None);
+    }
+
+    #[test]
+    fn answers_are_those_of_the_design() {
+        let answers: Vec<_> =
+            RefusalCode::ALL.iter().map(|code| (code.as_str(), code.http_status(), code.error())).collect();
+        assert_eq!(
+            answers,
+            [
+                ("missing_signature", 401, "Invalid signature"),
+                ("malformed_signature", 401, "Invalid signature"),
+                ("signature_mismatch", 401, "Invalid signature"),
+                ("timestamp_out_of_tolerance", 401, "Invalid signature"),
+                ("invalid_json", 400, "Invalid payload structure"),
+                ("invalid_envelope", 400, "Invalid payload structure"),
+                ("body_too_large", 413, "Payload too large"),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_skew_is_told_with_its_direction() {
+        let old = Refusal::TimestampOutOfTolerance { skew_s: 301, tolerance_s: 300 };
+        let early = Refusal::TimestampOutOfTolerance { skew_s: -301, tolerance_s: 300 };
+        assert_eq!(old.detail(), "signed 301 s ago, allowed are 300 s");
+        assert_eq!(early.detail(), "signed 301 s in the future, allowed are 300 s");
+    }
+}

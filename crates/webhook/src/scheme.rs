@@ -1,0 +1,259 @@
+//! Signature schemes, resolved: every question that verification asks has one answer here.
+//!
+//! Promises: a `Scheme` is consistent (it comes from a preset or from a checked [`crate::custom::CustomScheme`]), and
+//! nothing falls back from one scheme to another: the header, prefix, encoding and signed content of the source's
+//! scheme are the only ones that are tried.
+//! Sources: DESIGN §1 and §3, genesys.md §1–3, the Standard Webhooks specification.
+
+use crate::dedupe::DedupeRule;
+use crate::encoding::Encoding;
+use crate::envelope::{self, Envelope, EnvelopeKind};
+use crate::profile::Profile;
+use crate::refusal::Refusal;
+use crate::secret::SecretFormat;
+use crate::signature::HeaderSource;
+
+/// Tolerance of Standard Webhooks' reference implementations, both ways, in seconds.
+pub const STANDARD_TOLERANCE_S: u32 = 300;
+
+/// What a source's deliveries look like and how they are signed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scheme {
+    pub(crate) profile: Profile,
+    /// Lower case, as are all header names here.
+    pub(crate) signature_header: String,
+    /// Stands before each encoded tag, case and all; may be empty.
+    pub(crate) prefix: String,
+    pub(crate) encoding: Encoding,
+    pub(crate) several: Several,
+    pub(crate) timestamp: Option<TimestampRule>,
+    pub(crate) id_header: Option<String>,
+    pub(crate) content: SignedContent,
+    pub(crate) secret_format: SecretFormat,
+    pub(crate) envelope: EnvelopeKind,
+    pub(crate) dedupe: DedupeRule,
+}
+
+/// Whether one signature header may hold several signatures, of which one must match.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Several {
+    /// Exactly one. A header sent twice arrives joined by a comma and is refused, even where both are the same.
+    Refuse,
+    /// A list with commas, spaces around them allowed: also what a header sent several times becomes.
+    Comma,
+    /// A list with single spaces (Standard Webhooks). A header sent twice is refused: its comma belongs to no tag.
+    Space,
+}
+
+/// The header that dates a signature.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct TimestampRule {
+    pub(crate) header: String,
+    pub(crate) tolerance_s: u32,
+}
+
+/// What is signed: parts before the body, the raw body, parts after it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct SignedContent {
+    pub(crate) before: Vec<Part>,
+    pub(crate) after: Vec<Part>,
+}
+
+/// A part of the signed content other than the body.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    Literal(String),
+    Id,
+    Timestamp,
+}
+
+impl Scheme {
+    /// The scheme of a profile; `None` for [`Profile::Custom`], which has to be described.
+    pub fn preset(profile: Profile) -> Option<Self> {
+        match profile {
+            Profile::Webhooks => Some(Self::webhooks()),
+            Profile::OpenMessaging => Some(Self::open_messaging()),
+            Profile::StandardWebhooks => Some(Self::standard_webhooks()),
+            Profile::Custom => None,
+        }
+    }
+
+    /// `X-Genesys-Signature: <hex>` over the raw body; `{"events":[…]}`.
+    pub fn webhooks() -> Self {
+        Self {
+            profile: Profile::Webhooks,
+            signature_header: "x-genesys-signature".to_owned(),
+            prefix: String::new(),
+            encoding: Encoding::Hex,
+            several: Several::Refuse,
+            timestamp: None,
+            id_header: None,
+            content: SignedContent::default(),
+            secret_format: SecretFormat::Text,
+            envelope: EnvelopeKind::EventsArray,
+            dedupe: DedupeRule::Body,
+        }
+    }
+
+    /// `X-Hub-Signature-256: sha256=<base64>` over the raw body; one object, known again by `id`, `type` and
+    /// `channel.time` (a receipt carries the `id` of its message).
+    pub fn open_messaging() -> Self {
+        Self {
+            profile: Profile::OpenMessaging,
+            signature_header: "x-hub-signature-256".to_owned(),
+            prefix: "sha256=".to_owned(),
+            encoding: Encoding::Base64 { padded: true },
+            envelope: EnvelopeKind::SingleObject,
+            dedupe: DedupeRule::of_members(&[&["id"], &["type"], &["channel", "time"]]),
+            ..Self::webhooks()
+        }
+    }
+
+    /// `webhook-signature: v1,<base64> …` over `id.timestamp.body`; one object, known again by `webhook-id`.
+    pub fn standard_webhooks() -> Self {
+        let dot = || Part::Literal(".".to_owned());
+        Self {
+            profile: Profile::StandardWebhooks,
+            signature_header: "webhook-signature".to_owned(),
+            prefix: "v1,".to_owned(),
+            encoding: Encoding::Base64 { padded: true },
+            several: Several::Space,
+            timestamp: Some(TimestampRule {
+                header: "webhook-timestamp".to_owned(),
+                tolerance_s: STANDARD_TOLERANCE_S,
+            }),
+            id_header: Some("webhook-id".to_owned()),
+            content: SignedContent { before: vec![Part::Id, dot(), Part::Timestamp, dot()], after: Vec::new() },
+            secret_format: SecretFormat::Base64,
+            envelope: EnvelopeKind::SingleObject,
+            dedupe: DedupeRule::Header("webhook-id".to_owned()),
+        }
+    }
+
+    /// The profile that it belongs to.
+    pub fn profile(&self) -> Profile {
+        self.profile
+    }
+
+    /// Name of the header that carries the signature, lower case.
+    pub fn signature_header(&self) -> &str {
+        &self.signature_header
+    }
+
+    /// What stands before each tag; may be empty.
+    pub fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
+    /// Text form of a tag.
+    pub fn encoding(&self) -> Encoding {
+        self.encoding
+    }
+
+    /// How several signatures in one header are taken.
+    pub fn several(&self) -> Several {
+        self.several
+    }
+
+    /// Largest age of a signature in seconds, both ways; `None` where signatures are not dated.
+    pub fn tolerance_s(&self) -> Option<u32> {
+        self.timestamp.as_ref().map(|rule| rule.tolerance_s)
+    }
+
+    /// How the text of a secret becomes its key.
+    pub fn secret_format(&self) -> SecretFormat {
+        self.secret_format
+    }
+
+    /// What a body has to be.
+    pub fn envelope(&self) -> EnvelopeKind {
+        self.envelope
+    }
+
+    /// What makes two deliveries one.
+    pub fn dedupe(&self) -> &DedupeRule {
+        &self.dedupe
+    }
+
+    /// The headers that verification and deduplication read, lower case: what a delivery or a dead letter has to keep.
+    pub fn headers(&self) -> impl Iterator<Item = &str> {
+        let timestamp = self.timestamp.as_ref().map(|rule| rule.header.as_str());
+        let dedupe = match &self.dedupe {
+            DedupeRule::Header(name) if Some(name) != self.id_header.as_ref() => Some(name.as_str()),
+            _ => None,
+        };
+        [Some(self.signature_header.as_str()), self.id_header.as_deref(), timestamp, dedupe].into_iter().flatten()
+    }
+
+    /// The signed content in configuration's words, as in `{id}.{timestamp}.{body}`.
+    pub fn signed_content(&self) -> String {
+        let side = |parts: &[Part]| -> String {
+            parts
+                .iter()
+                .map(|part| match part {
+                    Part::Literal(text) => text.as_str(),
+                    Part::Id => "{id}",
+                    Part::Timestamp => "{timestamp}",
+                })
+                .collect()
+        };
+        format!("{}{{body}}{}", side(&self.content.before), side(&self.content.after))
+    }
+
+    /// Validates the body's envelope and counts its events. Call it on verified bytes only.
+    ///
+    /// Errors: [`Refusal::InvalidJson`], [`Refusal::InvalidEnvelope`].
+    pub fn inspect(&self, body: &[u8]) -> Result<Envelope, Refusal> {
+        envelope::inspect(body, self.envelope, self.dedupe.pointers())
+    }
+
+    /// The idempotency key that headers or envelope give; where there is none, the body's hash is it
+    /// ([`crate::dedupe::body_key`]).
+    pub fn idempotency_key(&self, headers: &(impl HeaderSource + ?Sized), envelope: &Envelope) -> Option<String> {
+        self.dedupe.key(headers, envelope)
+    }
+}
+
+impl SignedContent {
+    /// The bytes before and after the body.
+    pub(crate) fn around(&self, id: &str, timestamp: &str) -> (Vec<u8>, Vec<u8>) {
+        let side = |parts: &[Part]| {
+            let mut bytes = Vec::new();
+            for part in parts {
+                bytes.extend_from_slice(match part {
+                    Part::Literal(text) => text.as_bytes(),
+                    Part::Id => id.as_bytes(),
+                    Part::Timestamp => timestamp.as_bytes(),
+                });
+            }
+            bytes
+        };
+        (side(&self.before), side(&self.after))
+    }
+
+    pub(crate) fn contains(&self, wanted: &Part) -> bool {
+        self.before.iter().chain(&self.after).any(|part| part == wanted)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn presets_say_what_they_sign_and_read() {
+        let told: Vec<_> = Profile::ALL
+            .into_iter()
+            .filter_map(Scheme::preset)
+            .map(|scheme| (scheme.signed_content(), scheme.headers().map(str::to_owned).collect::<Vec<_>>().join(" ")))
+            .collect();
+        assert_eq!(
+            told,
+            [
+                ("{body}".to_owned(), "x-genesys-signature".to_owned()),
+                ("{body}".to_owned(), "x-hub-signature-256".to_owned()),
+                ("{id}.{timestamp}.{body}".to_owned(), "webhook-signature webhook-id webhook-timestamp".to_owned()),
+            ]
+        );
+    }
+}

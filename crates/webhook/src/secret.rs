@@ -1,0 +1,173 @@
+//! Signing secrets.
+//!
+//! Promises: a secret is never empty or short, is wiped when it is dropped, and shows its label and nothing else in
+//! `Debug`; it implements neither `Display` nor `Serialize`. Out of scope: where secrets are kept.
+
+use core::fmt;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use zeroize::Zeroizing;
+
+use crate::encoding::unhex;
+use crate::mac::KeyedMac;
+use crate::scheme::Scheme;
+
+/// Shortest key: Genesys takes tokens "longer than 15 characters" (genesys.md §2), and 128 bits is the least that
+/// FIPS 198-1 with SP 800-107 considers for HMAC.
+pub const MIN_KEY_BYTES: usize = 16;
+
+/// What Standard Webhooks writes before the base64 of a key.
+pub(crate) const WHSEC: &str = "whsec_";
+
+/// How the text of a secret becomes its key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SecretFormat {
+    /// The text's UTF-8 bytes are the key, whatever they are: spaces and line ends count.
+    Text,
+    /// Padded base64 of the key, `whsec_` before it or not.
+    Base64,
+    /// Hexadecimal of the key.
+    Hex,
+}
+
+/// A key with its label and its expiry.
+pub struct SigningSecret {
+    label: String,
+    key: Zeroizing<Vec<u8>>,
+    mac: KeyedMac,
+    not_after_ms: Option<u64>,
+}
+
+/// Why a text is not a usable secret. Never shows it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SecretError {
+    /// Nothing, or nothing but whitespace.
+    #[error("secret {label:?} is empty")]
+    Empty {
+        /// Label of the secret.
+        label: String,
+    },
+    /// Fewer than [`MIN_KEY_BYTES`] bytes of key.
+    #[error("secret {label:?} has fewer than {MIN_KEY_BYTES} bytes")]
+    TooShort {
+        /// Label of the secret.
+        label: String,
+    },
+    /// Not in the form that the scheme's secrets have.
+    #[error("secret {label:?} is not {expected}")]
+    Format {
+        /// Label of the secret.
+        label: String,
+        /// The form.
+        expected: &'static str,
+    },
+}
+
+impl SigningSecret {
+    /// Takes the text of a secret as the scheme writes secrets.
+    ///
+    /// `label`: what names it in metrics and errors. `not_after_ms`: last millisecond since the epoch at which it is
+    /// active; `None` for ever.
+    pub fn new(scheme: &Scheme, label: &str, text: &str, not_after_ms: Option<u64>) -> Result<Self, SecretError> {
+        let label = label.to_owned();
+        if text.trim().is_empty() {
+            return Err(SecretError::Empty { label });
+        }
+        let key = match scheme.secret_format {
+            SecretFormat::Text => Some(text.as_bytes().to_vec()),
+            SecretFormat::Base64 => STANDARD.decode(text.strip_prefix(WHSEC).unwrap_or(text)).ok(),
+            SecretFormat::Hex => unhex(text),
+        };
+        let Some(key) = key.map(Zeroizing::new) else {
+            return Err(SecretError::Format { label, expected: scheme.secret_format.described() });
+        };
+        if key.len() < MIN_KEY_BYTES {
+            return Err(SecretError::TooShort { label });
+        }
+        Ok(Self { label, mac: KeyedMac::new(&key), key, not_after_ms })
+    }
+
+    /// What names it in metrics and errors.
+    pub fn label(&self) -> &str {
+        &self.label
+    }
+
+    /// Last millisecond at which it is active.
+    pub fn not_after_ms(&self) -> Option<u64> {
+        self.not_after_ms
+    }
+
+    /// Whether it verifies at `now_ms`.
+    pub fn is_active(&self, now_ms: u64) -> bool {
+        self.not_after_ms.is_none_or(|last_ms| now_ms <= last_ms)
+    }
+
+    /// The key, for a host that hashes elsewhere (WebCrypto's `importKey`). It must not be logged or stored.
+    pub fn key_bytes(&self) -> &[u8] {
+        &self.key
+    }
+
+    pub(crate) fn mac(&self) -> &KeyedMac {
+        &self.mac
+    }
+}
+
+impl fmt::Debug for SigningSecret {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("SigningSecret")
+            .field("label", &self.label)
+            .field("not_after_ms", &self.not_after_ms)
+            .finish_non_exhaustive()
+    }
+}
+
+impl SecretFormat {
+    /// The form in words.
+    pub(crate) const fn described(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Base64 => "padded base64, with or without \"whsec_\" before it and with nothing after it",
+            Self::Hex => "an even number of hexadecimal digits",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn empty_short_and_unreadable_secrets_are_refused_by_label() {
+        let standard = Scheme::standard_webhooks();
+        let text = Scheme::webhooks();
+        for (scheme, secret, expected) in [
+            (&text, "", "secret \"current\" is empty"),
+            (&text, " \n", "secret \"current\" is empty"),
+            (&text, "fifteen-bytes-x", "secret \"current\" has fewer than 16 bytes"),
+            (&standard, "whsec_c2hvcnQ=", "secret \"current\" has fewer than 16 bytes"),
+            (
+                &standard,
+                "whsec_not base64 at all",
+                "secret \"current\" is not padded base64, with or without \"whsec_\" before it and with nothing after it",
+            ),
+        ] {
+            let error = SigningSecret::new(scheme, "current", secret, None).unwrap_err();
+            assert_eq!(error.to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn debug_shows_the_label_and_no_key() {
+        let secret = SigningSecret::new(&Scheme::webhooks(), "current", "a-very-secret-text", Some(7)).unwrap();
+        assert_eq!(format!("{secret:?}"), "SigningSecret { label: \"current\", not_after_ms: Some(7), .. }");
+    }
+
+    #[test]
+    fn the_last_active_millisecond_is_included() {
+        let secret = SigningSecret::new(&Scheme::webhooks(), "old", "a-very-secret-text", Some(7)).unwrap();
+        assert!(secret.is_active(7));
+        assert!(!secret.is_active(8));
+    }
+}

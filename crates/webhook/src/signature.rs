@@ -1,0 +1,256 @@
+//! Verification of signatures over raw bytes.
+//!
+//! Promises: the scheme's own headers, prefix, encoding and signed content are the only ones that count (no
+//! downgrade); comparison takes the same time whatever differs, never fails on lengths, and goes through every active
+//! secret and every presented tag without an early exit; what is refused is refused by name.
+//!
+//! There is one way: [`Verifier::prepare`] reads the headers, somebody computes one tag per active secret, and
+//! [`Prepared::check`] compares. [`Verifier::verify`] is these two with the tags computed here; a host that hashes
+//! large bodies elsewhere (WebCrypto) takes the key bytes from [`Prepared::secrets`] and does the middle itself.
+//! Out of scope: reading bodies, limiting their size, replay within the tolerance (deduplication sees to that).
+
+use alloc::borrow::Cow;
+
+use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
+
+use crate::encoding::Tag;
+use crate::refusal::{Refusal, SignatureFault, Unavailable};
+use crate::scheme::{Scheme, Several};
+use crate::secret::SigningSecret;
+
+/// Longest signature header. Sixteen signatures of 44 characters with prefixes need about 1 KB.
+pub const MAX_SIGNATURE_HEADER_BYTES: usize = 4_096;
+/// Most signatures in one header: a rotation sends two, sixteen leaves room and bounds the comparisons.
+pub const MAX_SIGNATURES: usize = 16;
+/// Longest delivery identifier that takes part in signed content.
+pub const MAX_IDENTIFIER_BYTES: usize = 256;
+/// Longest timestamp: twelve digits of seconds last until the year 33658.
+const MAX_TIMESTAMP_DIGITS: usize = 12;
+
+/// The headers of a request.
+pub trait HeaderSource {
+    /// The value of a header, by its name in lower case; `None` where it is absent.
+    ///
+    /// A header that was sent several times is one value, joined with ", " (as in JavaScript's `Headers`); bytes that
+    /// are not UTF-8 may arrive as U+FFFD, which no signature contains.
+    fn get(&self, name: &str) -> Option<Cow<'_, str>>;
+}
+
+/// Pairs of name and value in the order of arrival; names of any case.
+impl<N: AsRef<str>, V: AsRef<str>> HeaderSource for [(N, V)] {
+    fn get(&self, name: &str) -> Option<Cow<'_, str>> {
+        let mut values =
+            self.iter().filter(|(key, _)| key.as_ref().eq_ignore_ascii_case(name)).map(|(_, v)| v.as_ref());
+        let first = Cow::Borrowed(values.next()?);
+        Some(values.fold(first, |joined, value| Cow::Owned(format!("{joined}, {value}"))))
+    }
+}
+
+/// A scheme with the secrets of one source.
+#[derive(Debug)]
+pub struct Verifier {
+    scheme: Scheme,
+    secrets: Vec<SigningSecret>,
+}
+
+/// A signature that holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Verified<'v> {
+    /// Label of the secret that made it; the first in configuration order where several hold the same key.
+    pub label: &'v str,
+}
+
+/// Why a signature was not verified.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum VerifyError {
+    /// The request is at fault.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// We are.
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+}
+
+/// A request whose headers were read: what is presented, and what has to be computed.
+#[derive(Debug)]
+pub struct Prepared<'v> {
+    active: Vec<&'v SigningSecret>,
+    presented: Vec<Tag>,
+    before: Vec<u8>,
+    after: Vec<u8>,
+}
+
+impl Verifier {
+    /// A verifier for one source; `secrets` in the order of configuration, the current one first.
+    pub fn new(scheme: Scheme, secrets: Vec<SigningSecret>) -> Self {
+        Self { scheme, secrets }
+    }
+
+    /// The scheme.
+    pub fn scheme(&self) -> &Scheme {
+        &self.scheme
+    }
+
+    /// Every secret, expired ones too.
+    pub fn secrets(&self) -> &[SigningSecret] {
+        &self.secrets
+    }
+
+    /// Verifies a request at once.
+    ///
+    /// `now_ms`: milliseconds since the epoch. Errors: as [`Self::prepare`] and [`Prepared::check`].
+    pub fn verify(
+        &self,
+        headers: &(impl HeaderSource + ?Sized),
+        body: &[u8],
+        now_ms: u64,
+    ) -> Result<Verified<'_>, VerifyError> {
+        let prepared = self.prepare(headers, now_ms)?;
+        let tags: Vec<Tag> = prepared.active.iter().map(|secret| prepared.tag(secret, body)).collect();
+        Ok(prepared.check(&tags)?)
+    }
+
+    /// Reads the headers.
+    ///
+    /// Errors: [`Unavailable::NoActiveSecret`] before anything else; then, in this order,
+    /// [`Refusal::MissingSignature`], [`Refusal::MalformedSignature`], [`Refusal::TimestampOutOfTolerance`].
+    pub fn prepare(&self, headers: &(impl HeaderSource + ?Sized), now_ms: u64) -> Result<Prepared<'_>, VerifyError> {
+        let active: Vec<&SigningSecret> = self.secrets.iter().filter(|secret| secret.is_active(now_ms)).collect();
+        if active.is_empty() {
+            return Err(Unavailable::NoActiveSecret.into());
+        }
+        let scheme = &self.scheme;
+        let signature = required(headers, &scheme.signature_header)?;
+        let id = scheme.id_header.as_deref().map(|name| required(headers, name)).transpose()?;
+        let timestamp = match &scheme.timestamp {
+            Some(rule) => Some((rule, required(headers, &rule.header)?)),
+            None => None,
+        };
+        let presented = presented(scheme, &signature).map_err(|fault| malformed(&scheme.signature_header, fault))?;
+        if let (Some(name), Some(id)) = (&scheme.id_header, &id) {
+            check_identifier(id).map_err(|fault| malformed(name, fault))?;
+        }
+        if let Some((rule, text)) = &timestamp {
+            let signed_s = seconds(text).ok_or_else(|| malformed(&rule.header, SignatureFault::Timestamp))?;
+            let skew_s = skew_s(signed_s, now_ms);
+            if skew_s.unsigned_abs() > u64::from(rule.tolerance_s) {
+                return Err(Refusal::TimestampOutOfTolerance { skew_s, tolerance_s: rule.tolerance_s }.into());
+            }
+        }
+        let (before, after) =
+            scheme.content.around(id.as_deref().unwrap_or_default(), timestamp.as_ref().map_or("", |(_, text)| text));
+        Ok(Prepared { active, presented, before, after })
+    }
+}
+
+impl<'v> Prepared<'v> {
+    /// The bytes of the signed content that come before the body; empty for most schemes.
+    pub fn before_body(&self) -> &[u8] {
+        &self.before
+    }
+
+    /// The bytes of the signed content that come after the body.
+    pub fn after_body(&self) -> &[u8] {
+        &self.after
+    }
+
+    /// The secrets to compute a tag with, in the order that [`Self::check`] takes the tags in.
+    pub fn secrets(&self) -> &[&'v SigningSecret] {
+        &self.active
+    }
+
+    /// The tag that `secret` gives for `body` in this request, computed here.
+    pub fn tag(&self, secret: &SigningSecret, body: &[u8]) -> Tag {
+        secret.mac().tag([&self.before, body, &self.after])
+    }
+
+    /// Compares what was presented with one finished tag per active secret, in the order of [`Self::secrets`].
+    ///
+    /// Errors: [`Refusal::SignatureMismatch`], also for a secret whose tag is missing.
+    pub fn check(&self, tags: &[Tag]) -> Result<Verified<'v>, Refusal> {
+        let mut any = Choice::from(0);
+        let mut index = 0u64;
+        for (candidate, tag) in (0u64..).zip(tags) {
+            let mut matches = Choice::from(0);
+            for presented in &self.presented {
+                matches |= presented.as_slice().ct_eq(tag.as_slice());
+            }
+            index.conditional_assign(&candidate, matches & !any);
+            any |= matches;
+        }
+        let matched = usize::try_from(index).ok().filter(|_| bool::from(any)).and_then(|index| self.active.get(index));
+        matched.map(|secret| Verified { label: secret.label() }).ok_or(Refusal::SignatureMismatch)
+    }
+}
+
+fn malformed(header: &str, fault: SignatureFault) -> Refusal {
+    Refusal::MalformedSignature { header: header.to_owned(), fault }
+}
+
+fn required<'h>(headers: &'h (impl HeaderSource + ?Sized), name: &str) -> Result<Cow<'h, str>, Refusal> {
+    headers
+        .get(name)
+        .filter(|value| !value.is_empty())
+        .ok_or_else(|| Refusal::MissingSignature { header: name.to_owned() })
+}
+
+/// The tags of a signature header, at least one.
+fn presented(scheme: &Scheme, value: &str) -> Result<Vec<Tag>, SignatureFault> {
+    if value.len() > MAX_SIGNATURE_HEADER_BYTES {
+        return Err(SignatureFault::TooLong { limit_bytes: MAX_SIGNATURE_HEADER_BYTES });
+    }
+    match scheme.several {
+        Several::Refuse => {
+            let text = value
+                .strip_prefix(scheme.prefix.as_str())
+                .ok_or_else(|| SignatureFault::Prefix { expected: scheme.prefix.clone() })?;
+            // No encoding has a comma: this is what a header that was sent twice has become.
+            if text.contains(',') {
+                return Err(SignatureFault::Several);
+            }
+            Ok(vec![scheme.encoding.decode(text)?])
+        }
+        Several::Comma => list(scheme, value.split(',').map(|item| item.trim_matches([' ', '\t']))),
+        Several::Space => list(scheme, value.split(' ')),
+    }
+}
+
+/// Signatures with another prefix are of another version and skipped; one with our prefix has to be well formed.
+fn list<'i>(scheme: &Scheme, items: impl Iterator<Item = &'i str>) -> Result<Vec<Tag>, SignatureFault> {
+    let mut tags = Vec::new();
+    for (number, item) in items.enumerate() {
+        if number >= MAX_SIGNATURES {
+            return Err(SignatureFault::TooMany { limit: MAX_SIGNATURES });
+        }
+        if let Some(text) = item.strip_prefix(scheme.prefix.as_str()) {
+            tags.push(scheme.encoding.decode(text)?);
+        }
+    }
+    if tags.is_empty() {
+        return Err(SignatureFault::NoneWithPrefix { expected: scheme.prefix.clone() });
+    }
+    Ok(tags)
+}
+
+/// An identifier stands next to the body in what is signed. Without `{`, `"` and `\` in it, no part of a JSON body can
+/// be passed off as part of the identifier.
+fn check_identifier(id: &str) -> Result<(), SignatureFault> {
+    let fits = id.len() <= MAX_IDENTIFIER_BYTES
+        && id.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'{' | b'}' | b'"' | b'\\'));
+    if fits { Ok(()) } else { Err(SignatureFault::Identifier { limit_bytes: MAX_IDENTIFIER_BYTES }) }
+}
+
+/// Whole seconds since the epoch: digits and nothing else.
+pub(crate) fn seconds(text: &str) -> Option<u64> {
+    let digits = (1..=MAX_TIMESTAMP_DIGITS).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
+    if digits { text.parse().ok() } else { None }
+}
+
+/// Age of a signature in whole seconds; negative where it lies in the future.
+pub(crate) fn skew_s(signed_s: u64, now_ms: u64) -> i64 {
+    // Both numbers are far below 2^63: twelve digits, and milliseconds divided by a thousand.
+    now_ms.wrapping_div(1_000).cast_signed().saturating_sub(signed_s.cast_signed())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,89 @@
+//! `GET /api/dead-letters`, `GET DELETE /api/dead-letters/{id}`.
+
+use super::{Call, Handled, bad_parameter, cursor, limit, not_found, object_failed};
+use crate::platform::http::{Problem, empty, json};
+use crate::platform::{log, objects, r2};
+use gateway_core::letters::{BodyText, Filter, Letter, LettersCall, STORE_OBJECT, Summary};
+use gateway_core::time::parse_rfc3339;
+use genesys_webhook::id::is_delivery_id;
+use genesys_webhook::message::{BodyRef, DeadLetter};
+use serde::Serialize;
+
+/// A letter with its body.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Whole {
+    #[serde(flatten)]
+    summary: Summary,
+    event_count: Option<u64>,
+    secret_label: Option<String>,
+    headers: Vec<(String, String)>,
+    /// `body` or `bodyBase64`; neither where it was not kept.
+    #[serde(flatten)]
+    body: Option<BodyText>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Page {
+    dead_letters: Vec<Summary>,
+    next_cursor: Option<String>,
+}
+
+async fn store<T: serde::de::DeserializeOwned>(call: &Call<'_>, request: LettersCall) -> Result<T, Box<Problem>> {
+    Ok(objects::call(call.env, objects::DEAD_LETTER_STORE, STORE_OBJECT, &request).await.map_err(|error| object_failed(&error))?)
+}
+
+/// Letters, newest first.
+pub(super) async fn list(call: &Call<'_>) -> Handled {
+    let since_ms = match call.query.get("since") {
+        None => None,
+        Some(text) => {
+            let time = text.parse().ok().or_else(|| parse_rfc3339(&text));
+            Some(time.ok_or_else(|| bad_parameter("since", "a time as 2026-12-01T00:00:00Z, or milliseconds since 1970"))?)
+        }
+    };
+    let (limit, before) = (limit(call)?, cursor(call)?);
+    let filter = Filter { source: call.query.get("source"), reason: call.query.get("reason"), since_ms };
+    let letters: Vec<Summary> = store(call, LettersCall::List { filter, before, limit }).await?;
+    let full = letters.len() == usize::try_from(limit).unwrap_or(usize::MAX);
+    let next_cursor = letters.last().filter(|_| full).map(|letter| format!("{}-{}", letter.dead_at_ms, letter.id));
+    Ok(json(200, &Page { dead_letters: letters, next_cursor }))
+}
+
+/// One letter with its body.
+pub(super) async fn read(call: &Call<'_>, id: &str) -> Handled {
+    if !is_delivery_id(id) {
+        return Err(not_found("No such dead letter").into());
+    }
+    let found: Option<Letter> = store(call, LettersCall::Get { id: id.into() }).await?;
+    let Letter { letter, inline } = found.ok_or_else(|| not_found("No such dead letter"))?;
+    let body = match &letter.body {
+        BodyRef::Stored { key, sha256, .. } => match r2::get(call.env, key, sha256).await {
+            Ok(bytes) => Some(BodyText::from_bytes(&bytes)),
+            Err(r2::ReadError::Gone(error) | r2::ReadError::Failed(error)) => {
+                return Err(Box::new(Problem::new(503, "The body cannot be read", "body_unavailable").detail(error)));
+            }
+        },
+        BodyRef::Inline { .. } | BodyRef::Omitted { .. } => inline,
+    };
+    let summary = Summary::from(&letter);
+    let DeadLetter { event_count, secret_label, headers, .. } = letter;
+    Ok(json(200, &Whole { summary, event_count, secret_label, headers, body }))
+}
+
+/// Deletes one letter and its body.
+pub(super) async fn delete(call: &Call<'_>, id: &str) -> Handled {
+    if !is_delivery_id(id) {
+        return Err(not_found("No such dead letter").into());
+    }
+    let deleted: Option<DeadLetter> = store(call, LettersCall::Delete { id: id.into() }).await?;
+    let letter = deleted.ok_or_else(|| not_found("No such dead letter"))?;
+    if let BodyRef::Stored { key, .. } = letter.body
+        && let Err(error) = r2::delete(call.env, vec![key]).await
+    {
+        // Retention finds bodies that no letter names.
+        log::warn("payload_delete_failed", &[("delivery", id), ("error", &error)]);
+    }
+    Ok(empty(204, &[]))
+}

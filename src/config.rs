@@ -1,0 +1,128 @@
+//! The `GATEWAY` variable and the secrets → one checked configuration an isolate.
+//!
+//! Promises: read and checked once (bindings do not change while an isolate lives); a broken configuration closes the
+//! gateway (503, so that senders repeat) and tells every problem at once to the operator, never a secret; a source with a
+//! broken or missing secret closes only that source. Out of scope: what is valid (`gateway_core::config`).
+
+use crate::platform::log;
+use gateway_core::config::{Config, Problem, Source};
+use genesys_webhook::scheme::Scheme;
+use genesys_webhook::secret::SigningSecret;
+use genesys_webhook::signature::Verifier;
+use std::cell::OnceCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use wasm_bindgen::JsValue;
+use worker::Env;
+
+/// The checked configuration with its secrets.
+pub(crate) struct Gateway {
+    pub(crate) config: Config,
+    sources: BTreeMap<String, SourceSecrets>,
+}
+
+/// What the secrets of one source came to.
+pub(crate) struct SourceSecrets {
+    /// Verifies its deliveries; without any secret in it every delivery is answered 503.
+    pub(crate) verifier: Verifier,
+    /// Signs towards its destination; an error names the Worker secret that is missing or unusable.
+    pub(crate) destination: Result<Option<SigningSecret>, String>,
+    /// Secrets that are missing or unusable, for the operator.
+    pub(crate) problems: Vec<Problem>,
+}
+
+/// A source with its secrets.
+#[derive(Clone, Copy)]
+pub(crate) struct Configured<'g> {
+    pub(crate) source: &'g Source,
+    pub(crate) secrets: &'g SourceSecrets,
+}
+
+thread_local! {
+    static GATEWAY: OnceCell<Result<Rc<Gateway>, Rc<Vec<Problem>>>> = const { OnceCell::new() };
+}
+
+/// The configuration of this isolate, or everything that is wrong with it.
+pub(crate) fn gateway(env: &Env) -> Result<Rc<Gateway>, Rc<Vec<Problem>>> {
+    GATEWAY.with(|cell| {
+        cell.get_or_init(|| {
+            let gateway = Gateway::read(env);
+            for problem in gateway.as_ref().err().into_iter().flatten() {
+                log::error("bad_configuration", &[("key", &problem.key), ("problem", &problem.problem)]);
+            }
+            gateway.map(Rc::new).map_err(Rc::new)
+        })
+        .clone()
+    })
+}
+
+impl Gateway {
+    fn read(env: &Env) -> Result<Self, Vec<Problem>> {
+        let config = Config::parse(&variable(env)?)?;
+        let sources = config.sources.iter().map(|source| (source.name.clone(), SourceSecrets::read(env, source))).collect();
+        Ok(Self { config, sources })
+    }
+
+    /// The source of a name.
+    pub(crate) fn source(&self, name: &str) -> Option<Configured<'_>> {
+        Some(Configured { source: self.config.source(name)?, secrets: self.sources.get(name)? })
+    }
+
+    /// Secrets that are missing or unusable, of all sources.
+    pub(crate) fn secret_problems(&self) -> Vec<Problem> {
+        self.sources.values().flat_map(|source| source.problems.iter().cloned()).collect()
+    }
+}
+
+/// The variable's JSON text: a table of wrangler's configuration arrives as an object, a variable of the dashboard as text.
+fn variable(env: &Env) -> Result<String, Vec<Problem>> {
+    let problem = |problem: &str| vec![Problem { key: "GATEWAY".into(), problem: problem.into() }];
+    let value = js_sys::Reflect::get(env.as_ref(), &JsValue::from_str("GATEWAY")).unwrap_or(JsValue::UNDEFINED);
+    if value.is_undefined() || value.is_null() {
+        return Err(problem("the variable is missing: describe the gateway in [vars.GATEWAY]"));
+    }
+    value
+        .as_string()
+        .or_else(|| js_sys::JSON::stringify(&value).ok().and_then(|text| text.as_string()))
+        .ok_or_else(|| problem("expected a table"))
+}
+
+/// A Worker secret; `None` where it is not set or empty.
+pub(crate) fn secret(env: &Env, name: &str) -> Option<String> {
+    env.secret(name).ok().map(|secret| secret.to_string()).filter(|secret| !secret.is_empty())
+}
+
+impl SourceSecrets {
+    fn read(env: &Env, source: &Source) -> Self {
+        let mut problems = vec![];
+        let mut report = |name: &str, problem: String| {
+            log::error("bad_secret", &[("source", &source.name), ("secret", name), ("problem", &problem)]);
+            problems.push(Problem { key: name.into(), problem });
+        };
+        let mut secrets = vec![];
+        for reference in &source.secrets {
+            let made = secret(env, &reference.name).ok_or_else(|| "the Worker secret is not set".to_owned()).and_then(|text| {
+                SigningSecret::new(&source.scheme, &reference.label, &text, reference.not_after_ms).map_err(|error| error.to_string())
+            });
+            match made {
+                Ok(secret) => secrets.push(secret),
+                Err(problem) => report(&reference.name, problem),
+            }
+        }
+        let destination = match source.destination.as_ref().and_then(|destination| destination.secret.as_deref()) {
+            None => Ok(None),
+            Some(name) => secret(env, name)
+                .ok_or_else(|| "the Worker secret is not set".to_owned())
+                .and_then(|text| {
+                    let scheme = Scheme::standard_webhooks();
+                    SigningSecret::new(&scheme, "destination", &text, None).map_err(|error| error.to_string())
+                })
+                .map(Some)
+                .map_err(|problem| {
+                    report(name, problem.clone());
+                    format!("{name}: {problem}")
+                }),
+        };
+        Self { verifier: Verifier::new(source.scheme.clone(), secrets), destination, problems }
+    }
+}

@@ -1,0 +1,82 @@
+//! Hands one delivery to its destination: an HTTPS endpoint, or the archive.
+//!
+//! Promises: the bytes are those that arrived; they are signed anew by Standard Webhooks; redirects are not followed; the
+//! answer is read only as far as an error message needs. Out of scope: what an answer means (`gateway_core::handover`).
+
+use crate::config::Configured;
+use crate::platform::fetch::{self, Outgoing, Read};
+use crate::platform::{clock, r2};
+use gateway_core::audit::USER_AGENT;
+use gateway_core::handover::Attempted;
+use gateway_core::time::date_path;
+use genesys_client::http_date::retry_after_ms;
+use genesys_webhook::message::Delivery;
+use genesys_webhook::scheme::Scheme;
+use genesys_webhook::sign::sign;
+
+/// How much of a destination's answer is read: enough for an error message.
+const EXCERPT_BYTES: usize = 1_024;
+
+/// What one attempt came to, for the ledger and for people.
+pub(super) struct Attempt {
+    pub(super) attempted: Attempted,
+    pub(super) status: Option<u16>,
+    pub(super) error: Option<String>,
+}
+
+impl Attempt {
+    fn failed(error: String) -> Self {
+        Self { attempted: Attempted::Failed, status: None, error: Some(error) }
+    }
+
+    pub(super) fn body_unavailable(error: String) -> Self {
+        Self { attempted: Attempted::BodyUnavailable, status: None, error: Some(error) }
+    }
+}
+
+/// One attempt.
+pub(super) async fn hand_on(configured: Configured<'_>, env: &worker::Env, delivery: &Delivery, body: &[u8]) -> Attempt {
+    let Some(destination) = &configured.source.destination else {
+        return archive(env, delivery, body).await;
+    };
+    let mut headers = vec![("user-agent".to_owned(), USER_AGENT.to_owned())];
+    let content_type = delivery.headers.iter().find(|(name, _)| name == "content-type");
+    headers.push(("content-type".into(), content_type.map_or_else(|| "application/json".into(), |(_, value)| value.clone())));
+    headers.push(("x-genesys-gateway-source".into(), delivery.source.clone()));
+    match &configured.secrets.destination {
+        Err(problem) => return Attempt::failed(problem.clone()),
+        Ok(None) => headers.push(("webhook-id".into(), delivery.id.clone())),
+        Ok(Some(secret)) => {
+            let timestamp_s = clock::now_ms().div_euclid(1000);
+            headers.extend(sign(&Scheme::standard_webhooks(), secret, &delivery.id, timestamp_s, body));
+        }
+    }
+    let outgoing = Outgoing {
+        method: "POST",
+        url: &destination.url,
+        headers: &headers,
+        body: Some(body),
+        timeout_ms: destination.timeout_ms,
+        read: Read::Excerpt { bytes: EXCERPT_BYTES },
+    };
+    match fetch::send(outgoing).await {
+        Err(error) => Attempt::failed(error.to_string()),
+        Ok(answer) => {
+            let error = (!(200..300).contains(&answer.status)).then(|| {
+                let excerpt = String::from_utf8_lossy(&answer.body);
+                let excerpt: String = excerpt.chars().map(|c| if c.is_control() { ' ' } else { c }).take(200).collect();
+                format!("HTTP {}: {excerpt}", answer.status)
+            });
+            let retry_after_s = answer.header("retry-after").and_then(|text| retry_after_ms(text, clock::now_ms())).map(|ms| ms.div_ceil(1000));
+            Attempt { attempted: Attempted::Answered { status: answer.status, retry_after_s }, status: Some(answer.status), error }
+        }
+    }
+}
+
+async fn archive(env: &worker::Env, delivery: &Delivery, body: &[u8]) -> Attempt {
+    let key = format!("deliveries/{}/{}/{}.json", delivery.source, date_path(delivery.received_at_ms), delivery.id);
+    match r2::put(env, &key, body.to_vec()).await {
+        Ok(()) => Attempt { attempted: Attempted::Answered { status: 200, retry_after_s: None }, status: None, error: None },
+        Err(error) => Attempt::failed(error),
+    }
+}

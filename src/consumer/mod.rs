@@ -1,0 +1,33 @@
+//! The queue consumers.
+//!
+//! Promise: every message of a batch is acknowledged or put off by itself; no error leaves a consumer, because one would
+//! have the whole batch delivered again.
+
+mod dead_letters;
+mod deliveries;
+mod destination;
+
+use crate::config::gateway;
+use crate::platform::log;
+use crate::platform::queue::QueueBatch;
+use worker::Env;
+
+/// How long a batch waits that cannot be worked on now, in seconds.
+const PUT_OFF_S: u32 = 30;
+
+/// Works on one batch of either queue, which is recognised by what its messages are, not by its name: deliveries that
+/// the platform gave up come through the dead-letter queue too.
+pub(crate) async fn consume(batch: &QueueBatch, env: &Env) {
+    let messages = batch.to_vec();
+    match gateway(env) {
+        // The queue of dead letters needs no configuration: what was refused is stored whatever is configured now.
+        _ if batch.queue().contains("dead-letters") => dead_letters::consume(&messages, env).await,
+        Ok(gateway) => deliveries::consume(&gateway, &messages, env).await,
+        Err(_) => {
+            log::error("batch_put_off", &[("queue", &batch.queue()), ("cause", "bad_configuration")]);
+            for message in &messages {
+                message.put_off(PUT_OFF_S);
+            }
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! Counts what happens to requests, in memory, and sends it to the counter objects outside of the answer.
+//!
+//! Promises: counting never waits and never fails a request; at most one request at a time drives the sending, and goes on
+//! until nothing is left; a driver that vanished (its request was cut off) is succeeded after its lease.
+
+use crate::platform::context::EventContext;
+use crate::platform::{clock, log, objects};
+use gateway_core::counters::{CounterBuffer, CountersCall, FLUSH_LEASE_MS, Metric, Totals, counter_shard, latency_bucket};
+use std::cell::RefCell;
+use worker::Env;
+
+/// How long a driver gathers before it sends: one call then carries what several requests added.
+const GATHER_MS: u64 = 100;
+
+/// How often a failed flush is sent again by the same driver; the next request goes on after that.
+const TRIES: u32 = 3;
+
+struct Counting {
+    buffer: CounterBuffer,
+    shard: String,
+    driven_until_ms: u64,
+}
+
+thread_local! {
+    static COUNTING: RefCell<Option<Counting>> = const { RefCell::new(None) };
+}
+
+/// Lends the isolate's buffer, made at the first use, because randomness is not to be had before the first event.
+fn with<T>(f: impl FnOnce(&mut Counting) -> T) -> Option<T> {
+    COUNTING.with(|cell| {
+        let mut counting = cell.try_borrow_mut().ok()?;
+        if counting.is_none() {
+            let isolate = format!("{:016x}", u64::from_le_bytes(clock::random().ok()?));
+            let shard = counter_shard(&isolate);
+            *counting = Some(Counting { buffer: CounterBuffer::new(isolate), shard, driven_until_ms: 0 });
+        }
+        counting.as_mut().map(f)
+    })
+}
+
+/// What one request adds.
+pub(crate) struct Count<'a> {
+    pub(crate) source: &'a str,
+    pub(crate) latency_ms: u64,
+    pub(crate) size_bytes: u64,
+    /// Metric, label and number of what it came to.
+    pub(crate) outcome: &'a [(Metric, &'a str, u64)],
+}
+
+/// Adds a request and sees to it that the counts are sent.
+pub(crate) fn count(env: &Env, context: &EventContext, count: &Count<'_>) {
+    let drive = with(|counting| {
+        let buffer = &mut counting.buffer;
+        buffer.add(Metric::Received, count.source, "", 1);
+        buffer.add(Metric::Bytes, count.source, "", count.size_bytes);
+        buffer.add(Metric::LatencyMs, count.source, "", count.latency_ms);
+        buffer.add(Metric::LatencyBucket, count.source, &latency_bucket(count.latency_ms), 1);
+        for (metric, label, n) in count.outcome {
+            buffer.add(*metric, count.source, label, *n);
+        }
+        let now_ms = clock::now_ms();
+        let drive = counting.driven_until_ms <= now_ms;
+        if drive {
+            counting.driven_until_ms = now_ms.saturating_add(FLUSH_LEASE_MS);
+        }
+        drive
+    });
+    if drive == Some(true) {
+        let env = env.clone();
+        context.wait_until(async move {
+            clock::sleep_ms(GATHER_MS).await;
+            flush(&env).await;
+            with(|counting| counting.driven_until_ms = 0);
+        });
+    }
+}
+
+async fn flush(env: &Env) {
+    let mut failures = 0u32;
+    while let Some(Some((flush, shard))) =
+        with(|counting| counting.buffer.begin_flush(clock::now_ms()).map(|flush| (flush, counting.shard.clone())))
+    {
+        let seq = flush.seq;
+        match objects::call::<Totals>(env, objects::COUNTERS, &shard, &CountersCall::Add(flush)).await {
+            Ok(_) => {
+                with(|counting| counting.buffer.flushed(seq));
+            }
+            Err(error) => {
+                with(|counting| counting.buffer.failed(seq));
+                failures = failures.saturating_add(1);
+                log::warn("flush_failed", &[("error", &error.to_string())]);
+                if failures >= TRIES {
+                    return;
+                }
+                clock::sleep_ms(GATHER_MS.saturating_mul(failures.into())).await;
+            }
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! `AUDIT_LOG`: the chain of audit entries.
+//!
+//! Promises: entries are numbered without gaps and chained in the order in which they arrive; nothing changes or removes
+//! one. Out of scope: what the hashes cover (`gateway_core::audit`).
+
+use super::Tables;
+use crate::platform::sql::{number, optional, rows, run, text, unreadable};
+use crate::platform::{clock, objects};
+use gateway_core::audit::{Action, AuditCall, Draft, Entry, Verification, chain, verify};
+use worker::{DurableObject, Env, Request, Response, Result, SqlStorage, State, durable_object};
+
+/// Name of the object: there is one chain.
+pub(crate) const OBJECT: &str = "audit";
+
+const SCHEMA: &str = "
+    CREATE TABLE IF NOT EXISTS entries (seq INTEGER PRIMARY KEY, action TEXT NOT NULL, entry TEXT NOT NULL);
+    CREATE INDEX IF NOT EXISTS by_action ON entries (action, seq);";
+
+/// The audit log's object.
+#[durable_object(fetch)]
+pub struct AuditLog {
+    tables: Tables,
+}
+
+impl DurableObject for AuditLog {
+    fn new(state: State, _env: Env) -> Self {
+        Self { tables: Tables::set_up(&state, SCHEMA) }
+    }
+
+    async fn fetch(&self, request: Request) -> Result<Response> {
+        objects::serve(request, async |call: AuditCall| -> Result<String> {
+            let sql = self.tables.sql()?;
+            Ok(match call {
+                AuditCall::Append { drafts } => append(sql, drafts)?.to_string(),
+                AuditCall::List { action, before_seq, limit } => objects::json(&list(sql, action, before_seq, limit)?)?,
+                AuditCall::Verify { from_seq, limit } => objects::json(&walk(sql, from_seq, limit)?)?,
+            })
+        })
+        .await
+    }
+}
+
+fn entry(text: Option<String>) -> Result<Entry> {
+    Ok(Entry::from_json(&text.ok_or_else(|| unreadable("entry"))?)?)
+}
+
+fn append(sql: &SqlStorage, drafts: Vec<Draft>) -> Result<u64> {
+    let last = rows(sql, "SELECT entry FROM entries ORDER BY seq DESC LIMIT 1", vec![])?;
+    let last = last.first().map(|row| entry(row.text(0))).transpose()?;
+    let mut head = last.map(|entry| (entry.seq, entry.hash));
+    let now_ms = clock::now_ms();
+    for draft in drafts {
+        let next = chain(head.as_ref().map(|(seq, hash)| (*seq, hash.as_str())), draft, now_ms);
+        run(
+            sql,
+            "INSERT INTO entries VALUES (?, ?, ?)",
+            vec![number(next.seq), text(next.draft.action.as_str()), text(&serde_json::to_string(&next)?)],
+        )?;
+        head = Some((next.seq, next.hash));
+    }
+    Ok(head.map_or(0, |(seq, _)| seq))
+}
+
+fn list(sql: &SqlStorage, action: Option<Action>, before_seq: Option<u64>, limit: u32) -> Result<Vec<Entry>> {
+    let found = rows(
+        sql,
+        "SELECT entry FROM entries WHERE seq < ?1 AND (?2 IS NULL OR action = ?2) ORDER BY seq DESC LIMIT ?3",
+        vec![number(before_seq.unwrap_or(u64::MAX)), optional(action.map(Action::as_str)), number(limit.into())],
+    )?;
+    found.iter().map(|row| entry(row.text(0))).collect()
+}
+
+fn walk(sql: &SqlStorage, from_seq: u64, limit: u32) -> Result<Verification> {
+    // One entry before the first is needed for its hash; it was checked by the walk that ended there.
+    let from_seq = from_seq.max(1);
+    let previous = rows(sql, "SELECT entry FROM entries WHERE seq = ?", vec![number(from_seq.saturating_sub(1))])?;
+    let previous = previous.first().map(|row| entry(row.text(0))).transpose()?;
+    let found = rows(sql, "SELECT entry FROM entries WHERE seq >= ? ORDER BY seq LIMIT ?", vec![number(from_seq), number(limit.into())])?;
+    let entries: Result<Vec<Entry>> = found.iter().map(|row| entry(row.text(0))).collect();
+    let entries = entries?;
+    let start = previous.as_ref().map(|entry| (entry.seq, entry.hash.as_str()));
+    let broken = verify(start, &entries).err();
+    let next_seq = entries.last().map(|entry| entry.seq.saturating_add(1)).filter(|_| entries.len() as u64 == u64::from(limit));
+    Ok(Verification { intact: broken.is_none(), checked: entries.len() as u64, next_seq, broken })
+}

@@ -1,0 +1,80 @@
+//! `COUNTERS`: sums of what isolates have counted.
+//!
+//! Promises: a flush counts once, however often it arrives: its isolate's last number and the sums change together.
+//! Isolates that have been silent for a day are forgotten. Out of scope: adding up the shards.
+
+use super::Tables;
+use crate::platform::{clock, objects, sql};
+use gateway_core::counters::{CountersCall, Flush, Metric, Series, Totals};
+use gateway_core::time::DAY_MS;
+use worker::{DurableObject, Env, Request, Response, Result, SqlStorage, State, durable_object};
+
+const SCHEMA: &str = "
+    CREATE TABLE IF NOT EXISTS isolates (isolate TEXT PRIMARY KEY, seq INTEGER NOT NULL, at_ms INTEGER NOT NULL) WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS series (metric TEXT, source TEXT, label TEXT, value INTEGER NOT NULL,
+        PRIMARY KEY (metric, source, label)) WITHOUT ROWID;";
+
+/// A counter object.
+#[durable_object(fetch)]
+pub struct Counters {
+    tables: Tables,
+}
+
+impl DurableObject for Counters {
+    fn new(state: State, _env: Env) -> Self {
+        Self { tables: Tables::set_up(&state, SCHEMA) }
+    }
+
+    async fn fetch(&self, request: Request) -> Result<Response> {
+        objects::serve(request, async |call: CountersCall| -> Result<String> {
+            let sql = self.tables.sql()?;
+            match call {
+                CountersCall::Add(flush) => {
+                    add(sql, &flush)?;
+                    objects::json(&Totals::default())
+                }
+                CountersCall::Read => objects::json(&read(sql)?),
+            }
+        })
+        .await
+    }
+}
+
+fn add(sql: &SqlStorage, flush: &Flush) -> Result<()> {
+    let known = sql::rows(sql, "SELECT seq FROM isolates WHERE isolate = ?", vec![sql::text(&flush.isolate)])?;
+    if known.first().and_then(|row| row.number(0)).is_some_and(|seq| seq >= flush.seq) {
+        return Ok(());
+    }
+    for (Series(metric, source, label), n) in &flush.deltas {
+        sql::run(
+            sql,
+            "INSERT INTO series VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET value = value + excluded.value",
+            vec![sql::text(metric.as_str()), sql::text(source), sql::text(label), sql::number(*n)],
+        )?;
+    }
+    let now_ms = clock::now_ms();
+    sql::run(
+        sql,
+        "INSERT OR REPLACE INTO isolates VALUES (?, ?, ?)",
+        vec![sql::text(&flush.isolate), sql::number(flush.seq), sql::number(now_ms)],
+    )?;
+    if flush.seq == 1 {
+        // A new isolate is the rare moment to forget old ones: none lives for a day without counting.
+        sql::run(sql, "DELETE FROM isolates WHERE at_ms < ?", vec![sql::number(now_ms.saturating_sub(DAY_MS))])?;
+    }
+    Ok(())
+}
+
+fn read(sql: &SqlStorage) -> Result<Totals> {
+    let mut totals = Totals::default();
+    for row in sql::rows(sql, "SELECT metric, source, label, value FROM series", vec![])? {
+        let (Some(metric), Some(source), Some(label), Some(value)) = (row.text(0), row.text(1), row.text(2), row.number(3)) else {
+            return Err(sql::unreadable("series"));
+        };
+        // A metric that another version counted is not this version's to report.
+        if let Some(metric) = Metric::from_name(&metric) {
+            totals.series.push((Series(metric, source, label), value));
+        }
+    }
+    Ok(totals)
+}

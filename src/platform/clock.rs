@@ -1,0 +1,25 @@
+//! Time and randomness of the platform.
+//!
+//! Promise: milliseconds since the epoch; the clock stands still between two inputs or outputs (Workers, security model).
+
+/// Now.
+pub(crate) fn now_ms() -> u64 {
+    worker::Date::now().as_millis()
+}
+
+/// `N` random bytes; an error where the platform has none to give (the global scope).
+pub(crate) fn random<const N: usize>() -> Result<[u8; N], getrandom::Error> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// 64 random bits for jitter, where the lack of them must not stop anything.
+pub(crate) fn jitter() -> u64 {
+    random().map_or(0, u64::from_le_bytes)
+}
+
+/// Waits.
+pub(crate) async fn sleep_ms(ms: u64) {
+    worker::Delay::from(std::time::Duration::from_millis(ms)).await;
+}

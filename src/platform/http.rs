@@ -1,0 +1,115 @@
+//! Requests as the Worker reads them and answers as it gives them.
+
+use genesys_webhook::signature::HeaderSource;
+use serde::Serialize;
+use std::borrow::Cow;
+use wasm_bindgen::{JsCast as _, JsValue};
+use web_sys::{Headers, Response, ResponseInit};
+
+/// What a handler returns: an answer, or the exception that building one threw.
+pub(crate) type Answer = Result<Response, JsValue>;
+
+/// The headers of a request, read one by one from JavaScript.
+pub(crate) struct RequestHeaders(pub(crate) Headers);
+
+impl HeaderSource for RequestHeaders {
+    fn get(&self, name: &str) -> Option<Cow<'_, str>> {
+        self.0.get(name).ok().flatten().map(Cow::Owned)
+    }
+}
+
+impl RequestHeaders {
+    /// All of them, names in lower case.
+    pub(crate) fn pairs(&self) -> Vec<(String, String)> {
+        let mut pairs = vec![];
+        for entry in self.0.entries().into_iter().flatten() {
+            let entry: js_sys::Array = entry.unchecked_into();
+            if let (Some(name), Some(value)) = (entry.get(0).as_string(), entry.get(1).as_string()) {
+                pairs.push((name, value));
+            }
+        }
+        pairs
+    }
+}
+
+/// The path and query of a URL, without the `url` crate: `https://host/a?b` → `/a?b`.
+pub(crate) fn path_and_query(url: &str) -> &str {
+    let after_scheme = url.split_once("://").map_or(url, |(_, rest)| rest);
+    after_scheme.find('/').and_then(|start| after_scheme.get(start..)).unwrap_or("/")
+}
+
+fn init(status: u16, headers: &[(&str, &str)]) -> Result<ResponseInit, JsValue> {
+    let js_headers = Headers::new()?;
+    for (name, value) in headers {
+        js_headers.set(name, value)?;
+    }
+    let init = ResponseInit::new();
+    init.set_status(status);
+    init.set_headers(&js_headers);
+    Ok(init)
+}
+
+/// An answer without a body.
+pub(crate) fn empty(status: u16, headers: &[(&str, &str)]) -> Answer {
+    Response::new_with_opt_str_and_init(None, &init(status, headers)?)
+}
+
+/// An answer of text.
+pub(crate) fn text(status: u16, content_type: &str, body: &str) -> Answer {
+    let init = init(status, &[("content-type", content_type), ("cache-control", "no-store")])?;
+    Response::new_with_opt_str_and_init(Some(body), &init)
+}
+
+/// An answer of JSON text.
+pub(crate) fn json_text(status: u16, body: &str, headers: &[(&str, &str)]) -> Answer {
+    let mut all = vec![("content-type", "application/json"), ("cache-control", "no-store")];
+    all.extend_from_slice(headers);
+    Response::new_with_opt_str_and_init(Some(body), &init(status, &all)?)
+}
+
+/// An answer of JSON.
+pub(crate) fn json(status: u16, body: &impl Serialize) -> Answer {
+    match serde_json::to_string(body) {
+        Ok(text) => json_text(status, &text, &[]),
+        Err(error) => Problem::new(500, "Internal error", "unserializable").detail(error.to_string()).answer(),
+    }
+}
+
+/// An error as every caller sees it: `{"error", "code", "detail"?}`.
+#[derive(Serialize)]
+pub(crate) struct Problem {
+    #[serde(skip)]
+    status: u16,
+    error: &'static str,
+    code: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<serde_json::Value>,
+    #[serde(skip)]
+    header: Option<(&'static str, String)>,
+}
+
+impl Problem {
+    /// `error` for people, `code` for programs.
+    pub(crate) fn new(status: u16, error: &'static str, code: &'static str) -> Self {
+        Self { status, error, code, detail: None, header: None }
+    }
+
+    /// What exactly, and where.
+    pub(crate) fn detail(mut self, detail: impl Into<serde_json::Value>) -> Self {
+        self.detail = Some(detail.into());
+        self
+    }
+
+    /// A header that belongs to the error, as `Allow` or `Retry-After`.
+    pub(crate) fn header(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.header = Some((name, value.into()));
+        self
+    }
+
+    /// The answer.
+    pub(crate) fn answer(&self) -> Answer {
+        let body = serde_json::to_string(self).unwrap_or_default();
+        let header = self.header.as_ref().map(|(name, value)| (*name, value.as_str()));
+        json_text(self.status, &body, header.as_slice())
+    }
+}

@@ -1,0 +1,100 @@
+//! Queues: sending framed messages as bytes, receiving batches with their attempts.
+//!
+//! Promises: a message is sent as the bytes that it is (`contentType: "bytes"`); every message of a batch is acknowledged
+//! or put off by itself, whatever it contains. Written on the runtime's own objects, because the `worker` crate neither
+//! sends bytes nor tells attempts, and panics where a queue handler returns an error.
+
+use super::js_error;
+use js_sys::{Array, ArrayBuffer, Promise, Reflect, Uint8Array};
+use wasm_bindgen::prelude::*;
+use wasm_bindgen_futures::JsFuture;
+use worker::Env;
+
+/// Binding of the queue of accepted deliveries.
+pub(crate) const DELIVERIES: &str = "DELIVERIES";
+/// Binding of the dead-letter queue.
+pub(crate) const DEAD_LETTERS: &str = "DEAD_LETTERS";
+
+#[wasm_bindgen]
+extern "C" {
+    type Producer;
+    #[wasm_bindgen(method, catch)]
+    fn send(this: &Producer, body: &JsValue, options: &JsValue) -> Result<Promise, JsValue>;
+
+    /// A batch as the runtime passes it to the `queue` handler.
+    pub type QueueBatch;
+    #[wasm_bindgen(method, getter)]
+    pub(crate) fn queue(this: &QueueBatch) -> String;
+    #[wasm_bindgen(method, getter)]
+    fn messages(this: &QueueBatch) -> Array;
+
+    /// One message of a batch.
+    #[derive(Clone)]
+    pub(crate) type QueueMessage;
+    #[wasm_bindgen(method, getter)]
+    pub(crate) fn id(this: &QueueMessage) -> String;
+    #[wasm_bindgen(method, getter)]
+    pub(crate) fn attempts(this: &QueueMessage) -> u32;
+    #[wasm_bindgen(method, getter)]
+    fn body(this: &QueueMessage) -> JsValue;
+    #[wasm_bindgen(method, catch)]
+    fn ack(this: &QueueMessage) -> Result<(), JsValue>;
+    #[wasm_bindgen(method, catch)]
+    fn retry(this: &QueueMessage, options: &JsValue) -> Result<(), JsValue>;
+}
+
+/// Sends one framed message: `header` with its newline, then `body`.
+pub(crate) async fn send(env: &Env, binding: &str, header: &str, body: &[u8]) -> Result<(), String> {
+    let producer = Reflect::get(env, &JsValue::from_str(binding)).map_err(|error| js_error(&error))?;
+    if !producer.is_object() {
+        return Err(format!("no queue is bound as {binding}"));
+    }
+    let size = header.len().saturating_add(body.len());
+    let message = Uint8Array::new_with_length(u32::try_from(size).map_err(|error| error.to_string())?);
+    let split = u32::try_from(header.len()).map_err(|error| error.to_string())?;
+    message.subarray(0, split).copy_from(header.as_bytes());
+    message.subarray(split, message.length()).copy_from(body);
+    let options = object("contentType", &JsValue::from_str("bytes"));
+    let sent = producer.unchecked_ref::<Producer>().send(&message, &options).map_err(|error| js_error(&error))?;
+    JsFuture::from(sent).await.map(|_| ()).map_err(|error| js_error(&error))
+}
+
+fn object(key: &str, value: &JsValue) -> JsValue {
+    let object = js_sys::Object::new();
+    // A plain object takes any property.
+    let _ = Reflect::set(&object, &JsValue::from_str(key), value);
+    object.into()
+}
+
+impl QueueBatch {
+    /// The messages.
+    pub(crate) fn to_vec(&self) -> Vec<QueueMessage> {
+        self.messages().iter().map(JsCast::unchecked_into).collect()
+    }
+}
+
+impl QueueMessage {
+    /// The bytes of the body. What is not bytes was not sent by this gateway: its JSON text, so that it can be kept.
+    pub(crate) fn bytes(&self) -> Vec<u8> {
+        let body = self.body();
+        if body.is_instance_of::<ArrayBuffer>() || body.is_instance_of::<Uint8Array>() {
+            return Uint8Array::new(&body).to_vec();
+        }
+        let text = body.as_string().or_else(|| js_sys::JSON::stringify(&body).ok().and_then(|text| text.as_string()));
+        text.unwrap_or_default().into_bytes()
+    }
+
+    /// Done with it.
+    pub(crate) fn done(&self) {
+        if let Err(error) = self.ack() {
+            super::log::error("ack_failed", &[("error", &js_error(&error))]);
+        }
+    }
+
+    /// To be delivered again after `delay_s`.
+    pub(crate) fn put_off(&self, delay_s: u32) {
+        if let Err(error) = self.retry(&object("delaySeconds", &JsValue::from(delay_s))) {
+            super::log::error("retry_failed", &[("error", &js_error(&error))]);
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! SQL of a Durable Object.
+//!
+//! Promises: rows are read to their end at once and without the calls that abort the instance (`SqlCursor::one`);
+//! numbers beyond 2^53 never get in. All statements between two awaits are one transaction of the runtime.
+
+use worker::{Error, Result, SqlStorage, SqlStorageValue};
+
+/// One row.
+pub(crate) struct Row(Vec<SqlStorageValue>);
+
+impl Row {
+    /// The text of a column; `None` where it is NULL.
+    pub(crate) fn text(&self, column: usize) -> Option<String> {
+        match self.0.get(column) {
+            Some(SqlStorageValue::String(text)) => Some(text.clone()),
+            _ => None,
+        }
+    }
+
+    /// The whole number of a column, 0 where it is negative; `None` where it is NULL.
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // integers up to 2^53 come as floats
+    pub(crate) fn number(&self, column: usize) -> Option<u64> {
+        match self.0.get(column) {
+            Some(SqlStorageValue::Integer(number)) => Some(u64::try_from(*number).unwrap_or(0)),
+            Some(SqlStorageValue::Float(number)) => Some(number.max(0.0) as u64),
+            _ => None,
+        }
+    }
+}
+
+/// A number as a parameter.
+pub(crate) fn number(number: u64) -> SqlStorageValue {
+    // 2^53 - 1: what JavaScript's numbers hold exactly; times and sizes stay far below it.
+    SqlStorageValue::Integer(i64::try_from(number.min(9_007_199_254_740_991)).unwrap_or(0))
+}
+
+/// A text as a parameter.
+pub(crate) fn text(text: &str) -> SqlStorageValue {
+    SqlStorageValue::String(text.into())
+}
+
+/// An optional text as a parameter.
+pub(crate) fn optional(value: Option<&str>) -> SqlStorageValue {
+    value.map_or(SqlStorageValue::Null, text)
+}
+
+/// Runs a statement and reads all of its rows.
+pub(crate) fn rows(sql: &SqlStorage, statement: &str, parameters: Vec<SqlStorageValue>) -> Result<Vec<Row>> {
+    sql.exec(statement, parameters)?.raw().map(|row| row.map(Row)).collect()
+}
+
+/// Runs a statement for its effect.
+pub(crate) fn run(sql: &SqlStorage, statement: &str, parameters: Vec<SqlStorageValue>) -> Result<()> {
+    rows(sql, statement, parameters).map(|_| ())
+}
+
+/// The error of a row that is not as this version writes it.
+pub(crate) fn unreadable(what: &str) -> Error {
+    Error::RustError(format!("unreadable row: {what}"))
+}

@@ -1,0 +1,236 @@
+//! `POST /webhook/{source}`: from raw bytes to the queue, or to a refusal that is kept.
+//!
+//! Promises (DESIGN §3): the signature is verified over the raw bytes before anything is parsed; a delivery is durable
+//! before it is answered 200; what is refused is kept whole within the source's quarantine budget; what is ours to repair
+//! is answered 503, so that the sender repeats; no synchronous call to a Durable Object. Out of scope: what a valid
+//! signature and envelope are (`genesys_webhook`).
+
+use crate::config::{Configured, Gateway};
+use crate::counting::{Count, count};
+use crate::platform::body::{self, BodyError};
+use crate::platform::context::EventContext;
+use crate::platform::http::{Answer, Problem, RequestHeaders, empty, json_text};
+use crate::platform::{clock, log, queue, r2};
+use gateway_core::counters::Metric;
+use gateway_core::quarantine::Quarantine;
+use gateway_core::time::date_path;
+use genesys_webhook::doctor;
+use genesys_webhook::headers::{KeptHeaders, keep};
+use genesys_webhook::id::delivery_id;
+use genesys_webhook::message::{self, BodyRef, DeadLetter, Delivery, Stage};
+use genesys_webhook::refusal::Refusal;
+use genesys_webhook::signature::VerifyError;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use web_sys::Request;
+use worker::Env;
+
+/// What `Retry-After` says with 503, in seconds: Genesys repeats after 5 s on its own.
+const RETRY_AFTER_S: &str = "5";
+
+thread_local! {
+    static QUARANTINES: RefCell<BTreeMap<String, Quarantine>> = const { RefCell::new(BTreeMap::new()) };
+}
+
+/// What a request came to.
+enum Outcome {
+    Accepted { id: String, event_count: u64, secret_label: String },
+    Refused { refusal: Refusal, kept: bool },
+    Unavailable { cause: &'static str },
+}
+
+/// Answers whatever is sent to `/webhook/{name}`.
+pub(crate) async fn receive(gateway: &Gateway, name: &str, request: &Request, env: &Env, context: &EventContext) -> Answer {
+    let Some(configured) = gateway.source(name) else {
+        return Problem::new(404, "Unknown source", "unknown_source").answer();
+    };
+    match request.method().as_str() {
+        "POST" => {}
+        "GET" | "HEAD" => return empty(204, &[("cache-control", "no-store")]),
+        _ => return Problem::new(405, "Method not allowed", "method_not_allowed").header("allow", "GET, HEAD, POST").answer(),
+    }
+    let received_at_ms = clock::now_ms();
+    let mut size_bytes = 0;
+    let outcome = process(configured, request, env, received_at_ms, &mut size_bytes).await;
+    let latency_ms = clock::now_ms().saturating_sub(received_at_ms);
+    let counted = |outcome: &[(Metric, &str, u64)]| count(env, context, &Count { source: name, latency_ms, size_bytes, outcome });
+    match outcome {
+        Outcome::Accepted { id, event_count, secret_label } => {
+            counted(&[(Metric::Accepted, "", 1), (Metric::Events, "", event_count), (Metric::SecretUsed, &secret_label, 1)]);
+            // An identifier and a number need no escaping.
+            json_text(200, &format!(r#"{{"received":true,"eventCount":{event_count},"id":"{id}"}}"#), &[])
+        }
+        Outcome::Refused { refusal, kept } => {
+            let code = refusal.code().as_str();
+            counted(&[(Metric::Refused, code, 1), (Metric::NotQuarantined, "", u64::from(!kept))]);
+            Problem::new(refusal.http_status(), refusal.error(), code).detail(refusal.detail()).answer()
+        }
+        Outcome::Unavailable { cause } => {
+            counted(&[(Metric::Unavailable, cause, 1)]);
+            unavailable(cause)
+        }
+    }
+}
+
+/// The answer that makes a sender repeat.
+pub(crate) fn unavailable(cause: &'static str) -> Answer {
+    Problem::new(503, "Service unavailable", cause).header("retry-after", RETRY_AFTER_S).answer()
+}
+
+async fn process(configured: Configured<'_>, request: &Request, env: &Env, received_at_ms: u64, size_bytes: &mut u64) -> Outcome {
+    let Configured { source, secrets } = configured;
+    let Ok(random) = clock::random() else { return Outcome::Unavailable { cause: "no_randomness" } };
+    let id = delivery_id(received_at_ms, random);
+    let headers = RequestHeaders(request.headers());
+    let body = match body::read(request, source.max_body_bytes).await {
+        Ok(body) => body,
+        Err(BodyError::TooLarge { size_bytes: known }) => {
+            let refusal = Refusal::BodyTooLarge { limit_bytes: source.max_body_bytes };
+            let refused = Refused { id, refusal, label: None, received_at_ms, omitted_bytes: Some(known) };
+            return refused.keep(configured, env, &headers, vec![]).await;
+        }
+        Err(BodyError::Unreadable(error)) => {
+            log::warn("body_unreadable", &[("source", &source.name), ("error", &error)]);
+            return Outcome::Unavailable { cause: "body_unreadable" };
+        }
+    };
+    *size_bytes = body.len() as u64;
+    let label = match secrets.verifier.verify(&headers, &body, received_at_ms) {
+        Ok(verified) => verified.label.to_owned(),
+        Err(VerifyError::Unavailable(unavailable)) => return Outcome::Unavailable { cause: unavailable.code() },
+        Err(VerifyError::Refused(refusal)) => {
+            let refused = Refused { id, refusal, label: None, received_at_ms, omitted_bytes: None };
+            return refused.keep(configured, env, &headers, body).await;
+        }
+    };
+    let envelope = match source.scheme.inspect(&body) {
+        Ok(envelope) => envelope,
+        Err(refusal) => {
+            let refused = Refused { id, refusal, label: Some(label), received_at_ms, omitted_bytes: None };
+            return refused.keep(configured, env, &headers, body).await;
+        }
+    };
+    let mut delivery = Delivery {
+        id,
+        source: source.name.clone(),
+        received_at_ms,
+        event_count: envelope.event_count,
+        secret_label: label,
+        dedupe_key: source.scheme.idempotency_key(&headers, &envelope),
+        headers: kept_headers(configured, &headers).headers,
+        replay: 0,
+        body: BodyRef::Inline { size_bytes: *size_bytes },
+    };
+    let header = message::delivery_header(&delivery);
+    let sent = if message::fits(&header, body.len()) {
+        queue::send(env, queue::DELIVERIES, &header, &body).await.map_err(|error| ("queue_failed", error))
+    } else {
+        match store(env, &source.name, &delivery.id, received_at_ms, body).await {
+            Err(error) => Err(("storage_failed", error)),
+            Ok(stored) => {
+                delivery.body = stored;
+                let header = message::delivery_header(&delivery);
+                queue::send(env, queue::DELIVERIES, &header, &[]).await.map_err(|error| ("queue_failed", error))
+            }
+        }
+    };
+    match sent {
+        Ok(()) => Outcome::Accepted { id: delivery.id, event_count: delivery.event_count, secret_label: delivery.secret_label },
+        Err((cause, error)) => {
+            log::error(cause, &[("source", &source.name), ("delivery", &delivery.id), ("error", &error)]);
+            Outcome::Unavailable { cause }
+        }
+    }
+}
+
+fn kept_headers(configured: Configured<'_>, headers: &RequestHeaders) -> KeptHeaders {
+    let pairs = headers.pairs();
+    keep(&configured.source.scheme, pairs.iter().map(|(name, value)| (name.as_str(), value.as_str())))
+}
+
+/// Puts a body into R2 under a key that says when and whose.
+async fn store(env: &Env, source: &str, id: &str, received_at_ms: u64, body: Vec<u8>) -> Result<BodyRef, String> {
+    let key = format!("payloads/{}/{source}/{id}", date_path(received_at_ms));
+    let (size_bytes, sha256) = (body.len() as u64, r2::sha256_hex(&body));
+    r2::put(env, &key, body).await?;
+    Ok(BodyRef::Stored { key, size_bytes, sha256 })
+}
+
+/// A refusal on its way to the dead letters.
+struct Refused {
+    id: String,
+    refusal: Refusal,
+    /// Label of the secret that verified it, where the signature was good.
+    label: Option<String>,
+    received_at_ms: u64,
+    /// Size of a body that was not read to its end.
+    omitted_bytes: Option<u64>,
+}
+
+impl Refused {
+    /// Sends the letter; where that fails the sender has to repeat.
+    async fn keep(self, configured: Configured<'_>, env: &Env, headers: &RequestHeaders, body: Vec<u8>) -> Outcome {
+        let Configured { source, secrets } = configured;
+        let verified = self.label.is_some();
+        if !verified && !admit(configured, body.len() as u64, self.received_at_ms) {
+            return Outcome::Refused { refusal: self.refusal, kept: false };
+        }
+        // Bounded work, and only within the quarantine's budget; an envelope's refusal explains itself.
+        let diagnosis = (!verified && self.omitted_bytes.is_none())
+            .then(|| doctor::diagnose(&secrets.verifier, headers, &body, self.received_at_ms));
+        let size_bytes = body.len() as u64;
+        let mut letter = DeadLetter {
+            id: self.id,
+            source: source.name.clone(),
+            stage: Stage::Receive,
+            reason: self.refusal.code().as_str().into(),
+            detail: Some(self.refusal.detail()),
+            diagnosis,
+            verified,
+            received_at_ms: self.received_at_ms,
+            dead_at_ms: self.received_at_ms,
+            attempts: 0,
+            last_status: None,
+            event_count: None,
+            secret_label: self.label,
+            dedupe_key: None,
+            headers: kept_headers(configured, headers).headers,
+            replay: 0,
+            body: match self.omitted_bytes {
+                Some(size_bytes) => BodyRef::Omitted { size_bytes },
+                None => BodyRef::Inline { size_bytes },
+            },
+        };
+        match send_letter(env, &mut letter, body).await {
+            Ok(()) => Outcome::Refused { refusal: self.refusal, kept: true },
+            Err((cause, error)) => {
+                log::error(cause, &[("source", &source.name), ("delivery", &letter.id), ("error", &error)]);
+                Outcome::Unavailable { cause }
+            }
+        }
+    }
+}
+
+/// Sends a letter with its body, which goes to R2 first where it does not fit.
+pub(crate) async fn send_letter(env: &Env, letter: &mut DeadLetter, body: Vec<u8>) -> Result<(), (&'static str, String)> {
+    let header = message::dead_letter_header(letter);
+    let sent = if message::fits(&header, body.len()) {
+        queue::send(env, queue::DEAD_LETTERS, &header, &body).await
+    } else {
+        letter.body = store(env, &letter.source, &letter.id, letter.received_at_ms, body)
+            .await
+            .map_err(|error| ("storage_failed", error))?;
+        queue::send(env, queue::DEAD_LETTERS, &message::dead_letter_header(letter), &[]).await
+    };
+    sent.map_err(|error| ("queue_failed", error))
+}
+
+fn admit(configured: Configured<'_>, size_bytes: u64, now_ms: u64) -> bool {
+    let source = configured.source;
+    QUARANTINES.with(|cell| {
+        // Nothing holds it across an await, so it is never borrowed here already.
+        let Ok(mut quarantines) = cell.try_borrow_mut() else { return false };
+        let quarantine = quarantines.entry(source.name.clone()).or_insert_with(|| Quarantine::new(source.quarantine, now_ms));
+        quarantine.admit(size_bytes, now_ms)
+    })
+}

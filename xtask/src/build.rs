@@ -1,0 +1,210 @@
+//! `xtask build`: Rust to `build/index.js` + `build/index_bg.wasm`, an ES module that workerd runs as it is.
+//!
+//! cargo → wasm-bindgen (as a library) → wasm-opt → esbuild. Promises:
+//! - what is in `build/` is always a whole result: the steps work in a staging folder, and the two files are moved into place
+//!   only when all steps have succeeded, the wasm first. A bundler that watches `index.js` therefore ends with a matching pair;
+//! - two builds at once wait for each other (a file lock, which the system releases even if a build is killed);
+//! - nothing is generated again when cargo's own output, the entry module, the tools and this pipeline are what they were.
+//!
+//! Out of scope: development builds and source maps. The wasm keeps its name section, so stack traces name Rust functions.
+
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use anyhow::{Context, Result, bail, ensure};
+use wasm_bindgen_cli_support::Bindgen;
+
+use crate::project;
+use crate::stamp::{self, Stamp};
+
+/// The two files that make the Worker.
+const MODULE: &str = "index.js";
+const WASM: &str = "index_bg.wasm";
+
+/// The name under which `src/entry.js` imports what wasm-bindgen generates.
+const GLUE_SPECIFIER: &str = "gateway-wasm";
+
+/// What rustc and wasm-bindgen emit for this target, named one by one: `--all-features` would let a newer wasm-opt use encodings
+/// that workerd does not read yet.
+const WASM_FEATURES: [&str; 8] = [
+    "bulk-memory",
+    "exception-handling",
+    "multivalue",
+    "mutable-globals",
+    "nontrapping-float-to-int",
+    "reference-types",
+    "sign-ext",
+    "simd",
+];
+
+/// What to build.
+#[derive(Debug, Default)]
+pub(crate) struct Options {
+    /// Cargo features of the Worker's package, comma separated.
+    pub(crate) features: Option<String>,
+    /// Where the result goes; `build/` unless given.
+    pub(crate) out_dir: Option<PathBuf>,
+}
+
+/// Builds the Worker, or finds that nothing has changed.
+///
+/// # Errors
+/// A tool is missing or failed; its own output has been shown.
+pub(crate) fn run(options: &Options) -> Result<()> {
+    let started = project::now();
+    stamp::check_wasm_bindgen_versions(&fs::read_to_string(project::root().join("Cargo.lock"))?)?;
+
+    let out_dir = options.out_dir.clone().unwrap_or_else(project::build_dir);
+    fs::create_dir_all(&out_dir).with_context(|| format!("cannot create {}", out_dir.display()))?;
+    let _lock = lock(&out_dir)?;
+
+    let compiled = compile(options.features.as_deref())?;
+    let entry = project::root().join("src/entry.js");
+    let stamp = Stamp::of(&compiled, &entry)?;
+    if stamp.describes(&out_dir, &[MODULE, WASM]) {
+        progress(&format!("{} is up to date ({:.1} s)", out_dir.display(), started.elapsed().as_secs_f32()));
+        return Ok(());
+    }
+
+    let staging = out_dir.join(".staging");
+    if staging.exists() {
+        fs::remove_dir_all(&staging)?;
+    }
+    fs::create_dir_all(&staging)?;
+    progress("wasm-bindgen: generating the glue");
+    generate_glue(&compiled, &staging)?;
+    progress("wasm-opt: optimising");
+    optimise(&staging)?;
+    progress("esbuild: bundling");
+    bundle(&entry, &staging)?;
+
+    for name in [WASM, MODULE] {
+        fs::rename(staging.join("out").join(name), out_dir.join(name))
+            .with_context(|| format!("cannot move {name} into {}", out_dir.display()))?;
+    }
+    fs::remove_dir_all(&staging)?;
+    stamp.write(&out_dir, &[MODULE, WASM])?;
+    for name in [MODULE, WASM] {
+        let bytes = fs::read(out_dir.join(name))?;
+        progress(&format!("{name}: {} KB, {} KB gzip", kilobytes(bytes.len()), kilobytes(gzip_len(&bytes)?)));
+    }
+    progress(&format!("built {} in {:.1} s", out_dir.display(), started.elapsed().as_secs_f32()));
+    Ok(())
+}
+
+/// Progress goes to standard error: standard output belongs to what a command answers.
+fn progress(message: &str) {
+    eprintln!("build: {message}");
+}
+
+fn kilobytes(bytes: usize) -> String {
+    format!("{:.1}", bytes as f64 / 1000.0)
+}
+
+/// Waits until no other build works on `out_dir`. The lock ends with the returned file.
+fn lock(out_dir: &Path) -> Result<File> {
+    let file = File::create(out_dir.join(".lock"))?;
+    if file.try_lock().is_err() {
+        progress("waiting for another build to end");
+        file.lock().context("cannot lock the build folder")?;
+    }
+    Ok(file)
+}
+
+/// Runs cargo and returns the path of the `.wasm` file that it reports.
+fn compile(features: Option<&str>) -> Result<PathBuf> {
+    let mut cargo = project::cargo();
+    cargo.args(["build", "--release", "--lib", "--locked", "--target", "wasm32-unknown-unknown"]);
+    cargo.args(["--package", project::WORKER_PACKAGE, "--message-format", "json-render-diagnostics"]);
+    if let Some(features) = features {
+        cargo.args(["--features", features]);
+    }
+    let mut child = cargo.stdout(Stdio::piped()).spawn().context("cannot start cargo")?;
+    let stdout = child.stdout.take().context("cargo has no standard output")?;
+    let mut wasm = None;
+    for line in BufReader::new(stdout).lines() {
+        let line = line?;
+        let Ok(message) = serde_json::from_str::<serde_json::Value>(&line) else { continue };
+        if message["reason"] == "compiler-artifact"
+            && message["target"]["kind"].as_array().is_some_and(|kinds| kinds.iter().any(|kind| kind == "cdylib"))
+        {
+            let files = message["filenames"].as_array().into_iter().flatten().filter_map(serde_json::Value::as_str);
+            wasm = files.map(PathBuf::from).find(|file| file.extension().is_some_and(|e| e == "wasm")).or(wasm);
+        }
+    }
+    let status = child.wait()?;
+    ensure!(status.success(), "cargo build for wasm32-unknown-unknown failed ({status})");
+    wasm.context("cargo reported no .wasm file: is the package's crate-type still `cdylib`?")
+}
+
+/// `glue/index.js`, its snippets and `glue/index_bg.wasm`.
+fn generate_glue(compiled: &Path, staging: &Path) -> Result<()> {
+    let glue = staging.join("glue");
+    Bindgen::new()
+        .input_path(compiled)
+        .out_name("index")
+        .module(true)?
+        .typescript(false)
+        .omit_default_module_path(false)
+        // Both are what lets src/entry.js give an instance that has crashed a successor.
+        .reset_state_function(true)
+        .force_enable_abort_handler(true)
+        .generate(&glue)
+        .context("wasm-bindgen could not generate the glue")?;
+
+    // The target `module` imports the wasm in its source phase, which bundlers do not know yet. The default import of a `.wasm`
+    // file means the same to workerd, wrangler and the vitest plugin: a compiled `WebAssembly.Module`.
+    let path = glue.join(MODULE);
+    let text = fs::read_to_string(&path)?;
+    let source_phase = "import source wasmModule from";
+    ensure!(
+        text.matches(source_phase).count() == 1,
+        "wasm-bindgen's output has changed: `{source_phase}` is expected exactly once in {}",
+        path.display()
+    );
+    fs::write(&path, text.replace(source_phase, "import wasmModule from"))?;
+    Ok(())
+}
+
+fn optimise(staging: &Path) -> Result<()> {
+    let mut wasm_opt = project::command(project::npm_tool("wasm-opt")?);
+    wasm_opt.arg(staging.join("glue").join(WASM)).arg("-o").arg(staging.join("optimised.wasm"));
+    wasm_opt.args(["-Os", "--mvp-features"]);
+    wasm_opt.args(WASM_FEATURES.map(|feature| format!("--enable-{feature}")));
+    // Despite its name: keeps the name section, and nothing else of the debug information.
+    wasm_opt.arg("--debuginfo");
+    run_step(wasm_opt, "wasm-opt")
+}
+
+fn bundle(entry: &Path, staging: &Path) -> Result<()> {
+    let out = staging.join("out");
+    fs::create_dir_all(&out)?;
+    let mut esbuild = project::command(project::npm_tool("esbuild")?);
+    esbuild.arg(entry);
+    esbuild.arg(format!("--alias:{GLUE_SPECIFIER}={}", staging.join("glue").join(MODULE).display()));
+    esbuild.arg(format!("--external:./{WASM}")).arg("--external:cloudflare:*");
+    esbuild.args(["--bundle", "--format=esm", "--target=es2022", "--charset=utf8", "--legal-comments=none", "--log-level=warning"]);
+    // Names stay, so that a stack trace can be read.
+    esbuild.args(["--minify-whitespace", "--minify-syntax"]);
+    esbuild.arg(format!("--outfile={}", out.join(MODULE).display()));
+    run_step(esbuild, "esbuild")?;
+    fs::rename(staging.join("optimised.wasm"), out.join(WASM))?;
+    Ok(())
+}
+
+fn run_step(mut command: std::process::Command, name: &str) -> Result<()> {
+    let status = command.status().with_context(|| format!("cannot start {name}"))?;
+    if !status.success() {
+        bail!("{name} failed ({status})");
+    }
+    Ok(())
+}
+
+/// The size that counts against the platform's limit and that a cold start reads.
+fn gzip_len(bytes: &[u8]) -> Result<usize> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    encoder.write_all(bytes)?;
+    Ok(encoder.finish()?.len())
+}

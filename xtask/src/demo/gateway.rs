@@ -1,0 +1,212 @@
+//! The gateway as the demo runs it: `wrangler dev` on loopback, and the questions that the demo asks it over HTTP.
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use http_body_util::{BodyExt, Empty};
+use hyper::{Method, Request, StatusCode, body::Bytes};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+
+use super::accounting;
+use crate::process::Group;
+use crate::project;
+
+/// From the start of wrangler to the first answer of the gateway; a few seconds on an idle machine.
+const START_LIMIT: Duration = Duration::from_secs(90);
+const START_POLL: Duration = Duration::from_millis(200);
+/// One question to the gateway. The scheduled handler, which reconciles, is the slowest.
+const CALL_LIMIT: Duration = Duration::from_secs(30);
+
+/// The cron that reconciles, as in `wrangler.toml`.
+const RECONCILE_CRON: &str = "*/5 * * * *";
+
+/// A running gateway; dropping it ends it.
+pub(crate) struct Gateway {
+    group: Group,
+    client: Client<HttpConnector, Empty<Bytes>>,
+    base_url: String,
+    admin_token: String,
+    log: PathBuf,
+}
+
+/// What `GET /metrics` says, as far as the demo shows it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Metrics {
+    pub(crate) accounting: accounting::Gateway,
+    /// Objects that did not answer in time: the counts are too low by what they hold.
+    pub(crate) incomplete: bool,
+}
+
+/// A port on loopback that nothing uses at the moment.
+///
+/// # Errors
+/// The system has none, or `wanted` is taken.
+pub(crate) fn free_port(wanted: Option<u16>) -> Result<u16> {
+    let listener = TcpListener::bind(("127.0.0.1", wanted.unwrap_or(0)))
+        .with_context(|| wanted.map_or_else(|| "no port is free".to_owned(), |port| format!("port {port} cannot be used")))?;
+    Ok(listener.local_addr()?.port())
+}
+
+impl Gateway {
+    /// Starts `wrangler dev` with the configuration at `config`; its output goes to a file next to it.
+    ///
+    /// # Errors
+    /// wrangler is not installed or cannot be started.
+    pub(crate) fn start(config: &Path, port: u16, admin_token: String) -> Result<Self> {
+        let folder = config.parent().context("the configuration has no folder")?;
+        let log = folder.join("wrangler.log");
+        let inspector_port = free_port(None)?;
+        let mut wrangler = project::command(project::npm_tool("wrangler")?);
+        wrangler.arg("dev").arg("--config").arg(config);
+        wrangler.args(["--ip", "127.0.0.1", "--port", &port.to_string()]);
+        wrangler.args(["--inspector-port", &inspector_port.to_string()]);
+        wrangler.arg("--persist-to").arg(folder.join("state"));
+        wrangler.args(["--log-level", "info", "--show-interactive-dev-session=false"]);
+        wrangler.env("WRANGLER_SEND_METRICS", "false").env("NO_COLOR", "1").env("FORCE_COLOR", "0");
+        Ok(Self {
+            group: Group::start(wrangler, "wrangler dev", &log)?,
+            client: Client::builder(TokioExecutor::new()).build_http(),
+            base_url: format!("http://127.0.0.1:{port}"),
+            admin_token,
+            log,
+        })
+    }
+
+    /// Waits until the gateway answers its health check.
+    ///
+    /// # Errors
+    /// wrangler has ended, or the gateway does not answer in time: both with the last lines of the log.
+    pub(crate) async fn wait_until_ready(&mut self) -> Result<()> {
+        let started = project::now();
+        loop {
+            self.check_running()?;
+            if matches!(self.get("/healthz").await, Ok((StatusCode::OK, _))) {
+                return Ok(());
+            }
+            if started.elapsed() > START_LIMIT {
+                bail!(
+                    "the gateway does not answer GET /healthz after {} s. The last lines of {}:\n{}",
+                    START_LIMIT.as_secs(),
+                    self.log.display(),
+                    self.group.last_lines(15)
+                );
+            }
+            tokio::time::sleep(START_POLL).await;
+        }
+    }
+
+    /// An error if wrangler has ended by itself.
+    pub(crate) fn check_running(&mut self) -> Result<()> {
+        self.group.check_running()
+    }
+
+    /// Runs the scheduled handler that reconciles, as the platform's clock would.
+    ///
+    /// # Errors
+    /// The handler failed or did not end in time.
+    pub(crate) async fn run_scheduled(&self) -> Result<()> {
+        let cron = RECONCILE_CRON.replace(' ', "+").replace('/', "%2F");
+        let (status, body) = self.get(&format!("/cdn-cgi/handler/scheduled?cron={cron}&format=json")).await?;
+        let body = String::from_utf8_lossy(&body);
+        ensure!(status == StatusCode::OK && body.contains("\"ok\""), "the scheduled handler answered {status}: {body}");
+        Ok(())
+    }
+
+    /// The gateway's own counts.
+    ///
+    /// # Errors
+    /// The gateway did not answer, or with something else.
+    pub(crate) async fn metrics(&self) -> Result<Metrics> {
+        let (status, body) = self.get("/metrics").await?;
+        ensure!(status == StatusCode::OK, "GET /metrics answered {status}: {}", String::from_utf8_lossy(&body));
+        parse_metrics(&body)
+    }
+
+    /// The text of the last reconciliation's report, for the reader of an error.
+    pub(crate) async fn reconcile_report(&self) -> String {
+        match self.get("/api/reconcile").await {
+            Ok((_, body)) => String::from_utf8_lossy(&body).into_owned(),
+            Err(error) => format!("{error:#}"),
+        }
+    }
+
+    /// Where the gateway can be reached.
+    pub(crate) fn base_url(&self) -> &str {
+        &self.base_url
+    }
+
+    /// The file with wrangler's output.
+    pub(crate) fn log(&self) -> &Path {
+        &self.log
+    }
+
+    /// Ends wrangler and all that it started.
+    pub(crate) fn end(&mut self) {
+        self.group.end();
+    }
+
+    async fn get(&self, path: &str) -> Result<(StatusCode, Bytes)> {
+        let request = Request::builder()
+            .method(Method::GET)
+            .uri(format!("{}{path}", self.base_url))
+            .header("authorization", format!("Bearer {}", self.admin_token))
+            .header("accept", "application/json")
+            .body(Empty::new())?;
+        let call = async {
+            let response = self.client.request(request).await?;
+            let status = response.status();
+            anyhow::Ok((status, response.into_body().collect().await?.to_bytes()))
+        };
+        tokio::time::timeout(CALL_LIMIT, call).await.with_context(|| format!("GET {path} got no answer in time"))?
+    }
+}
+
+fn parse_metrics(body: &[u8]) -> Result<Metrics> {
+    let value: serde_json::Value = serde_json::from_slice(body).context("GET /metrics did not answer JSON")?;
+    let mut accounting: accounting::Gateway =
+        serde_json::from_value(value["accounting"].clone()).context("GET /metrics has no accounting as expected")?;
+    accounting.refused_by_reason =
+        serde_json::from_value(value["refusedByReason"].clone()).context("GET /metrics has no refusedByReason as expected")?;
+    accounting.dead_letters = value["deadLetters"]["stored"].as_u64().unwrap_or_default();
+    let incomplete = value["missing"].as_array().is_some_and(|missing| !missing.is_empty());
+    Ok(Metrics { accounting, incomplete })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_accounting_is_read_from_the_metrics() {
+        let body = br#"{
+            "version": "0.1.0", "totalRequests": 9,
+            "accounting": {"received":9,"accepted":6,"refused":2,"unavailable":1,"delivered":4,"duplicate":1,"pending":-1,"queued":0,"dead":2},
+            "refusedByReason": {"signature_mismatch": 2},
+            "deadLetters": {"stored": 4, "byReason": {"signature_mismatch": 2}},
+            "missing": ["COUNTERS/3"]
+        }"#;
+        let metrics = parse_metrics(body).expect("these are metrics");
+        assert_eq!((metrics.accounting.received, metrics.accounting.pending, metrics.accounting.dead_letters), (9, -1, 4));
+        assert_eq!(metrics.accounting.refused_by_reason["signature_mismatch"], 2);
+        assert!(metrics.incomplete);
+    }
+
+    #[test]
+    fn an_answer_that_is_no_metrics_is_an_error() {
+        for body in ["", "ok", "{}", r#"{"accounting": {"received": 1}}"#] {
+            assert!(parse_metrics(body.as_bytes()).is_err(), "{body}");
+        }
+    }
+
+    #[test]
+    fn a_port_that_is_taken_is_named() {
+        let taken = TcpListener::bind(("127.0.0.1", 0)).expect("a port is free");
+        let port = taken.local_addr().expect("it is bound").port();
+        let error = free_port(Some(port)).expect_err("the port is taken");
+        assert!(error.to_string().contains(&port.to_string()), "{error}");
+    }
+}

@@ -1,0 +1,67 @@
+//! Where things are: the repository's root, the tools that npm installed, the build's output.
+//!
+//! Every path is derived from one place, so that no command depends on the folder it was called from.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Result, bail};
+
+/// The workspace member that becomes the Worker.
+pub(crate) const WORKER_PACKAGE: &str = "genesys-webhook-gateway";
+
+/// The repository's root: the folder above `xtask/`.
+pub(crate) fn root() -> PathBuf {
+    let mut path = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    path.pop();
+    path
+}
+
+/// What `wrangler.toml` bundles and the tests on the real runtime load.
+pub(crate) fn build_dir() -> PathBuf {
+    root().join("build")
+}
+
+/// The executable that an npm package brought, e.g. `wrangler`.
+///
+/// # Errors
+/// The package is not installed.
+pub(crate) fn npm_tool(name: &str) -> Result<PathBuf> {
+    let path = root().join("node_modules/.bin").join(name);
+    if !path.exists() {
+        bail!("{name} is not installed: `{}` does not exist. Run `npm ci` in {}.", path.display(), root().display());
+    }
+    Ok(path)
+}
+
+/// A command that runs in the root and finds npm's tools (among them a Node that is new enough) first.
+pub(crate) fn command(program: impl AsRef<std::ffi::OsStr>) -> Command {
+    let mut command = Command::new(program);
+    command.current_dir(root());
+    let tools = root().join("node_modules/.bin");
+    let inherited = std::env::var_os("PATH").unwrap_or_default();
+    let paths = std::iter::once(tools).chain(std::env::split_paths(&inherited));
+    if let Ok(joined) = std::env::join_paths(paths) {
+        command.env("PATH", joined);
+    }
+    command
+}
+
+/// The cargo that called this program, so that a toolchain chosen for the call stays chosen.
+pub(crate) fn cargo() -> Command {
+    let mut cargo = command(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    // What `cargo run` set for this program describes xtask; build scripts of other packages must not see it.
+    for (name, _) in std::env::vars_os() {
+        let name_text = name.to_string_lossy();
+        if name_text.starts_with("CARGO_PKG_") || name_text.starts_with("CARGO_MANIFEST_") {
+            cargo.env_remove(&name);
+        }
+    }
+    cargo
+}
+
+/// The time of a native tool. (The workspace forbids the call below, because in the Worker it would panic.)
+#[expect(clippy::disallowed_methods, reason = "xtask never runs as wasm")]
+pub(crate) fn now() -> std::time::Instant {
+    std::time::Instant::now()
+}

@@ -1,0 +1,73 @@
+//! `xtask test`: every test of the repository, from the fastest to the one that needs the most.
+//!
+//! 1. Rust, natively: the whole workspace, with cargo-nextest where it is installed, otherwise with `cargo test`;
+//! 2. `src/entry.js` in Node, with the runtime's error paths under the test's control;
+//! 3. the release build on workerd, with vitest.
+//!
+//! Each runner's own output is passed through. A failing runner does not keep the later ones from running (except where the
+//! build itself fails); the command fails if any failed. Out of scope: measurements, which are `xtask bench`.
+
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+
+use crate::{build, project};
+
+/// Runs all tests.
+///
+/// # Errors
+/// Names the runners that failed; what failed in them has been shown.
+pub(crate) fn run() -> Result<()> {
+    let mut failed = Vec::new();
+    let mut step = |name: &'static str, command: Command| -> Result<()> {
+        eprintln!("\ntest: {name}");
+        if !status(command, name)? {
+            failed.push(name);
+        }
+        Ok(())
+    };
+
+    if nextest_is_installed() {
+        step("native tests (cargo nextest)", cargo(&["nextest", "run", "--workspace", "--no-fail-fast", "--no-tests", "pass"]))?;
+    } else {
+        step("native tests (cargo test)", cargo(&["test", "--workspace", "--no-fail-fast", "--lib", "--bins", "--tests"]))?;
+    }
+    // nextest does not run the examples in the documentation.
+    step("examples in the documentation (cargo test --doc)", cargo(&["test", "--workspace", "--doc", "--quiet"]))?;
+    step("the entry module (node --test)", node_tests()?)?;
+    eprintln!("\ntest: building the Worker");
+    build::run(&build::Options::default())?;
+    step("the Worker on workerd (vitest)", vitest()?)?;
+
+    if !failed.is_empty() {
+        bail!("failed: {}", failed.join(", "));
+    }
+    Ok(())
+}
+
+fn cargo(arguments: &[&str]) -> Command {
+    let mut cargo = project::cargo();
+    cargo.args(arguments);
+    cargo
+}
+
+fn nextest_is_installed() -> bool {
+    let probe = cargo(&["nextest", "--version"]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    probe.is_ok_and(|status| status.success())
+}
+
+fn node_tests() -> Result<Command> {
+    let mut node = project::command(project::npm_tool("node")?);
+    node.args(["--test", "--test-reporter=spec", "tests/entry/*.test.mjs"]);
+    Ok(node)
+}
+
+fn vitest() -> Result<Command> {
+    let mut vitest = project::command(project::npm_tool("vitest")?);
+    vitest.args(["run", "--config", "tests/vitest.config.ts"]).env("WRANGLER_SEND_METRICS", "false");
+    Ok(vitest)
+}
+
+fn status(mut command: Command, name: &str) -> Result<bool> {
+    Ok(command.status().with_context(|| format!("cannot start: {name}"))?.success())
+}
