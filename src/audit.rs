@@ -14,7 +14,8 @@ pub(crate) async fn append(env: &Env, drafts: Vec<Draft>) {
         return;
     }
     let entries = drafts.len().to_string();
-    if let Err(error) = objects::call::<u64>(env, objects::AUDIT_LOG, AUDIT_OBJECT, &AuditCall::Append { drafts }).await {
+    if let Err(error) = objects::call::<u64>(env, objects::AUDIT_LOG, AUDIT_OBJECT, &AuditCall::Append { drafts }).await
+    {
         log::error("audit_not_appended", &[("entries", &entries), ("error", &error.to_string())]);
     }
 }

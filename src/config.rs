@@ -59,7 +59,8 @@ pub(crate) fn gateway(env: &Env) -> Result<Rc<Gateway>, Rc<Vec<Problem>>> {
 impl Gateway {
     fn read(env: &Env) -> Result<Self, Vec<Problem>> {
         let config = Config::parse(&variable(env)?)?;
-        let sources = config.sources.iter().map(|source| (source.name.clone(), SourceSecrets::read(env, source))).collect();
+        let sources =
+            config.sources.iter().map(|source| (source.name.clone(), SourceSecrets::read(env, source))).collect();
         Ok(Self { config, sources })
     }
 
@@ -101,9 +102,12 @@ impl SourceSecrets {
         };
         let mut secrets = vec![];
         for reference in &source.secrets {
-            let made = secret(env, &reference.name).ok_or_else(|| "the Worker secret is not set".to_owned()).and_then(|text| {
-                SigningSecret::new(&source.scheme, &reference.label, &text, reference.not_after_ms).map_err(|error| error.to_string())
-            });
+            let made = secret(env, &reference.name).ok_or_else(|| "the Worker secret is not set".to_owned()).and_then(
+                |text| {
+                    SigningSecret::new(&source.scheme, &reference.label, &text, reference.not_after_ms)
+                        .map_err(|error| error.to_string())
+                },
+            );
             match made {
                 Ok(secret) => secrets.push(secret),
                 Err(problem) => report(&reference.name, problem),

@@ -5,7 +5,9 @@
 
 use crate::platform::context::EventContext;
 use crate::platform::{clock, log, objects};
-use gateway_core::counters::{CounterBuffer, CountersCall, FLUSH_LEASE_MS, Metric, Totals, counter_shard, latency_bucket};
+use gateway_core::counters::{
+    CounterBuffer, CountersCall, FLUSH_LEASE_MS, Metric, Totals, counter_shard, latency_bucket,
+};
 use std::cell::RefCell;
 use worker::Env;
 

@@ -13,6 +13,7 @@ mod objects;
 mod platform;
 mod receiver;
 mod reconcile;
+mod retention;
 
 pub use objects::{AuditLog, Counters, DeadLetterStore, DeliveryLedger, Lifecycle};
 
@@ -41,10 +42,19 @@ pub async fn fetch(request: web_sys::Request, env: Env, context: EventContext) -
     }
     match path {
         "/healthz" => healthz(&request),
+        #[cfg(feature = "crash-test")]
+        "/crash" => crash(),
         "/metrics" => api::answer(&request, path, query, &env).await,
         _ if path.starts_with("/api/") => api::answer(&request, path, query, &env).await,
         _ => Problem::new(404, "Not found", "not_found").answer(),
     }
+}
+
+/// What a defect would do.
+#[cfg(feature = "crash-test")]
+#[allow(clippy::panic)]
+fn crash() -> Answer {
+    panic!("asked to crash")
 }
 
 fn healthz(request: &web_sys::Request) -> Answer {
@@ -73,6 +83,9 @@ extern "C" {
 pub async fn scheduled(event: CronEvent, env: Env, _context: EventContext) {
     match event.cron().as_str() {
         reconcile::CRON => reconcile::run_by_cron(&env).await,
+        retention::CRON => {
+            retention::run(&env).await;
+        }
         other => platform::log::warn("unknown_cron", &[("cron", other)]),
     }
 }

@@ -7,10 +7,13 @@
 
 use crate::config::{Configured, Gateway};
 use crate::counting::{Count, count};
-use crate::platform::body::{self, BodyError};
+use crate::platform::body::{self, Body, BodyError};
 use crate::platform::context::EventContext;
+use crate::platform::crypto::{self, Failed};
 use crate::platform::http::{Answer, Problem, RequestHeaders, empty, json_text};
 use crate::platform::{clock, log, queue, r2};
+use gateway_core::cidr::allows;
+use gateway_core::config::Source;
 use gateway_core::counters::Metric;
 use gateway_core::quarantine::Quarantine;
 use gateway_core::time::date_path;
@@ -28,35 +31,68 @@ use worker::Env;
 /// What `Retry-After` says with 503, in seconds: Genesys repeats after 5 s on its own.
 const RETRY_AFTER_S: &str = "5";
 
+/// The body of a message whose body is stored elsewhere.
+const NOTHING: Body = Body::Small(vec![]);
+
 thread_local! {
     static QUARANTINES: RefCell<BTreeMap<String, Quarantine>> = const { RefCell::new(BTreeMap::new()) };
 }
 
 /// What a request came to.
 enum Outcome {
-    Accepted { id: String, event_count: u64, secret_label: String },
-    Refused { refusal: Refusal, kept: bool },
-    Unavailable { cause: &'static str },
+    /// Turned away at the door: nothing was read, nothing is kept.
+    Rejected {
+        status: u16,
+        error: &'static str,
+        code: &'static str,
+    },
+    Accepted {
+        id: String,
+        event_count: u64,
+        secret_label: String,
+    },
+    Refused {
+        refusal: Refusal,
+        kept: bool,
+    },
+    Unavailable {
+        cause: &'static str,
+    },
 }
 
 /// Answers whatever is sent to `/webhook/{name}`.
-pub(crate) async fn receive(gateway: &Gateway, name: &str, request: &Request, env: &Env, context: &EventContext) -> Answer {
+pub(crate) async fn receive(
+    gateway: &Gateway,
+    name: &str,
+    request: &Request,
+    env: &Env,
+    context: &EventContext,
+) -> Answer {
     let Some(configured) = gateway.source(name) else {
         return Problem::new(404, "Unknown source", "unknown_source").answer();
     };
     match request.method().as_str() {
         "POST" => {}
         "GET" | "HEAD" => return empty(204, &[("cache-control", "no-store")]),
-        _ => return Problem::new(405, "Method not allowed", "method_not_allowed").header("allow", "GET, HEAD, POST").answer(),
+        _ => {
+            return Problem::new(405, "Method not allowed", "method_not_allowed")
+                .header("allow", "GET, HEAD, POST")
+                .answer();
+        }
     }
     let received_at_ms = clock::now_ms();
     let mut size_bytes = 0;
     let outcome = process(configured, request, env, received_at_ms, &mut size_bytes).await;
     let latency_ms = clock::now_ms().saturating_sub(received_at_ms);
-    let counted = |outcome: &[(Metric, &str, u64)]| count(env, context, &Count { source: name, latency_ms, size_bytes, outcome });
+    let counted =
+        |outcome: &[(Metric, &str, u64)]| count(env, context, &Count { source: name, latency_ms, size_bytes, outcome });
     match outcome {
         Outcome::Accepted { id, event_count, secret_label } => {
-            counted(&[(Metric::Accepted, "", 1), (Metric::Events, "", event_count), (Metric::SecretUsed, &secret_label, 1)]);
+            counted(&[
+                (Metric::Accepted, "", 1),
+                (Metric::Events, "", event_count),
+                (Metric::SecretUsed, &secret_label, 1),
+            ]);
             // An identifier and a number need no escaping.
             json_text(200, &format!(r#"{{"received":true,"eventCount":{event_count},"id":"{id}"}}"#), &[])
         }
@@ -64,6 +100,10 @@ pub(crate) async fn receive(gateway: &Gateway, name: &str, request: &Request, en
             let code = refusal.code().as_str();
             counted(&[(Metric::Refused, code, 1), (Metric::NotQuarantined, "", u64::from(!kept))]);
             Problem::new(refusal.http_status(), refusal.error(), code).detail(refusal.detail()).answer()
+        }
+        Outcome::Rejected { status, error, code } => {
+            counted(&[(Metric::Refused, code, 1)]);
+            Problem::new(status, error, code).header("retry-after", RETRY_AFTER_S).answer()
         }
         Outcome::Unavailable { cause } => {
             counted(&[(Metric::Unavailable, cause, 1)]);
@@ -77,33 +117,53 @@ pub(crate) fn unavailable(cause: &'static str) -> Answer {
     Problem::new(503, "Service unavailable", cause).header("retry-after", RETRY_AFTER_S).answer()
 }
 
-async fn process(configured: Configured<'_>, request: &Request, env: &Env, received_at_ms: u64, size_bytes: &mut u64) -> Outcome {
+async fn process(
+    configured: Configured<'_>,
+    request: &Request,
+    env: &Env,
+    received_at_ms: u64,
+    size_bytes: &mut u64,
+) -> Outcome {
     let Configured { source, secrets } = configured;
+    if let Some(rejected) = at_the_door(source, request, env).await {
+        return rejected;
+    }
     let Ok(random) = clock::random() else { return Outcome::Unavailable { cause: "no_randomness" } };
     let id = delivery_id(received_at_ms, random);
     let headers = RequestHeaders(request.headers());
-    let body = match body::read(request, source.max_body_bytes).await {
-        Ok(body) => body,
+    let (body, _place) = match body::read(request, source.max_body_bytes).await {
+        Ok(read) => read,
         Err(BodyError::TooLarge { size_bytes: known }) => {
             let refusal = Refusal::BodyTooLarge { limit_bytes: source.max_body_bytes };
             let refused = Refused { id, refusal, label: None, received_at_ms, omitted_bytes: Some(known) };
-            return refused.keep(configured, env, &headers, vec![]).await;
+            return refused.keep(configured, env, &headers, Body::Small(vec![])).await;
         }
+        Err(BodyError::Busy) => return Outcome::Unavailable { cause: "too_much_in_flight" },
         Err(BodyError::Unreadable(error)) => {
             log::warn("body_unreadable", &[("source", &source.name), ("error", &error)]);
             return Outcome::Unavailable { cause: "body_unreadable" };
         }
     };
     *size_bytes = body.len() as u64;
-    let label = match secrets.verifier.verify(&headers, &body, received_at_ms) {
+    let verified = match &body {
+        Body::Small(bytes) => secrets.verifier.verify(&headers, bytes, received_at_ms).map_err(Failed::Verify),
+        Body::Large(array) => crypto::verify(&source.name, &secrets.verifier, &headers, array, received_at_ms).await,
+    };
+    let label = match verified {
         Ok(verified) => verified.label.to_owned(),
-        Err(VerifyError::Unavailable(unavailable)) => return Outcome::Unavailable { cause: unavailable.code() },
-        Err(VerifyError::Refused(refusal)) => {
+        Err(Failed::Verify(VerifyError::Unavailable(unavailable))) => {
+            return Outcome::Unavailable { cause: unavailable.code() };
+        }
+        Err(Failed::Verify(VerifyError::Refused(refusal))) => {
             let refused = Refused { id, refusal, label: None, received_at_ms, omitted_bytes: None };
             return refused.keep(configured, env, &headers, body).await;
         }
+        Err(Failed::Crypto(error)) => {
+            log::error("crypto_failed", &[("source", &source.name), ("error", &error)]);
+            return Outcome::Unavailable { cause: "crypto_failed" };
+        }
     };
-    let envelope = match source.scheme.inspect(&body) {
+    let envelope = match body.with_bytes(|bytes| source.scheme.inspect(bytes)) {
         Ok(envelope) => envelope,
         Err(refusal) => {
             let refused = Refused { id, refusal, label: Some(label), received_at_ms, omitted_bytes: None };
@@ -125,20 +185,48 @@ async fn process(configured: Configured<'_>, request: &Request, env: &Env, recei
     let sent = if message::fits(&header, body.len()) {
         queue::send(env, queue::DELIVERIES, &header, &body).await.map_err(|error| ("queue_failed", error))
     } else {
-        match store(env, &source.name, &delivery.id, received_at_ms, body).await {
+        match store(env, &source.name, &delivery.id, received_at_ms, &body).await {
             Err(error) => Err(("storage_failed", error)),
             Ok(stored) => {
                 delivery.body = stored;
                 let header = message::delivery_header(&delivery);
-                queue::send(env, queue::DELIVERIES, &header, &[]).await.map_err(|error| ("queue_failed", error))
+                queue::send(env, queue::DELIVERIES, &header, &NOTHING).await.map_err(|error| ("queue_failed", error))
             }
         }
     };
     match sent {
-        Ok(()) => Outcome::Accepted { id: delivery.id, event_count: delivery.event_count, secret_label: delivery.secret_label },
+        Ok(()) => Outcome::Accepted {
+            id: delivery.id,
+            event_count: delivery.event_count,
+            secret_label: delivery.secret_label,
+        },
         Err((cause, error)) => {
             log::error(cause, &[("source", &source.name), ("delivery", &delivery.id), ("error", &error)]);
             Outcome::Unavailable { cause }
+        }
+    }
+}
+
+/// The optional checks that need no body: who sends, and how often.
+async fn at_the_door(source: &Source, request: &Request, env: &Env) -> Option<Outcome> {
+    if !source.allow_networks.is_empty() {
+        let address = request.headers().get("cf-connecting-ip").ok().flatten();
+        if !allows(&source.allow_networks, address.as_deref()) {
+            return Some(Outcome::Rejected { status: 403, error: "Forbidden", code: "address_not_allowed" });
+        }
+    }
+    let binding = source.rate_limit.as_deref()?;
+    let limited = match env.rate_limiter(binding) {
+        Ok(limiter) => limiter.limit(source.name.clone()).await,
+        Err(error) => Err(error),
+    };
+    match limited {
+        Ok(outcome) if outcome.success => None,
+        Ok(_) => Some(Outcome::Rejected { status: 429, error: "Too many requests", code: "rate_limited" }),
+        // A limiter that fails protects nobody by turning genuine deliveries away.
+        Err(error) => {
+            log::error("rate_limit_failed", &[("source", &source.name), ("error", &error.to_string())]);
+            None
         }
     }
 }
@@ -149,9 +237,9 @@ fn kept_headers(configured: Configured<'_>, headers: &RequestHeaders) -> KeptHea
 }
 
 /// Puts a body into R2 under a key that says when and whose.
-async fn store(env: &Env, source: &str, id: &str, received_at_ms: u64, body: Vec<u8>) -> Result<BodyRef, String> {
+async fn store(env: &Env, source: &str, id: &str, received_at_ms: u64, body: &Body) -> Result<BodyRef, String> {
     let key = format!("payloads/{}/{source}/{id}", date_path(received_at_ms));
-    let (size_bytes, sha256) = (body.len() as u64, r2::sha256_hex(&body));
+    let (size_bytes, sha256) = (body.len() as u64, r2::body_sha256_hex(body).await?);
     r2::put(env, &key, body).await?;
     Ok(BodyRef::Stored { key, size_bytes, sha256 })
 }
@@ -169,7 +257,7 @@ struct Refused {
 
 impl Refused {
     /// Sends the letter; where that fails the sender has to repeat.
-    async fn keep(self, configured: Configured<'_>, env: &Env, headers: &RequestHeaders, body: Vec<u8>) -> Outcome {
+    async fn keep(self, configured: Configured<'_>, env: &Env, headers: &RequestHeaders, body: Body) -> Outcome {
         let Configured { source, secrets } = configured;
         let verified = self.label.is_some();
         if !verified && !admit(configured, body.len() as u64, self.received_at_ms) {
@@ -177,7 +265,7 @@ impl Refused {
         }
         // Bounded work, and only within the quarantine's budget; an envelope's refusal explains itself.
         let diagnosis = (!verified && self.omitted_bytes.is_none())
-            .then(|| doctor::diagnose(&secrets.verifier, headers, &body, self.received_at_ms));
+            .then(|| body.with_bytes(|bytes| doctor::diagnose(&secrets.verifier, headers, bytes, self.received_at_ms)));
         let size_bytes = body.len() as u64;
         let mut letter = DeadLetter {
             id: self.id,
@@ -201,7 +289,7 @@ impl Refused {
                 None => BodyRef::Inline { size_bytes },
             },
         };
-        match send_letter(env, &mut letter, body).await {
+        match send_letter(env, &mut letter, &body).await {
             Ok(()) => Outcome::Refused { refusal: self.refusal, kept: true },
             Err((cause, error)) => {
                 log::error(cause, &[("source", &source.name), ("delivery", &letter.id), ("error", &error)]);
@@ -212,15 +300,15 @@ impl Refused {
 }
 
 /// Sends a letter with its body, which goes to R2 first where it does not fit.
-pub(crate) async fn send_letter(env: &Env, letter: &mut DeadLetter, body: Vec<u8>) -> Result<(), (&'static str, String)> {
+pub(crate) async fn send_letter(env: &Env, letter: &mut DeadLetter, body: &Body) -> Result<(), (&'static str, String)> {
     let header = message::dead_letter_header(letter);
     let sent = if message::fits(&header, body.len()) {
-        queue::send(env, queue::DEAD_LETTERS, &header, &body).await
+        queue::send(env, queue::DEAD_LETTERS, &header, body).await
     } else {
         letter.body = store(env, &letter.source, &letter.id, letter.received_at_ms, body)
             .await
             .map_err(|error| ("storage_failed", error))?;
-        queue::send(env, queue::DEAD_LETTERS, &message::dead_letter_header(letter), &[]).await
+        queue::send(env, queue::DEAD_LETTERS, &message::dead_letter_header(letter), &NOTHING).await
     };
     sent.map_err(|error| ("queue_failed", error))
 }
@@ -230,7 +318,8 @@ fn admit(configured: Configured<'_>, size_bytes: u64, now_ms: u64) -> bool {
     QUARANTINES.with(|cell| {
         // Nothing holds it across an await, so it is never borrowed here already.
         let Ok(mut quarantines) = cell.try_borrow_mut() else { return false };
-        let quarantine = quarantines.entry(source.name.clone()).or_insert_with(|| Quarantine::new(source.quarantine, now_ms));
+        let quarantine =
+            quarantines.entry(source.name.clone()).or_insert_with(|| Quarantine::new(source.quarantine, now_ms));
         quarantine.admit(size_bytes, now_ms)
     })
 }

@@ -36,8 +36,9 @@ pub(super) async fn list(call: &Call<'_>) -> Handled {
     };
     let limit = limit(call)?;
     let request = AuditCall::List { action, before_seq, limit };
-    let entries: Vec<Value> =
-        objects::call(call.env, objects::AUDIT_LOG, AUDIT_OBJECT, &request).await.map_err(|error| object_failed(&error))?;
+    let entries: Vec<Value> = objects::call(call.env, objects::AUDIT_LOG, AUDIT_OBJECT, &request)
+        .await
+        .map_err(|error| object_failed(&error))?;
     let full = entries.len() == usize::try_from(limit).unwrap_or(usize::MAX);
     let last_seq = entries.last().and_then(|entry| entry.get("seq")).and_then(Value::as_u64);
     let next_cursor = last_seq.filter(|seq| full && *seq > 1).map(|seq| seq.to_string());
@@ -46,13 +47,15 @@ pub(super) async fn list(call: &Call<'_>) -> Handled {
 
 /// Whether the chain holds, from `?from=` on, at most `?limit=` entries.
 pub(super) async fn verify(call: &Call<'_>) -> Handled {
-    let from_seq = call.query.count("from", 1, u32::MAX).map_err(|_| bad_parameter("from", "the number of an entry"))?;
+    let from_seq =
+        call.query.count("from", 1, u32::MAX).map_err(|_| bad_parameter("from", "the number of an entry"))?;
     let limit = call
         .query
         .count("limit", VERIFY_STEP, MAX_VERIFY_STEP)
         .map_err(|_| bad_parameter("limit", &format!("a number from 1 to {MAX_VERIFY_STEP}")))?;
     let request = AuditCall::Verify { from_seq: from_seq.into(), limit };
-    let verification: Verification =
-        objects::call(call.env, objects::AUDIT_LOG, AUDIT_OBJECT, &request).await.map_err(|error| object_failed(&error))?;
+    let verification: Verification = objects::call(call.env, objects::AUDIT_LOG, AUDIT_OBJECT, &request)
+        .await
+        .map_err(|error| object_failed(&error))?;
     Ok(json(200, &verification))
 }

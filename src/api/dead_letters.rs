@@ -31,18 +31,23 @@ struct Page {
 }
 
 async fn store<T: serde::de::DeserializeOwned>(call: &Call<'_>, request: LettersCall) -> Result<T, Box<Problem>> {
-    Ok(objects::call(call.env, objects::DEAD_LETTER_STORE, STORE_OBJECT, &request).await.map_err(|error| object_failed(&error))?)
+    Ok(objects::call(call.env, objects::DEAD_LETTER_STORE, STORE_OBJECT, &request)
+        .await
+        .map_err(|error| object_failed(&error))?)
 }
 
 /// Letters, newest first.
 pub(super) async fn list(call: &Call<'_>) -> Handled {
-    let since_ms = match call.query.get("since") {
-        None => None,
-        Some(text) => {
-            let time = text.parse().ok().or_else(|| parse_rfc3339(&text));
-            Some(time.ok_or_else(|| bad_parameter("since", "a time as 2026-12-01T00:00:00Z, or milliseconds since 1970"))?)
-        }
-    };
+    let since_ms =
+        match call.query.get("since") {
+            None => None,
+            Some(text) => {
+                let time = text.parse().ok().or_else(|| parse_rfc3339(&text));
+                Some(time.ok_or_else(|| {
+                    bad_parameter("since", "a time as 2026-12-01T00:00:00Z, or milliseconds since 1970")
+                })?)
+            }
+        };
     let (limit, before) = (limit(call)?, cursor(call)?);
     let filter = Filter { source: call.query.get("source"), reason: call.query.get("reason"), since_ms };
     let letters: Vec<Summary> = store(call, LettersCall::List { filter, before, limit }).await?;

@@ -27,7 +27,9 @@ pub(super) async fn list(call: &Call<'_>) -> Handled {
     let (limit, before) = (limit(call)?, cursor(call)?);
     let request = LedgerCall::List { source: call.query.get("source"), state, before, limit };
     let shards: Vec<String> = ledger_shards().collect();
-    let calls = shards.iter().map(|shard| objects::call::<Vec<DeliveryRow>>(call.env, objects::DELIVERY_LEDGER, shard, &request));
+    let calls = shards
+        .iter()
+        .map(|shard| objects::call::<Vec<DeliveryRow>>(call.env, objects::DELIVERY_LEDGER, shard, &request));
     let mut deliveries = vec![];
     for rows in join_all(calls).await {
         // A list with a hole in it would be believed: one missing shard fails the call.
@@ -48,7 +50,9 @@ pub(super) async fn read(call: &Call<'_>, id: &str) -> Handled {
     }
     let request = LedgerCall::Get { id: id.into() };
     let shards: Vec<String> = ledger_shards().collect();
-    let calls = shards.iter().map(|shard| objects::call::<Option<DeliveryRow>>(call.env, objects::DELIVERY_LEDGER, shard, &request));
+    let calls = shards
+        .iter()
+        .map(|shard| objects::call::<Option<DeliveryRow>>(call.env, objects::DELIVERY_LEDGER, shard, &request));
     let mut failed = None;
     for row in join_all(calls).await {
         match row {

@@ -21,8 +21,11 @@ pub(super) async fn show(call: &Call<'_>) -> Handled {
     let counter_names: Vec<String> = counter_shards().collect();
     let ledger_names: Vec<String> = ledger_shards().collect();
     let (read, totals) = (CountersCall::Read, LedgerCall::Totals);
-    let counters = join_all(counter_names.iter().map(|name| objects::call::<Totals>(env, objects::COUNTERS, name, &read)));
-    let ledgers = join_all(ledger_names.iter().map(|name| objects::call::<LedgerTotals>(env, objects::DELIVERY_LEDGER, name, &totals)));
+    let counters =
+        join_all(counter_names.iter().map(|name| objects::call::<Totals>(env, objects::COUNTERS, name, &read)));
+    let ledgers = join_all(
+        ledger_names.iter().map(|name| objects::call::<LedgerTotals>(env, objects::DELIVERY_LEDGER, name, &totals)),
+    );
     let letters = objects::call::<LetterTotals>(env, objects::DEAD_LETTER_STORE, STORE_OBJECT, &LettersCall::Totals);
     // What the ledgers know was accepted before: read in this order, a delivery in between shows as queued, never as one
     // that was settled without having been accepted.
@@ -49,7 +52,11 @@ pub(super) async fn show(call: &Call<'_>) -> Handled {
 }
 
 fn answered<T>(results: Vec<Result<T, CallError>>, names: &[String], missing: &mut Vec<String>) -> Vec<T> {
-    results.into_iter().zip(names).filter_map(|(result, name)| result.map_err(|_| missing.push(name.clone())).ok()).collect()
+    results
+        .into_iter()
+        .zip(names)
+        .filter_map(|(result, name)| result.map_err(|_| missing.push(name.clone())).ok())
+        .collect()
 }
 
 fn wants_text(call: &Call<'_>) -> bool {

@@ -11,13 +11,14 @@ mod explain;
 mod metrics;
 mod probe;
 mod reconcile;
+mod retention;
 mod subscriptions;
 
 use crate::config::{Gateway, gateway, secret};
 use crate::platform::body::{self, BodyError};
 use crate::platform::http::{Answer, Problem, empty, json_text};
-use crate::platform::objects::CallError;
 use crate::platform::log;
+use crate::platform::objects::CallError;
 use crate::reconcile::lifecycle;
 use gateway_core::auth::{Access, authorize};
 use gateway_core::lifecycle::{Answered, LifecycleCall};
@@ -55,7 +56,9 @@ pub(crate) async fn answer(request: &Request, path: &str, query: Query<'_>, env:
         Access::Denied => {
             return Problem::new(401, "Unauthorized", "unauthorized").header("www-authenticate", "Bearer").answer();
         }
-        Access::NotConfigured => return Problem::new(503, "ADMIN_TOKEN is not set or too short", "no_admin_token").answer(),
+        Access::NotConfigured => {
+            return Problem::new(503, "ADMIN_TOKEN is not set or too short", "no_admin_token").answer();
+        }
     }
     let call = Call { method: request.method(), request, query, env };
     let segments: Vec<&str> = path.trim_matches('/').split('/').collect();
@@ -69,6 +72,7 @@ async fn route(call: &Call<'_>, segments: &[&str]) -> Handled {
     match (call.method.as_str(), segments) {
         ("GET", ["metrics"]) => metrics::show(call).await,
         ("GET", ["api", "event-types"]) => event_types::list(call).await,
+        ("GET", ["api", "ip-ranges"]) => event_types::ip_ranges(call).await,
         ("GET", ["api", "subscriptions"]) => subscriptions::list(call).await,
         ("POST", ["api", "subscriptions"]) => subscriptions::create(call).await,
         ("GET", ["api", "subscriptions", source, id]) => subscriptions::read(call, source, id).await,
@@ -77,6 +81,7 @@ async fn route(call: &Call<'_>, segments: &[&str]) -> Handled {
         ("POST", ["api", "probe"]) => probe::probe(call).await,
         ("GET", ["api", "reconcile"]) => reconcile::last(call).await,
         ("POST", ["api", "reconcile"]) => reconcile::run(call).await,
+        ("POST", ["api", "retention"]) => retention::run(call).await,
         ("GET", ["api", "deliveries"]) => deliveries::list(call).await,
         ("GET", ["api", "deliveries", id]) => deliveries::read(call, id).await,
         ("GET", ["api", "dead-letters"]) => dead_letters::list(call).await,
@@ -98,9 +103,9 @@ fn allowed(path: &[&str]) -> &'static str {
         ["api", "subscriptions", _, _] => "GET, PUT, DELETE",
         ["api", "subscriptions" | "reconcile"] => "GET, POST",
         ["api", "dead-letters", _] => "GET, DELETE",
-        ["api", "probe" | "explain"] => "POST",
+        ["api", "probe" | "explain" | "retention"] => "POST",
         ["metrics"]
-        | ["api", "event-types" | "deliveries" | "dead-letters" | "audit"]
+        | ["api", "event-types" | "ip-ranges" | "deliveries" | "dead-letters" | "audit"]
         | ["api", "deliveries", _]
         | ["api", "audit", "verify"] => "GET",
         _ => "",
@@ -141,7 +146,8 @@ fn object_failed(error: &CallError) -> Problem {
 
 /// Has the lifecycle object call the vendor, and passes on what it answers.
 async fn vendor(call: &Call<'_>, request: LifecycleCall) -> Handled {
-    let Answered { status, body, etag, .. } = lifecycle(call.env, &request).await.map_err(|error| object_failed(&error))?;
+    let Answered { status, body, etag, .. } =
+        lifecycle(call.env, &request).await.map_err(|error| object_failed(&error))?;
     if status == 204 {
         return Ok(empty(204, &[]));
     }
@@ -156,11 +162,18 @@ fn not_found(what: &'static str) -> Problem {
 /// The JSON body of a call.
 async fn json_body<T: DeserializeOwned>(call: &Call<'_>) -> Result<T, Box<Problem>> {
     match body::read(call.request, MAX_CALL_BYTES).await {
-        Ok(bytes) => std::str::from_utf8(&bytes)
-            .map_err(|error| error.to_string())
-            .and_then(|text| serde_json::from_str(text).map_err(|error| error.to_string()))
+        Ok((body, _place)) => body
+            .with_bytes(|bytes| {
+                let text = std::str::from_utf8(bytes).map_err(|error| error.to_string())?;
+                serde_json::from_str(text).map_err(|error| error.to_string())
+            })
             .map_err(|error| Problem::new(400, "Invalid body", "invalid_body").detail(error).into()),
+        Err(BodyError::Busy) => {
+            Err(Problem::new(503, "Too much in flight", "too_much_in_flight").header("retry-after", "5").into())
+        }
         Err(BodyError::TooLarge { .. }) => Err(Box::new(Problem::new(413, "Body too large", "body_too_large"))),
-        Err(BodyError::Unreadable(error)) => Err(Box::new(Problem::new(400, "Invalid body", "invalid_body").detail(error))),
+        Err(BodyError::Unreadable(error)) => {
+            Err(Box::new(Problem::new(400, "Invalid body", "invalid_body").detail(error)))
+        }
     }
 }

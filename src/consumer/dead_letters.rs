@@ -5,6 +5,7 @@
 //! each is audited. Out of scope: why a letter died.
 
 use super::deliveries::dead_letter;
+use crate::platform::body::Body;
 use crate::platform::queue::QueueMessage;
 use crate::platform::{clock, log, objects, r2};
 use gateway_core::audit::{Action, Draft};
@@ -69,7 +70,17 @@ async fn to_letter(message: &QueueMessage, env: &Env) -> Result<Letter, String> 
         // The platform moves a delivery here when it has been retried as often as a queue allows.
         Ok(Message::Delivery(delivery, body)) => {
             let error = "given up by the queue".to_owned();
-            (dead_letter(&delivery, reason::RETRIES_EXHAUSTED, message.attempts(), None, Some(error), clock::now_ms()), body)
+            (
+                dead_letter(
+                    &delivery,
+                    reason::RETRIES_EXHAUSTED,
+                    message.attempts(),
+                    None,
+                    Some(error),
+                    clock::now_ms(),
+                ),
+                body,
+            )
         }
         Err(error) => (unreadable(message, bytes.len() as u64, &error.to_string()), bytes.as_slice()),
     };
@@ -79,7 +90,7 @@ async fn to_letter(message: &QueueMessage, env: &Env) -> Result<Letter, String> 
     }
     let key = format!("dead-letters/{}/{}", date_path(letter.received_at_ms), letter.id);
     let sha256 = r2::sha256_hex(body);
-    r2::put(env, &key, body.to_vec()).await?;
+    r2::put(env, &key, &Body::Small(body.to_vec())).await?;
     letter.body = BodyRef::Stored { key, size_bytes: body.len() as u64, sha256 };
     Ok(Letter { letter, inline: None })
 }

@@ -7,6 +7,7 @@
 
 use super::destination::{Attempt, hand_on};
 use crate::config::Gateway;
+use crate::platform::body::Body;
 use crate::platform::queue::QueueMessage;
 use crate::platform::{clock, log, objects, r2};
 use crate::receiver::send_letter;
@@ -91,7 +92,7 @@ async fn bury_unreadable(message: &QueueMessage, bytes: Vec<u8>, error: &str, en
         replay: 0,
         body: BodyRef::Inline { size_bytes: bytes.len() as u64 },
     };
-    match send_letter(env, &mut letter, bytes).await {
+    match send_letter(env, &mut letter, &Body::Small(bytes)).await {
         Ok(()) => message.done(),
         Err((cause, error)) => {
             log::error(cause, &[("message", &message.id()), ("error", &error)]);
@@ -103,16 +104,17 @@ async fn bury_unreadable(message: &QueueMessage, bytes: Vec<u8>, error: &str, en
 /// The deliveries of one ledger shard: one call to claim them, one to settle them.
 async fn work_on(gateway: &Gateway, shard: String, works: Vec<Work<'_>>, env: &Env) {
     let items = works.iter().map(Work::claim_item).collect();
-    let claims: Vec<Claimed> = match objects::call(env, objects::DELIVERY_LEDGER, &shard, &LedgerCall::Claim { items }).await {
-        Ok(claims) => claims,
-        Err(error) => {
-            log::error("claim_failed", &[("shard", &shard), ("error", &error.to_string())]);
-            for work in works {
-                work.message.put_off(STORAGE_DELAY_S);
+    let claims: Vec<Claimed> =
+        match objects::call(env, objects::DELIVERY_LEDGER, &shard, &LedgerCall::Claim { items }).await {
+            Ok(claims) => claims,
+            Err(error) => {
+                log::error("claim_failed", &[("shard", &shard), ("error", &error.to_string())]);
+                for work in works {
+                    work.message.put_off(STORAGE_DELAY_S);
+                }
+                return;
             }
-            return;
-        }
-    };
+        };
     let mut attempts = vec![];
     let mut leftovers = vec![];
     for (work, claim) in works.into_iter().zip(claims) {
@@ -187,26 +189,49 @@ async fn attempt_delivery<'m>(gateway: &Gateway, work: Work<'m>, attempt: u32, e
                 (&stored, None)
             }
             Err(r2::ReadError::Gone(error)) => (inline, Some(Attempt::body_unavailable(error))),
-            Err(r2::ReadError::Failed(error)) => (inline, Some(Attempt { attempted: Attempted::Failed, status: None, error: Some(error) })),
+            Err(r2::ReadError::Failed(error)) => {
+                (inline, Some(Attempt { attempted: Attempted::Failed, status: None, error: Some(error) }))
+            }
         },
         BodyRef::Inline { .. } | BodyRef::Omitted { .. } => (inline, None),
     };
     let Some(configured) = gateway.source(&delivery.source) else {
         // Its source is not configured any more: the schedule goes on, so that bringing it back delivers what waits.
         let error = format!("source {} is not configured", delivery.source);
-        return settle(&[300; 12], work, attempt, Attempt { attempted: Attempted::Failed, status: None, error: Some(error) }, env).await;
+        return settle(
+            &[300; 12],
+            work,
+            attempt,
+            Attempt { attempted: Attempted::Failed, status: None, error: Some(error) },
+            env,
+        )
+        .await;
     };
     let attempted = match attempted {
         Some(attempted) => attempted,
         None => hand_on(configured, env, delivery, body).await,
     };
     if let Some(error) = &attempted.error {
-        log::warn("attempt_failed", &[("delivery", &delivery.id), ("source", &delivery.source), ("error", error), ("attempts", &message.attempts().to_string())]);
+        log::warn(
+            "attempt_failed",
+            &[
+                ("delivery", &delivery.id),
+                ("source", &delivery.source),
+                ("error", error),
+                ("attempts", &message.attempts().to_string()),
+            ],
+        );
     }
     settle(&configured.source.retry_schedule_s, work, attempt, attempted, env).await
 }
 
-async fn settle<'m>(schedule_s: &[u32], work: Work<'m>, attempt: u32, attempted: Attempt, env: &Env) -> Option<Settlement<'m>> {
+async fn settle<'m>(
+    schedule_s: &[u32],
+    work: Work<'m>,
+    attempt: u32,
+    attempted: Attempt,
+    env: &Env,
+) -> Option<Settlement<'m>> {
     let now_ms = clock::now_ms();
     let Attempt { attempted, status, error } = attempted;
     let mut stored_key = work.stored_key();
@@ -220,7 +245,7 @@ async fn settle<'m>(schedule_s: &[u32], work: Work<'m>, attempt: u32, attempted:
             // The letter refers to the stored body.
             stored_key = None;
             let mut letter = dead_letter(&work.delivery, reason, attempt, status, error.clone(), now_ms);
-            if let Err((cause, error)) = send_letter(env, &mut letter, work.inline).await {
+            if let Err((cause, error)) = send_letter(env, &mut letter, &Body::Small(work.inline)).await {
                 log::error(cause, &[("delivery", &letter.id), ("error", &error)]);
                 work.message.put_off(STORAGE_DELAY_S);
                 return None;
@@ -233,7 +258,14 @@ async fn settle<'m>(schedule_s: &[u32], work: Work<'m>, attempt: u32, attempted:
 }
 
 /// The letter of a delivery that was given up.
-pub(super) fn dead_letter(delivery: &Delivery, reason: &str, attempts: u32, last_status: Option<u16>, error: Option<String>, now_ms: u64) -> DeadLetter {
+pub(super) fn dead_letter(
+    delivery: &Delivery,
+    reason: &str,
+    attempts: u32,
+    last_status: Option<u16>,
+    error: Option<String>,
+    now_ms: u64,
+) -> DeadLetter {
     DeadLetter {
         id: delivery.id.clone(),
         source: delivery.source.clone(),

@@ -4,6 +4,7 @@
 //! answer is read only as far as an error message needs. Out of scope: what an answer means (`gateway_core::handover`).
 
 use crate::config::Configured;
+use crate::platform::body::Body;
 use crate::platform::fetch::{self, Outgoing, Read};
 use crate::platform::{clock, r2};
 use gateway_core::audit::USER_AGENT;
@@ -35,13 +36,21 @@ impl Attempt {
 }
 
 /// One attempt.
-pub(super) async fn hand_on(configured: Configured<'_>, env: &worker::Env, delivery: &Delivery, body: &[u8]) -> Attempt {
+pub(super) async fn hand_on(
+    configured: Configured<'_>,
+    env: &worker::Env,
+    delivery: &Delivery,
+    body: &[u8],
+) -> Attempt {
     let Some(destination) = &configured.source.destination else {
         return archive(env, delivery, body).await;
     };
     let mut headers = vec![("user-agent".to_owned(), USER_AGENT.to_owned())];
     let content_type = delivery.headers.iter().find(|(name, _)| name == "content-type");
-    headers.push(("content-type".into(), content_type.map_or_else(|| "application/json".into(), |(_, value)| value.clone())));
+    headers.push((
+        "content-type".into(),
+        content_type.map_or_else(|| "application/json".into(), |(_, value)| value.clone()),
+    ));
     headers.push(("x-genesys-gateway-source".into(), delivery.source.clone()));
     match &configured.secrets.destination {
         Err(problem) => return Attempt::failed(problem.clone()),
@@ -67,16 +76,25 @@ pub(super) async fn hand_on(configured: Configured<'_>, env: &worker::Env, deliv
                 let excerpt: String = excerpt.chars().map(|c| if c.is_control() { ' ' } else { c }).take(200).collect();
                 format!("HTTP {}: {excerpt}", answer.status)
             });
-            let retry_after_s = answer.header("retry-after").and_then(|text| retry_after_ms(text, clock::now_ms())).map(|ms| ms.div_ceil(1000));
-            Attempt { attempted: Attempted::Answered { status: answer.status, retry_after_s }, status: Some(answer.status), error }
+            let retry_after_s = answer
+                .header("retry-after")
+                .and_then(|text| retry_after_ms(text, clock::now_ms()))
+                .map(|ms| ms.div_ceil(1000));
+            Attempt {
+                attempted: Attempted::Answered { status: answer.status, retry_after_s },
+                status: Some(answer.status),
+                error,
+            }
         }
     }
 }
 
 async fn archive(env: &worker::Env, delivery: &Delivery, body: &[u8]) -> Attempt {
     let key = format!("deliveries/{}/{}/{}.json", delivery.source, date_path(delivery.received_at_ms), delivery.id);
-    match r2::put(env, &key, body.to_vec()).await {
-        Ok(()) => Attempt { attempted: Attempted::Answered { status: 200, retry_after_s: None }, status: None, error: None },
+    match r2::put(env, &key, &Body::Small(body.to_vec())).await {
+        Ok(()) => {
+            Attempt { attempted: Attempted::Answered { status: 200, retry_after_s: None }, status: None, error: None }
+        }
         Err(error) => Attempt::failed(error),
     }
 }

@@ -75,11 +75,16 @@ fn walk(sql: &SqlStorage, from_seq: u64, limit: u32) -> Result<Verification> {
     let from_seq = from_seq.max(1);
     let previous = rows(sql, "SELECT entry FROM entries WHERE seq = ?", vec![number(from_seq.saturating_sub(1))])?;
     let previous = previous.first().map(|row| entry(row.text(0))).transpose()?;
-    let found = rows(sql, "SELECT entry FROM entries WHERE seq >= ? ORDER BY seq LIMIT ?", vec![number(from_seq), number(limit.into())])?;
+    let found = rows(
+        sql,
+        "SELECT entry FROM entries WHERE seq >= ? ORDER BY seq LIMIT ?",
+        vec![number(from_seq), number(limit.into())],
+    )?;
     let entries: Result<Vec<Entry>> = found.iter().map(|row| entry(row.text(0))).collect();
     let entries = entries?;
     let start = previous.as_ref().map(|entry| (entry.seq, entry.hash.as_str()));
     let broken = verify(start, &entries).err();
-    let next_seq = entries.last().map(|entry| entry.seq.saturating_add(1)).filter(|_| entries.len() as u64 == u64::from(limit));
+    let next_seq =
+        entries.last().map(|entry| entry.seq.saturating_add(1)).filter(|_| entries.len() as u64 == u64::from(limit));
     Ok(Verification { intact: broken.is_none(), checked: entries.len() as u64, next_seq, broken })
 }

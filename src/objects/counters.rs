@@ -68,7 +68,9 @@ fn add(sql: &SqlStorage, flush: &Flush) -> Result<()> {
 fn read(sql: &SqlStorage) -> Result<Totals> {
     let mut totals = Totals::default();
     for row in sql::rows(sql, "SELECT metric, source, label, value FROM series", vec![])? {
-        let (Some(metric), Some(source), Some(label), Some(value)) = (row.text(0), row.text(1), row.text(2), row.number(3)) else {
+        let (Some(metric), Some(source), Some(label), Some(value)) =
+            (row.text(0), row.text(1), row.text(2), row.number(3))
+        else {
             return Err(sql::unreadable("series"));
         };
         // A metric that another version counted is not this version's to report.

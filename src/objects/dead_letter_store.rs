@@ -1,13 +1,13 @@
 //! `DEAD_LETTER_STORE`: dead letters, where they can be listed, read and deleted.
 //!
 //! Promises: a letter that arrives twice is one letter; lists are newest first with a cursor that new letters do not
-//! disturb. Out of scope: bodies in R2 (whoever deletes a letter deletes its body too), replaying, retention.
+//! disturb. Out of scope: bodies in R2 (whoever deletes a letter deletes its body too), replaying.
 
 use super::Tables;
 use crate::platform::objects;
-use crate::platform::sql::{number, optional, rows, run, text, unreadable};
-use gateway_core::letters::{Filter, Letter, LetterTotals, LettersCall, Summary};
-use genesys_webhook::message::DeadLetter;
+use crate::platform::sql::{Row, number, optional, rows, run, text, unreadable};
+use gateway_core::letters::{Expired, Filter, Letter, LetterTotals, LettersCall, Summary};
+use genesys_webhook::message::{BodyRef, DeadLetter};
 use worker::{DurableObject, Env, Request, Response, Result, SqlStorage, State, durable_object};
 
 /// The letter itself is JSON of a versioned form, the columns beside it are what lists filter and sort by.
@@ -46,6 +46,7 @@ impl DurableObject for DeadLetterStore {
                     run(sql, "DELETE FROM letters WHERE id = ?", vec![text(&id)])?;
                     objects::json(&letter.map(|letter| letter.letter))?
                 }
+                LettersCall::Expire { before_ms, limit } => objects::json(&expire(sql, before_ms, limit)?)?,
                 LettersCall::Totals => objects::json(&totals(sql)?)?,
             })
         })
@@ -94,8 +95,22 @@ fn list(sql: &SqlStorage, filter: &Filter, before: Option<(u64, String)>, limit:
             number(limit.into()),
         ],
     )?;
-    let summary = |letter: String| -> Result<Summary> { Ok(Summary::from(&serde_json::from_str::<DeadLetter>(&letter)?)) };
+    let summary =
+        |letter: String| -> Result<Summary> { Ok(Summary::from(&serde_json::from_str::<DeadLetter>(&letter)?)) };
     found.iter().map(|row| row.text(0).ok_or_else(|| unreadable("letter")).and_then(summary)).collect()
+}
+
+fn expire(sql: &SqlStorage, before_ms: u64, limit: u32) -> Result<Expired> {
+    let old = rows(
+        sql,
+        "DELETE FROM letters WHERE id IN (SELECT id FROM letters WHERE dead_at_ms < ? ORDER BY dead_at_ms, id LIMIT ?) RETURNING letter",
+        vec![number(before_ms), number(limit.into())],
+    )?;
+    let stored = |row: &Row| match serde_json::from_str::<DeadLetter>(&row.text(0)?).ok()?.body {
+        BodyRef::Stored { key, .. } => Some(key),
+        BodyRef::Inline { .. } | BodyRef::Omitted { .. } => None,
+    };
+    Ok(Expired { removed: old.len() as u64, keys: old.iter().filter_map(stored).collect() })
 }
 
 fn totals(sql: &SqlStorage) -> Result<LetterTotals> {

@@ -2,16 +2,18 @@
 //!
 //! Promises: claims and settlements of a batch are decided by `gateway_core::ledger` and written within one event, between
 //! whose awaits nothing else of this object runs; the totals by source change in the same transaction as the rows.
-//! Out of scope: handing on; removing old rows (retention).
+//! Out of scope: handing on.
 
 use super::Tables;
 use crate::platform::sql::{number, optional, rows, run, text, unreadable};
 use crate::platform::{clock, objects, sql::Row};
 use gateway_core::ledger::{
-    ClaimItem, Claimed, DeliveryRow, LEASE_MS, LedgerCall, LedgerTotals, Outcome, Progress, SettleItem, SourceTotals, State,
-    decide_claim, decide_settle,
+    ClaimItem, Claimed, DeliveryRow, LEASE_MS, LedgerCall, LedgerTotals, Outcome, Progress, SettleItem, SourceTotals,
+    State, decide_claim, decide_settle,
 };
-use worker::{DurableObject, Env, Request, Response, Result, SqlStorage, SqlStorageValue, State as ObjectState, durable_object};
+use worker::{
+    DurableObject, Env, Request, Response, Result, SqlStorage, SqlStorageValue, State as ObjectState, durable_object,
+};
 
 /// `key` is unique among the rows that own theirs, so two owners cannot come to be even by mistake.
 const SCHEMA: &str = "
@@ -61,6 +63,11 @@ impl DurableObject for DeliveryLedger {
                     let found = rows(sql, &format!("SELECT {COLUMNS} FROM deliveries WHERE id = ?"), vec![text(&id)])?;
                     objects::json(&found.first().map(delivery_row).transpose()?)?
                 }
+                LedgerCall::Expire { before_ms, limit } => {
+                    let expired = "DELETE FROM deliveries WHERE id IN (SELECT id FROM deliveries WHERE received_at_ms < ?1 AND \
+                        updated_at_ms < ?1 AND state >= 2 ORDER BY received_at_ms, id LIMIT ?2) RETURNING id";
+                    rows(sql, expired, vec![number(before_ms), number(limit.into())])?.len().to_string()
+                }
                 LedgerCall::Totals => objects::json(&totals(sql)?)?,
             })
         })
@@ -69,14 +76,20 @@ impl DurableObject for DeliveryLedger {
 }
 
 fn progress(sql: &SqlStorage, id: &str) -> Result<Option<(Progress, String)>> {
-    let found = rows(sql, "SELECT state, attempt, replay, lease_until_ms, source FROM deliveries WHERE id = ?", vec![text(id)])?;
+    let found = rows(
+        sql,
+        "SELECT state, attempt, replay, lease_until_ms, source FROM deliveries WHERE id = ?",
+        vec![text(id)],
+    )?;
     found.first().map(|row| Ok((read_progress(row)?, row.text(4).ok_or_else(|| unreadable("delivery"))?))).transpose()
 }
 
 fn read_progress(row: &Row) -> Result<Progress> {
     let small = |column| row.number(column).and_then(|n| u32::try_from(n).ok());
     match (read_state(row, 0), small(1), small(2), row.number(3)) {
-        (Some(state), Some(attempt), Some(replay), Some(lease_until_ms)) => Ok(Progress { state, attempt, replay, lease_until_ms }),
+        (Some(state), Some(attempt), Some(replay), Some(lease_until_ms)) => {
+            Ok(Progress { state, attempt, replay, lease_until_ms })
+        }
         _ => Err(unreadable("delivery")),
     }
 }
@@ -91,7 +104,11 @@ fn state_number(state: State) -> SqlStorageValue {
 
 fn claim(sql: &SqlStorage, item: &ClaimItem, now_ms: u64) -> Result<Claimed> {
     let known = progress(sql, &item.id)?;
-    let owner = rows(sql, "SELECT id FROM deliveries WHERE key = ? AND duplicate_of IS NULL AND id <> ?", vec![text(&item.key), text(&item.id)])?;
+    let owner = rows(
+        sql,
+        "SELECT id FROM deliveries WHERE key = ? AND duplicate_of IS NULL AND id <> ?",
+        vec![text(&item.key), text(&item.id)],
+    )?;
     let owner = owner.first().and_then(|row| row.text(0));
     let decision = decide_claim(known.as_ref().map(|(progress, _)| progress), owner.as_deref(), item.replay, now_ms);
     match &decision {
@@ -111,7 +128,14 @@ fn claim(sql: &SqlStorage, item: &ClaimItem, now_ms: u64) -> Result<Claimed> {
     Ok(decision)
 }
 
-fn insert(sql: &SqlStorage, item: &ClaimItem, state: State, attempt: u32, now_ms: u64, of: Option<&String>) -> Result<()> {
+fn insert(
+    sql: &SqlStorage,
+    item: &ClaimItem,
+    state: State,
+    attempt: u32,
+    now_ms: u64,
+    of: Option<&String>,
+) -> Result<()> {
     let lease_until_ms = if state == State::Claimed { now_ms.saturating_add(LEASE_MS) } else { 0 };
     run(
         sql,
@@ -174,7 +198,13 @@ fn count(sql: &SqlStorage, source: &str, outcome: &str, change: i64) -> Result<(
     )
 }
 
-fn list(sql: &SqlStorage, source: Option<&str>, state: Option<State>, before: Option<(u64, String)>, limit: u32) -> Result<Vec<DeliveryRow>> {
+fn list(
+    sql: &SqlStorage,
+    source: Option<&str>,
+    state: Option<State>,
+    before: Option<(u64, String)>,
+    limit: u32,
+) -> Result<Vec<DeliveryRow>> {
     let (before_ms, before_id) = before.unwrap_or((u64::MAX, String::new()));
     let found = rows(
         sql,
@@ -230,7 +260,11 @@ fn totals(sql: &SqlStorage) -> Result<LedgerTotals> {
             _ => return Err(unreadable("totals")),
         }
     }
-    for row in rows(sql, "SELECT source, COUNT(*), MIN(received_at_ms) FROM deliveries WHERE state < 2 GROUP BY source", vec![])? {
+    for row in rows(
+        sql,
+        "SELECT source, COUNT(*), MIN(received_at_ms) FROM deliveries WHERE state < 2 GROUP BY source",
+        vec![],
+    )? {
         let (Some(source), Some(pending)) = (row.text(0), row.number(1)) else { return Err(unreadable("totals")) };
         let source = totals.sources.entry(source).or_default();
         (source.pending, source.oldest_pending_ms) = (pending, row.number(2));

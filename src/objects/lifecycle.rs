@@ -76,10 +76,9 @@ impl Lifecycle {
         if let LifecycleCall::Reconcile { dry_run, actor } = call {
             return self.reconcile(&gateway, dry_run, &actor).await;
         }
-        let client = self.client(&gateway)?.with_budget(Budget {
-            deadline_ms: clock::now_ms().saturating_add(CALL_MS),
-            max_requests: CALL_REQUESTS,
-        });
+        let client = self
+            .client(&gateway)?
+            .with_budget(Budget { deadline_ms: clock::now_ms().saturating_add(CALL_MS), max_requests: CALL_REQUESTS });
         self.call(&gateway, &client, call).await
     }
 
@@ -102,6 +101,13 @@ impl Lifecycle {
         }
     }
 
+    /// Lets the next reconciliation know what a management call did, while the vendor's lists may not show it.
+    fn remember(&self, event: impl FnOnce(&mut Memory, u64)) {
+        let mut memory: Memory = self.kept("memory").unwrap_or_default();
+        event(&mut memory, clock::now_ms());
+        self.keep("memory", &to_text(&memory));
+    }
+
     fn keep_token(&self) {
         if let Some(token) = self.tokens.get().and_then(OAuthTokens::export)
             && self.kept::<CachedToken>("token").as_ref() != Some(&token)
@@ -118,10 +124,12 @@ impl Lifecycle {
             refusal(409, "No region is configured", "no_region", Some("region, or login_url and api_url"))
         })?;
         let required = |name: &str| {
-            secret(&self.env, name).ok_or_else(|| refusal(503, "A Worker secret is not set", "missing_secret", Some(name)))
+            secret(&self.env, name)
+                .ok_or_else(|| refusal(503, "A Worker secret is not set", "missing_secret", Some(name)))
         };
         let (id, client_secret) = (required("GENESYS_CLIENT_ID")?, required("GENESYS_CLIENT_SECRET")?);
-        let tokens = OAuthTokens::new(Surroundings, Surroundings, &endpoints.login_url, &id, Secret::new(client_secret));
+        let tokens =
+            OAuthTokens::new(Surroundings, Surroundings, &endpoints.login_url, &id, Secret::new(client_secret));
         if let Some(token) = self.kept::<CachedToken>("token") {
             tokens.import(token);
         }
@@ -139,7 +147,12 @@ impl Lifecycle {
         Marks { owner: gateway.config.owner.clone(), fingerprint_key }
     }
 
-    async fn reconcile(&self, gateway: &Rc<Gateway>, dry_run: bool, actor: &str) -> std::result::Result<Answered, Refusal> {
+    async fn reconcile(
+        &self,
+        gateway: &Rc<Gateway>,
+        dry_run: bool,
+        actor: &str,
+    ) -> std::result::Result<Answered, Refusal> {
         let now_ms = clock::now_ms();
         if self.running_until_ms.get() > now_ms {
             return Err(refusal(409, "A reconciliation is running", "already_running", None).into());
@@ -189,10 +202,15 @@ impl Lifecycle {
         let signing = secret(&self.env, current)
             .ok_or_else(|| refusal(503, "A Worker secret is not set", "missing_secret", Some(current)))?;
         let public_url = gateway.config.public_url.as_deref().unwrap_or_default();
-        let filters = declared.event_types.iter().map(|name| EventFilter { event_type: name.clone(), filter: declared.filter.clone() });
+        let filters = declared
+            .event_types
+            .iter()
+            .map(|name| EventFilter { event_type: name.clone(), filter: declared.filter.clone() });
         Ok(Desired {
             source: source.name.clone(),
-            api: api_kind(source.profile).ok_or_else(|| refusal(409, "The source's profile has no subscription API", "no_subscription_api", None))?,
+            api: api_kind(source.profile).ok_or_else(|| {
+                refusal(409, "The source's profile has no subscription API", "no_subscription_api", None)
+            })?,
             name: declared.name.clone(),
             address: format!("{public_url}/webhook/{}", source.name),
             enabled: declared.enabled,

@@ -51,7 +51,8 @@ pub(crate) async fn send(request: Outgoing<'_>) -> Result<HttpResponse, Transpor
     if let Some(body) = request.body {
         init.set_body(&Uint8Array::from(body));
     }
-    let response: Response = JsFuture::from(js_fetch(request.url, &init)).await.map_err(|error| lost(&error))?.unchecked_into();
+    let response: Response =
+        JsFuture::from(js_fetch(request.url, &init)).await.map_err(|error| lost(&error))?.unchecked_into();
     let headers = super::http::RequestHeaders(response.headers()).pairs();
     let body = read(&response, request.read).await?;
     Ok(HttpResponse { status: response.status(), headers, body })

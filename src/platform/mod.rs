@@ -5,6 +5,7 @@
 pub(crate) mod body;
 pub(crate) mod clock;
 pub(crate) mod context;
+pub(crate) mod crypto;
 pub(crate) mod fetch;
 pub(crate) mod http;
 pub(crate) mod log;

@@ -4,6 +4,7 @@
 //! or put off by itself, whatever it contains. Written on the runtime's own objects, because the `worker` crate neither
 //! sends bytes nor tells attempts, and panics where a queue handler returns an error.
 
+use super::body::Body;
 use super::js_error;
 use js_sys::{Array, ArrayBuffer, Promise, Reflect, Uint8Array};
 use wasm_bindgen::prelude::*;
@@ -44,7 +45,7 @@ extern "C" {
 }
 
 /// Sends one framed message: `header` with its newline, then `body`.
-pub(crate) async fn send(env: &Env, binding: &str, header: &str, body: &[u8]) -> Result<(), String> {
+pub(crate) async fn send(env: &Env, binding: &str, header: &str, body: &Body) -> Result<(), String> {
     let producer = Reflect::get(env, &JsValue::from_str(binding)).map_err(|error| js_error(&error))?;
     if !producer.is_object() {
         return Err(format!("no queue is bound as {binding}"));
@@ -53,7 +54,10 @@ pub(crate) async fn send(env: &Env, binding: &str, header: &str, body: &[u8]) ->
     let message = Uint8Array::new_with_length(u32::try_from(size).map_err(|error| error.to_string())?);
     let split = u32::try_from(header.len()).map_err(|error| error.to_string())?;
     message.subarray(0, split).copy_from(header.as_bytes());
-    message.subarray(split, message.length()).copy_from(body);
+    match body {
+        Body::Small(bytes) => message.subarray(split, message.length()).copy_from(bytes),
+        Body::Large(array) => message.set(array, split),
+    }
     let options = object("contentType", &JsValue::from_str("bytes"));
     let sent = producer.unchecked_ref::<Producer>().send(&message, &options).map_err(|error| js_error(&error))?;
     JsFuture::from(sent).await.map(|_| ()).map_err(|error| js_error(&error))

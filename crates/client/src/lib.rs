@@ -32,6 +32,7 @@ pub mod client;
 pub mod error;
 pub mod event_types;
 pub mod http_date;
+pub mod ip_ranges;
 mod json;
 #[cfg(feature = "reqwest")]
 pub mod native;

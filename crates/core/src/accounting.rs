@@ -220,9 +220,12 @@ mod tests {
                     series(Metric::LatencyBucket, "a", "inf", 1),
                 ],
             },
-            Totals { series: vec![series(Metric::Received, "a", "", 1), series(Metric::Refused, "a", "invalid_json", 2)] },
+            Totals {
+                series: vec![series(Metric::Received, "a", "", 1), series(Metric::Refused, "a", "invalid_json", 2)],
+            },
         ];
-        let ledger = SourceTotals { delivered: 2, duplicate: 1, dead: 1, retries: 4, pending: 1, oldest_pending_ms: Some(7) };
+        let ledger =
+            SourceTotals { delivered: 2, duplicate: 1, dead: 1, retries: 4, pending: 1, oldest_pending_ms: Some(7) };
         let ledgers = vec![LedgerTotals { sources: [("a".into(), ledger)].into() }, LedgerTotals::default()];
         Collected { counters, ledgers }
     }
@@ -249,7 +252,9 @@ mod tests {
     #[test]
     fn all_sources_together_are_their_sum() {
         let mut collected = collected();
-        collected.counters.push(Totals { series: vec![series(Metric::Received, "b", "", 5), series(Metric::LatencyBucket, "b", "inf", 20)] });
+        collected.counters.push(Totals {
+            series: vec![series(Metric::Received, "b", "", 5), series(Metric::LatencyBucket, "b", "inf", 20)],
+        });
         let all = overall(&by_source(&collected));
         assert_eq!((all.received, all.accepted, all.delivered), (16, 6, 2));
         assert_eq!(all.latency_ms.p50, None);

@@ -39,7 +39,14 @@ pub enum Action {
 impl Action {
     /// All actions.
     pub const ALL: [Self; 9] = [
-        Self::Create, Self::Update, Self::Delete, Self::Validate, Self::DlqRoute, Self::Replay, Self::Reconcile, Self::Probe,
+        Self::Create,
+        Self::Update,
+        Self::Delete,
+        Self::Validate,
+        Self::DlqRoute,
+        Self::Replay,
+        Self::Reconcile,
+        Self::Probe,
         Self::Rotate,
     ];
 
@@ -284,7 +291,8 @@ mod tests {
 
     #[test]
     fn the_form_and_the_hash_of_an_entry_are_pinned() {
-        let draft = Draft { source: Some("s".into()), user_agent: "u/1".into(), ..Draft::new(Action::DlqRoute, "consumer") };
+        let draft =
+            Draft { source: Some("s".into()), user_agent: "u/1".into(), ..Draft::new(Action::DlqRoute, "consumer") };
         let entry = chain(None, draft, 0);
         assert_eq!(
             serde_json::to_string(&entry).unwrap(),

@@ -25,7 +25,8 @@ pub fn authorize(configured: Option<&str>, header: Option<&str>) -> Access {
     let Some(token) = configured.filter(|token| token.len() >= MIN_TOKEN_CHARS) else {
         return Access::NotConfigured;
     };
-    let presented = header.and_then(|value| value.split_once(' ')).filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+    let presented =
+        header.and_then(|value| value.split_once(' ')).filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
     let Some((_, presented)) = presented else {
         return Access::Denied;
     };

@@ -11,6 +11,7 @@ mod tests;
 pub use reader::Problem;
 pub use source::{Destination, SecretRef, Source, Subscription};
 
+use crate::retention::{DEFAULT_DEDUPE_DAYS, DEFAULT_LETTER_DAYS, Retention};
 use genesys_client::address;
 use genesys_client::region::Endpoints;
 use reader::{Table, report};
@@ -35,6 +36,8 @@ pub struct Config {
     pub allow_private_addresses: bool,
     /// The mark by which the gateway knows its own subscriptions; two gateways of one organisation need different ones.
     pub owner: String,
+    /// How long things are kept.
+    pub retention: Retention,
     /// Sources, by name.
     pub sources: Vec<Source>,
 }
@@ -76,6 +79,10 @@ impl Config {
             table.problem("public_url", refusal.to_string());
         }
         let owner = table.text("owner").unwrap_or(DEFAULT_OWNER).to_owned();
+        let retention = Retention {
+            letter_days: table.number("dead_letter_days", 1, 365).unwrap_or(DEFAULT_LETTER_DAYS),
+            dedupe_days: table.number("dedupe_days", 1, 90).unwrap_or(DEFAULT_DEDUPE_DAYS),
+        };
         let mut sources: Vec<Source> = vec![];
         match table.list("sources") {
             None => table.problem("sources", "is missing: name at least one source"),
@@ -86,12 +93,18 @@ impl Config {
                 }
                 for (index, value) in list.iter().enumerate().take(MAX_SOURCES) {
                     let path = format!("sources[{index}]");
-                    let Some(source) = Table::new(&path, value, problems).map(|t| source::read(t, allow_private_addresses)) else {
+                    let Some(source) =
+                        Table::new(&path, value, problems).map(|t| source::read(t, allow_private_addresses))
+                    else {
                         continue;
                     };
                     let Some(source) = source else { continue };
                     if sources.iter().any(|other| other.name == source.name) {
-                        report(problems, &format!("{path}.name"), format!("{:?} is the name of another source", source.name));
+                        report(
+                            problems,
+                            &format!("{path}.name"),
+                            format!("{:?} is the name of another source", source.name),
+                        );
                     }
                     sources.push(source);
                 }
@@ -107,7 +120,7 @@ impl Config {
             }
         }
         table.finish();
-        Some(Self { endpoints, public_url, allow_private_addresses, owner, sources })
+        Some(Self { endpoints, public_url, allow_private_addresses, owner, retention, sources })
     }
 }
 

@@ -249,7 +249,10 @@ mod tests {
     enum Step {
         Add(u8, u64),
         /// Begin a flush; it arrives or not, and its answer arrives or not.
-        Flush { arrives: bool, answered: bool },
+        Flush {
+            arrives: bool,
+            answered: bool,
+        },
         /// Let a lost answer's lease run out.
         Wait,
     }

@@ -251,6 +251,13 @@ pub enum LedgerCall {
         /// Identifier of the delivery.
         id: String,
     },
+    /// Removes settled rows that changed last before a time; answers how many.
+    Expire {
+        /// Rows that changed last before this time.
+        before_ms: u64,
+        /// At most so many.
+        limit: u32,
+    },
     /// Answers [`LedgerTotals`].
     Totals,
 }

@@ -95,8 +95,24 @@ pub enum LettersCall {
         /// Identifier of the letter.
         id: String,
     },
+    /// Removes the oldest letters that died before a time; answers [`Expired`].
+    Expire {
+        /// Letters that died before this time.
+        before_ms: u64,
+        /// At most so many.
+        limit: u32,
+    },
     /// Answers [`LetterTotals`].
     Totals,
+}
+
+/// What one step of retention removed from the store.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Expired {
+    /// Letters removed.
+    pub removed: u64,
+    /// Keys of their stored bodies, for whoever deletes them.
+    pub keys: Vec<String>,
 }
 
 /// A letter in a list.
@@ -174,7 +190,11 @@ mod tests {
 
     #[test]
     fn the_forms_of_calls_are_pinned() {
-        let list = LettersCall::List { filter: Filter { reason: Some("r".into()), ..Filter::default() }, before: Some((5, "x".into())), limit: 9 };
+        let list = LettersCall::List {
+            filter: Filter { reason: Some("r".into()), ..Filter::default() },
+            before: Some((5, "x".into())),
+            limit: 9,
+        };
         let json = r#"{"list":{"filter":{"source":null,"reason":"r","since_ms":null},"before":[5,"x"],"limit":9}}"#;
         assert_eq!(serde_json::to_string(&list).unwrap(), json);
         assert_eq!(serde_json::to_string(&BodyText::from_bytes(b"a\xff")).unwrap(), r#"{"bodyBase64":"Yf8="}"#);

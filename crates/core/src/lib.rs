@@ -20,13 +20,16 @@
 pub mod accounting;
 pub mod audit;
 pub mod auth;
+pub mod cidr;
 pub mod config;
 pub mod counters;
 pub mod handover;
+pub mod in_flight;
 pub mod ledger;
 pub mod letters;
 pub mod lifecycle;
 pub mod metrics;
 pub mod quarantine;
 pub mod query;
+pub mod retention;
 pub mod time;

@@ -30,6 +30,8 @@ pub enum LifecycleCall {
     Last,
     /// The catalogue.
     EventTypes,
+    /// The networks that webhooks come from.
+    IpRanges,
     /// The subscriptions that the vendor has.
     List {
         /// Only those of this source's API that deliver to it.

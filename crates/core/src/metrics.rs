@@ -137,12 +137,17 @@ impl Snapshot {
         let mut settled = Family::counter("deliveries", "Accepted deliveries by what became of them.");
         let mut retries = Family::counter("delivery_retries", "Attempts to hand a delivery on that were put off.");
         let mut pending = Family::gauge("pending", "Accepted deliveries that are not settled, by where they are.");
-        let mut oldest = Family::gauge("oldest_pending_received_timestamp_seconds", "When the oldest unsettled delivery was received.");
+        let mut oldest = Family::gauge(
+            "oldest_pending_received_timestamp_seconds",
+            "When the oldest unsettled delivery was received.",
+        );
         let mut events = Family::counter("events", "Events in accepted deliveries.");
         let mut bytes = Family::counter("received_bytes", "Body bytes of delivery requests.");
-        let mut not_kept = Family::counter("not_quarantined", "Refused deliveries that were not kept for want of budget.");
+        let mut not_kept =
+            Family::counter("not_quarantined", "Refused deliveries that were not kept for want of budget.");
         let mut secrets = Family::counter("secret_used", "Accepted deliveries by the secret that verified them.");
-        let mut latency = Family::new(MetricType::Histogram, "answer_latency_seconds", "Time until a delivery request was answered.");
+        let mut latency =
+            Family::new(MetricType::Histogram, "answer_latency_seconds", "Time until a delivery request was answered.");
         for (source, account) in &self.sources {
             for (outcome, n) in [
                 ("accepted", account.accepted),
@@ -160,7 +165,9 @@ impl Snapshot {
                     family.add(&[("source", source), (label, value)], *n);
                 }
             }
-            for (outcome, n) in [("delivered", account.delivered), ("duplicate", account.duplicate), ("dead", account.dead)] {
+            for (outcome, n) in
+                [("delivered", account.delivered), ("duplicate", account.duplicate), ("dead", account.dead)]
+            {
                 settled.add(&[("source", source), ("outcome", outcome)], n);
             }
             let own = [("source", source.as_str())];
@@ -177,8 +184,20 @@ impl Snapshot {
             not_kept.add(&own, account.not_quarantined);
             latency.samples.push(Sample { labels: labels(&own), value: histogram(&account.latency_ms) });
         }
-        let mut families =
-            vec![requests, refused, unavailable, settled, retries, pending, oldest, events, bytes, not_kept, secrets, latency];
+        let mut families = vec![
+            requests,
+            refused,
+            unavailable,
+            settled,
+            retries,
+            pending,
+            oldest,
+            events,
+            bytes,
+            not_kept,
+            secrets,
+            latency,
+        ];
         if let Some(totals) = &self.letters {
             let mut stored = Family::gauge("dead_letters", "Dead letters in the store, by reason.");
             for (reason, n) in &totals.by_reason {
@@ -187,23 +206,31 @@ impl Snapshot {
             families.push(stored);
         }
         if let Some(run) = &self.reconcile {
-            let mut started = Family::gauge("reconcile_started_timestamp_seconds", "When the last reconciliation began.");
+            let mut started =
+                Family::gauge("reconcile_started_timestamp_seconds", "When the last reconciliation began.");
             started.samples.push(Sample::gauge(&[], run.started_at_ms as f64 / 1000.0));
             let mut duration = Family::gauge("reconcile_duration_seconds", "How long the last reconciliation took.");
             duration.samples.push(Sample::gauge(&[], run.duration_ms as f64 / 1000.0));
             let mut actions = Family::gauge("reconcile_actions", "Actions of the last reconciliation by outcome.");
-            for (outcome, n) in
-                [("planned", run.planned), ("applied", run.applied), ("failed", run.failed), ("unchanged", run.unchanged)]
-            {
+            for (outcome, n) in [
+                ("planned", run.planned),
+                ("applied", run.applied),
+                ("failed", run.failed),
+                ("unchanged", run.unchanged),
+            ] {
                 actions.samples.push(Sample::gauge(&[("outcome", outcome)], n as f64));
             }
             families.extend([started, duration, actions]);
         }
-        let mut missing = Family::gauge("objects_missing", "Objects that did not answer this scrape: the figures lack what they hold.");
+        let mut missing = Family::gauge(
+            "objects_missing",
+            "Objects that did not answer this scrape: the figures lack what they hold.",
+        );
         missing.samples.push(Sample::gauge(&[], self.missing.len() as f64));
         let mut build = Family::new(MetricType::Info, "build", "The running version.");
         build.samples.push(Sample { labels: labels(&[("version", self.version)]), value: Value::Info });
-        let mut configuration = Family::gauge("configuration_problems", "Mistakes in the configuration and its secrets.");
+        let mut configuration =
+            Family::gauge("configuration_problems", "Mistakes in the configuration and its secrets.");
         configuration.samples.push(Sample::gauge(&[], self.configuration.len() as f64));
         families.extend([missing, configuration, build]);
         families
@@ -322,12 +349,17 @@ mod tests {
                 series(Metric::LatencyBucket, "inf", 1),
             ],
         }];
-        let ledger = SourceTotals { delivered: 1, pending: 1, oldest_pending_ms: Some(1_500), ..SourceTotals::default() };
+        let ledger =
+            SourceTotals { delivered: 1, pending: 1, oldest_pending_ms: Some(1_500), ..SourceTotals::default() };
         let ledgers = vec![LedgerTotals { sources: [("a\"b".into(), ledger)].into() }];
         Snapshot {
             version: "1.2.3",
             sources: by_source(&Collected { counters, ledgers }),
-            letters: Some(LetterTotals { stored: 1, by_reason: [("invalid_json".into(), 1)].into(), oldest_dead_at_ms: None }),
+            letters: Some(LetterTotals {
+                stored: 1,
+                by_reason: [("invalid_json".into(), 1)].into(),
+                oldest_dead_at_ms: None,
+            }),
             reconcile: None,
             missing: vec![],
             configuration: vec![],

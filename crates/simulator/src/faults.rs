@@ -127,6 +127,9 @@ impl Fault {
         if !(0.0..=1.0).contains(&self.probability) {
             return Some("probability: expected 0 to 1");
         }
+        if self.applied && !(self.ends() || self.kind == FaultKind::Slow) {
+            return Some("applied: only for rate_limited, error, not_json, cut and slow");
+        }
         if self.status.is_some_and(|status| !(400..=599).contains(&status)) {
             return Some("status: expected 400 to 599");
         }
@@ -275,6 +278,7 @@ mod tests {
         let faults = Faults::new(1);
         assert!(faults.add(Fault { probability: f64::NAN, ..Fault::new(FaultKind::Cut) }).is_err());
         assert!(faults.add(Fault::new(FaultKind::Error).status(200)).is_err());
+        assert!(faults.add(Fault::new(FaultKind::TokenRevoked).applied()).is_err());
         assert!(faults.add(Fault::new(FaultKind::ConcurrentWriter).status(500)).is_err());
     }
 }

@@ -35,6 +35,19 @@ pub(crate) struct Interference {
 const EXPOSED: &str =
     "ETag, Retry-After, ININ-Correlation-Id, inin-ratelimit-count, inin-ratelimit-allowed, inin-ratelimit-reset";
 
+/// Puts the request into the log when it goes: also when the caller leaves before the answer, and the handler is dropped.
+struct Logged<'a> {
+    shared: &'a Shared,
+    route: String,
+    record: RequestRecord,
+}
+
+impl Drop for Logged<'_> {
+    fn drop(&mut self) {
+        self.shared.requests.add(&self.route, self.record.clone());
+    }
+}
+
 /// The layer around the routes of the API and the token endpoint.
 pub(crate) async fn gate(State(shared): State<Arc<Shared>>, request: Request, next: Next) -> Response {
     let settings = shared.settings();
@@ -45,14 +58,17 @@ pub(crate) async fn gate(State(shared): State<Arc<Shared>>, request: Request, ne
     let route = request.extensions().get::<MatchedPath>().map_or("(none)", MatchedPath::as_str).to_owned();
     let cutter = request.extensions().get::<Cutter>().cloned();
     let preflight = settings.cors && method == Method::OPTIONS;
+    let record =
+        RequestRecord { at_ms, method: method.to_string(), target, status: 0, correlation_id, faults: Vec::new() };
+    let mut logged = Logged { shared: &shared, route, record };
     let (outcome, faults) = if preflight {
         (Some(StatusCode::NO_CONTENT.into_response()), Vec::new())
     } else {
         pass(&shared, request, next).await
     };
-    let mut record = RequestRecord { at_ms, method: method.to_string(), target, status: 0, correlation_id, faults };
+    logged.record.faults = faults;
     let Some(mut response) = outcome else {
-        shared.requests.add(&route, record);
+        drop(logged);
         if let Some(cutter) = cutter {
             cutter.cut();
         }
@@ -61,7 +77,7 @@ pub(crate) async fn gate(State(shared): State<Arc<Shared>>, request: Request, ne
     };
     if let Some(error) = response.extensions_mut().remove::<ApiError>() {
         let headers = std::mem::take(response.headers_mut());
-        response = error.render(&record.correlation_id);
+        response = error.render(&logged.record.correlation_id);
         // The rate limit's headers were set before the error was rendered; the empty body's own headers do not matter any more.
         response.headers_mut().extend(
             headers
@@ -69,14 +85,14 @@ pub(crate) async fn gate(State(shared): State<Arc<Shared>>, request: Request, ne
                 .filter(|(name, _)| name.as_ref().is_some_and(|name| name.as_str().starts_with("inin-"))),
         );
     }
-    if let Ok(value) = HeaderValue::from_str(&record.correlation_id) {
+    if let Ok(value) = HeaderValue::from_str(&logged.record.correlation_id) {
         response.headers_mut().insert("inin-correlation-id", value);
     }
     if settings.cors {
         allow_origin(response.headers_mut());
     }
-    record.status = response.status().as_u16();
-    shared.requests.add(&route, record);
+    logged.record.status = response.status().as_u16();
+    drop(logged);
     response
 }
 

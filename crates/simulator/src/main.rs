@@ -56,28 +56,48 @@ fn arguments(mut given: impl Iterator<Item = String>) -> Result<Option<Arguments
     Ok(Some(Arguments { config, exit_with_stdin }))
 }
 
-/// Waits for SIGINT, SIGTERM or, if asked to, the end of standard input.
-async fn told_to_end(exit_with_stdin: bool) -> std::io::Result<()> {
-    #[cfg(unix)]
-    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
-    let terminated = async {
-        #[cfg(unix)]
-        terminate.recv().await;
-        #[cfg(not(unix))]
-        std::future::pending::<()>().await;
-    };
-    let closed = async {
-        if !exit_with_stdin {
-            return std::future::pending().await;
-        }
-        let (mut stdin, mut buffer) = (tokio::io::stdin(), [0; 256]);
-        while matches!(stdin.read(&mut buffer).await, Ok(1..)) {}
-    };
-    tokio::select! {
-        result = tokio::signal::ctrl_c() => result,
-        () = terminated => Ok(()),
-        () = closed => Ok(()),
+/// The signals that end the program. From the moment they are caught here they do not kill it.
+#[cfg(unix)]
+struct Signals {
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+}
+
+#[cfg(unix)]
+impl Signals {
+    fn catch() -> std::io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
     }
+
+    async fn any(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}
+
+#[cfg(not(unix))]
+struct Signals;
+
+#[cfg(not(unix))]
+impl Signals {
+    fn catch() -> std::io::Result<Self> {
+        Ok(Self)
+    }
+
+    async fn any(&mut self) {
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+/// Waits until standard input is closed.
+async fn closed() {
+    let (mut stdin, mut buffer) = (tokio::io::stdin(), [0; 256]);
+    while matches!(stdin.read(&mut buffer).await, Ok(1..)) {}
 }
 
 async fn run(arguments: Arguments) -> Result<(), String> {
@@ -85,6 +105,8 @@ async fn run(arguments: Arguments) -> Result<(), String> {
     let simulator = Simulator::start(arguments.config).await.map_err(|error| {
         std::error::Error::source(&error).map_or_else(|| error.to_string(), |source| format!("{error}: {source}"))
     })?;
+    // Before anybody knows that it runs: who knows may send one at once.
+    let mut signals = Signals::catch().map_err(|error| format!("cannot listen for signals: {error}"))?;
     let ready = serde_json::json!({
         "ready": true,
         "baseUrl": simulator.base_url(),
@@ -94,9 +116,12 @@ async fn run(arguments: Arguments) -> Result<(), String> {
         "pid": std::process::id(),
     });
     println!("{ready}");
-    let ended = told_to_end(arguments.exit_with_stdin).await;
+    tokio::select! {
+        () = signals.any() => {}
+        () = closed(), if arguments.exit_with_stdin => {}
+    }
     simulator.shutdown().await;
-    ended.map_err(|error| format!("cannot listen for signals: {error}"))
+    Ok(())
 }
 
 fn main() -> ExitCode {

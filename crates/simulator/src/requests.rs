@@ -18,11 +18,11 @@ pub struct RequestRecord {
     pub method: String,
     /// Path and query.
     pub target: String,
-    /// The status, 0 when the connection was cut.
+    /// The status, 0 when there was no answer: the connection was cut, or the caller left.
     pub status: u16,
     /// What `ININ-Correlation-Id` said.
     pub correlation_id: String,
-    /// The ids of the faults that applied.
+    /// The ids of the faults that applied; empty for a caller that left.
     pub faults: Vec<u64>,
 }
 

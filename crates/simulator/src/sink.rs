@@ -190,7 +190,6 @@ impl Sink {
         SinkReport {
             distinct_ids: state.ids.len() as u64,
             distinct_digests: state.digests.len() as u64,
-            accepted_digests: state.digests.values().filter(|seen| seen.accepted > 0).count() as u64,
             ..state.report.clone()
         }
     }
@@ -268,6 +267,7 @@ impl Sink {
         if state.digests.contains_key(&digest) || state.digests.len() < self.max_entries {
             let seen = state.digests.entry(digest).or_insert(Seen { first_ms: at_ms, ..Seen::default() });
             seen.received += 1;
+            report.accepted_digests += u64::from(is_accepted && seen.accepted == 0);
             seen.accepted += u64::from(is_accepted);
             seen.last_ms = at_ms;
         } else {

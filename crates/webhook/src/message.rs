@@ -9,8 +9,6 @@
 use alloc::{string::String, vec::Vec};
 use serde::{Deserialize, Serialize};
 
-
-
 /// The most that a message may have, framing included: Queues take 128 KB (1 KB = 1,000 bytes) of which up to about
 /// 100 bytes are the platform's own metadata (Cloudflare Queues, limits).
 pub const MAX_MESSAGE_BYTES: usize = 127_800;

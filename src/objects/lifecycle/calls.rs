@@ -11,7 +11,8 @@ use genesys_client::subscription::{ApiKind, FieldChange, Marks, Subscription, Su
 use serde::Serialize;
 
 type Called = Result<Answered, Refusal>;
-type Api<'a> = Subscriptions<'a, crate::platform::fetch::Surroundings, crate::platform::fetch::Surroundings, &'a super::Tokens>;
+type Api<'a> =
+    Subscriptions<'a, crate::platform::fetch::Surroundings, crate::platform::fetch::Surroundings, &'a super::Tokens>;
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -53,21 +54,31 @@ impl Lifecycle {
     pub(super) async fn call(&self, gateway: &Gateway, client: &Vendor<'_>, call: LifecycleCall) -> Called {
         let marks = self.marks(gateway);
         match call {
-            LifecycleCall::Reconcile { .. } | LifecycleCall::Last => Err(refusal(500, "Internal error", "misrouted", None).into()),
+            LifecycleCall::Reconcile { .. } | LifecycleCall::Last => {
+                Err(refusal(500, "Internal error", "misrouted", None).into())
+            }
             LifecycleCall::EventTypes => {
                 let types = client.event_types().await.map_err(|error| vendor_error(&error))?;
                 Ok(Answered::ok(format!(r#"{{"eventTypes":{}}}"#, to_text(&types))))
             }
+            LifecycleCall::IpRanges => {
+                let ranges = client.webhook_ip_ranges().await.map_err(|error| vendor_error(&error))?;
+                Ok(Answered::ok(format!(r#"{{"ipRanges":{}}}"#, to_text(&ranges))))
+            }
             LifecycleCall::List { source } => list(gateway, client, &marks, source.as_deref()).await,
             LifecycleCall::Get { source, id } => {
-                let found = api(gateway, client, &marks, &source)?.get(&id).await.map_err(|error| vendor_error(&error))?;
+                let found =
+                    api(gateway, client, &marks, &source)?.get(&id).await.map_err(|error| vendor_error(&error))?;
                 Ok(Answered { etag: found.etag.clone(), ..Answered::ok(to_text(&found)) })
             }
-            LifecycleCall::Create { source } => self.create(gateway, &api(gateway, client, &marks, &source)?, &source).await,
+            LifecycleCall::Create { source } => {
+                self.create(gateway, &api(gateway, client, &marks, &source)?, &source).await
+            }
             LifecycleCall::Update { source, id, if_match } => {
                 let desired = self.desired(gateway, &source)?;
                 let done = api(gateway, client, &marks, &source)?.update(&id, &desired, if_match.as_deref()).await;
-                let event = Event { action: Action::Update, source: &source, id: Some(&id), target: Some(&desired.address) };
+                let event =
+                    Event { action: Action::Update, source: &source, id: Some(&id), target: Some(&desired.address) };
                 self.audited(event, done.as_ref().map(|done| (done.status, done.correlation_id.clone()))).await;
                 let done = done.map_err(|error| vendor_error(&error))?;
                 let correlation_id = done.correlation_id.as_deref();
@@ -78,6 +89,8 @@ impl Lifecycle {
                 let event = Event { action: Action::Delete, source: &source, id: Some(&id), target: None };
                 self.audited(event, done.as_ref().map(|done| (Some(done.status), done.correlation_id.clone()))).await;
                 done.map_err(|error| vendor_error(&error))?;
+                let kind = kind(gateway, &source)?;
+                self.remember(|memory, now_ms| memory.deleted(kind, "", &id, now_ms));
                 Ok(Answered { status: 204, ..Answered::ok(String::new()) })
             }
             LifecycleCall::Probe { url } => self.probe(gateway, client, url).await,
@@ -96,6 +109,7 @@ impl Lifecycle {
         let event = Event { action: Action::Create, source, id, target: Some(&desired.address) };
         self.audited(event, made.as_ref().map(|made| (made.status, made.correlation_id.clone()))).await;
         let made = made.map_err(|error| vendor_error(&error))?;
+        self.remember(|memory, now_ms| memory.created(desired.api, &desired.name, Some(&made.subscription.id), now_ms));
         Ok(Answered { status: 201, ..Answered::ok(to_text(&made.subscription)) })
     }
 

@@ -96,7 +96,10 @@ impl<'a> Table<'a> {
         let texts = list.iter().enumerate().filter_map(|(index, value)| {
             let text = value.as_str().filter(|text| !text.is_empty());
             if text.is_none() {
-                self.problem(&format!("{key}[{index}]"), format!("expected a string that is not empty, found {}", kind(value)));
+                self.problem(
+                    &format!("{key}[{index}]"),
+                    format!("expected a string that is not empty, found {}", kind(value)),
+                );
             }
             text.map(Into::into)
         });
@@ -109,7 +112,12 @@ impl<'a> Table<'a> {
     }
 
     /// Reads a table that stands in a list of this one; `key` as in `secrets[0]`.
-    pub(super) fn nested<T>(&self, key: &str, value: &'a Value, read: impl FnOnce(&Table<'a>) -> Option<T>) -> Option<T> {
+    pub(super) fn nested<T>(
+        &self,
+        key: &str,
+        value: &'a Value,
+        read: impl FnOnce(&Table<'a>) -> Option<T>,
+    ) -> Option<T> {
         let table = Table::new(&self.path(key), value, self.problems)?;
         let taken = read(&table);
         table.finish();

@@ -4,6 +4,7 @@
 //! Worker secrets that it names exist.
 
 use super::reader::{Table, kind};
+use crate::cidr::Network;
 use crate::handover::{DEFAULT_SCHEDULE_S, MAX_DELAY_S};
 use crate::quarantine::Budget;
 use genesys_client::address;
@@ -84,13 +85,20 @@ pub struct Source {
     pub destination: Option<Destination>,
     /// Waits before further attempts, in seconds.
     pub retry_schedule_s: Vec<u32>,
+    /// Networks that may deliver; every one where there are none.
+    pub allow_networks: Vec<Network>,
+    /// Name of the rate-limit binding that bounds its requests.
+    pub rate_limit: Option<String>,
 }
 
 pub(super) fn read(table: Table<'_>, allow_private: bool) -> Option<Source> {
     let name = table.required_text("name").map(ToOwned::to_owned);
     if let Some(name) = name.as_deref().filter(|name| !is_name(name)) {
         let shown: String = name.chars().take(MAX_NAME_BYTES).collect();
-        table.problem("name", format!("{shown:?} must be 1 to {MAX_NAME_BYTES} of a-z, 0-9, - and _, and begin with a letter or digit"));
+        table.problem(
+            "name",
+            format!("{shown:?} must be 1 to {MAX_NAME_BYTES} of a-z, 0-9, - and _, and begin with a letter or digit"),
+        );
     }
     let (profile, scheme) = read_profile(&table);
     let secrets = read_secrets(&table);
@@ -99,6 +107,11 @@ pub(super) fn read(table: Table<'_>, allow_private: bool) -> Option<Source> {
     let subscription = table.table("subscription").and_then(read_subscription);
     let destination = table.table("destination").and_then(|table| read_destination(table, allow_private));
     let retry_schedule_s = read_schedule(&table);
+    let allow_networks = read_networks(&table);
+    let rate_limit = table.text("rate_limit").map(ToOwned::to_owned);
+    if rate_limit.as_deref().is_some_and(|name| !is_binding(name)) {
+        table.problem("rate_limit", "expected the name of a rate-limit binding");
+    }
     if subscription.is_some() && matches!(profile, Some(Profile::StandardWebhooks | Profile::Custom)) {
         table.problem("subscription", "this profile has no subscription API: use webhooks or open-messaging");
     }
@@ -116,6 +129,8 @@ pub(super) fn read(table: Table<'_>, allow_private: bool) -> Option<Source> {
         subscription,
         destination,
         retry_schedule_s,
+        allow_networks,
+        rate_limit,
     })
 }
 
@@ -146,11 +161,14 @@ fn read_profile(table: &Table<'_>) -> (Option<Profile>, Option<Scheme>) {
                 table.problem("custom", error.to_string());
                 None
             }
-            Ok(custom) => custom.resolve().map_err(|problems| {
-                for problem in problems {
-                    table.problem(&format!("custom.{}", problem.key()), problem.to_string());
-                }
-            }).ok(),
+            Ok(custom) => custom
+                .resolve()
+                .map_err(|problems| {
+                    for problem in problems {
+                        table.problem(&format!("custom.{}", problem.key()), problem.to_string());
+                    }
+                })
+                .ok(),
         },
         (Some(profile), custom) => {
             if custom.is_some() {
@@ -176,7 +194,10 @@ fn read_secrets(table: &Table<'_>) -> Vec<SecretRef> {
         let Some(secret) = read_secret(table, &key, value) else { continue };
         if !is_binding(&secret.name) {
             // Not shown: somebody may have put the secret itself here.
-            table.problem(&key, "expected the name of a Worker secret (letters, digits and _, not beginning with a digit)");
+            table.problem(
+                &key,
+                "expected the name of a Worker secret (letters, digits and _, not beginning with a digit)",
+            );
         } else if secrets.iter().any(|other| other.label == secret.label) {
             table.problem(&key, "has the label of another secret of this source");
         }
@@ -247,11 +268,25 @@ fn read_destination(table: Table<'_>, allow_private: bool) -> Option<Destination
     }
     let secret = table.text("secret").map(ToOwned::to_owned);
     if secret.as_deref().is_some_and(|name| !is_binding(name)) {
-        table.problem("secret", "expected the name of a Worker secret (letters, digits and _, not beginning with a digit)");
+        table.problem(
+            "secret",
+            "expected the name of a Worker secret (letters, digits and _, not beginning with a digit)",
+        );
     }
     let timeout_ms = table.number("timeout_ms", 100, 60_000).unwrap_or(DEFAULT_TIMEOUT_MS);
     table.finish();
     Some(Destination { url: url?, secret, timeout_ms })
+}
+
+fn read_networks(table: &Table<'_>) -> Vec<Network> {
+    let Some(texts) = table.texts("allow_networks") else { return vec![] };
+    if texts.is_empty() {
+        table.problem("allow_networks", "is empty: leave it out to allow every sender");
+    }
+    let networks = texts.iter().enumerate().filter_map(|(index, text)| {
+        Network::parse(text).map_err(|error| table.problem(&format!("allow_networks[{index}]"), error.to_string())).ok()
+    });
+    networks.collect()
 }
 
 fn read_schedule(table: &Table<'_>) -> Vec<u32> {
@@ -266,7 +301,10 @@ fn read_schedule(table: &Table<'_>) -> Vec<u32> {
         let wait = value.as_u64().and_then(|n| u32::try_from(n).ok()).filter(|n| (1..=MAX_DELAY_S).contains(n));
         if wait.is_none() {
             let key = format!("retry_schedule_s[{index}]");
-            table.problem(&key, format!("expected a whole number of seconds from 1 to {MAX_DELAY_S}, found {}", kind(value)));
+            table.problem(
+                &key,
+                format!("expected a whole number of seconds from 1 to {MAX_DELAY_S}, found {}", kind(value)),
+            );
         }
         wait
     });

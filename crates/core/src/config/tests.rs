@@ -42,7 +42,10 @@ fn a_complete_configuration_is_read_with_its_defaults() {
     let source = config.source("contact-center").unwrap();
     assert_eq!((source.profile, source.max_body_bytes), (Profile::Webhooks, 5_000_000));
     assert_eq!(source.secrets[0].label, "webhook_secret");
-    assert_eq!((source.secrets[1].label.as_str(), source.secrets[1].not_after_ms), ("previous", Some(1_796_083_200_000)));
+    assert_eq!(
+        (source.secrets[1].label.as_str(), source.secrets[1].not_after_ms),
+        ("previous", Some(1_796_083_200_000))
+    );
     let subscription = source.subscription.as_ref().unwrap();
     assert!(subscription.enabled && !subscription.adopt && !subscription.prune && subscription.filter == "true");
     assert_eq!(source.destination.as_ref().unwrap().timeout_ms, 15_000);
@@ -67,22 +70,61 @@ fn every_mistake_is_named_with_its_key() {
         ("/sources/0", json!(7), "sources[0]: expected a table"),
         (&format!("{source}/name"), json!("Contact Center"), "sources[0].name: \"Contact Center\" must be"),
         (&format!("{source}/name"), json!(null), "sources[0].name: is missing"),
-        (&format!("{source}/profile"), json!("webhook"), "sources[0].profile: expected one of webhooks, open-messaging, standard-webhooks, custom"),
+        (
+            &format!("{source}/profile"),
+            json!("webhook"),
+            "sources[0].profile: expected one of webhooks, open-messaging, standard-webhooks, custom",
+        ),
         (&format!("{source}/profile"), json!("custom"), "sources[0].custom: is missing"),
-        (&format!("{source}/profile"), json!("standard-webhooks"), "sources[0].subscription: this profile has no subscription API"),
+        (
+            &format!("{source}/profile"),
+            json!("standard-webhooks"),
+            "sources[0].subscription: this profile has no subscription API",
+        ),
         (&format!("{source}/custom"), json!({}), "sources[0].custom: belongs to the custom profile"),
         (&format!("{source}/secrets"), json!(null), "sources[0].secrets: is missing"),
         (&format!("{source}/secrets"), json!([]), "sources[0].secrets: is empty"),
         (&format!("{source}/secrets"), json!(["A", 7]), "sources[0].secrets[1]: expected the name of a Worker secret"),
         (&format!("{source}/secrets"), json!(["A", "A"]), "sources[0].secrets[1]: has the label of another secret"),
-        (&format!("{source}/secrets"), json!([{"name": "A", "not_after": "soon"}]), "sources[0].secrets[0].not_after: expected a time"),
-        (&format!("{source}/max_body_bytes"), json!(0), "sources[0].max_body_bytes: expected a whole number from 1 to 25000000"),
-        (&format!("{source}/subscription/event_types"), json!([]), "sources[0].subscription.event_types: is missing or empty"),
-        (&format!("{source}/subscription/event_types"), json!(["a", ""]), "sources[0].subscription.event_types[1]: expected a string that is not empty"),
+        (
+            &format!("{source}/secrets"),
+            json!([{"name": "A", "not_after": "soon"}]),
+            "sources[0].secrets[0].not_after: expected a time",
+        ),
+        (
+            &format!("{source}/max_body_bytes"),
+            json!(0),
+            "sources[0].max_body_bytes: expected a whole number from 1 to 25000000",
+        ),
+        (
+            &format!("{source}/subscription/event_types"),
+            json!([]),
+            "sources[0].subscription.event_types: is missing or empty",
+        ),
+        (
+            &format!("{source}/subscription/event_types"),
+            json!(["a", ""]),
+            "sources[0].subscription.event_types[1]: expected a string that is not empty",
+        ),
         (&format!("{source}/destination/url"), json!("https://10.0.0.1/"), "sources[0].destination.url: the host"),
         (&format!("{source}/destination/url"), json!(null), "sources[0].destination.url: is missing"),
-        (&format!("{source}/destination/timeout_ms"), json!(5), "sources[0].destination.timeout_ms: expected a whole number"),
-        (&format!("{source}/retry_schedule_s"), json!([5, 90_000]), "sources[0].retry_schedule_s[1]: expected a whole number of seconds"),
+        (
+            &format!("{source}/destination/timeout_ms"),
+            json!(5),
+            "sources[0].destination.timeout_ms: expected a whole number",
+        ),
+        (&format!("{source}/allow_networks"), json!([]), "sources[0].allow_networks: is empty"),
+        (
+            &format!("{source}/allow_networks"),
+            json!(["10.0.0.0/8", "10.0.0.1/8"]),
+            "sources[0].allow_networks[1]: has bits of a host",
+        ),
+        (&format!("{source}/rate_limit"), json!("rate limit"), "sources[0].rate_limit: expected the name"),
+        (
+            &format!("{source}/retry_schedule_s"),
+            json!([5, 90_000]),
+            "sources[0].retry_schedule_s[1]: expected a whole number of seconds",
+        ),
     ] {
         let found = problems(&with(pointer, value.clone()));
         assert!(found.iter().any(|problem| problem.starts_with(expected)), "{pointer} = {value}: {found:?}");
@@ -100,7 +142,9 @@ fn all_mistakes_come_at_once() {
     twin["custom"] = json!({"header": "x-sig", "encoding": "hex"});
     config["sources"].as_array_mut().unwrap().push(twin);
     let found = problems(&config);
-    for key in ["region", "sources[0].secrets", "sources[0].destination.colour", "sources[1].name", "sources[1].subscription"] {
+    for key in
+        ["region", "sources[0].secrets", "sources[0].destination.colour", "sources[1].name", "sources[1].subscription"]
+    {
         assert!(found.iter().any(|problem| problem.starts_with(&format!("{key}: "))), "{key} in {found:#?}");
     }
 }

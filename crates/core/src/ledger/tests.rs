@@ -6,7 +6,13 @@ use std::collections::BTreeMap;
 fn the_forms_of_calls_are_pinned() {
     let claim = LedgerCall::Claim {
         items: vec![ClaimItem {
-            id: "1".into(), key: "s\u{1f}k".into(), source: "s".into(), received_at_ms: 1, event_count: 2, size_bytes: 3, replay: 0,
+            id: "1".into(),
+            key: "s\u{1f}k".into(),
+            source: "s".into(),
+            received_at_ms: 1,
+            event_count: 2,
+            size_bytes: 3,
+            replay: 0,
         }],
     };
     assert_eq!(
@@ -14,7 +20,13 @@ fn the_forms_of_calls_are_pinned() {
         r#"{"claim":{"items":[{"id":"1","key":"s\u001fk","source":"s","received_at_ms":1,"event_count":2,"size_bytes":3,"replay":0}]}}"#
     );
     let settle = LedgerCall::Settle {
-        items: vec![SettleItem { id: "1".into(), attempt: 1, outcome: Outcome::Retry { next_attempt_ms: 9 }, status: Some(503), error: None }],
+        items: vec![SettleItem {
+            id: "1".into(),
+            attempt: 1,
+            outcome: Outcome::Retry { next_attempt_ms: 9 },
+            status: Some(503),
+            error: None,
+        }],
     };
     assert_eq!(
         serde_json::to_string(&settle).unwrap(),

@@ -208,8 +208,8 @@ impl Sender {
 }
 
 fn check_rate(rate: f64) -> Result<(), SenderError> {
-    let right = rate > 0.0 && rate <= 100_000.0;
-    right.then_some(()).ok_or(SenderError::Invalid("rate: expected deliveries a second, above 0 and at most 100,000"))
+    let right = (0.001..=100_000.0).contains(&rate);
+    right.then_some(()).ok_or(SenderError::Invalid("rate: expected deliveries a second, 0.001 to 100,000"))
 }
 
 /// The next due time after `due`, not further back than the backlog.

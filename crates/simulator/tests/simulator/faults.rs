@@ -1,6 +1,6 @@
 //! What goes wrong on purpose goes wrong exactly so, and the write has happened or not as the fault says.
 
-use crate::support::{OPEN, Running, WEBHOOKS, integration, start, webhook};
+use crate::support::{OPEN, Running, WEBHOOKS, eventually, integration, start, webhook};
 use genesys_simulator::{Fault, FaultKind};
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -62,6 +62,10 @@ async fn a_slow_answer_outlasts_the_callers_patience_before_or_after_the_write()
         let request = running.request("POST", WEBHOOKS).bearer_auth(&running.token).json(&body());
         assert!(request.timeout(Duration::from_millis(500)).send().await.unwrap_err().is_timeout());
         assert_eq!(running.names().len(), usize::from(applied));
+        eventually(|| {
+            running.simulator.requests().latest().last().is_some_and(|last| last.method == "POST" && last.status == 0)
+        })
+        .await;
     }
     let (_, answer) = create_under(Fault { delay_ms: 1, ..Fault::new(FaultKind::Slow) }).await;
     assert_eq!(answer.status, 201);

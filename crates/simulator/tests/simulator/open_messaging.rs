@@ -49,8 +49,9 @@ async fn a_patch_changes_what_it_names_and_the_secret_stays_hidden() {
     let created = running.call("POST", OPEN, Some(integration("one", "https://hooks.example.com/"))).await;
     let path = format!("{OPEN}/{}", created.id());
     let secret_before = running.simulator.subscriptions()[0].secret_sha256.clone();
-    let patch = json!({ "name": "renamed", "outboundNotificationWebhookSignatureSecretToken": "another secret of it" });
-    let patched = running.call("PATCH", &path, Some(patch)).await;
+    let changes =
+        json!({ "name": "renamed", "outboundNotificationWebhookSignatureSecretToken": "another secret of it" });
+    let patched = running.call("PATCH", &path, Some(changes)).await;
     assert_eq!((patched.status, &patched.body["name"]), (200, &json!("renamed")));
     assert_eq!(patched.body["webhookHeaders"], json!({ "X-Gateway-Owner": "tests" }));
     assert_eq!(patched.header("etag"), "");

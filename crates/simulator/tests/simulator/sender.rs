@@ -1,6 +1,6 @@
 //! The sender: what it sends, to whom, how often, and that its books are true.
 
-use crate::support::{Running, SECRET, eventually, fields, integration, start, start_with, webhook};
+use crate::support::{Running, SECRET, WEBHOOKS, eventually, fields, integration, start, start_with, webhook};
 use base64::Engine as _;
 use genesys_simulator::{Api, Behaviour, Burst, Custom, Figures, Kind, Mix, Outcome, SenderError};
 use hmac::{Hmac, KeyInit as _, Mac as _};
@@ -12,6 +12,10 @@ fn mac(body: &str) -> Vec<u8> {
     let mut mac = Hmac::<Sha256>::new_from_slice(SECRET.as_bytes()).unwrap();
     mac.update(body.as_bytes());
     mac.finalize().into_bytes().to_vec()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }
 
 fn of(kind: Kind, count: u64) -> Burst {
@@ -33,8 +37,7 @@ async fn genuine_deliveries_carry_the_signature_of_their_profile() {
     let sent = running.simulator.sender().burst(of(Kind::Valid, 10)).await.unwrap();
     assert_eq!((sent.report.total.accepted, sent.last_number - sent.first_number), (10, 9));
     for received in running.simulator.sink("webhooks").unwrap().latest() {
-        let hex: String = mac(&received.body).iter().map(|byte| format!("{byte:02x}")).collect();
-        assert_eq!(received.headers["x-genesys-signature"], hex);
+        assert_eq!(received.headers["x-genesys-signature"], hex(&mac(&received.body)));
         let value: Value = serde_json::from_str(&received.body).unwrap();
         assert!(
             value["events"]
@@ -215,6 +218,28 @@ async fn a_given_body_goes_out_as_it_is() {
 }
 
 #[tokio::test]
+async fn a_retry_repeats_the_old_signature_although_the_secret_has_changed() {
+    let running = start_with(|config| config.settings.policy.retry_pause_ms = 300).await;
+    let path = format!("{WEBHOOKS}/{}", running.subscribe("a"));
+    let sink = running.simulator.sink("a").unwrap();
+    sink.behave(Behaviour::fail(503, 1)).unwrap();
+    let sender = running.simulator.sender().clone();
+    let sending = tokio::spawn(async move { sender.send_exactly_valid(1).await });
+    eventually(|| sink.report().received == 1).await;
+    let mut rotated = webhook("a", &running.sink_url("a"));
+    rotated["customProperties"]["webhook.signature.secret"] = "rotated".into();
+    assert_eq!(running.put(&path, "*", &rotated).await.status, 200);
+    sending.await.unwrap();
+    running.simulator.sender().send_exactly_valid(1).await;
+    let signed_as_before: Vec<bool> = sink
+        .latest()
+        .iter()
+        .map(|received| received.headers["x-genesys-signature"] == hex(&mac(&received.body)))
+        .collect();
+    assert_eq!(signed_as_before, [true, true, false]);
+}
+
+#[tokio::test]
 async fn figures_go_on_when_there_is_no_room_for_records() {
     let running = start_with(|config| config.max_records = 5).await;
     running.subscribe("a");
@@ -239,7 +264,7 @@ impl SendValid for genesys_simulator::Sender {
 async fn impossible_wishes_are_refused() {
     let running: Running = start().await;
     let sender = running.simulator.sender();
-    for rate in [0.0, -1.0, f64::NAN, f64::INFINITY, 1e9] {
+    for rate in [0.0, 1e-300, -1.0, f64::NAN, f64::INFINITY, 1e9] {
         assert!(matches!(sender.start(rate), Err(SenderError::Invalid(_))), "{rate}");
     }
     assert!(matches!(sender.send_exactly(0).await, Err(SenderError::Invalid(_))));

@@ -57,7 +57,7 @@ async fn a_repeat_of_what_failed_is_no_duplicate() {
         assert_eq!(post(&running, "m", "x", b"k", now_s()).await, expected);
     }
     let report = sink.report();
-    assert_eq!((report.received, report.accepted, report.duplicates), (4, 2, 1));
+    assert_eq!((report.received, report.accepted, report.duplicates, report.accepted_digests), (4, 2, 1, 1));
     assert_eq!(report.answers.into_iter().collect::<Vec<_>>(), [(200, 2), (410, 1), (503, 1)]);
 }
 

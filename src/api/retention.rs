@@ -1,0 +1,9 @@
+//! `POST /api/retention`: what the daily cron does, now.
+
+use super::{Call, Handled};
+use crate::platform::http::json;
+
+/// Removes what is old and answers what was removed.
+pub(super) async fn run(call: &Call<'_>) -> Handled {
+    Ok(json(200, &crate::retention::run(call.env).await))
+}

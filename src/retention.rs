@@ -1,0 +1,104 @@
+//! Removes what is old: dead letters, ledger rows, stored bodies that nothing refers to.
+//!
+//! Promises: bounded steps, and an account of what was removed; a step that fails leaves its part to the next run.
+//! Out of scope: what is old (`gateway_core::retention`); the archive, which is the user's.
+
+use crate::config::gateway;
+use crate::platform::{clock, log, objects, r2};
+use gateway_core::ledger::{LedgerCall, ledger_shards};
+use gateway_core::letters::{Expired, LettersCall, STORE_OBJECT};
+use gateway_core::retention::{BODY_PREFIXES, MAX_STEPS, Removed, Retention, STEP};
+use worker::Env;
+
+/// The cron of `wrangler.toml` that removes.
+pub(crate) const CRON: &str = "17 3 * * *";
+
+/// What the cron and `POST /api/retention` do.
+pub(crate) async fn run(env: &Env) -> Removed {
+    let (retention, longest_schedule_s) = match gateway(env) {
+        Ok(gateway) => {
+            let schedules =
+                gateway.config.sources.iter().map(|source| source.retry_schedule_s.iter().map(|s| u64::from(*s)).sum());
+            (gateway.config.retention, schedules.max().unwrap_or(0))
+        }
+        // With a configuration that cannot be read the longest defaults apply: removing less is never wrong.
+        Err(_) => (Retention::default(), 90 * 86_400),
+    };
+    let now_ms = clock::now_ms();
+    let mut removed = Removed::default();
+    letters(env, retention.letters_before_ms(now_ms), &mut removed).await;
+    ledgers(env, retention.ledger_before_ms(now_ms), &mut removed).await;
+    for prefix in BODY_PREFIXES {
+        bodies(env, prefix, &retention.bodies_before_key(prefix, longest_schedule_s, now_ms), &mut removed).await;
+    }
+    let figures = serde_json::to_string(&removed).unwrap_or_default();
+    log::info("retention", &[("removed", &figures)]);
+    removed
+}
+
+async fn letters(env: &Env, before_ms: u64, removed: &mut Removed) {
+    for _ in 0..MAX_STEPS {
+        let call = LettersCall::Expire { before_ms, limit: STEP };
+        let expired = match objects::call::<Expired>(env, objects::DEAD_LETTER_STORE, STORE_OBJECT, &call).await {
+            Ok(expired) => expired,
+            Err(error) => return failed(removed, &error.to_string()),
+        };
+        removed.dead_letters = removed.dead_letters.saturating_add(expired.removed);
+        if let Err(error) = r2::delete(env, expired.keys).await {
+            // They are found again as bodies without a letter.
+            failed(removed, &error);
+        }
+        if expired.removed < u64::from(STEP) {
+            return;
+        }
+    }
+    removed.unfinished = true;
+}
+
+async fn ledgers(env: &Env, before_ms: u64, removed: &mut Removed) {
+    for shard in ledger_shards() {
+        for step in 0..MAX_STEPS {
+            let call = LedgerCall::Expire { before_ms, limit: STEP };
+            match objects::call::<u64>(env, objects::DELIVERY_LEDGER, &shard, &call).await {
+                Ok(rows) => {
+                    removed.deliveries = removed.deliveries.saturating_add(rows);
+                    if rows < u64::from(STEP) {
+                        break;
+                    }
+                }
+                Err(error) => {
+                    failed(removed, &error.to_string());
+                    break;
+                }
+            }
+            removed.unfinished |= step == MAX_STEPS.saturating_sub(1);
+        }
+    }
+}
+
+async fn bodies(env: &Env, prefix: &str, before_key: &str, removed: &mut Removed) {
+    for _ in 0..MAX_STEPS {
+        // Keys begin with the date, so the oldest come first, and the first that is young enough ends the walk.
+        let mut keys = match r2::list(env, prefix, STEP).await {
+            Ok(keys) => keys,
+            Err(error) => return failed(removed, &error),
+        };
+        let full = keys.len() as u64 == u64::from(STEP);
+        keys.retain(|key| key.as_str() < before_key);
+        let (old, all_old) = (keys.len() as u64, keys.len() as u64 == u64::from(STEP));
+        if let Err(error) = r2::delete(env, keys).await {
+            return failed(removed, &error);
+        }
+        removed.bodies = removed.bodies.saturating_add(old);
+        if !(full && all_old) {
+            return;
+        }
+    }
+    removed.unfinished = true;
+}
+
+fn failed(removed: &mut Removed, error: &str) {
+    log::error("retention_failed", &[("error", error)]);
+    removed.failures = removed.failures.saturating_add(1);
+    removed.unfinished = true;
+}
