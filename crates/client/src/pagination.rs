@@ -100,7 +100,7 @@ fn entities(envelope: &mut Object) -> Option<Vec<Object>> {
 }
 
 impl<T: Transport, R: Runtime, A: TokenSource> Client<T, R, A> {
-    /// All things of a list, each once (by `id`), in the order of their first appearance.
+    /// All things of a list, each once (by `id`, else by name, else as a whole), in the order of their first appearance.
     pub(crate) async fn list(&self, style: Style, path: &str, needs: &'static str) -> Result<Vec<Object>, Error> {
         let mut all: Vec<Object> = Vec::new();
         // A place in `all` by key. A map of JSON values, because its code is there already.
@@ -110,7 +110,8 @@ impl<T: Transport, R: Runtime, A: TokenSource> Client<T, R, A> {
             let count = read.len();
             let mut seen = Object::new();
             for object in read {
-                let key = json::text(&object, "id").or(json::text(&object, "name")).unwrap_or_default().to_owned();
+                let named = json::text(&object, "id").or(json::text(&object, "name"));
+                let key = named.map_or_else(|| Value::Object(object.clone()).to_string(), str::to_owned);
                 let place = places.get(&key).and_then(Value::as_u64).and_then(|place| usize::try_from(place).ok());
                 if let Some(known) = place.and_then(|place| all.get_mut(place)) {
                     *known = object;

@@ -5,9 +5,9 @@
 //! hashes, fields in the order of the declaration, absent ones left out. Entries are built from named fields that hold no
 //! secret. Out of scope: storing (the `AUDIT_LOG` object).
 
+use genesys_webhook::encoding::hex;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use std::fmt::Write;
 
 /// The `previousHash` of the first entry.
 pub const GENESIS_HASH: &str = "0000000000000000000000000000000000000000000000000000000000000000";
@@ -171,11 +171,7 @@ struct Canonical<'a> {
 fn chain_hash(previous_hash: &str, seq: u64, timestamp: &str, draft: &Draft) -> String {
     // Strings and numbers only: serializing them cannot fail.
     let canonical = serde_json::to_string(&Canonical { seq, timestamp, draft }).unwrap_or_default();
-    let digest = Sha256::new().chain_update(previous_hash).chain_update("\n").chain_update(canonical).finalize();
-    digest.iter().fold(String::with_capacity(64), |mut hex, byte| {
-        let _ = write!(hex, "{byte:02x}");
-        hex
-    })
+    hex(&Sha256::new().chain_update(previous_hash).chain_update("\n").chain_update(canonical).finalize())
 }
 
 /// The entry that follows `previous` (`None`: the first).
@@ -305,7 +301,7 @@ mod tests {
             "{GENESIS_HASH}\n{}",
             r#"{"seq":1,"timestamp":"1970-01-01T00:00:00.000Z","action":"DLQ_ROUTE","actor":"consumer","source":"s","userAgent":"u/1"}"#
         );
-        let hash: String = Sha256::digest(text).iter().map(|b| format!("{b:02x}")).collect();
+        let hash = hex(&Sha256::digest(text));
         assert_eq!(entry.hash, hash);
         assert_eq!(Entry::from_json(&serde_json::to_string(&entry).unwrap()).unwrap(), entry);
     }

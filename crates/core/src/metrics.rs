@@ -131,6 +131,12 @@ impl Snapshot {
     }
 
     fn families(&self) -> Vec<Family> {
+        let mut families = self.families_by_source();
+        families.extend(self.families_overall());
+        families
+    }
+
+    fn families_by_source(&self) -> Vec<Family> {
         let mut requests = Family::counter("requests", "Delivery requests by outcome.");
         let mut refused = Family::counter("refused", "Refused deliveries by reason.");
         let mut unavailable = Family::counter("unavailable", "Deliveries answered 503, by cause.");
@@ -184,7 +190,7 @@ impl Snapshot {
             not_kept.add(&own, account.not_quarantined);
             latency.samples.push(Sample { labels: labels(&own), value: histogram(&account.latency_ms) });
         }
-        let mut families = vec![
+        vec![
             requests,
             refused,
             unavailable,
@@ -197,7 +203,11 @@ impl Snapshot {
             not_kept,
             secrets,
             latency,
-        ];
+        ]
+    }
+
+    fn families_overall(&self) -> Vec<Family> {
+        let mut families = vec![];
         if let Some(totals) = &self.letters {
             let mut stored = Family::gauge("dead_letters", "Dead letters in the store, by reason.");
             for (reason, n) in &totals.by_reason {

@@ -85,6 +85,6 @@ mod tests {
         assert_eq!(retention.bodies_before_key("payloads/", 100_000, now_ms), "payloads/2026/10/22");
         assert_eq!(retention.letters_before_ms(now_ms), now_ms - 30 * DAY_MS);
         // What is received on the day of the cutoff sorts behind it and stays.
-        assert!("payloads/2026/10/23/s/01".to_owned() > retention.bodies_before_key("payloads/", 0, now_ms));
+        assert!("payloads/2026/10/23/s/01" > retention.bodies_before_key("payloads/", 0, now_ms).as_str());
     }
 }

@@ -71,8 +71,8 @@ pub enum AddressRefusal {
     },
 }
 
-/// Checks an address. `allow_private` permits `http` and private hosts (local development); the syntax is checked all
-/// the same.
+/// Checks an address. `allow_private` permits `http`, loopback, private addresses and local names (local development); the
+/// syntax is checked all the same, and metadata and link-local addresses stay refused.
 pub fn check(url: &str, allow_private: bool) -> Result<Address, AddressRefusal> {
     let malformed = |what| AddressRefusal::Malformed { what };
     if url.is_empty() {
@@ -134,12 +134,18 @@ fn split_port(authority: &str) -> Option<(&str, Option<&str>)> {
     }
 }
 
+/// Whether a non-public address may be used all the same: development needs one's own machine and network, and nobody needs
+/// metadata services, link-local addresses or IPv4 wrapped in IPv6.
+fn permitted(kind: &str, allow_private: bool) -> bool {
+    allow_private && matches!(kind, "loopback" | "private")
+}
+
 fn check_v6(inner: &str, allow_private: bool) -> Result<String, AddressRefusal> {
     let address: Ipv6Addr =
         inner.parse().map_err(|_| AddressRefusal::Malformed { what: "its IPv6 address cannot be read" })?;
     let host = format!("[{inner}]");
     match ip::v6_kind(address) {
-        Some(kind) if !allow_private => Err(AddressRefusal::NotPublic { host, kind }),
+        Some(kind) if !permitted(kind, allow_private) => Err(AddressRefusal::NotPublic { host, kind }),
         _ => Ok(host),
     }
 }
@@ -164,7 +170,7 @@ fn check_name(host: &str, allow_private: bool) -> Result<String, AddressRefusal>
     if numeric {
         let octets = ip::plain_v4(host).ok_or(AddressRefusal::ObscuredIp { host: owned.clone() })?;
         return match ip::v4_kind(octets) {
-            Some(kind) if !allow_private => Err(AddressRefusal::NotPublic { host: owned, kind }),
+            Some(kind) if !permitted(kind, allow_private) => Err(AddressRefusal::NotPublic { host: owned, kind }),
             _ => Ok(owned),
         };
     }

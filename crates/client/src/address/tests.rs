@@ -162,3 +162,27 @@ proptest! {
         prop_assert!(!passed || bits >> 125 == 1, "{}", address);
     }
 }
+
+#[test]
+fn development_reaches_its_own_machine_and_network_and_no_metadata() {
+    for url in [
+        "http://127.0.0.1:8787/x",
+        "http://localhost:8787",
+        "http://[::1]:1/",
+        "http://192.168.1.2/",
+        "http://gateway/",
+    ] {
+        assert!(check(url, true).is_ok(), "{url}");
+    }
+    for url in [
+        "http://169.254.169.254/latest/meta-data",
+        "http://168.63.129.16/",
+        "http://169.254.1.1/",
+        "http://[fe80::1]/",
+        "http://[::ffff:127.0.0.1]/",
+        "http://0.0.0.0/",
+        "http://2130706433/",
+    ] {
+        assert!(check(url, true).is_err(), "{url}");
+    }
+}

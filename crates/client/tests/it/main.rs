@@ -5,6 +5,7 @@ mod auth;
 mod calls;
 mod clock;
 mod convergence;
+mod ip_ranges;
 #[cfg(feature = "reqwest")]
 mod native;
 mod probe;

@@ -1,0 +1,171 @@
+//! Arguments: what JavaScript hands over, checked before anything is done with it.
+//!
+//! Promise: a wrong argument is an error that names it, says what was expected and never shows the value (it may be a
+//! secret); a member that nobody reads is an error too, because it is a misspelt one.
+
+use crate::error::Failure;
+use crate::json;
+use genesys_client::subscription::ApiKind;
+use js_sys::{Array, ArrayBuffer, Date, Object, Reflect, Uint8Array};
+use wasm_bindgen::{JsCast, JsValue};
+
+/// What a value is, for messages.
+fn kind_of(value: &JsValue) -> String {
+    match value {
+        _ if value.is_null() => "null".to_owned(),
+        _ if Array::is_array(value) => "an array".to_owned(),
+        _ => value.js_typeof().as_string().unwrap_or_default(),
+    }
+}
+
+/// `{what}: expected {expected}, found {kind}`.
+pub(crate) fn expected(what: &str, expected: &str, value: &JsValue) -> Failure {
+    Failure::argument(format!("{what}: expected {expected}, found {}", kind_of(value)))
+}
+
+/// A member of an object; undefined where it is absent.
+pub(crate) fn member(object: &JsValue, name: &str) -> Result<JsValue, Failure> {
+    Reflect::get(object, &JsValue::from_str(name)).map_err(|_| Failure::argument(format!("{name}: cannot be read")))
+}
+
+/// An object of named arguments, read member by member.
+pub(crate) struct Options {
+    value: JsValue,
+    what: String,
+    read: Vec<&'static str>,
+}
+
+impl Options {
+    /// The object; `what` names it in messages.
+    pub(crate) fn new(value: JsValue, what: impl Into<String>) -> Result<Self, Failure> {
+        let what = what.into();
+        if !value.is_object() || Array::is_array(&value) {
+            return Err(expected(&what, "an object", &value));
+        }
+        Ok(Self { value, what, read: Vec::new() })
+    }
+
+    /// The object, or an empty one where it was left out.
+    pub(crate) fn optional(value: JsValue, what: &str) -> Result<Self, Failure> {
+        Self::new(if value.is_undefined() { Object::new().into() } else { value }, what)
+    }
+
+    /// A member, or none where it is absent.
+    pub(crate) fn value(&mut self, name: &'static str) -> Result<Option<JsValue>, Failure> {
+        self.read.push(name);
+        let value = member(&self.value, name)?;
+        Ok((!value.is_undefined()).then_some(value))
+    }
+
+    fn wrong(&self, name: &str, wanted: &str, value: &JsValue) -> Failure {
+        expected(&format!("{}.{name}", self.what), wanted, value)
+    }
+
+    /// A text.
+    pub(crate) fn text(&mut self, name: &'static str) -> Result<Option<String>, Failure> {
+        let Some(value) = self.value(name)? else { return Ok(None) };
+        value.as_string().map(Some).ok_or_else(|| self.wrong(name, "a string", &value))
+    }
+
+    /// A text that has to be there and must not be empty.
+    pub(crate) fn required_text(&mut self, name: &'static str) -> Result<String, Failure> {
+        match self.text(name)? {
+            Some(text) if !text.is_empty() => Ok(text),
+            _ => Err(Failure::argument(format!("{}.{name}: is required", self.what))),
+        }
+    }
+
+    /// A switch.
+    pub(crate) fn flag(&mut self, name: &'static str) -> Result<Option<bool>, Failure> {
+        let Some(value) = self.value(name)? else { return Ok(None) };
+        value.as_bool().map(Some).ok_or_else(|| self.wrong(name, "a boolean", &value))
+    }
+
+    /// A whole number.
+    pub(crate) fn whole(&mut self, name: &'static str) -> Result<Option<u64>, Failure> {
+        let Some(value) = self.value(name)? else { return Ok(None) };
+        let number = value.as_f64().and_then(json::whole);
+        number.map(Some).ok_or_else(|| self.wrong(name, "a whole number, not negative", &value))
+    }
+
+    /// A time in milliseconds since the epoch: a `Date` or such a number.
+    pub(crate) fn time_ms(&mut self, name: &'static str) -> Result<Option<u64>, Failure> {
+        let Some(value) = self.value(name)? else { return Ok(None) };
+        let number = value.dyn_ref::<Date>().map(Date::get_time).or_else(|| value.as_f64());
+        let wanted = "a Date or milliseconds since 1970";
+        number.and_then(json::whole).map(Some).ok_or_else(|| self.wrong(name, wanted, &value))
+    }
+
+    /// The end: every member must have been read.
+    pub(crate) fn finish(self) -> Result<(), Failure> {
+        for name in Object::keys(self.value.unchecked_ref::<Object>()) {
+            let name = name.as_string().unwrap_or_default();
+            if !self.read.contains(&name.as_str()) {
+                let known = self.read.join(", ");
+                return Err(Failure::argument(format!("{}.{name}: is not known; there are {known}", self.what)));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The elements of an array.
+pub(crate) fn elements(value: &JsValue, what: &str) -> Result<Array, Failure> {
+    value.dyn_ref::<Array>().cloned().ok_or_else(|| expected(what, "an array", value))
+}
+
+/// One of the two subscription APIs.
+pub(crate) fn api_kind(value: &JsValue, what: &str) -> Result<ApiKind, Failure> {
+    match value.as_string().as_deref() {
+        Some("webhooks") => Ok(ApiKind::Webhooks),
+        Some("open-messaging") => Ok(ApiKind::OpenMessaging),
+        _ => Err(Failure::argument(format!("{what}: expected \"webhooks\" or \"open-messaging\""))),
+    }
+}
+
+/// A body's raw bytes, copied.
+pub(crate) fn bytes(value: &JsValue) -> Result<Vec<u8>, Failure> {
+    let view = match value.dyn_ref::<Uint8Array>() {
+        Some(view) => view.clone(),
+        None if value.is_instance_of::<ArrayBuffer>() => Uint8Array::new(value),
+        None => {
+            let wanted = "the raw bytes that arrived, as Uint8Array or ArrayBuffer (a signature covers bytes: text or \
+                          parsed JSON that is written again need not be the same)";
+            return Err(expected("body", wanted, value));
+        }
+    };
+    Ok(view.to_vec())
+}
+
+/// Headers as pairs: anything that iterates over pairs (`Headers`, `Map`, arrays) or a plain object, whose values may be
+/// arrays (Node's `IncomingMessage.headers`).
+pub(crate) fn headers(value: &JsValue) -> Result<Vec<(String, String)>, Failure> {
+    let unreadable = || expected("headers", "Headers, pairs of name and value, or an object", value);
+    if !value.is_object() {
+        return Err(unreadable());
+    }
+    let mut pairs = Vec::new();
+    let mut add = |name: &JsValue, value: &JsValue| -> Result<(), Failure> {
+        let name = name.as_string().ok_or_else(unreadable)?;
+        match value.as_string() {
+            Some(text) => pairs.push((name, text)),
+            None if value.is_undefined() => {}
+            None => {
+                let several = value.dyn_ref::<Array>().ok_or_else(unreadable)?;
+                for one in several.iter() {
+                    pairs.push((name.clone(), one.as_string().ok_or_else(unreadable)?));
+                }
+            }
+        }
+        Ok(())
+    };
+    let entries = match js_sys::try_iter(value).map_err(|_| unreadable())? {
+        Some(entries) => entries.collect::<Result<Vec<_>, _>>().map_err(|_| unreadable())?,
+        None => Object::entries(value.unchecked_ref::<Object>()).to_vec(),
+    };
+    for entry in entries {
+        let pair = entry.dyn_ref::<Array>().ok_or_else(unreadable)?;
+        add(&pair.get(0), &pair.get(1))?;
+    }
+    Ok(pairs)
+}

@@ -1,0 +1,249 @@
+//! What the surroundings give: `fetch`, the clock, pauses and randomness.
+//!
+//! Promises (the contract of [`Transport`]): a time limit over headers and body together, also with a `fetch` that does
+//! not know `AbortSignal`; redirects not followed; an answer read up to a limit; nothing repeated; no message shows what
+//! was sent. Only `fetch`, `AbortController`, `setTimeout`, `Date` and `Math.random` are needed, which Node, browsers and
+//! Workers have.
+
+use crate::args::member;
+use crate::json::{object, whole};
+use genesys_client::transport::{HttpRequest, HttpResponse, Runtime, Transport, TransportError};
+use js_sys::{Array, Date, Function, Math, Object, Promise, Reflect, Uint8Array};
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
+use wasm_bindgen::prelude::*;
+use wasm_bindgen_futures::JsFuture;
+
+#[wasm_bindgen]
+extern "C" {
+    #[wasm_bindgen(js_name = setTimeout)]
+    fn set_timeout(callback: &Function, ms: f64) -> JsValue;
+    #[wasm_bindgen(js_name = clearTimeout)]
+    fn clear_timeout(id: &JsValue);
+
+    type AbortController;
+    #[wasm_bindgen(constructor)]
+    fn new() -> AbortController;
+    #[wasm_bindgen(method, getter)]
+    fn signal(this: &AbortController) -> JsValue;
+    #[wasm_bindgen(method)]
+    fn abort(this: &AbortController);
+}
+
+/// Longest delay that `setTimeout` takes (HTML standard: a signed 32-bit number); longer ones would end at once.
+const MAX_DELAY_MS: u32 = 0x7fff_ffff;
+
+/// Longest text of somebody else's error that is kept, in characters.
+const MAX_MESSAGE_CHARS: usize = 300;
+
+/// Codes with which Node says that no connection came about, so that nothing was sent.
+const NOT_CONNECTED: [&str; 7] = [
+    "ECONNREFUSED",
+    "ENOTFOUND",
+    "EAI_AGAIN",
+    "ENETUNREACH",
+    "EHOSTUNREACH",
+    "UND_ERR_CONNECT_TIMEOUT",
+    "ConnectionRefused",
+];
+
+/// JavaScript as surroundings of the client.
+#[derive(Clone)]
+pub(crate) struct Host {
+    /// The caller's `fetch`; else the global one, looked up with every request, so that it can be replaced.
+    pub(crate) fetch: Option<Function>,
+}
+
+/// A pause. Dropping it ends it, so that no timer keeps a process alive for nothing.
+struct Timer {
+    id: JsValue,
+    settle: Function,
+    over: JsFuture,
+}
+
+impl Timer {
+    fn new(ms: u64) -> Self {
+        let delay_ms = u32::try_from(ms).unwrap_or(MAX_DELAY_MS).min(MAX_DELAY_MS);
+        let (mut id, mut settle) = (JsValue::UNDEFINED, Function::default());
+        let over = Promise::new(&mut |resolve, _reject| {
+            id = set_timeout(&resolve, f64::from(delay_ms));
+            settle = resolve;
+        });
+        Self { id, settle, over: JsFuture::from(over) }
+    }
+}
+
+impl Future for Timer {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        Pin::new(&mut self.over).poll(context).map(|_| ())
+    }
+}
+
+impl Drop for Timer {
+    fn drop(&mut self) {
+        clear_timeout(&self.id);
+        // A promise that never settled would keep its listeners for ever.
+        let _ = self.settle.call0(&JsValue::UNDEFINED);
+    }
+}
+
+/// Cuts an exchange off when it is dropped before it has ended.
+struct Cutter {
+    controller: AbortController,
+    armed: bool,
+}
+
+impl Drop for Cutter {
+    fn drop(&mut self) {
+        if self.armed {
+            self.controller.abort();
+        }
+    }
+}
+
+impl Transport for Host {
+    async fn send(&self, request: HttpRequest) -> Result<HttpResponse, TransportError> {
+        let mut cutter = Cutter { controller: AbortController::new(), armed: true };
+        let result = {
+            let mut exchange = pin!(self.exchange(&request, cutter.controller.signal()));
+            let mut time = pin!(Timer::new(request.timeout_ms));
+            poll_fn(|context| match exchange.as_mut().poll(context) {
+                Poll::Ready(result) => Poll::Ready(Some(result)),
+                Poll::Pending => time.as_mut().poll(context).map(|()| None),
+            })
+            .await
+        };
+        let Some(result) = result else {
+            return Err(TransportError::timeout(format!("no answer within {} ms", request.timeout_ms)));
+        };
+        cutter.armed = result.is_err();
+        result.map_err(|error| without_credentials(error, &request))
+    }
+}
+
+impl Host {
+    async fn exchange(&self, request: &HttpRequest, signal: JsValue) -> Result<HttpResponse, TransportError> {
+        let headers = Object::new();
+        for (name, value) in &request.headers {
+            // A property of a new object can always be set.
+            let _ = Reflect::set(&headers, &JsValue::from_str(name), &JsValue::from_str(value));
+        }
+        let init = object(&[
+            ("method", request.method.as_str().into()),
+            ("headers", headers.into()),
+            ("redirect", "manual".into()),
+            ("signal", signal),
+            ("body", request.body.as_deref().map_or(JsValue::UNDEFINED, |body| Uint8Array::from(body).into())),
+        ]);
+        let fetch = match &self.fetch {
+            Some(fetch) => fetch.clone(),
+            None => Reflect::get(&js_sys::global(), &"fetch".into())
+                .and_then(JsCast::dyn_into)
+                .map_err(|_| TransportError::connect("there is no fetch; pass one as options.fetch"))?,
+        };
+        let answered =
+            fetch.call2(&JsValue::UNDEFINED, &request.url.as_str().into(), &init).map_err(|error| lost(&error))?;
+        let response = JsFuture::from(Promise::resolve(&answered)).await.map_err(|error| lost(&error))?;
+        read(&response, request.max_response_bytes).await
+    }
+}
+
+async fn read(response: &JsValue, max_bytes: usize) -> Result<HttpResponse, TransportError> {
+    let no_response = || TransportError::other("fetch gave no Response");
+    let get = |name| member(response, name).map_err(|_| no_response());
+    // A browser hides a redirect that is not followed: no status, no headers. Any 3xx stands for it.
+    if get("type")?.as_string().as_deref() == Some("opaqueredirect") {
+        return Ok(HttpResponse { status: 302, ..HttpResponse::default() });
+    }
+    let status = get("status")?.as_f64().and_then(whole).and_then(|status| u16::try_from(status).ok());
+    let mut answer = HttpResponse { status: status.ok_or_else(no_response)?, headers: vec![], body: vec![] };
+    let headers = js_sys::try_iter(&get("headers")?).ok().flatten().ok_or_else(no_response)?;
+    for pair in headers {
+        let pair: Array = pair.ok().and_then(|pair| pair.dyn_into().ok()).ok_or_else(no_response)?;
+        if let (Some(name), Some(value)) = (pair.get(0).as_string(), pair.get(1).as_string()) {
+            answer.headers.push((name, value));
+        }
+    }
+    let body = get("body")?;
+    if !body.is_object() {
+        return Ok(answer);
+    }
+    let reader = method(&body, "getReader").map_err(|error| lost(&error))?;
+    while max_bytes > 0 {
+        let step = method(&reader, "read").map_err(|error| lost(&error))?;
+        let step = JsFuture::from(Promise::resolve(&step)).await.map_err(|error| lost(&error))?;
+        if member(&step, "done").is_ok_and(|done| done.is_truthy()) {
+            return Ok(answer);
+        }
+        let chunk = member(&step, "value").ok().and_then(|chunk| chunk.dyn_into::<Uint8Array>().ok());
+        let chunk = chunk.ok_or_else(|| TransportError::other("the body is not a stream of bytes"))?;
+        let length = usize::try_from(chunk.length()).unwrap_or(usize::MAX);
+        if answer.body.len().saturating_add(length) > max_bytes {
+            return Err(TransportError::other(format!("the answer is longer than {max_bytes} bytes")));
+        }
+        answer.body.extend_from_slice(&chunk.to_vec());
+    }
+    // What nobody wants is not waited for; whether it can be cancelled makes no difference.
+    if let Ok(cancelled) = method(&reader, "cancel") {
+        let _ = JsFuture::from(Promise::resolve(&cancelled)).await;
+    }
+    Ok(answer)
+}
+
+fn method(object: &JsValue, name: &str) -> Result<JsValue, JsValue> {
+    Reflect::get(object, &name.into())?.dyn_into::<Function>()?.call0(object)
+}
+
+/// What a rejected `fetch` means. Where the host does not say that no connection came about, the request may have
+/// arrived.
+fn lost(error: &JsValue) -> TransportError {
+    let text = |value: &JsValue, name| member(value, name).ok().and_then(|text| text.as_string());
+    let cause = member(error, "cause").ok().filter(JsValue::is_object);
+    let code = text(error, "code").or_else(|| cause.as_ref().and_then(|cause| text(cause, "code")));
+    let message = text(error, "message").unwrap_or_else(|| "fetch failed".to_owned());
+    let mut message: String = message.chars().take(MAX_MESSAGE_CHARS).collect();
+    if let Some(code) = &code {
+        message = format!("{message} ({code})");
+    }
+    match text(error, "name").as_deref() {
+        Some("TimeoutError" | "AbortError") => TransportError::timeout(message),
+        _ if code.is_some_and(|code| NOT_CONNECTED.contains(&code.as_str())) => TransportError::connect(message),
+        _ => TransportError::other(message),
+    }
+}
+
+/// A `fetch` of somebody else may quote what it was given.
+fn without_credentials(mut error: TransportError, request: &HttpRequest) -> TransportError {
+    for (name, value) in &request.headers {
+        let credential = value.split_once(' ').map_or(value.as_str(), |(_, credential)| credential);
+        if *name == "authorization" && !credential.is_empty() {
+            error.message = error.message.replace(credential, "[secret]");
+        }
+    }
+    error
+}
+
+/// Now, in milliseconds since the epoch.
+pub(crate) fn now_ms() -> u64 {
+    whole(Date::now().floor()).unwrap_or(0)
+}
+
+impl Runtime for Host {
+    fn now_ms(&self) -> u64 {
+        now_ms()
+    }
+
+    async fn sleep_ms(&self, ms: u64) {
+        Timer::new(ms).await;
+    }
+
+    fn random_u64(&self) -> u64 {
+        /// What one call of `Math.random` is asked for.
+        const BITS: f64 = 4_294_967_296.0;
+        let half = || whole((Math::random() * BITS).floor()).unwrap_or(0);
+        half().wrapping_shl(32) | half()
+    }
+}

@@ -1,0 +1,153 @@
+//! `Subscriptions`: the calls on the subscriptions of one API.
+
+use crate::args::{Options, expected};
+use crate::client::{Shared, Tokens};
+use crate::error::Failure;
+use crate::guard;
+use crate::host::Host;
+use crate::json;
+use crate::reconcile::declared_subscription;
+use genesys_client::address;
+use genesys_client::error::Error;
+use genesys_client::subscription::{self, ApiKind, Desired, FieldChange, Subscription};
+use js_sys::Promise;
+use serde::Serialize;
+use std::rc::Rc;
+use wasm_bindgen::prelude::*;
+
+/// The calls on the subscriptions of one of the vendor's APIs. Made by `GenesysClient.subscriptions`.
+#[wasm_bindgen]
+pub struct Subscriptions {
+    shared: Rc<Shared>,
+    api: ApiKind,
+}
+
+#[derive(Serialize)]
+struct Created {
+    subscription: Subscription,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    correlation_id: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Updated {
+    changes: Vec<FieldChange>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    correlation_id: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Deleted {
+    status: u16,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    correlation_id: Option<String>,
+}
+
+#[wasm_bindgen]
+impl Subscriptions {
+    /// All subscriptions, whoever made them.
+    #[wasm_bindgen(unchecked_return_type = "Promise<Subscription[]>")]
+    pub fn list(&self) -> Promise {
+        let (shared, api) = (self.shared.clone(), self.api);
+        guard::promise(async move { json::to_js(&calls(&shared, api).list().await?) })
+    }
+
+    /// One subscription, with its `etag` where the API has one.
+    #[wasm_bindgen(unchecked_return_type = "Promise<Subscription>")]
+    pub fn get(&self, #[wasm_bindgen(unchecked_param_type = "string")] id: JsValue) -> Promise {
+        let (shared, api) = (self.shared.clone(), self.api);
+        guard::promise(async move { json::to_js(&calls(&shared, api).get(&text(&id)?).await?) })
+    }
+
+    /// Creates a subscription, unless there is one of that name (`exists`). After an answer that was lost it is looked for
+    /// by name before anything is repeated. An asynchronous create is watched to its end, for up to 5 minutes.
+    #[wasm_bindgen(unchecked_return_type = "Promise<CreatedSubscription>")]
+    pub fn create(
+        &self,
+        #[wasm_bindgen(unchecked_param_type = "DesiredSubscription")] desired: JsValue,
+    ) -> Promise {
+        let (shared, api) = (self.shared.clone(), self.api);
+        guard::promise(async move {
+            let desired = checked(&shared, api, desired)?;
+            let calls = calls(&shared, api);
+            if let Some(found) = calls.list().await?.into_iter().find(|found| found.name == desired.name) {
+                let message = format!("a subscription named {:?} exists: {}", found.name, found.id);
+                return Err(Failure::conflict("exists", message));
+            }
+            let subscription::calls::Created { subscription, status, correlation_id } =
+                calls.create(&desired, &[]).await?;
+            json::to_js(&Created { subscription, status, correlation_id })
+        })
+    }
+
+    /// Brings a subscription to what is wanted: reads it, compares, writes what differs. When somebody else writes in
+    /// between, it is read and compared again; with `ifMatch` that is an error (`version_mismatch`) instead. What this
+    /// client's mark is not on is only changed with `adopt`.
+    #[wasm_bindgen(unchecked_return_type = "Promise<UpdatedSubscription>")]
+    pub fn update(
+        &self,
+        #[wasm_bindgen(unchecked_param_type = "string")] id: JsValue,
+        #[wasm_bindgen(unchecked_param_type = "DesiredSubscription")] desired: JsValue,
+        #[wasm_bindgen(unchecked_optional_param_type = "UpdateOptions")] options: JsValue,
+    ) -> Promise {
+        let (shared, api) = (self.shared.clone(), self.api);
+        guard::promise(async move {
+            let (id, desired) = (text(&id)?, checked(&shared, api, desired)?);
+            let mut options = Options::optional(options, "options")?;
+            let if_match = options.text("ifMatch")?;
+            options.finish()?;
+            let subscription::calls::Updated { changes, status, correlation_id } =
+                calls(&shared, api).update(&id, &desired, if_match.as_deref()).await?;
+            json::to_js(&Updated { changes, status, correlation_id })
+        })
+    }
+
+    /// Deletes a subscription that carries this client's mark; any other one only with `anyOwner`. What is gone already
+    /// counts as deleted.
+    #[wasm_bindgen(unchecked_return_type = "Promise<DeletedSubscription>")]
+    pub fn delete(
+        &self,
+        #[wasm_bindgen(unchecked_param_type = "string")] id: JsValue,
+        #[wasm_bindgen(unchecked_optional_param_type = "DeleteOptions")] options: JsValue,
+    ) -> Promise {
+        let (shared, api) = (self.shared.clone(), self.api);
+        guard::promise(async move {
+            let id = text(&id)?;
+            let mut options = Options::optional(options, "options")?;
+            let any_owner = options.flag("anyOwner")?.unwrap_or(false);
+            options.finish()?;
+            let calls = calls(&shared, api);
+            let subscription::calls::Deleted { status, correlation_id } =
+                if any_owner { calls.delete(&id).await? } else { calls.delete_owned(&id).await? };
+            json::to_js(&Deleted { status, correlation_id })
+        })
+    }
+}
+
+impl Subscriptions {
+    pub(crate) fn new(shared: Rc<Shared>, api: ApiKind) -> Self {
+        Self { shared, api }
+    }
+}
+
+fn calls(shared: &Shared, api: ApiKind) -> subscription::Subscriptions<'_, Host, Host, Tokens> {
+    subscription::Subscriptions::new(&shared.vendor, api.api(), &shared.marks)
+}
+
+fn text(id: &JsValue) -> Result<String, Failure> {
+    id.as_string().ok_or_else(|| expected("id", "a string", id))
+}
+
+/// A declaration that this API can carry out, with an address that may be called.
+fn checked(shared: &Shared, api: ApiKind, desired: JsValue) -> Result<Desired, Failure> {
+    let desired = declared_subscription(desired, "desired", Some(api))?;
+    address::check(&desired.address, shared.allow_private).map_err(Error::Address)?;
+    match api.api().cannot(&desired) {
+        Some(what) => Err(Error::Invalid { what }.into()),
+        None => Ok(desired),
+    }
+}
