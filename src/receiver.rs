@@ -232,7 +232,9 @@ async fn at_the_door(source: &Source, request: &Request, env: &Env) -> Option<Ou
 }
 
 fn kept_headers(configured: Configured<'_>, headers: &RequestHeaders) -> KeptHeaders {
-    let pairs = headers.pairs();
+    let mut pairs = headers.pairs();
+    // A sender that shows the secret in place of a signature must not have it stored.
+    pairs.retain(|(_, value)| !doctor::carries_a_secret(&configured.secrets.verifier, value));
     keep(&configured.source.scheme, pairs.iter().map(|(name, value)| (name.as_str(), value.as_str())))
 }
 

@@ -22,6 +22,8 @@ pub(crate) async fn run_by_cron(env: &Env) {
     match lifecycle(env, &LifecycleCall::Reconcile { dry_run: false, actor: "cron".into() }).await {
         // A gateway without subscriptions has nothing to reconcile.
         Ok(answered) if answered.code.as_deref() == Some("no_region") => {}
+        // Another run is at it, and does the same.
+        Ok(answered) if answered.code.as_deref() == Some("already_running") => {}
         Ok(answered) if answered.code.is_some() => log::error("reconcile_refused", &[("answer", &answered.body)]),
         Ok(answered) => match serde_json::from_str::<ReconcileFigures>(&answered.body) {
             Ok(run) if run.failed == 0 && run.applied == 0 => {}

@@ -1,24 +1,55 @@
 /**
  * Tests on the real runtime: they run inside workerd, next to the release build of the Worker (`npm run build`), with the
- * bindings of `wrangler.toml`. `xtask test` builds first.
+ * queues, the bucket, the Durable Objects and the crons of `wrangler.toml`. What is not the gateway, the vendor's API and the
+ * user's destinations, is played by the simulator, which one run starts once. `xtask test` builds the Worker first.
+ *
+ * Every test file has a runtime and storage of its own, and sinks of its own at the simulator: files may run side by side.
  */
 
+import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 
 import { cloudflareTest } from "@cloudflare/vitest-plugin";
 import { defineConfig } from "vitest/config";
 
+import { bindings } from "./workerd/support/gateway.ts";
+import { VECTOR_FILES, vectorSources } from "./workerd/support/vectors.ts";
+
 const root = fileURLToPath(new URL("..", import.meta.url));
+
+const vectors = vectorSources(
+  VECTOR_FILES.flatMap((name) => JSON.parse(readFileSync(`${root}tests/vectors/${name}.json`, "utf8")).vectors),
+);
+
+let runtimes = 0;
 
 export default defineConfig({
   root,
   plugins: [
-    cloudflareTest({
-      main: `${root}build/index.js`,
-      wrangler: { configPath: `${root}wrangler.toml` },
+    // Called for every test file.
+    cloudflareTest(({ inject }) => {
+      runtimes += 1;
+      return {
+        main: `${root}build/index.js`,
+        wrangler: { configPath: `${root}wrangler.toml` },
+        // The runtime tells of every connection that a test has cut or refused.
+        verbose: false,
+        miniflare: {
+          // `exports.default.queue`: only the runtime itself tells the delays that a consumer asks for.
+          compatibilityFlags: ["service_binding_extra_handlers"],
+          bindings: bindings(inject<string>("simulator"), `r${runtimes}`, vectors),
+        },
+      };
     }),
   ],
   test: {
-    include: ["tests/**/*.test.ts"],
+    include: ["tests/workerd/**/*.test.ts"],
+    // Most of the time of a test is the second after which a queue hands a batch on.
+    maxWorkers: 3,
+    globalSetup: [`${root}tests/workerd/support/simulator.ts`],
+    // Refusals and failed attempts are what most tests provoke: what the gateway logs of them is shown where a test fails.
+    silent: "passed-only",
+    testTimeout: 30_000,
+    hookTimeout: 30_000,
   },
 });

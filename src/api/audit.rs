@@ -2,24 +2,15 @@
 
 use super::{Call, Handled, bad_parameter, limit, object_failed};
 use crate::objects::AUDIT_OBJECT;
-use crate::platform::http::json;
+use crate::platform::http::{json, json_text};
 use crate::platform::objects;
 use gateway_core::audit::{Action, AuditCall, Verification};
-use serde::Serialize;
-use serde_json::Value;
 
 /// Entries that one call of `verify` walks unless it says otherwise.
 const VERIFY_STEP: u32 = 1_000;
 
 /// The most entries that one call of `verify` walks.
 const MAX_VERIFY_STEP: u32 = 10_000;
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Page {
-    entries: Vec<Value>,
-    next_cursor: Option<String>,
-}
 
 /// Entries, newest first.
 pub(super) async fn list(call: &Call<'_>) -> Handled {
@@ -36,13 +27,8 @@ pub(super) async fn list(call: &Call<'_>) -> Handled {
     };
     let limit = limit(call)?;
     let request = AuditCall::List { action, before_seq, limit };
-    let entries: Vec<Value> = objects::call(call.env, objects::AUDIT_LOG, AUDIT_OBJECT, &request)
-        .await
-        .map_err(|error| object_failed(&error))?;
-    let full = entries.len() == usize::try_from(limit).unwrap_or(usize::MAX);
-    let last_seq = entries.last().and_then(|entry| entry.get("seq")).and_then(Value::as_u64);
-    let next_cursor = last_seq.filter(|seq| full && *seq > 1).map(|seq| seq.to_string());
-    Ok(json(200, &Page { entries, next_cursor }))
+    let page = objects::call_for_text(call.env, objects::AUDIT_LOG, AUDIT_OBJECT, &request).await;
+    Ok(json_text(200, &page.map_err(|error| object_failed(&error))?, &[]))
 }
 
 /// Whether the chain holds, from `?from=` on, at most `?limit=` entries.

@@ -18,6 +18,9 @@ struct Whole {
     event_count: Option<u64>,
     secret_label: Option<String>,
     headers: Vec<(String, String)>,
+    /// Why there is no body although it was kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    body_lost: Option<String>,
     /// `body` or `bodyBase64`; neither where it was not kept.
     #[serde(flatten)]
     body: Option<BodyText>,
@@ -63,10 +66,15 @@ pub(super) async fn read(call: &Call<'_>, id: &str) -> Handled {
     }
     let found: Option<Letter> = store(call, LettersCall::Get { id: id.into() }).await?;
     let Letter { letter, inline } = found.ok_or_else(|| not_found("No such dead letter"))?;
+    let mut lost = None;
     let body = match &letter.body {
         BodyRef::Stored { key, sha256, .. } => match r2::get(call.env, key, sha256).await {
             Ok(bytes) => Some(BodyText::from_bytes(&bytes)),
-            Err(r2::ReadError::Gone(error) | r2::ReadError::Failed(error)) => {
+            Err(r2::ReadError::Gone(error)) => {
+                lost = Some(error);
+                None
+            }
+            Err(r2::ReadError::Failed(error)) => {
                 return Err(Box::new(Problem::new(503, "The body cannot be read", "body_unavailable").detail(error)));
             }
         },
@@ -74,7 +82,7 @@ pub(super) async fn read(call: &Call<'_>, id: &str) -> Handled {
     };
     let summary = Summary::from(&letter);
     let DeadLetter { event_count, secret_label, headers, .. } = letter;
-    Ok(json(200, &Whole { summary, event_count, secret_label, headers, body }))
+    Ok(json(200, &Whole { summary, event_count, secret_label, headers, body_lost: lost, body }))
 }
 
 /// Deletes one letter and its body.

@@ -13,7 +13,7 @@ use crate::platform::{clock, log, objects, r2};
 use crate::receiver::send_letter;
 use futures_util::future::join_all;
 use gateway_core::handover::{Attempted, Verdict, judge};
-use gateway_core::ledger::{ClaimItem, Claimed, LedgerCall, Outcome, SettleItem, ledger_key, ledger_shard};
+use gateway_core::ledger::{ClaimItem, Claimed, LedgerCall, Outcome, SettleItem, State, ledger_key, ledger_shard};
 use genesys_webhook::dedupe::body_key;
 use genesys_webhook::id::delivery_id;
 use genesys_webhook::message::{BodyRef, DeadLetter, Delivery, Message, Stage, decode, reason};
@@ -124,6 +124,8 @@ async fn work_on(gateway: &Gateway, shard: String, works: Vec<Work<'_>>, env: &E
                 let wait_ms = until_ms.saturating_sub(clock::now_ms());
                 work.message.put_off(u32::try_from(wait_ms.div_ceil(1000)).unwrap_or(u32::MAX).clamp(1, 300));
             }
+            // Its letter refers to the stored body.
+            Claimed::Settled { state: State::Dead } => work.message.done(),
             Claimed::Settled { .. } | Claimed::Duplicate { .. } => {
                 leftovers.extend(work.stored_key());
                 work.message.done();

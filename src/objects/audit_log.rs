@@ -6,7 +6,7 @@
 use super::Tables;
 use crate::platform::sql::{number, optional, rows, run, text, unreadable};
 use crate::platform::{clock, objects};
-use gateway_core::audit::{Action, AuditCall, Draft, Entry, Verification, chain, verify};
+use gateway_core::audit::{Action, AuditCall, Broken, Draft, Entry, Verification, chain, verify};
 use worker::{DurableObject, Env, Request, Response, Result, SqlStorage, State, durable_object};
 
 /// Name of the object: there is one chain.
@@ -32,7 +32,7 @@ impl DurableObject for AuditLog {
             let sql = self.tables.sql()?;
             Ok(match call {
                 AuditCall::Append { drafts } => append(sql, drafts)?.to_string(),
-                AuditCall::List { action, before_seq, limit } => objects::json(&list(sql, action, before_seq, limit)?)?,
+                AuditCall::List { action, before_seq, limit } => list(sql, action, before_seq, limit)?,
                 AuditCall::Verify { from_seq, limit } => objects::json(&walk(sql, from_seq, limit)?)?,
             })
         })
@@ -61,13 +61,18 @@ fn append(sql: &SqlStorage, drafts: Vec<Draft>) -> Result<u64> {
     Ok(head.map_or(0, |(seq, _)| seq))
 }
 
-fn list(sql: &SqlStorage, action: Option<Action>, before_seq: Option<u64>, limit: u32) -> Result<Vec<Entry>> {
+/// A page as the API answers it, made of the texts that are stored: an auditor hashes what was written, field by field.
+fn list(sql: &SqlStorage, action: Option<Action>, before_seq: Option<u64>, limit: u32) -> Result<String> {
     let found = rows(
         sql,
-        "SELECT entry FROM entries WHERE seq < ?1 AND (?2 IS NULL OR action = ?2) ORDER BY seq DESC LIMIT ?3",
+        "SELECT entry, seq FROM entries WHERE seq < ?1 AND (?2 IS NULL OR action = ?2) ORDER BY seq DESC LIMIT ?3",
         vec![number(before_seq.unwrap_or(u64::MAX)), optional(action.map(Action::as_str)), number(limit.into())],
     )?;
-    found.iter().map(|row| entry(row.text(0))).collect()
+    let last_seq =
+        found.last().and_then(|row| row.number(1)).filter(|seq| *seq > 1 && found.len() as u64 == u64::from(limit));
+    let next_cursor = last_seq.map_or_else(|| "null".into(), |seq| format!("\"{seq}\""));
+    let entries: Vec<String> = found.iter().filter_map(|row| row.text(0)).collect();
+    Ok(format!(r#"{{"entries":[{}],"nextCursor":{next_cursor}}}"#, entries.join(",")))
 }
 
 fn walk(sql: &SqlStorage, from_seq: u64, limit: u32) -> Result<Verification> {
@@ -75,6 +80,10 @@ fn walk(sql: &SqlStorage, from_seq: u64, limit: u32) -> Result<Verification> {
     let from_seq = from_seq.max(1);
     let previous = rows(sql, "SELECT entry FROM entries WHERE seq = ?", vec![number(from_seq.saturating_sub(1))])?;
     let previous = previous.first().map(|row| entry(row.text(0))).transpose()?;
+    if previous.is_none() && from_seq > 1 {
+        let broken = Some(Broken::Gap { expected: from_seq.saturating_sub(1) });
+        return Ok(Verification { intact: false, checked: 0, next_seq: None, broken });
+    }
     let found = rows(
         sql,
         "SELECT entry FROM entries WHERE seq >= ? ORDER BY seq LIMIT ?",

@@ -147,20 +147,34 @@ impl Lifecycle {
         Marks { owner: gateway.config.owner.clone(), fingerprint_key }
     }
 
+    /// Whoever changes subscriptions does it alone: a run, or one call. The object lives as long as the work does, and work
+    /// that was cut off without a word (its caller went away) ends with its deadline, and its lease with it.
+    fn lease(&self, ms: u64) -> std::result::Result<u64, Refusal> {
+        let now_ms = clock::now_ms();
+        if self.running_until_ms.get() > now_ms {
+            return Err(refusal(409, "Subscriptions are being changed", "already_running", None).into());
+        }
+        let until_ms = now_ms.saturating_add(ms);
+        self.running_until_ms.set(until_ms);
+        Ok(until_ms)
+    }
+
+    /// Ends a lease; one that ran out and was followed by another's changes nothing.
+    fn release(&self, until_ms: u64) {
+        if self.running_until_ms.get() == until_ms {
+            self.running_until_ms.set(0);
+        }
+    }
+
     async fn reconcile(
         &self,
         gateway: &Rc<Gateway>,
         dry_run: bool,
         actor: &str,
     ) -> std::result::Result<Answered, Refusal> {
-        let now_ms = clock::now_ms();
-        if self.running_until_ms.get() > now_ms {
-            return Err(refusal(409, "A reconciliation is running", "already_running", None).into());
-        }
         let desired = self.all_desired(gateway)?;
-        let client = self
-            .client(gateway)?
-            .with_budget(Budget { deadline_ms: now_ms.saturating_add(RUN_MS), max_requests: RUN_REQUESTS });
+        let deadline_ms = clock::now_ms().saturating_add(RUN_MS);
+        let client = self.client(gateway)?.with_budget(Budget { deadline_ms, max_requests: RUN_REQUESTS });
         let options = Options {
             marks: self.marks(gateway),
             prune: vec![],
@@ -168,14 +182,12 @@ impl Lifecycle {
             probe: true,
             dry_run,
         };
-        // The lease of the run: the object lives as long as the run does, and a run that was cut off without a word (its
-        // caller went away) ends with its deadline.
-        self.running_until_ms.set(now_ms.saturating_add(RUN_MS));
+        let lease = self.lease(RUN_MS)?;
         let mut memory: Memory = self.kept("memory").unwrap_or_default();
         let mut events: Vec<AuditEvent> = vec![];
         let report = reconcile(&client, &desired, &options, &mut memory, &mut events).await;
-        self.running_until_ms.set(0);
         self.keep("memory", &to_text(&memory));
+        self.release(lease);
         let report_text = to_text(&report);
         if !dry_run {
             self.keep("report", &report_text);

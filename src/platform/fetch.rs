@@ -5,15 +5,19 @@
 
 use super::{clock, js_error};
 use genesys_client::transport::{HttpRequest, HttpResponse, Runtime, Transport, TransportError};
-use js_sys::{Promise, Reflect, Uint8Array};
+use js_sys::{Function, Promise, Reflect, Uint8Array};
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::JsFuture;
-use web_sys::{AbortSignal, Headers, ReadableStreamDefaultReader, RequestInit, RequestRedirect, Response};
+use web_sys::{AbortController, Headers, ReadableStreamDefaultReader, RequestInit, RequestRedirect, Response};
 
 #[wasm_bindgen]
 extern "C" {
     #[wasm_bindgen(js_name = fetch)]
     fn js_fetch(url: &str, init: &RequestInit) -> Promise;
+    #[wasm_bindgen(js_name = setTimeout)]
+    fn set_timeout(callback: &Function, ms: u32) -> JsValue;
+    #[wasm_bindgen(js_name = clearTimeout)]
+    fn clear_timeout(timer: &JsValue);
 }
 
 /// One request.
@@ -47,15 +51,48 @@ pub(crate) async fn send(request: Outgoing<'_>) -> Result<HttpResponse, Transpor
     init.set_headers(&headers);
     init.set_redirect(RequestRedirect::Manual);
     let timeout_ms = u32::try_from(request.timeout_ms).unwrap_or(u32::MAX);
-    init.set_signal(Some(&AbortSignal::timeout_with_u32(timeout_ms)));
+    let deadline = Deadline::start(timeout_ms).map_err(not_sent)?;
+    init.set_signal(Some(&deadline.controller.signal()));
     if let Some(body) = request.body {
         init.set_body(&Uint8Array::from(body));
     }
-    let response: Response =
-        JsFuture::from(js_fetch(request.url, &init)).await.map_err(|error| lost(&error))?.unchecked_into();
+    let answered = exchange(request.url, &init, request.read).await;
+    answered.map_err(
+        |error| if deadline.passed() { TransportError::timeout("no answer within the time limit") } else { error },
+    )
+}
+
+async fn exchange(url: &str, init: &RequestInit, limit: Read) -> Result<HttpResponse, TransportError> {
+    let response: Response = JsFuture::from(js_fetch(url, init)).await.map_err(|error| lost(&error))?.unchecked_into();
     let headers = super::http::RequestHeaders(response.headers()).pairs();
-    let body = read(&response, request.read).await?;
+    let body = read(&response, limit).await?;
     Ok(HttpResponse { status: response.status(), headers, body })
+}
+
+/// A time limit whose timer ends with the request. `AbortSignal.timeout` would go on counting after the answer, and keep
+/// a Durable Object that asked something in memory (and on the bill) until then.
+struct Deadline {
+    controller: AbortController,
+    timer: JsValue,
+}
+
+impl Deadline {
+    fn start(timeout_ms: u32) -> Result<Self, JsValue> {
+        let controller = AbortController::new()?;
+        let abort = Reflect::get(&controller, &JsValue::from_str("abort"))?;
+        let abort: Function = abort.unchecked_ref::<Function>().bind0(&controller).unchecked_into();
+        Ok(Self { timer: set_timeout(&abort, timeout_ms), controller })
+    }
+
+    fn passed(&self) -> bool {
+        self.controller.signal().aborted()
+    }
+}
+
+impl Drop for Deadline {
+    fn drop(&mut self) {
+        clear_timeout(&self.timer);
+    }
 }
 
 async fn read(response: &Response, limit: Read) -> Result<Vec<u8>, TransportError> {
@@ -83,16 +120,10 @@ async fn read(response: &Response, limit: Read) -> Result<Vec<u8>, TransportErro
     Ok(body)
 }
 
-/// What a rejected `fetch` means. The runtime does not tell a refused connection from one that was cut off later, so
-/// everything but a name that does not resolve may have arrived.
+/// What a rejected `fetch` means. The runtime does not tell a refused connection from one that was cut off later, so the
+/// request may have arrived.
 fn lost(error: &JsValue) -> TransportError {
-    let name = error.dyn_ref::<js_sys::Error>().map(|error| String::from(error.name())).unwrap_or_default();
-    let message = js_error(error);
-    if name == "TimeoutError" || message.contains("TimeoutError") {
-        TransportError::timeout(message)
-    } else {
-        TransportError::other(message)
-    }
+    TransportError::other(js_error(error))
 }
 
 /// The Worker as surroundings of the vendor's client.

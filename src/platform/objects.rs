@@ -37,10 +37,19 @@ pub(crate) async fn call<T: DeserializeOwned>(
     name: &str,
     request: &impl Serialize,
 ) -> Result<T, CallError> {
-    let failed = |error: serde_json::Error| CallError { binding, what: error.to_string() };
-    let body = serde_json::to_string(request).map_err(failed)?;
-    let text = exchange(env, binding, name, body).await?;
-    serde_json::from_str(&text).map_err(failed)
+    let text = call_for_text(env, binding, name, request).await?;
+    serde_json::from_str(&text).map_err(|error| CallError { binding, what: error.to_string() })
+}
+
+/// Calls the object `name` of `binding` for an answer that is passed on as it is.
+pub(crate) async fn call_for_text(
+    env: &Env,
+    binding: &'static str,
+    name: &str,
+    request: &impl Serialize,
+) -> Result<String, CallError> {
+    let body = serde_json::to_string(request).map_err(|error| CallError { binding, what: error.to_string() })?;
+    exchange(env, binding, name, body).await
 }
 
 /// The part of a call that is the same for all types, compiled once.

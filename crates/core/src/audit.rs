@@ -237,7 +237,7 @@ pub enum AuditCall {
         /// At most a batch.
         drafts: Vec<Draft>,
     },
-    /// Answers the newest [`Entry`]s before the cursor.
+    /// Answers a page of the newest [`Entry`]s before the cursor, as the API shows it.
     List {
         /// Only this action.
         action: Option<Action>,

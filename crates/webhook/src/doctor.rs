@@ -141,6 +141,12 @@ pub fn diagnose(verifier: &Verifier, headers: &(impl HeaderSource + ?Sized), bod
     explain_within(DIAGNOSE_BUDGET_BYTES, verifier, headers, body, now_ms).summary
 }
 
+/// Whether a header's value is one of the source's secrets, as a sender shows it who sends the secret in place of a
+/// signature: such a value must not be kept. Compared in constant time.
+pub fn carries_a_secret(verifier: &Verifier, value: &str) -> bool {
+    presented::carries_a_secret(verifier, value)
+}
+
 fn explain_within(
     budget_bytes: usize,
     verifier: &Verifier,

@@ -2,11 +2,14 @@
 //!
 //! Promise: every call that changes something is audited with the vendor's correlation id, whether it succeeded or not.
 
-use super::{Lifecycle, Refusal, Vendor, api_kind, refusal, to_text};
+use super::{CALL_MS, Lifecycle, Refusal, Vendor, api_kind, refusal, to_text};
 use crate::config::Gateway;
 use gateway_core::audit::{Action, Draft};
+use gateway_core::config::Source;
 use gateway_core::lifecycle::{Answered, LifecycleCall};
 use genesys_client::error::{Error, Fault};
+use genesys_client::event_types::Catalogue;
+use genesys_client::probe::Probe;
 use genesys_client::subscription::{ApiKind, FieldChange, Marks, Subscription, Subscriptions};
 use serde::Serialize;
 
@@ -30,6 +33,14 @@ struct VendorDetail {
     fault: Fault,
     status: Option<u16>,
     correlation_id: Option<String>,
+}
+
+/// An event type that the catalogue does not have.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Unknown<'a> {
+    event_type: &'a str,
+    near: Vec<String>,
 }
 
 /// A management action that is audited.
@@ -72,11 +83,16 @@ impl Lifecycle {
                 Ok(Answered { etag: found.etag.clone(), ..Answered::ok(to_text(&found)) })
             }
             LifecycleCall::Create { source } => {
-                self.create(gateway, &api(gateway, client, &marks, &source)?, &source).await
+                let lease = self.lease(CALL_MS)?;
+                let created = self.create(gateway, client, &marks, &source).await;
+                self.release(lease);
+                created
             }
             LifecycleCall::Update { source, id, if_match } => {
                 let desired = self.desired(gateway, &source)?;
-                let done = api(gateway, client, &marks, &source)?.update(&id, &desired, if_match.as_deref()).await;
+                let api = api(gateway, client, &marks, &source)?;
+                belongs(gateway, &api, &source, &id).await?;
+                let done = api.update(&id, &desired, if_match.as_deref()).await;
                 let event =
                     Event { action: Action::Update, source: &source, id: Some(&id), target: Some(&desired.address) };
                 self.audited(event, done.as_ref().map(|done| (done.status, done.correlation_id.clone()))).await;
@@ -85,24 +101,57 @@ impl Lifecycle {
                 Ok(Answered::ok(to_text(&Updated { id: &id, changes: &done.changes, correlation_id })))
             }
             LifecycleCall::Delete { source, id } => {
-                let done = api(gateway, client, &marks, &source)?.delete_owned(&id).await;
-                let event = Event { action: Action::Delete, source: &source, id: Some(&id), target: None };
-                self.audited(event, done.as_ref().map(|done| (Some(done.status), done.correlation_id.clone()))).await;
-                done.map_err(|error| vendor_error(&error))?;
-                let kind = kind(gateway, &source)?;
-                self.remember(|memory, now_ms| memory.deleted(kind, "", &id, now_ms));
-                Ok(Answered { status: 204, ..Answered::ok(String::new()) })
+                let lease = self.lease(CALL_MS)?;
+                let done = self.delete(gateway, client, &marks, (&source, &id)).await;
+                self.release(lease);
+                done
             }
             LifecycleCall::Probe { url } => self.probe(gateway, client, url).await,
         }
     }
 
-    async fn create(&self, gateway: &Gateway, api: &Api<'_>, source: &str) -> Called {
+    async fn delete(
+        &self,
+        gateway: &Gateway,
+        client: &Vendor<'_>,
+        marks: &Marks,
+        (source, id): (&str, &str),
+    ) -> Called {
+        let api = api(gateway, client, marks, source)?;
+        belongs(gateway, &api, source, id).await?;
+        let done = api.delete_owned(id).await;
+        let event = Event { action: Action::Delete, source, id: Some(id), target: None };
+        self.audited(event, done.as_ref().map(|done| (Some(done.status), done.correlation_id.clone()))).await;
+        done.map_err(|error| vendor_error(&error))?;
+        let kind = kind(gateway, source)?;
+        self.remember(|memory, now_ms| memory.deleted(kind, "", id, now_ms));
+        Ok(Answered { status: 204, ..Answered::ok(String::new()) })
+    }
+
+    /// What a run checks before it creates is checked here too: the name is free, the event types exist, the address answers.
+    async fn create(&self, gateway: &Gateway, client: &Vendor<'_>, marks: &Marks, source: &str) -> Called {
         let desired = self.desired(gateway, source)?;
+        let api = api(gateway, client, marks, source)?;
         let mut named = api.list().await.map_err(|error| vendor_error(&error))?;
         named.retain(|found| found.name == desired.name);
         if let Some(found) = named.first() {
             return Err(refusal(409, "A subscription of that name exists", "exists", Some(&found.id)).into());
+        }
+        if !desired.event_filters.is_empty() {
+            let catalogue = Catalogue::new(&client.event_types().await.map_err(|error| vendor_error(&error))?);
+            let unknown: Vec<Unknown> = desired
+                .event_filters
+                .iter()
+                .filter(|wanted| !catalogue.contains(&wanted.event_type))
+                .map(|wanted| Unknown { event_type: &wanted.event_type, near: catalogue.near(&wanted.event_type) })
+                .collect();
+            if !unknown.is_empty() {
+                return Err(Answered::error(400, "Unknown event types", "unknown_event_type", Some(&unknown)).into());
+            }
+        }
+        let probe = self.probed(gateway, client, &desired.address).await?;
+        if !probe.reachable {
+            return Err(Answered::error(409, "The address does not answer", "unreachable_address", Some(&probe)).into());
         }
         let made = api.create(&desired, &[]).await;
         let id = made.as_ref().ok().map(|made| made.subscription.id.as_str());
@@ -114,14 +163,18 @@ impl Lifecycle {
     }
 
     async fn probe(&self, gateway: &Gateway, client: &Vendor<'_>, url: String) -> Called {
-        let probe = client.probe(&url, gateway.config.allow_private_addresses).await;
-        let mut draft = Draft { target_url: Some(url), ..Draft::new(Action::Probe, "admin") };
+        Ok(Answered::ok(to_text(&self.probed(gateway, client, &url).await?)))
+    }
+
+    async fn probed(&self, gateway: &Gateway, client: &Vendor<'_>, url: &str) -> Result<Probe, Refusal> {
+        let probe = client.probe(url, gateway.config.allow_private_addresses).await;
+        let mut draft = Draft { target_url: Some(url.into()), ..Draft::new(Action::Probe, "admin") };
         match &probe {
             Ok(probe) => (draft.status_code, draft.error) = (probe.status, probe.error.clone()),
             Err(error) => draft.error = Some(error.code().into()),
         }
         crate::audit::append(&self.env, vec![draft]).await;
-        Ok(Answered::ok(to_text(&probe.map_err(|error| vendor_error(&error))?)))
+        Ok(probe.map_err(|error| vendor_error(&error))?)
     }
 
     async fn audited(&self, event: Event<'_>, outcome: Result<(Option<u16>, Option<String>), &Error>) {
@@ -140,6 +193,21 @@ impl Lifecycle {
             }
         }
         crate::audit::append(&self.env, vec![draft]).await;
+    }
+}
+
+/// Refuses an identifier that is another declared source's subscription: it would be made a second one of this source's.
+async fn belongs(gateway: &Gateway, api: &Api<'_>, source: &str, id: &str) -> Result<(), Refusal> {
+    let name = |source: &Source| source.subscription.as_ref().map(|subscription| subscription.name.clone());
+    // What cannot be read is told by the call that follows.
+    let Ok(found) = api.get(id).await else { return Ok(()) };
+    let declares = |other: &&Source| name(other).as_deref() == Some(found.name.as_str());
+    let of: Vec<&str> = gateway.config.sources.iter().filter(declares).map(|other| other.name.as_str()).collect();
+    match of.first() {
+        Some(other) if !of.contains(&source) => {
+            Err(refusal(409, "The subscription belongs to another source", "other_source", Some(other)).into())
+        }
+        _ => Ok(()),
     }
 }
 

@@ -76,14 +76,17 @@ pub(super) fn read(scheme: &Scheme, headers: &(impl HeaderSource + ?Sized)) -> V
 
 /// Whether a signature header holds a secret of the source instead of a signature.
 pub(super) fn shows_a_secret(verifier: &Verifier, headers: &(impl HeaderSource + ?Sized)) -> bool {
+    header_names(verifier.scheme()).filter_map(|name| headers.get(name)).any(|value| carries_a_secret(verifier, &value))
+}
+
+/// Whether a header's value is one of the source's secrets, or has one behind a prefix or as an item of a list.
+pub(super) fn carries_a_secret(verifier: &Verifier, value: &str) -> bool {
     let scheme = verifier.scheme();
-    header_names(scheme).filter_map(|name| headers.get(name)).any(|value| {
-        let (_, after) = strip_prefix(scheme, value.trim());
-        [value.trim(), after].into_iter().any(|text| {
-            verifier.secrets().iter().any(|secret| {
-                secrets::texts(scheme, secret).iter().any(|known| bool::from(known.as_slice().ct_eq(text.as_bytes())))
-            })
-        })
+    let texts: Vec<_> = verifier.secrets().iter().flat_map(|secret| secrets::texts(scheme, secret)).collect();
+    let whole = value.trim();
+    let items = value.split([' ', ',', ';']);
+    [whole].into_iter().chain(items).flat_map(|text| [text, strip_prefix(scheme, text).1]).any(|text| {
+        texts.iter().any(|known| known.len() == text.len() && bool::from(known.as_slice().ct_eq(text.as_bytes())))
     })
 }
 

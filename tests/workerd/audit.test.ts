@@ -1,0 +1,177 @@
+/** The audit trail: its entries, its lists, and what its chain of hashes finds (DESIGN §6). */
+
+import { evictDurableObject, runInDurableObject } from "cloudflare:test";
+import { env } from "cloudflare:workers";
+import { beforeAll, describe, expect, it } from "vitest";
+
+import { api, pages, read, sha256 } from "./support/client.ts";
+import { call } from "./support/messages.ts";
+
+const GENESIS_HASH = "0".repeat(64);
+const ENTRIES = 60;
+
+/** What an entry may say, in the order in which it is hashed. */
+const FIELDS = [
+  "seq",
+  "timestamp",
+  "action",
+  "actor",
+  "source",
+  "webhookId",
+  "targetUrl",
+  "statusCode",
+  "error",
+  "correlationId",
+  "userAgent",
+];
+
+const log = env.AUDIT_LOG.getByName("audit");
+const sql = (statement: string, ...values: unknown[]) =>
+  runInDurableObject(log, (_, state) => state.storage.sql.exec(statement, ...(values as SqlStorageValue[])).toArray());
+
+const draft = (index: number) => ({
+  action: index % 3 === 0 ? "PROBE" : "CREATE",
+  actor: "admin",
+  target_url: undefined,
+  source: `source-${index}`,
+  statusCode: 200 + index,
+  userAgent: "tests/1",
+});
+
+beforeAll(async () => {
+  // In batches of different sizes, as consumers append.
+  for (let index = 0; index < ENTRIES;) {
+    const batch = Array.from({ length: Math.min(1 + (index % 7), ENTRIES - index) }, (_, offset) => draft(index + offset));
+    await call(log, { append: { drafts: batch } });
+    index += batch.length;
+  }
+});
+
+it("chains entries by a hash over the previous one and everything that an entry says", async () => {
+  const entries = (await read("/api/audit?limit=500")).entries.reverse();
+  expect(entries.map(({ seq }: { seq: number }) => seq)).toEqual(Array.from({ length: ENTRIES }, (_, index) => index + 1));
+  let previous = GENESIS_HASH;
+  for (const entry of entries) {
+    expect(entry.previousHash).toBe(previous);
+    const said = Object.fromEntries(FIELDS.filter((field) => field in entry).map((field) => [field, entry[field]]));
+    expect(Object.keys(entry).toSorted()).toEqual([...Object.keys(said), "previousHash", "hash"].toSorted());
+    expect(entry.hash).toBe(await sha256(`${previous}\n${JSON.stringify(said)}`));
+    expect(entry.timestamp).toMatch(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/);
+    previous = entry.hash;
+  }
+});
+
+it("continues its chain after an eviction", async () => {
+  await evictDurableObject(log);
+  expect(await call(log, { append: { drafts: [] } })).toBe(ENTRIES);
+  expect(await read("/api/audit/verify")).toEqual({ intact: true, checked: ENTRIES });
+});
+
+it("lists newest first, page by page, each entry once", async () => {
+  const found = (await pages("/api/audit?limit=7", "entries")).flat();
+  expect(found.map(({ seq }) => seq)).toEqual(Array.from({ length: ENTRIES }, (_, index) => ENTRIES - index));
+});
+
+it("filters by action", async () => {
+  const found = (await pages("/api/audit?action=PROBE&limit=6", "entries")).flat();
+  expect(found.map(({ source }) => source)).toEqual(
+    Array.from({ length: ENTRIES / 3 }, (_, index) => `source-${ENTRIES - 3 - index * 3}`),
+  );
+  const unknown = await api("/api/audit?action=GUESS");
+  expect([unknown.status, unknown.json.code]).toEqual([400, "invalid_parameter"]);
+  expect(unknown.json.detail).toMatch(/^action: expected one of CREATE, /);
+});
+
+describe("verification", () => {
+  it("walks in steps that follow each other", async () => {
+    let [from, checked] = [1, 0];
+    for (;;) {
+      const step = await read(`/api/audit/verify?from=${from}&limit=9`);
+      expect(step.intact).toBe(true);
+      checked += step.checked;
+      if (step.nextSeq === undefined) {
+        break;
+      }
+      from = step.nextSeq;
+    }
+    expect(checked).toBe(ENTRIES);
+  });
+
+  const change = (seq: number, from: string, to: string) =>
+    sql("UPDATE entries SET entry = replace(entry, ?, ?) WHERE seq = ?", from, to, seq);
+  const entryOf = async (seq: number) => (await sql("SELECT entry FROM entries WHERE seq = ?", seq))[0].entry as string;
+
+  it.each<[string, () => Promise<unknown>, object]>([
+    ["a changed entry", () => change(20, '"statusCode":219', '"statusCode":200'), { changed: { seq: 20 } }],
+    ["an entry of which something was left out", () => change(20, '"source":"source-19",', ""), { changed: { seq: 20 } }],
+    ["the first entry, changed", () => change(1, '"actor":"admin"', '"actor":"nobody"'), { changed: { seq: 1 } }],
+    ["the last entry, changed", () => change(ENTRIES, '"actor":"admin"', '"actor":"nobody"'), { changed: { seq: ENTRIES } }],
+    ["a removed entry", () => sql("DELETE FROM entries WHERE seq = 33"), { gap: { expected: 33 } }],
+    ["the first entry, removed", () => sql("DELETE FROM entries WHERE seq = 1"), { gap: { expected: 1 } }],
+    [
+      "two entries, swapped with their numbers",
+      async () => {
+        const [a, b] = [await entryOf(10), await entryOf(11)];
+        await sql("UPDATE entries SET entry = ? WHERE seq = 10", b);
+        await sql("UPDATE entries SET entry = ? WHERE seq = 11", a);
+      },
+      { gap: { expected: 10 } },
+    ],
+    [
+      "two entries, swapped and renumbered",
+      async () => {
+        const [a, b] = [await entryOf(10), await entryOf(11)];
+        await sql("UPDATE entries SET entry = ? WHERE seq = 10", b.replace('"seq":11', '"seq":10'));
+        await sql("UPDATE entries SET entry = ? WHERE seq = 11", a.replace('"seq":10', '"seq":11'));
+      },
+      { unlinked: { seq: 10 } },
+    ],
+    [
+      "a removed entry whose followers were renumbered",
+      async () => {
+        await sql("DELETE FROM entries WHERE seq = 50");
+        for (let seq = 51; seq <= ENTRIES; seq += 1) {
+          await sql(
+            "UPDATE entries SET seq = ?, entry = replace(entry, ?, ?) WHERE seq = ?",
+            seq - 1,
+            `"seq":${seq},`,
+            `"seq":${seq - 1},`,
+            seq,
+          );
+        }
+      },
+      { unlinked: { seq: 50 } },
+    ],
+    [
+      "an entry with a hash of its own making",
+      async () => {
+        const { previousHash, hash, ...said } = JSON.parse(await entryOf(40));
+        const forged = { ...said, actor: "nobody" };
+        const text = JSON.stringify({
+          ...forged,
+          previousHash,
+          hash: await sha256(`${previousHash}\n${JSON.stringify(forged)}`),
+        });
+        await sql("UPDATE entries SET entry = ? WHERE seq = 40", text);
+      },
+      { unlinked: { seq: 41 } },
+    ],
+  ])("finds %s", async (_, tamper, broken) => {
+    const rows = await sql("SELECT * FROM entries");
+    await tamper();
+    expect(await read("/api/audit/verify")).toMatchObject({ intact: false, broken });
+    await sql("DELETE FROM entries");
+    for (const { seq, action, entry } of rows) {
+      await sql("INSERT INTO entries VALUES (?, ?, ?)", seq, action, entry);
+    }
+    expect(await read("/api/audit/verify")).toEqual({ intact: true, checked: ENTRIES });
+  });
+
+  it("names the entry that is missing, where the walk goes on behind it", async () => {
+    const [row] = await sql("SELECT * FROM entries WHERE seq = 30");
+    await sql("DELETE FROM entries WHERE seq = 30");
+    const walk = await read("/api/audit/verify?from=31");
+    await sql("INSERT INTO entries VALUES (?, ?, ?)", row.seq, row.action, row.entry);
+    expect(walk).toMatchObject({ intact: false, broken: { gap: { expected: 30 } } });
+  });
+});

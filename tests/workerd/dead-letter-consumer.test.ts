@@ -1,0 +1,144 @@
+/** The consumer of dead letters, and the messages that no consumer can read. */
+
+import { env } from "cloudflare:workers";
+import { describe, expect, it } from "vitest";
+
+import { base64, bytes, deliver, eventually, pages, read, unique } from "./support/client.ts";
+import { acknowledged, parcel, storedParcel } from "./support/deliveries.ts";
+import { DEAD_LETTERS, DELIVERIES, consume, delivery, deliveryId, frame, message } from "./support/messages.ts";
+
+describe("messages that cannot be read", () => {
+  const header = delivery("contact-center", "{}");
+  const broken = new Uint8Array([0xff, 0x00, 0x80]);
+  /** Name, body of the message, its raw form, what is said about it. */
+  const cases: [string, unknown, string | Uint8Array, RegExp][] = [
+    ["garbage", broken.buffer, broken, /no header line/],
+    ["nothing at all", new ArrayBuffer(0), "", /no header line/],
+    ["a truncated body", frame(header, "{"), `${JSON.stringify(header)}\n{`, /body has 1 bytes, its header says 2/],
+    [
+      "a truncated header",
+      bytes(JSON.stringify(header).slice(0, 80)).buffer,
+      JSON.stringify(header).slice(0, 80),
+      /no header line/,
+    ],
+    [
+      "a newer version",
+      frame({ ...header, v: 2 }, "{}"),
+      `${JSON.stringify({ ...header, v: 2 })}\n{}`,
+      /unknown version 2 of delivery/,
+    ],
+    [
+      "another kind",
+      frame({ ...header, kind: "parcel" }, "{}"),
+      `${JSON.stringify({ ...header, kind: "parcel" })}\n{}`,
+      /unknown kind "parcel"/,
+    ],
+    ["JSON of another sender", { hello: ["world"] }, '{"hello":["world"]}', /no header line/],
+    ["text of another sender", "hello\nworld", "hello\nworld", /header is not readable/],
+    ["large garbage", bytes("x".repeat(100_000)).buffer, "x".repeat(100_000), /no header line/],
+  ];
+
+  it.each([DELIVERIES, DEAD_LETTERS])("are kept raw as dead letters and not seen again: %s", async (queue) => {
+    const messages = cases.map(([, body]) => message(body, 4));
+    const outcome = await consume(queue, messages);
+    expect(outcome).toEqual({ acknowledged: expect.arrayContaining(messages.map(({ id }) => id)), putOff: [] });
+    const found = await eventually(async () => {
+      const all = (await pages("/api/dead-letters?reason=undecodable_message", "deadLetters")).flat();
+      const own = messages.map(({ id }) => all.filter(({ detail }) => detail.includes(id)));
+      expect(own.map((letters) => letters.length)).toEqual(messages.map(() => 1));
+      return own.flat();
+    });
+    for (const [index, [name, , raw, detail]] of cases.entries()) {
+      const letter = await read(`/api/dead-letters/${found[index].id}`);
+      expect(letter, name).toMatchObject({
+        stage: "queue",
+        verified: false,
+        attempts: 4,
+        detail: expect.stringMatching(detail),
+      });
+      expect(letter.bodyBase64 ?? letter.body, name).toBe(typeof raw === "string" ? raw : base64(raw));
+    }
+  });
+});
+
+describe("deliveries that the platform has given up", () => {
+  it("are stored as what they are, and not delivered", async () => {
+    const one = parcel("contact-center", { event_count: 3 });
+    expect(await consume(DEAD_LETTERS, [{ ...one.message, attempts: 100 }])).toEqual(acknowledged(one));
+    expect(await read(`/api/dead-letters/${one.id}`)).toMatchObject({
+      source: "contact-center",
+      stage: "deliver",
+      reason: "retries_exhausted",
+      attempts: 100,
+      verified: true,
+      eventCount: 3,
+      body: one.body,
+    });
+  });
+
+  it("keep the body that is in the bucket", async () => {
+    const body = JSON.stringify({ text: "x".repeat(50_000) });
+    const one = await storedParcel("contact-center", body);
+    await consume(DEAD_LETTERS, [one.message]);
+    expect((await read(`/api/dead-letters/${one.id}`)).body).toBe(body);
+    expect(await env.PAYLOADS.head(one.key)).not.toBeNull();
+  });
+});
+
+describe("a letter", () => {
+  function letter(body: string) {
+    const id = deliveryId();
+    const header = {
+      kind: "dead_letter",
+      v: 1,
+      id,
+      source: "archive",
+      stage: "receive",
+      reason: "signature_mismatch",
+      verified: false,
+      received_at_ms: Date.now(),
+      dead_at_ms: Date.now(),
+      attempts: 0,
+      headers: [],
+      body: { inline: { size_bytes: bytes(body).length } },
+    };
+    return { id, message: message(frame(header, body)) };
+  }
+
+  it("that comes twice, in one batch or in two, is one", async () => {
+    const one = letter(unique("body"));
+    const again = { message: { ...one.message, id: unique("again") } };
+    expect(await consume(DEAD_LETTERS, [one.message, again.message])).toEqual(acknowledged(one, again));
+    expect(await consume(DEAD_LETTERS, [one.message])).toEqual(acknowledged(one));
+    const all = (await pages("/api/dead-letters?limit=500", "deadLetters")).flat();
+    expect(all.filter(({ id }) => id === one.id)).toHaveLength(1);
+  });
+
+  it("in the queue of deliveries is kept, not delivered", async () => {
+    const one = letter(unique("misplaced"));
+    expect(await consume(DELIVERIES, [one.message])).toEqual(acknowledged(one));
+    await eventually(async () => {
+      const { deadLetters } = await read("/api/dead-letters?reason=undecodable_message&limit=500");
+      expect(deadLetters).toContainEqual(
+        expect.objectContaining({ detail: expect.stringContaining("a dead letter in the queue of deliveries") }),
+      );
+    });
+  });
+
+  it("is found by the identifier under which its refusal happened, in the order of time", async () => {
+    const marks = [unique("first"), unique("second"), unique("third")];
+    for (const mark of marks) {
+      await deliver("contact-center", `no JSON: ${mark}`);
+    }
+    await eventually(async () => {
+      const { deadLetters } = await read("/api/dead-letters?source=contact-center&reason=invalid_json");
+      expect(deadLetters).toHaveLength(marks.length);
+      const bodies = await Promise.all(
+        deadLetters.map(async ({ id }: { id: string }) => (await read(`/api/dead-letters/${id}`)).body),
+      );
+      expect(new Set(bodies)).toEqual(new Set(marks.map((mark) => `no JSON: ${mark}`)));
+      const ids = deadLetters.map(({ id }: { id: string }) => id);
+      expect(ids).toEqual(ids.toSorted().reverse());
+    });
+  });
+});
