@@ -9,19 +9,19 @@
 //! Out of scope: development builds and source maps. The wasm keeps its name section, so stack traces name Rust functions.
 
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 
 use anyhow::{Context, Result, bail, ensure};
 use wasm_bindgen_cli_support::Bindgen;
 
+use crate::cargo;
 use crate::project;
 use crate::stamp::{self, Stamp};
 
 /// The two files that make the Worker.
-const MODULE: &str = "index.js";
-const WASM: &str = "index_bg.wasm";
+pub(crate) const MODULE: &str = "index.js";
+pub(crate) const WASM: &str = "index_bg.wasm";
 
 /// The name under which `src/entry.js` imports what wasm-bindgen generates.
 const GLUE_SPECIFIER: &str = "gateway-wasm";
@@ -113,30 +113,18 @@ fn lock(out_dir: &Path) -> Result<File> {
     Ok(file)
 }
 
-/// Runs cargo and returns the path of the `.wasm` file that it reports.
+/// Has cargo compile the Worker and returns the `.wasm` file that came out.
 fn compile(features: Option<&str>) -> Result<PathBuf> {
-    let mut cargo = project::cargo();
-    cargo.args(["build", "--release", "--lib", "--locked", "--target", "wasm32-unknown-unknown"]);
-    cargo.args(["--package", project::WORKER_PACKAGE, "--message-format", "json-render-diagnostics"]);
+    let mut arguments = vec!["--release", "--lib", "--locked", "--target", "wasm32-unknown-unknown"];
+    arguments.extend(["--package", project::WORKER_PACKAGE]);
     if let Some(features) = features {
-        cargo.args(["--features", features]);
+        arguments.extend(["--features", features]);
     }
-    let mut child = cargo.stdout(Stdio::piped()).spawn().context("cannot start cargo")?;
-    let stdout = child.stdout.take().context("cargo has no standard output")?;
-    let mut wasm = None;
-    for line in BufReader::new(stdout).lines() {
-        let line = line?;
-        let Ok(message) = serde_json::from_str::<serde_json::Value>(&line) else { continue };
-        if message["reason"] == "compiler-artifact"
-            && message["target"]["kind"].as_array().is_some_and(|kinds| kinds.iter().any(|kind| kind == "cdylib"))
-        {
-            let files = message["filenames"].as_array().into_iter().flatten().filter_map(serde_json::Value::as_str);
-            wasm = files.map(PathBuf::from).find(|file| file.extension().is_some_and(|e| e == "wasm")).or(wasm);
-        }
-    }
-    let status = child.wait()?;
-    ensure!(status.success(), "cargo build for wasm32-unknown-unknown failed ({status})");
-    wasm.context("cargo reported no .wasm file: is the package's crate-type still `cdylib`?")
+    let is_wasm = |file: &PathBuf| file.extension().is_some_and(|extension| extension == "wasm");
+    cargo::build(&arguments, project::WORKER_PACKAGE)?
+        .into_iter()
+        .find(is_wasm)
+        .context("cargo reported no .wasm file: is the package's crate-type still `cdylib`?")
 }
 
 /// `glue/index.js`, its snippets and `glue/index_bg.wasm`.
@@ -185,7 +173,14 @@ fn bundle(entry: &Path, staging: &Path) -> Result<()> {
     esbuild.arg(entry);
     esbuild.arg(format!("--alias:{GLUE_SPECIFIER}={}", staging.join("glue").join(MODULE).display()));
     esbuild.arg(format!("--external:./{WASM}")).arg("--external:cloudflare:*");
-    esbuild.args(["--bundle", "--format=esm", "--target=es2022", "--charset=utf8", "--legal-comments=none", "--log-level=warning"]);
+    esbuild.args([
+        "--bundle",
+        "--format=esm",
+        "--target=es2022",
+        "--charset=utf8",
+        "--legal-comments=none",
+        "--log-level=warning",
+    ]);
     // Names stay, so that a stack trace can be read.
     esbuild.args(["--minify-whitespace", "--minify-syntax"]);
     esbuild.arg(format!("--outfile={}", out.join(MODULE).display()));

@@ -14,7 +14,7 @@ mod view;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::{build, project};
@@ -68,6 +68,11 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
 
 async fn demonstrate(options: &Options) -> Result<bool> {
     let mut ending = Ending::listen()?;
+    let folder = project::root().join(".wrangler");
+    std::fs::create_dir_all(&folder)?;
+    // Held until the end: a second demo in the same folder would take the files of the first away.
+    let only_one = std::fs::File::create(folder.join("demo.lock"))?;
+    ensure!(only_one.try_lock().is_ok(), "a demo is already running in {}", project::root().display());
     let wrangler_toml = std::fs::read_to_string(project::root().join("wrangler.toml"))?;
     let (secrets, sources) = config::draw_secrets(&wrangler_toml)?;
     let port = gateway::free_port(options.port)?;
@@ -80,10 +85,14 @@ async fn demonstrate(options: &Options) -> Result<bool> {
         sink: simulation.sink_url(),
     };
     let derived = config::derive(&wrangler_toml, &around)?;
-    let demo = config::write(&project::root().join(".wrangler/demo"), &derived, secrets, sources)?;
+    let demo = config::write(&folder.join("demo"), &project::build_dir(), &derived, secrets, sources)?;
 
     progress("starting the gateway in wrangler dev");
-    let mut gateway = Gateway::start(&demo.config_path, port, demo.secrets["ADMIN_TOKEN"].clone())?;
+    let starting = Gateway::start(&demo.config_path, port, &demo.secrets["ADMIN_TOKEN"]);
+    let mut gateway = tokio::select! {
+        gateway = starting => gateway?,
+        () = ending.asked() => return Ok(true),
+    };
     let outcome = tokio::select! {
         outcome = show(options, &demo, &simulation, &mut gateway) => outcome.map(|()| true),
         () = ending.asked() => Ok(false),
@@ -103,9 +112,8 @@ fn progress(message: &str) {
     eprintln!("demo: {message}");
 }
 
-/// From a gateway that is just starting to the end of the demo's time.
+/// From a gateway that is ready to the end of the demo's time.
 async fn show(options: &Options, demo: &Demo, simulation: &Simulation, gateway: &mut Gateway) -> Result<()> {
-    gateway.wait_until_ready().await?;
     progress("the gateway is ready; running its scheduled handler, which subscribes it");
     gateway.run_scheduled().await?;
     wait_until_subscribed(demo, simulation, gateway).await?;
@@ -159,7 +167,8 @@ async fn wait_until_subscribed(demo: &Demo, simulation: &Simulation, gateway: &G
     let started = project::now();
     loop {
         let there = simulation.delivering();
-        let missing: Vec<&str> = wanted.iter().filter(|name| !there.iter().any(|other| other == *name)).copied().collect();
+        let missing: Vec<&str> =
+            wanted.iter().filter(|name| !there.iter().any(|other| other == *name)).copied().collect();
         if missing.is_empty() {
             return Ok(());
         }
@@ -213,7 +222,8 @@ async fn drain(simulation: &Simulation, gateway: &mut Gateway) -> Result<bool> {
     let mut unchanged = 0;
     while started.elapsed() < DRAIN_LIMIT {
         gateway.check_running()?;
-        let now = gateway.metrics().await.ok().map(|metrics| (metrics.accounting, simulation.sender(), simulation.sink()));
+        let now =
+            gateway.metrics().await.ok().map(|metrics| (metrics.accounting, simulation.sender(), simulation.sink()));
         let at_rest = now.as_ref().is_some_and(|(gateway, sender, _)| {
             stopped && gateway.pending == 0 && gateway.received >= sender.sent.saturating_sub(sender.unanswered)
         });

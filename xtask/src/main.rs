@@ -4,6 +4,7 @@
 //! to happen before a Rust program can run (`scripts/bootstrap.mjs`).
 
 mod build;
+mod cargo;
 mod demo;
 mod process;
 mod project;

@@ -140,7 +140,8 @@ mod tests {
     #[test]
     fn a_program_that_ended_by_itself_is_reported_with_its_last_lines() {
         let log = log("died");
-        let mut group = Group::start(shell("echo first; echo the reason >&2; exit 3"), "a shell", &log).expect("it starts");
+        let mut group =
+            Group::start(shell("echo first; echo the reason >&2; exit 3"), "a shell", &log).expect("it starts");
         let mut error = None;
         wait_for("the shell has ended", || {
             error = group.check_running().err().map(|error| error.to_string());
@@ -154,7 +155,8 @@ mod tests {
     #[test]
     fn a_group_that_ignores_the_request_to_end_is_killed() {
         let log = log("stubborn");
-        let mut group = Group::start(shell("trap '' TERM; echo ready; while :; do sleep 1; done"), "a shell", &log).expect("it starts");
+        let mut group = Group::start(shell("trap '' TERM; echo ready; while :; do sleep 1; done"), "a shell", &log)
+            .expect("it starts");
         wait_for("the shell is ready", || group.last_lines(1) == "ready");
         group.end();
         assert!(group.child.try_wait().expect("it was waited for").is_some());

@@ -47,19 +47,6 @@ pub(crate) fn command(program: impl AsRef<std::ffi::OsStr>) -> Command {
     command
 }
 
-/// The cargo that called this program, so that a toolchain chosen for the call stays chosen.
-pub(crate) fn cargo() -> Command {
-    let mut cargo = command(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    // What `cargo run` set for this program describes xtask; build scripts of other packages must not see it.
-    for (name, _) in std::env::vars_os() {
-        let name_text = name.to_string_lossy();
-        if name_text.starts_with("CARGO_PKG_") || name_text.starts_with("CARGO_MANIFEST_") {
-            cargo.env_remove(&name);
-        }
-    }
-    cargo
-}
-
 /// The time of a native tool. (The workspace forbids the call below, because in the Worker it would panic.)
 #[expect(clippy::disallowed_methods, reason = "xtask never runs as wasm")]
 pub(crate) fn now() -> std::time::Instant {

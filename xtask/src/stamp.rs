@@ -108,14 +108,17 @@ mod tests {
     use super::*;
 
     fn lock(versions: &[(&str, &str)]) -> String {
-        let packages: Vec<String> =
-            versions.iter().map(|(name, version)| format!("[[package]]\nname = \"{name}\"\nversion = \"{version}\"\n")).collect();
+        let packages: Vec<String> = versions
+            .iter()
+            .map(|(name, version)| format!("[[package]]\nname = \"{name}\"\nversion = \"{version}\"\n"))
+            .collect();
         packages.join("\n")
     }
 
     #[test]
     fn the_lock_file_of_this_repository_has_one_version_of_wasm_bindgen_and_its_generator() {
-        let cargo_lock = fs::read_to_string(crate::project::root().join("Cargo.lock")).expect("the lock file is committed");
+        let cargo_lock =
+            fs::read_to_string(crate::project::root().join("Cargo.lock")).expect("the lock file is committed");
         check_wasm_bindgen_versions(&cargo_lock).expect("the versions are the same");
     }
 
@@ -129,7 +132,8 @@ mod tests {
     #[test]
     fn a_missing_or_doubled_package_is_refused() {
         assert!(check_wasm_bindgen_versions(&lock(&[("wasm-bindgen", "0.2.129")])).is_err());
-        let doubled = lock(&[("wasm-bindgen", "0.2.1"), ("wasm-bindgen", "0.2.2"), ("wasm-bindgen-cli-support", "0.2.1")]);
+        let doubled =
+            lock(&[("wasm-bindgen", "0.2.1"), ("wasm-bindgen", "0.2.2"), ("wasm-bindgen-cli-support", "0.2.1")]);
         assert!(check_wasm_bindgen_versions(&doubled).is_err());
     }
 

@@ -19,13 +19,14 @@ Object.defineProperty(GenesysError.prototype, "name", { value: "GenesysError", c
 
 /**
  * Calls a function of the module. A trap in it (a panic, no memory left) unwinds to here and no further, so the caller, in
- * WebAssembly again, goes on with its stack as it was. Answers whether the function came to its end.
+ * WebAssembly again, goes on with its stack as it was. Answers nothing when the function came to its end, else what it was
+ * cut off by.
  */
 export function attempt(work) {
   try {
     work();
-    return true;
-  } catch {
-    return false;
+    return undefined;
+  } catch (error) {
+    return error ?? new Error("something was thrown that is nothing");
   }
 }

@@ -126,7 +126,7 @@ impl GenesysClient {
     #[wasm_bindgen(unchecked_return_type = "Promise<ReconcileReport>")]
     pub fn plan(
         &self,
-        #[wasm_bindgen(unchecked_param_type = "DeclaredSubscription[]")] desired: JsValue,
+        #[wasm_bindgen(unchecked_param_type = "readonly DeclaredSubscription[]")] desired: JsValue,
         #[wasm_bindgen(unchecked_optional_param_type = "ReconcileOptions")] options: JsValue,
     ) -> Promise {
         guard::promise(crate::reconcile::run(self.shared.clone(), desired, options, true))
@@ -137,7 +137,7 @@ impl GenesysClient {
     #[wasm_bindgen(unchecked_return_type = "Promise<ReconcileReport>")]
     pub fn reconcile(
         &self,
-        #[wasm_bindgen(unchecked_param_type = "DeclaredSubscription[]")] desired: JsValue,
+        #[wasm_bindgen(unchecked_param_type = "readonly DeclaredSubscription[]")] desired: JsValue,
         #[wasm_bindgen(unchecked_optional_param_type = "ReconcileOptions")] options: JsValue,
     ) -> Promise {
         guard::promise(crate::reconcile::run(self.shared.clone(), desired, options, false))

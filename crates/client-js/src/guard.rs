@@ -19,7 +19,7 @@ use wasm_bindgen_futures::future_to_promise;
 
 #[wasm_bindgen(module = "/js/host.js")]
 extern "C" {
-    fn attempt(work: &mut dyn FnMut()) -> bool;
+    fn attempt(work: &mut dyn FnMut()) -> JsValue;
 }
 
 thread_local! {
@@ -39,24 +39,25 @@ pub(crate) fn remember_panics() {
     }));
 }
 
-fn crashed() -> Failure {
+fn crashed(cause: &JsValue) -> Failure {
     let place = PANICKED_AT.with(|kept| kept.try_borrow_mut().ok().and_then(|mut kept| kept.take()));
-    Failure::internal(match place {
+    let failure = Failure::internal(match place {
         Some(place) => format!("internal error at {place}"),
         None => "internal error: no memory left, or the host failed".to_owned(),
-    })
+    });
+    failure.caused_by(cause)
 }
 
 /// Runs `work` to its end, or gives an error where it was cut off.
 fn contained<T>(work: impl FnOnce() -> T) -> Result<T, Failure> {
     let mut work = Some(work);
     let mut result = None;
-    let ended = attempt(&mut || result = work.take().map(|work| work()));
+    let cause = attempt(&mut || result = work.take().map(|work| work()));
     match result {
-        Some(result) if ended => Ok(result),
+        Some(result) if cause.is_undefined() => Ok(result),
         result => {
             mem::forget(result);
-            Err(crashed())
+            Err(crashed(&cause))
         }
     }
 }
@@ -68,9 +69,9 @@ pub(crate) fn run<T>(work: impl FnOnce() -> Result<T, Failure>) -> Result<T, JsV
 
 /// An asynchronous call: starts at once and settles whatever happens.
 pub(crate) fn promise(work: impl Future<Output = Result<JsValue, Failure>> + 'static) -> Promise {
-    let mut work: Option<Pin<Box<dyn Future<Output = Result<JsValue, Failure>>>>> = Some(Box::pin(work));
+    let mut work: Option<Pin<Box<dyn Future<Output = _>>>> = Some(Box::pin(work));
     future_to_promise(poll_fn(move |context| {
-        let Some(mut current) = work.take() else { return Poll::Ready(Err(crashed().into_js())) };
+        let Some(mut current) = work.take() else { return Poll::Pending };
         match contained(|| current.as_mut().poll(context)) {
             Ok(Poll::Pending) => {
                 work = Some(current);

@@ -58,17 +58,17 @@ pub(crate) struct Host {
 /// A pause. Dropping it ends it, so that no timer keeps a process alive for nothing.
 struct Timer {
     id: JsValue,
-    settle: Function,
+    settle: Option<Function>,
     over: JsFuture,
 }
 
 impl Timer {
     fn new(ms: u64) -> Self {
         let delay_ms = u32::try_from(ms).unwrap_or(MAX_DELAY_MS).min(MAX_DELAY_MS);
-        let (mut id, mut settle) = (JsValue::UNDEFINED, Function::default());
+        let (mut id, mut settle) = (JsValue::UNDEFINED, None);
         let over = Promise::new(&mut |resolve, _reject| {
             id = set_timeout(&resolve, f64::from(delay_ms));
-            settle = resolve;
+            settle = Some(resolve);
         });
         Self { id, settle, over: JsFuture::from(over) }
     }
@@ -86,7 +86,9 @@ impl Drop for Timer {
     fn drop(&mut self) {
         clear_timeout(&self.id);
         // A promise that never settled would keep its listeners for ever.
-        let _ = self.settle.call0(&JsValue::UNDEFINED);
+        if let Some(settle) = &self.settle {
+            let _ = settle.call0(&JsValue::UNDEFINED);
+        }
     }
 }
 
@@ -172,25 +174,31 @@ async fn read(response: &JsValue, max_bytes: usize) -> Result<HttpResponse, Tran
         return Ok(answer);
     }
     let reader = method(&body, "getReader").map_err(|error| lost(&error))?;
-    while max_bytes > 0 {
-        let step = method(&reader, "read").map_err(|error| lost(&error))?;
+    if max_bytes > 0 {
+        answer.body = read_body(&reader, max_bytes).await?;
+    } else if let Ok(cancelled) = method(&reader, "cancel") {
+        // Whether what nobody wants can be cancelled makes no difference.
+        let _ = JsFuture::from(Promise::resolve(&cancelled)).await;
+    }
+    Ok(answer)
+}
+
+async fn read_body(reader: &JsValue, max_bytes: usize) -> Result<Vec<u8>, TransportError> {
+    let mut body = vec![];
+    loop {
+        let step = method(reader, "read").map_err(|error| lost(&error))?;
         let step = JsFuture::from(Promise::resolve(&step)).await.map_err(|error| lost(&error))?;
         if member(&step, "done").is_ok_and(|done| done.is_truthy()) {
-            return Ok(answer);
+            return Ok(body);
         }
         let chunk = member(&step, "value").ok().and_then(|chunk| chunk.dyn_into::<Uint8Array>().ok());
         let chunk = chunk.ok_or_else(|| TransportError::other("the body is not a stream of bytes"))?;
         let length = usize::try_from(chunk.length()).unwrap_or(usize::MAX);
-        if answer.body.len().saturating_add(length) > max_bytes {
+        if body.len().saturating_add(length) > max_bytes {
             return Err(TransportError::other(format!("the answer is longer than {max_bytes} bytes")));
         }
-        answer.body.extend_from_slice(&chunk.to_vec());
+        body.extend_from_slice(&chunk.to_vec());
     }
-    // What nobody wants is not waited for; whether it can be cancelled makes no difference.
-    if let Ok(cancelled) = method(&reader, "cancel") {
-        let _ = JsFuture::from(Promise::resolve(&cancelled)).await;
-    }
-    Ok(answer)
 }
 
 fn method(object: &JsValue, name: &str) -> Result<JsValue, JsValue> {

@@ -5,21 +5,21 @@
 //! fault it is; a forged delivery is a result, not an error; no secret is in an error. Names are JavaScript's
 //! (camelCase), times are milliseconds unless a name says otherwise.
 //!
-//! Layers: [`host`] (what the surroundings give: `fetch`, clock, pauses, randomness) and [`guard`] (no trap leaves the
-//! module) below, [`args`] and [`json`] at the border, [`client`], [`subscriptions`] and [`webhook`] as the API.
+//! Layers: `host` (what the surroundings give: `fetch`, clock, pauses, randomness) and `guard` (no trap leaves the
+//! module) below, `args` and `json` at the border, [`client`], [`subscriptions`] and [`webhook`] as the API.
 //! `types.d.ts` holds the declarations that wasm-bindgen cannot derive.
 //!
 //! Out of scope: how the module is loaded (`npm/`), HTTP servers, keeping state.
 
 mod args;
-mod client;
+pub mod client;
 mod error;
 mod guard;
 mod host;
 mod json;
 mod reconcile;
-mod subscriptions;
-mod webhook;
+pub mod subscriptions;
+pub mod webhook;
 
 use wasm_bindgen::prelude::wasm_bindgen;
 

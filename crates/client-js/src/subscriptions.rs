@@ -66,10 +66,7 @@ impl Subscriptions {
     /// Creates a subscription, unless there is one of that name (`exists`). After an answer that was lost it is looked for
     /// by name before anything is repeated. An asynchronous create is watched to its end, for up to 5 minutes.
     #[wasm_bindgen(unchecked_return_type = "Promise<CreatedSubscription>")]
-    pub fn create(
-        &self,
-        #[wasm_bindgen(unchecked_param_type = "DesiredSubscription")] desired: JsValue,
-    ) -> Promise {
+    pub fn create(&self, #[wasm_bindgen(unchecked_param_type = "DesiredSubscription")] desired: JsValue) -> Promise {
         let (shared, api) = (self.shared.clone(), self.api);
         guard::promise(async move {
             let desired = checked(&shared, api, desired)?;

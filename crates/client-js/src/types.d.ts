@@ -1,4 +1,4 @@
-/** `options.state` and everything else that `GenesysClient` is made from. */
+/** What a `GenesysClient` is made from: a region or two URLs, and an OAuth client. */
 export interface ClientOptions {
   /** The organisation's region, by its domain (`mypurecloud.ie`) or its AWS name (`eu-west-1`). Excludes the two URLs. */
   region?: string;
@@ -18,7 +18,7 @@ export interface ClientOptions {
   owner?: string;
   /** The key of the fingerprints by which a changed secret is noticed where it cannot be read back. `clientSecret` otherwise. */
   fingerprintKey?: string;
-  /** What `exportState` gave. */
+  /** What `exportState` of an earlier client gave. */
   state?: string;
 }
 

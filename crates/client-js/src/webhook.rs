@@ -44,7 +44,7 @@ pub fn verify(
         let verifier = verifier(&secrets, &profile)?;
         let (headers, body, now_ms) = (headers(&headers_like)?, bytes(&body)?, time(options)?);
         Ok(match verifier.verify(headers.as_slice(), &body, now_ms) {
-            Ok(verified) => object(&[("ok", true.into()), ("label", verified.label.into())]),
+            Ok(holds) => object(&[("ok", true.into()), ("label", holds.label.into())]),
             Err(VerifyError::Refused(refusal)) => refused(&refusal),
             Err(VerifyError::Unavailable(reason)) => not_ok(reason.code(), UNAVAILABLE, &reason.to_string()),
         })

@@ -135,14 +135,15 @@ impl ApiError {
             if raw.trim().is_empty() { "no message".to_owned() } else { raw.trim().to_owned() }
         });
         let needs = (response.status == 403).then(|| match message.split_once("permission(s):") {
-            Some((_, named)) => named.trim().trim_matches(['[', ']', '.']).to_owned(),
+            Some((_, named)) => json::shorten(named.trim().trim_matches(['[', ']', '.']), MAX_MESSAGE_CHARS),
             None => needs.to_owned(),
         });
         Self {
             status: response.status,
-            code: text("code"),
+            code: text("code").map(|code| json::shorten(&code, MAX_MESSAGE_CHARS)),
             message: json::shorten(&message, MAX_MESSAGE_CHARS),
-            correlation_id: correlation_id(response).or_else(|| text("contextId")),
+            correlation_id: correlation_id(response)
+                .or_else(|| text("contextId").map(|id| json::shorten(&id, MAX_MESSAGE_CHARS))),
             needs,
             retry_after_ms,
         }
@@ -157,7 +158,7 @@ impl ApiError {
 
 /// The vendor's correlation id of an answer.
 pub(crate) fn correlation_id(response: &HttpResponse) -> Option<String> {
-    response.header("inin-correlation-id").map(str::to_owned)
+    response.header("inin-correlation-id").map(|id| json::shorten(id, MAX_MESSAGE_CHARS))
 }
 
 impl Error {
@@ -258,9 +259,12 @@ impl Error {
         match &mut self {
             Self::Api(error) => {
                 error.message = secret.redact(&error.message);
-                error.code = error.code.as_deref().map(|code| secret.redact(code));
+                for text in [&mut error.code, &mut error.needs, &mut error.correlation_id].into_iter().flatten() {
+                    *text = secret.redact(text);
+                }
             }
             Self::NoAnswer(error) => error.message = secret.redact(&error.message),
+            Self::Unreadable { correlation_id: Some(id), .. } => *id = secret.redact(id),
             Self::Uncertain { cause } => {
                 let inner = core::mem::replace(cause.as_mut(), Self::Exhausted(Exhausted::Time));
                 **cause = inner.without(secret);
@@ -360,5 +364,26 @@ mod tests {
         let error = api(400, r#"{"message":"secret hunter2 is too short","code":"hunter2"}"#);
         let cleaned = Error::Uncertain { cause: Box::new(error) }.without(&Secret::new("hunter2"));
         assert!(!format!("{cleaned} {cleaned:?}").contains("hunter2"));
+        let body = r#"{"message":"missing permission(s): [hunter2]","contextId":"hunter2"}"#;
+        let response = HttpResponse { status: 403, headers: Vec::new(), body: body.as_bytes().to_vec() };
+        let error = Error::Api(Box::new(ApiError::read(&response, "webhook:write", None)));
+        let cleaned = error.without(&Secret::new("hunter2"));
+        assert!(!format!("{cleaned} {cleaned:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn a_secret_that_the_shortened_message_ends_in_is_not_quoted_either() {
+        let error = api(400, &format!(r#"{{"message":"{}hunter2-hunter2"}}"#, "x".repeat(290)));
+        let cleaned = error.without(&Secret::new("hunter2-hunter2"));
+        assert!(cleaned.to_string().contains("x[secret]…"), "{cleaned}");
+    }
+
+    #[test]
+    fn no_text_of_the_vendors_makes_an_error_long() {
+        let long = "x".repeat(10_000);
+        let body = format!(r#"{{"message":"missing permission(s): {long}","code":"{long}","contextId":"{long}"}}"#);
+        let response = HttpResponse { status: 403, headers: Vec::new(), body: body.into_bytes() };
+        let error = ApiError::read(&response, "webhook:write", None);
+        assert!(error.to_string().chars().count() < 1_400, "{error}");
     }
 }

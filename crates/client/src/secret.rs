@@ -28,6 +28,9 @@ const FINGERPRINT_BYTES: usize = 16;
 /// HMAC-SHA256's block (RFC 2104): what a key is padded to.
 const BLOCK_BYTES: usize = 64;
 
+/// Fewer characters of a secret tell nothing, and are found in many texts by chance.
+const TELLING_CHARS: usize = 4;
+
 /// A text that cannot be printed or serialized.
 ///
 /// Equality is not constant-time: secrets are only compared with what the vendor's API returned to us.
@@ -72,9 +75,18 @@ impl Secret {
         text
     }
 
-    /// `text` with every occurrence of this secret replaced, for messages that others wrote.
+    /// `text` with every occurrence of this secret replaced, for messages that others wrote; also its beginning, where
+    /// the text was shortened (ends with `…`) in the middle of it.
     pub fn redact(&self, text: &str) -> String {
-        if self.0.is_empty() { text.to_owned() } else { text.replace(&self.0, "[secret]") }
+        if self.0.is_empty() {
+            return text.to_owned();
+        }
+        let text = text.replace(&self.0, "[secret]");
+        let shortened = text.strip_suffix('…').and_then(|cut| {
+            let beginnings = self.0.char_indices().skip(TELLING_CHARS).filter_map(|(end, _)| self.0.get(..end));
+            beginnings.filter_map(|beginning| cut.strip_suffix(beginning)).last()
+        });
+        shortened.map_or_else(|| text.clone(), |before| format!("{before}[secret]…"))
     }
 }
 
@@ -97,5 +109,8 @@ mod tests {
     fn a_message_that_repeats_the_secret_is_redacted() {
         assert_eq!(Secret::new("s3cret").redact("bad value s3cret!"), "bad value [secret]!");
         assert_eq!(Secret::new("").redact("text"), "text");
+        assert_eq!(Secret::new("s3cret").redact("bad value s3cr…"), "bad value [secret]…");
+        assert_eq!(Secret::new("s3cret").redact("bad value s3…"), "bad value s3…");
+        assert_eq!(Secret::new("s3cret").redact("not shortened: s3cr"), "not shortened: s3cr");
     }
 }

@@ -103,7 +103,10 @@ pub(crate) fn lines(sender: &Sender, gateway: &Gateway, sink: &Sink) -> Vec<Line
         Line::equal("sender: refused", sender.refused, gateway.refused, unknown),
         Line::equal("sender: unavailable", sender.unavailable, gateway.unavailable, unknown),
         Line::equal("sink: distinct deliveries", sink.distinct, gateway.delivered, sink.untracked),
-        Line { text: format!("sink: {} requests with a wrong signature", sink.badly_signed), holds: sink.badly_signed == 0 },
+        Line {
+            text: format!("sink: {} requests with a wrong signature", sink.badly_signed),
+            holds: sink.badly_signed == 0,
+        },
         Line { text: format!("gateway: {} still on their way", gateway.pending), holds: gateway.pending == 0 },
         Line { text: format!("sender: {} were sent", sender.sent), holds: sender.sent > 0 },
     ]
@@ -143,7 +146,10 @@ mod tests {
     fn the_sums_are_shown_with_their_parts() {
         let (sender, gateway, sink) = in_order();
         let shown = lines(&sender, &gateway, &sink);
-        assert_eq!(shown[0].text, "sender: sent: 100 = 80 + 15 + 5 + 0 (accepted + refused + unavailable + unanswered)");
+        assert_eq!(
+            shown[0].text,
+            "sender: sent: 100 = 80 + 15 + 5 + 0 (accepted + refused + unavailable + unanswered)"
+        );
         assert_eq!(shown[2].text, "gateway: accepted: 80 = 70 + 9 + 0 + 1 (delivered + duplicate + pending + dead)");
     }
 
@@ -176,7 +182,10 @@ mod tests {
         let (sender, mut gateway, mut sink) = in_order();
         gateway.delivered -= 1;
         sink.distinct -= 1;
-        assert_eq!(broken(&sender, &gateway, &sink), ["gateway: accepted: 80 = 69 + 9 + 0 + 1 (delivered + duplicate + pending + dead)"]);
+        assert_eq!(
+            broken(&sender, &gateway, &sink),
+            ["gateway: accepted: 80 = 69 + 9 + 0 + 1 (delivered + duplicate + pending + dead)"]
+        );
     }
 
     #[test]

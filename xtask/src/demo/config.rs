@@ -13,6 +13,8 @@ use anyhow::{Context, Result};
 use base64::Engine;
 use toml::{Table, Value};
 
+use crate::build;
+
 /// Length of a secret: that of the hash that it keys (SHA-256).
 const SECRET_BYTES: usize = 32;
 
@@ -41,7 +43,6 @@ pub(crate) struct Demo {
 /// One source of the gateway.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Source {
-    pub(crate) name: String,
     /// The name of the secret that what is handed on is signed with.
     pub(crate) destination_secret: Option<String>,
     /// The name of the subscription that its deliveries come from.
@@ -60,9 +61,7 @@ pub(crate) fn draw_secrets(wrangler_toml: &str) -> Result<(BTreeMap<String, Stri
     }
     let mut sources = Vec::new();
     for source in sources_of(&config)? {
-        let text = |key: &str| source.get(key).and_then(Value::as_str).map(str::to_owned);
-        let name = text("name").context("a source in wrangler.toml has no name")?;
-        let keyed_by_base64 = text("profile").as_deref() == Some("standard-webhooks");
+        let keyed_by_base64 = source.get("profile").and_then(Value::as_str) == Some("standard-webhooks");
         let named = source.get("secrets").and_then(Value::as_array).into_iter().flatten().filter_map(secret_name);
         for secret in named {
             secrets.insert(secret, if keyed_by_base64 { random_base64()? } else { random_hex()? });
@@ -74,20 +73,19 @@ pub(crate) fn draw_secrets(wrangler_toml: &str) -> Result<(BTreeMap<String, Stri
         }
         let subscription =
             source.get("subscription").and_then(|value| value.get("name")).and_then(Value::as_str).map(str::to_owned);
-        sources.push(Source { name, destination_secret, subscription });
+        sources.push(Source { destination_secret, subscription });
     }
     Ok((secrets, sources))
 }
 
-/// The real configuration with the simulator's addresses in it, as it has to stand two folders below the root.
+/// The real configuration with the simulator's addresses in it, for the copy of the build that stands next to it.
 ///
 /// # Errors
 /// The configuration is not what the gateway expects.
 pub(crate) fn derive(wrangler_toml: &str, around: &Surroundings) -> Result<String> {
     let mut config: Table = wrangler_toml.parse().context("wrangler.toml is not valid TOML")?;
-    // The demo has built already, and its run must not change under it.
     config.remove("build");
-    config.insert("main".to_owned(), "../../build/index.js".into());
+    config.insert("main".to_owned(), build::MODULE.into());
     for source in sources_of_mut(&mut config)? {
         if let Some(destination) = source.get_mut("destination").and_then(Value::as_table_mut) {
             destination.insert("url".to_owned(), around.sink.as_str().into());
@@ -103,12 +101,14 @@ pub(crate) fn derive(wrangler_toml: &str, around: &Surroundings) -> Result<Strin
     toml::to_string(&config).context("the derived configuration cannot be written as TOML")
 }
 
-/// Writes `wrangler.toml` and `.dev.vars` into `folder`, which is made anew: no state of an earlier run remains.
+/// Writes `wrangler.toml`, `.dev.vars` and a copy of the build in `build_dir` into `folder`, which is made anew: no state of an
+/// earlier run remains, and no later build reaches into this one (wrangler would load it and lose what is in the local queues).
 ///
 /// # Errors
 /// The folder cannot be written.
 pub(crate) fn write(
     folder: &Path,
+    build_dir: &Path,
     derived: &str,
     secrets: BTreeMap<String, String>,
     sources: Vec<Source>,
@@ -121,6 +121,9 @@ pub(crate) fn write(
     write_private(&config_path, derived)?;
     let lines: Vec<String> = secrets.iter().map(|(name, value)| format!("{name}=\"{value}\"")).collect();
     write_private(&folder.join(".dev.vars"), &lines.join("\n"))?;
+    for name in [build::MODULE, build::WASM] {
+        fs::copy(build_dir.join(name), folder.join(name)).with_context(|| format!("cannot copy {name}"))?;
+    }
     Ok(Demo { config_path, secrets, sources })
 }
 
@@ -184,16 +187,19 @@ mod tests {
     #[test]
     fn the_derived_configuration_reaches_nothing_but_the_given_addresses() {
         let derived = derive(&real(), &around()).expect("it can be derived");
-        let outside: Vec<&str> = derived.lines().filter(|line| line.contains("://") && !line.contains("://127.0.0.1:")).collect();
+        let outside: Vec<&str> =
+            derived.lines().filter(|line| line.contains("://") && !line.contains("://127.0.0.1:")).collect();
         assert_eq!(outside, Vec::<&str>::new());
         assert!(!derived.contains("[build]") && !derived.contains("region"), "{derived}");
-        assert!(derived.contains("main = \"../../build/index.js\""), "{derived}");
+        assert!(derived.contains("main = \"index.js\""), "{derived}");
     }
 
     #[test]
     fn the_derived_configuration_keeps_queues_objects_and_sources() {
-        let (real, derived): (Table, Table) =
-            (real().parse().expect("TOML"), derive(&real(), &around()).expect("it can be derived").parse().expect("TOML"));
+        let (real, derived): (Table, Table) = (
+            real().parse().expect("TOML"),
+            derive(&real(), &around()).expect("it can be derived").parse().expect("TOML"),
+        );
         for key in ["name", "compatibility_date", "queues", "durable_objects", "migrations", "r2_buckets", "triggers"] {
             assert_eq!(real.get(key), derived.get(key), "{key}");
         }
@@ -219,7 +225,10 @@ mod tests {
         "#;
         let (secrets, sources) = draw_secrets(config).expect("the configuration is complete");
         let names: Vec<&str> = secrets.keys().map(String::as_str).collect();
-        assert_eq!(names, ["ADMIN_TOKEN", "GENESYS_CLIENT_ID", "GENESYS_CLIENT_SECRET", "HANDOVER", "NEW", "OLD", "STANDARD"]);
+        assert_eq!(
+            names,
+            ["ADMIN_TOKEN", "GENESYS_CLIENT_ID", "GENESYS_CLIENT_SECRET", "HANDOVER", "NEW", "OLD", "STANDARD"]
+        );
         for (name, value) in &secrets {
             assert_eq!(value.starts_with("whsec_"), ["HANDOVER", "STANDARD"].contains(&name.as_str()), "{name}");
             assert!(value.len() >= SECRET_BYTES, "{name}");
@@ -227,8 +236,8 @@ mod tests {
         assert_eq!(
             sources,
             [
-                Source { name: "one".into(), destination_secret: Some("HANDOVER".into()), subscription: Some("Production".into()) },
-                Source { name: "two".into(), destination_secret: None, subscription: None },
+                Source { destination_secret: Some("HANDOVER".into()), subscription: Some("Production".into()) },
+                Source { destination_secret: None, subscription: None },
             ]
         );
         assert_ne!(secrets["NEW"], secrets["OLD"]);
@@ -241,16 +250,24 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_can_be_read_by_its_owner_only() {
+    fn what_is_written_can_be_read_by_its_owner_only_and_has_its_own_copy_of_the_build() {
         use std::os::unix::fs::PermissionsExt;
         let folder = std::env::temp_dir().join(format!("xtask-demo-{}", std::process::id()));
         let secrets = BTreeMap::from([("ADMIN_TOKEN".to_owned(), "token".to_owned())]);
-        let demo = write(&folder, "name = \"x\"", secrets, vec![]).expect("the folder can be written");
+        let build_dir = folder.with_extension("build");
+        fs::create_dir_all(&build_dir).expect("a folder for the build");
+        for name in [build::MODULE, build::WASM] {
+            fs::write(build_dir.join(name), name).expect("a build");
+        }
+        let demo = write(&folder, &build_dir, "name = \"x\"", secrets, vec![]).expect("the folder can be written");
         let mode = |path: &Path| fs::metadata(path).expect("it exists").permissions().mode() & 0o777;
         assert_eq!(mode(&folder), 0o700);
         assert_eq!(mode(&demo.config_path), 0o600);
         assert_eq!(mode(&folder.join(".dev.vars")), 0o600);
         assert_eq!(fs::read_to_string(folder.join(".dev.vars")).expect("it exists"), "ADMIN_TOKEN=\"token\"");
-        fs::remove_dir_all(folder).expect("the folder is removed");
+        assert_eq!(fs::read_to_string(folder.join(build::WASM)).expect("it was copied"), build::WASM);
+        for folder in [folder, build_dir] {
+            fs::remove_dir_all(folder).expect("the folder is removed");
+        }
     }
 }

@@ -17,6 +17,9 @@ use crate::project;
 
 /// From the start of wrangler to the first answer of the gateway; a few seconds on an idle machine.
 const START_LIMIT: Duration = Duration::from_secs(90);
+const START_ATTEMPTS: u32 = 3;
+/// How workerd reports a port that was taken in the meantime.
+const PORT_TAKEN: &str = "Address already in use";
 const START_POLL: Duration = Duration::from_millis(200);
 /// One question to the gateway. The scheduled handler, which reconciles, is the slowest.
 const CALL_LIMIT: Duration = Duration::from_secs(30);
@@ -41,22 +44,52 @@ pub(crate) struct Metrics {
     pub(crate) incomplete: bool,
 }
 
+/// Where ports are looked for: below those that systems hand out by themselves (from 32768 on Linux, 49152 on macOS), so that no
+/// connection takes the port between its choice and its use.
+const PORTS: std::ops::Range<u16> = 20_000..30_000;
+/// How many of them are tried.
+const PORT_ATTEMPTS: u32 = 50;
+
 /// A port on loopback that nothing uses at the moment.
 ///
 /// # Errors
-/// The system has none, or `wanted` is taken.
+/// `wanted` is taken, or everything that was tried.
 pub(crate) fn free_port(wanted: Option<u16>) -> Result<u16> {
-    let listener = TcpListener::bind(("127.0.0.1", wanted.unwrap_or(0)))
-        .with_context(|| wanted.map_or_else(|| "no port is free".to_owned(), |port| format!("port {port} cannot be used")))?;
-    Ok(listener.local_addr()?.port())
+    let is_free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
+    if let Some(port) = wanted {
+        ensure!(is_free(port), "port {port} on 127.0.0.1 cannot be used");
+        return Ok(port);
+    }
+    for _ in 0..PORT_ATTEMPTS {
+        let random = getrandom::u32().map_err(|error| anyhow::anyhow!("the system has no randomness: {error}"))?;
+        let port = PORTS.start + u16::try_from(random % u32::from(PORTS.end - PORTS.start))?;
+        if is_free(port) {
+            return Ok(port);
+        }
+    }
+    bail!("no free port was found on 127.0.0.1");
 }
 
 impl Gateway {
-    /// Starts `wrangler dev` with the configuration at `config`; its output goes to a file next to it.
+    /// Starts `wrangler dev` with the configuration at `config`, its output going to a file next to it, and waits for the gateway.
+    ///
+    /// wrangler takes further ports by itself and ends if another program is faster; then it is started again.
     ///
     /// # Errors
-    /// wrangler is not installed or cannot be started.
-    pub(crate) fn start(config: &Path, port: u16, admin_token: String) -> Result<Self> {
+    /// wrangler cannot be started or ends, or the gateway does not answer in time.
+    pub(crate) async fn start(config: &Path, port: u16, admin_token: &str) -> Result<Self> {
+        let mut attempt = 1;
+        loop {
+            let mut gateway = Self::launch(config, port, admin_token.to_owned())?;
+            match gateway.wait_until_ready().await {
+                Ok(()) => return Ok(gateway),
+                Err(_) if attempt < START_ATTEMPTS && gateway.group.last_lines(15).contains(PORT_TAKEN) => attempt += 1,
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn launch(config: &Path, port: u16, admin_token: String) -> Result<Self> {
         let folder = config.parent().context("the configuration has no folder")?;
         let log = folder.join("wrangler.log");
         let inspector_port = free_port(None)?;
@@ -66,7 +99,7 @@ impl Gateway {
         wrangler.args(["--inspector-port", &inspector_port.to_string()]);
         wrangler.arg("--persist-to").arg(folder.join("state"));
         wrangler.args(["--log-level", "info", "--show-interactive-dev-session=false"]);
-        wrangler.env("WRANGLER_SEND_METRICS", "false").env("NO_COLOR", "1").env("FORCE_COLOR", "0");
+        wrangler.env("WRANGLER_SEND_METRICS", "false").env("NO_COLOR", "1");
         Ok(Self {
             group: Group::start(wrangler, "wrangler dev", &log)?,
             client: Client::builder(TokioExecutor::new()).build_http(),
@@ -80,7 +113,7 @@ impl Gateway {
     ///
     /// # Errors
     /// wrangler has ended, or the gateway does not answer in time: both with the last lines of the log.
-    pub(crate) async fn wait_until_ready(&mut self) -> Result<()> {
+    async fn wait_until_ready(&mut self) -> Result<()> {
         let started = project::now();
         loop {
             self.check_running()?;
@@ -169,8 +202,8 @@ fn parse_metrics(body: &[u8]) -> Result<Metrics> {
     let value: serde_json::Value = serde_json::from_slice(body).context("GET /metrics did not answer JSON")?;
     let mut accounting: accounting::Gateway =
         serde_json::from_value(value["accounting"].clone()).context("GET /metrics has no accounting as expected")?;
-    accounting.refused_by_reason =
-        serde_json::from_value(value["refusedByReason"].clone()).context("GET /metrics has no refusedByReason as expected")?;
+    accounting.refused_by_reason = serde_json::from_value(value["refusedByReason"].clone())
+        .context("GET /metrics has no refusedByReason as expected")?;
     accounting.dead_letters = value["deadLetters"]["stored"].as_u64().unwrap_or_default();
     let incomplete = value["missing"].as_array().is_some_and(|missing| !missing.is_empty());
     Ok(Metrics { accounting, incomplete })
@@ -190,7 +223,10 @@ mod tests {
             "missing": ["COUNTERS/3"]
         }"#;
         let metrics = parse_metrics(body).expect("these are metrics");
-        assert_eq!((metrics.accounting.received, metrics.accounting.pending, metrics.accounting.dead_letters), (9, -1, 4));
+        assert_eq!(
+            (metrics.accounting.received, metrics.accounting.pending, metrics.accounting.dead_letters),
+            (9, -1, 4)
+        );
         assert_eq!(metrics.accounting.refused_by_reason["signature_mismatch"], 2);
         assert!(metrics.incomplete);
     }

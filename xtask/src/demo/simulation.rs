@@ -27,12 +27,14 @@ impl Simulation {
     /// It cannot listen.
     pub(crate) async fn start(secrets: &BTreeMap<String, String>, sources: &[Source]) -> Result<Self> {
         let secret = |name: &str| secrets.get(name).cloned().unwrap_or_default();
-        let client = OauthClient { id: secret("GENESYS_CLIENT_ID"), secret: secret("GENESYS_CLIENT_SECRET"), permissions: None };
+        let client =
+            OauthClient { id: secret("GENESYS_CLIENT_ID"), secret: secret("GENESYS_CLIENT_SECRET"), permissions: None };
         let config = Config { clients: vec![client], max_sink_entries: SINK_ENTRIES, ..Config::default() };
         let handle = Simulator::start(config).await.context("the simulated Genesys Cloud does not start")?;
 
         // All sources share the sink, so it can check signatures only where they share the secret as well.
-        let signing: BTreeSet<&String> = sources.iter().filter_map(|source| source.destination_secret.as_ref()).collect();
+        let signing: BTreeSet<&String> =
+            sources.iter().filter_map(|source| source.destination_secret.as_ref()).collect();
         if let (1, Some(name)) = (signing.len(), signing.first()) {
             handle.sink(SINK).context("the simulator has no sink")?.set_secret(Some(secret(name)));
         }

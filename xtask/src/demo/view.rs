@@ -135,9 +135,13 @@ fn plain_line(snapshot: &Snapshot) -> String {
 fn draw(frame: &mut Frame, snapshot: &Snapshot) {
     let subscriptions = lines_high(snapshot.subscriptions.len());
     let hints = lines_high(snapshot.hints.len());
-    let [title, top, middle, bottom] =
-        Layout::vertical([Constraint::Length(1), Constraint::Length(subscriptions), Constraint::Min(9), Constraint::Length(hints)])
-            .areas(frame.area());
+    let [title, top, middle, bottom] = Layout::vertical([
+        Constraint::Length(1),
+        Constraint::Length(subscriptions),
+        Constraint::Min(9),
+        Constraint::Length(hints),
+    ])
+    .areas(frame.area());
     let [sender, gateway, sink] =
         Layout::horizontal([Constraint::Fill(1), Constraint::Fill(1), Constraint::Fill(1)]).areas(middle);
 
@@ -156,7 +160,10 @@ fn lines_high(lines: usize) -> u16 {
 
 fn heading(snapshot: &Snapshot) -> String {
     let limit = snapshot.limit.map_or_else(String::new, |limit| format!(" of {} s", limit.as_secs()));
-    format!(" genesys-webhook-gateway: {} s{limit}. Ctrl-C ends everything and prints the accounting.", snapshot.elapsed.as_secs())
+    format!(
+        " genesys-webhook-gateway: {} s{limit}. Ctrl-C ends everything and prints the accounting.",
+        snapshot.elapsed.as_secs()
+    )
 }
 
 fn panel<'a>(title: &'a str, text: Text<'a>) -> Paragraph<'a> {
@@ -192,7 +199,11 @@ fn sender_text(snapshot: &Snapshot) -> Text<'static> {
 
 fn gateway_text(snapshot: &Snapshot) -> Text<'static> {
     let gateway = &snapshot.gateway;
-    let mut lines = vec![count("received", gateway.received).bold(), count("accepted", gateway.accepted), count("refused", gateway.refused)];
+    let mut lines = vec![
+        count("received", gateway.received).bold(),
+        count("accepted", gateway.accepted),
+        count("refused", gateway.refused),
+    ];
     lines.extend(gateway.refused_by_reason.iter().map(|(reason, refused)| count(&format!("  {reason}"), refused)));
     lines.push(fault("unavailable", gateway.unavailable));
     lines.push(count("dead letters kept", gateway.dead_letters));
@@ -248,7 +259,16 @@ mod tests {
     #[test]
     fn a_terminal_of_the_usual_size_shows_every_count_that_the_demo_promises() {
         let screen = rendered(120, 24);
-        for text in ["Production Webhook: there", "1234", "signature_mismatch", "34", "1180", "dead letters kept", "7 s of 20 s", "wrangler.log"] {
+        for text in [
+            "Production Webhook: there",
+            "1234",
+            "signature_mismatch",
+            "34",
+            "1180",
+            "dead letters kept",
+            "7 s of 20 s",
+            "wrangler.log",
+        ] {
             assert!(screen.contains(text), "{text} is missing in\n{screen}");
         }
     }

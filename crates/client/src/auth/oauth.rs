@@ -154,7 +154,7 @@ impl<T: Transport, R: Runtime> OAuthTokens<T, R> {
             login_host: host.to_owned(),
             status,
             detail: (!detail.is_empty()).then_some(detail),
-            correlation_id: id,
+            correlation_id: id.map(|id| self.client_secret.redact(&id)),
         }
     }
 

@@ -245,6 +245,23 @@ async fn an_error_that_repeats_the_secret_does_not_show_it() {
     assert!(!format!("{error} {error:?}").contains("s3cr3t"), "{error}");
 }
 
+/// A login host that repeats the secret where its correlation id belongs.
+struct Echo;
+
+impl Transport for Echo {
+    async fn send(&self, _request: HttpRequest) -> Result<HttpResponse, TransportError> {
+        let headers = vec![("inin-correlation-id".into(), "corr-s3cr3t".into())];
+        Ok(HttpResponse { status: 400, headers, body: b"{}".to_vec() })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_correlation_id_that_repeats_the_secret_does_not_show_it() {
+    let tokens = OAuthTokens::new(Echo, Paused::new(), "https://login.example.com", "id", Secret::new("s3cr3t"));
+    let Err(error) = tokens.token(None).await else { panic!("got a token") };
+    assert!(error.to_string().contains("corr-[secret]") && !format!("{error:?}").contains("s3cr3t"), "{error}");
+}
+
 /// A source of one's own, as the Worker has one that asks its Durable Object.
 struct Fixed;
 

@@ -1,0 +1,93 @@
+//! The signature doctor: never panics, agrees with the verifier, and gives nothing away.
+//!
+//! Input: a request as text (`gateway_fuzz::request`). No explanation may contain a secret of the source in any of its
+//! forms, a signature that would be accepted, or a signature that was presented.
+#![no_main]
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD};
+use gateway_fuzz::request::Request;
+use gateway_fuzz::{hex, hmac_sha256};
+use genesys_webhook::doctor::{Explanation, diagnose, explain};
+use genesys_webhook::refusal::RefusalCode;
+use genesys_webhook::signature::VerifyError;
+use libfuzzer_sys::{Corpus, fuzz_target};
+
+/// Shorter values than this are no signature, and would be found in plain words.
+const MIN_SIGNATURE_CHARS: usize = 24;
+
+fuzz_target!(|input: &[u8]| -> Corpus {
+    let Some(request) = Request::read(input) else { return Corpus::Reject };
+    let Request { verifier, headers, body, now_ms, .. } = &request;
+    let explanation = explain(verifier, headers.as_slice(), body, *now_ms);
+    agrees(&request, &explanation);
+    let json = serde_json::to_string(&explanation).expect("an explanation is JSON");
+    let line = diagnose(verifier, headers.as_slice(), body, *now_ms);
+    let shown = [explanation.summary.clone(), line, json, format!("{explanation:?} {verifier:?}")];
+    for hidden in hidden(&request) {
+        for text in &shown {
+            assert!(!text.contains(&hidden), "{text:?} shows {hidden:?}");
+        }
+    }
+    Corpus::Keep
+});
+
+fn agrees(request: &Request, explanation: &Explanation) {
+    let Request { verifier, headers, body, now_ms, .. } = request;
+    let verdict = match verifier.verify(headers.as_slice(), body, *now_ms) {
+        Ok(holds) => {
+            assert_eq!(explanation.secret_label.as_deref(), Some(holds.label));
+            match verifier.scheme().inspect(body) {
+                Ok(envelope) => {
+                    assert_eq!(explanation.event_count, Some(envelope.event_count));
+                    "accepted"
+                }
+                Err(refusal) => refusal.code().as_str(),
+            }
+        }
+        Err(VerifyError::Refused(refusal)) => refusal.code().as_str(),
+        Err(VerifyError::Unavailable(reason)) => reason.code(),
+    };
+    assert_eq!(explanation.verdict, verdict);
+    let is_refused = RefusalCode::from_name(verdict).is_some();
+    assert_eq!(explanation.findings.is_empty(), verdict == "accepted", "{explanation:?}");
+    assert!(is_refused || matches!(verdict, "accepted" | "no_active_secret"));
+    assert!(!explanation.summary.is_empty());
+}
+
+/// Everything that must not be shown, except what the source's own description says anyway.
+fn hidden(request: &Request) -> Vec<String> {
+    let scheme = request.verifier.scheme();
+    let mut hidden = Vec::new();
+    for secret in request.verifier.secrets() {
+        let key = secret.key_bytes();
+        hidden.extend([STANDARD.encode(key), STANDARD_NO_PAD.encode(key), hex(key), hex(key).to_ascii_uppercase()]);
+        if let Ok(text) = std::str::from_utf8(key) {
+            hidden.push(text.to_owned());
+            hidden.push(text.trim().to_owned());
+        }
+        // The tags that this request, or the body alone, would be accepted with.
+        let mut tags = vec![hmac_sha256(key, &request.body)];
+        if let Ok(prepared) = request.verifier.prepare(request.headers.as_slice(), request.now_ms) {
+            let content = [prepared.before_body(), &request.body, prepared.after_body()].concat();
+            tags.push(hmac_sha256(key, &content));
+        }
+        for tag in tags {
+            hidden.extend([
+                hex(&tag),
+                hex(&tag).to_ascii_uppercase(),
+                STANDARD_NO_PAD.encode(tag),
+                URL_SAFE_NO_PAD.encode(tag),
+            ]);
+            hidden.push(URL_SAFE.encode(tag));
+        }
+    }
+    let signature = request.header(scheme.signature_header()).unwrap_or_default();
+    hidden.extend(
+        signature.split([' ', ',', '=', ';']).filter(|part| part.len() >= MIN_SIGNATURE_CHARS).map(str::to_owned),
+    );
+    let headers = scheme.headers().collect::<Vec<_>>().join(" ");
+    let told = format!("{headers} {:?} {:?} {}", scheme.prefix(), scheme.dedupe(), scheme.signed_content());
+    hidden.retain(|text| text.len() >= MIN_SIGNATURE_CHARS.min(16) && !told.contains(text.as_str()));
+    hidden
+}

@@ -1,0 +1,60 @@
+#!/usr/bin/env bash
+# Runs every fuzz target for a bounded time, one after the other: fuzz/run.sh [seconds each, default 20] [target...]
+#
+# Fails when a target finds something; the input is then under fuzz/artifacts/<target>/, and
+# `cargo +nightly fuzz run <target> <input>` repeats it. A finding of another machine goes into fuzz/seeds.mjs as a seed.
+# Needs a nightly toolchain and cargo-fuzz (`cargo install cargo-fuzz --locked`). Where one of them is missing nothing
+# is run, which is said, and is no failure: the same properties are tested natively with fewer inputs.
+set -euo pipefail
+cd "$(dirname "$0")"
+
+seconds="${1:-20}"
+shift || true
+if ! [[ "$seconds" =~ ^[1-9][0-9]*$ ]]; then
+  echo "usage: fuzz/run.sh [seconds each] [target...]" >&2
+  exit 2
+fi
+
+if ! rustup run nightly rustc --version >/dev/null 2>&1; then
+  echo "fuzz: skipped: no nightly toolchain (rustup toolchain install nightly)"
+  exit 0
+fi
+if ! cargo fuzz --version >/dev/null 2>&1; then
+  echo "fuzz: skipped: no cargo-fuzz (cargo install cargo-fuzz --locked)"
+  exit 0
+fi
+
+if (( $# > 0 )); then
+  targets=("$@")
+else
+  mapfile -t targets < <(cargo +nightly fuzz list --fuzz-dir .)
+fi
+
+# What the fuzzer keeps on its way goes here; the seeds stay as they were written.
+found="$(mktemp -d)"
+trap 'rm -rf "$found"' EXIT
+
+cargo +nightly fuzz build --fuzz-dir .
+
+failed=()
+for target in "${targets[@]}"; do
+  case "$target" in
+    signature | doctor) dictionary=request max_len=2048 ;;
+    envelope) dictionary=json max_len=1024 ;;
+    address | retry_after) dictionary="$target" max_len=256 ;;
+    *) dictionary="$target" max_len=4096 ;;
+  esac
+  printf '\n==> fuzz %s for %s s\n' "$target" "$seconds"
+  mkdir -p "$found/$target"
+  if ! cargo +nightly fuzz run --fuzz-dir . "$target" "$found/$target" "corpus/$target" -- \
+    -max_total_time="$seconds" -max_len="$max_len" -timeout=10 -rss_limit_mb=2048 \
+    -dict="dictionaries/$dictionary.dict" -print_final_stats=1 -verbosity=0; then
+    failed+=("$target")
+  fi
+done
+
+if (( ${#failed[@]} > 0 )); then
+  printf '\nfuzz: findings in: %s\n' "${failed[*]}" >&2
+  exit 1
+fi
+printf '\nfuzz: %d targets, no findings\n' "${#targets[@]}"
