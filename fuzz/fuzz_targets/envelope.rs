@@ -48,7 +48,7 @@ fn same_texts(body: &[u8], verdict: &Result<Envelope, Refusal>) {
         assert!(depth > MAX_NESTING, "{depth} levels are too deep");
         return;
     }
-    // `serde_json` has a limit of its own just below; what lies between is in the unit tests.
+    // Just below the limit the unit tests judge: the count here is a rough one where the text is no JSON.
     if depth + 2 < MAX_NESTING {
         let elsewhere = std::str::from_utf8(body).is_ok() && serde_json::from_slice::<IgnoredAny>(body).is_ok();
         assert_eq!(is_json(verdict), elsewhere, "{:?}", String::from_utf8_lossy(body));

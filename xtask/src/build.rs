@@ -28,7 +28,7 @@ const GLUE_SPECIFIER: &str = "gateway-wasm";
 
 /// What rustc and wasm-bindgen emit for this target, named one by one: `--all-features` would let a newer wasm-opt use encodings
 /// that workerd does not read yet.
-const WASM_FEATURES: [&str; 8] = [
+pub(crate) const WASM_FEATURES: [&str; 8] = [
     "bulk-memory",
     "exception-handling",
     "multivalue",
@@ -130,7 +130,7 @@ fn compile(features: Option<&str>) -> Result<PathBuf> {
 /// `glue/index.js`, its snippets and `glue/index_bg.wasm`.
 fn generate_glue(compiled: &Path, staging: &Path) -> Result<()> {
     let glue = staging.join("glue");
-    Bindgen::new()
+    let mut output = Bindgen::new()
         .input_path(compiled)
         .out_name("index")
         .module(true)?
@@ -139,8 +139,13 @@ fn generate_glue(compiled: &Path, staging: &Path) -> Result<()> {
         // Both are what lets src/entry.js give an instance that has crashed a successor.
         .reset_state_function(true)
         .force_enable_abort_handler(true)
-        .generate(&glue)
+        .generate_output()
         .context("wasm-bindgen could not generate the glue")?;
+    // Names make a stack trace readable; their hashes only make it, and what is deployed, longer.
+    for function in output.wasm_mut().funcs.iter_mut() {
+        function.name = function.name.take().map(|name| without_hash(&name).to_owned());
+    }
+    output.emit(&glue).context("cannot write the glue")?;
 
     // The target `module` imports the wasm in its source phase, which bundlers do not know yet. The default import of a `.wasm`
     // file means the same to workerd, wrangler and the vitest plugin: a compiled `WebAssembly.Module`.
@@ -154,6 +159,14 @@ fn generate_glue(compiled: &Path, staging: &Path) -> Result<()> {
     );
     fs::write(&path, text.replace(source_phase, "import wasmModule from"))?;
     Ok(())
+}
+
+/// `core::fmt::write::h0123456789abcdef` → `core::fmt::write`.
+fn without_hash(name: &str) -> &str {
+    match name.rsplit_once("::h") {
+        Some((path, hash)) if hash.len() == 16 && hash.bytes().all(|byte| byte.is_ascii_hexdigit()) => path,
+        _ => name,
+    }
 }
 
 fn optimise(staging: &Path) -> Result<()> {
@@ -189,7 +202,7 @@ fn bundle(entry: &Path, staging: &Path) -> Result<()> {
     Ok(())
 }
 
-fn run_step(mut command: std::process::Command, name: &str) -> Result<()> {
+pub(crate) fn run_step(mut command: std::process::Command, name: &str) -> Result<()> {
     let status = command.status().with_context(|| format!("cannot start {name}"))?;
     if !status.success() {
         bail!("{name} failed ({status})");
@@ -202,4 +215,17 @@ fn gzip_len(bytes: &[u8]) -> Result<usize> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
     encoder.write_all(bytes)?;
     Ok(encoder.finish()?.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::without_hash;
+
+    #[test]
+    fn only_hashes_are_cut_off_names() {
+        assert_eq!(without_hash("core::fmt::write::h0123456789abcdef"), "core::fmt::write");
+        for name in ["main", "a::h", "a::help", "a::h0123", "a::h0123456789abcdeg"] {
+            assert_eq!(without_hash(name), name);
+        }
+    }
 }

@@ -5,6 +5,7 @@
 
 mod build;
 mod cargo;
+mod client_js;
 mod demo;
 mod process;
 mod project;
@@ -20,6 +21,8 @@ const USAGE: &str = "\
 Usage: npm start [-- OPTIONS]           build, then run the gateway against a simulated Genesys Cloud
        npm test                         every test
        npm run build [-- OPTIONS]       build/index.js and build/index_bg.wasm
+
+       cargo xtask client-js            build/client-js, the npm package of client and verifier
 
 npm start
   --for DURATION     end by itself, e.g. 20s, 2m; fails if the accounting does not hold
@@ -48,6 +51,10 @@ fn dispatch(mut arguments: impl Iterator<Item = String>) -> Result<ExitCode> {
     match command.as_str() {
         "build" => {
             build::run(&build_options(&mut arguments)?)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        "client-js" => {
+            client_js::run()?;
             Ok(ExitCode::SUCCESS)
         }
         "start" => demo::run(&demo_options(&mut arguments)?),

@@ -3,7 +3,8 @@
 //! 1. Rust, natively: the whole workspace, with cargo-nextest where it is installed, otherwise with `cargo test`;
 //! 2. `src/entry.js` in Node, with the runtime's error paths under the test's control;
 //! 3. the release build on workerd, with vitest, the simulator beside it;
-//! 4. the release build under `wrangler dev`, end to end, with Node's own runner.
+//! 4. the release build under `wrangler dev`, end to end, with Node's own runner;
+//! 5. a build that crashes on request, and the JavaScript client in Node, workerd and (where installed) Chromium.
 //!
 //! Each runner's own output is passed through. A failing runner does not keep the later ones from running (except where the
 //! build itself fails); the command fails if any failed. Out of scope: measurements.
@@ -13,7 +14,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
-use crate::{build, cargo, project};
+use crate::{build, cargo, client_js, project};
 
 /// Runs all tests.
 ///
@@ -49,6 +50,13 @@ pub(crate) fn run() -> Result<()> {
     step("the Worker on workerd (vitest)", vitest(&simulator)?)?;
     step("the Worker under wrangler dev (node --test)", end_to_end_tests(&simulator)?)?;
 
+    eprintln!("\ntest: building the Worker that crashes on request, and the JavaScript client");
+    let crashing = Some(project::build_dir().join("crash-test"));
+    build::run(&build::Options { features: Some("crash-test".into()), out_dir: crashing })?;
+    step("a crash of the instance (node --test)", node_tests("tests/crash/*.test.mjs")?)?;
+    client_js::run()?;
+    step("the JavaScript client (node --test)", client_js_tests(&simulator)?)?;
+
     if !failed.is_empty() {
         bail!("failed: {}", failed.join(", "));
     }
@@ -82,6 +90,13 @@ fn node_tests(files: &str) -> Result<Command> {
 fn end_to_end_tests(simulator: &Path) -> Result<Command> {
     let mut node = node_tests("tests/e2e/*.test.mjs")?;
     node.env("GENESYS_SIMULATOR", simulator).env("WRANGLER_SEND_METRICS", "false");
+    Ok(node)
+}
+
+fn client_js_tests(simulator: &Path) -> Result<Command> {
+    let mut node = node_tests("crates/client-js/tests/*.test.mjs")?;
+    node.env("GENESYS_SIMULATOR", simulator);
+    node.env("GENESYS_CLIENT_PACKAGE", project::build_dir().join("client-js"));
     Ok(node)
 }
 
