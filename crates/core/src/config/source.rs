@@ -8,7 +8,7 @@ use crate::cidr::Network;
 use crate::handover::{DEFAULT_SCHEDULE_S, MAX_DELAY_S};
 use crate::quarantine::Budget;
 use genesys_client::address;
-use genesys_webhook::custom::CustomScheme;
+use genesys_webhook::custom::{CustomScheme, MAX_TOLERANCE_S};
 use genesys_webhook::profile::Profile;
 use genesys_webhook::scheme::Scheme;
 use serde_json::Value;
@@ -156,20 +156,7 @@ fn read_profile(table: &Table<'_>) -> (Option<Profile>, Option<Scheme>) {
             table.problem("custom", "is missing: the custom profile describes its scheme there");
             None
         }
-        (Some(Profile::Custom), Some(value)) => match serde_json::from_str::<CustomScheme>(&value.to_string()) {
-            Err(error) => {
-                table.problem("custom", error.to_string());
-                None
-            }
-            Ok(custom) => custom
-                .resolve()
-                .map_err(|problems| {
-                    for problem in problems {
-                        table.problem(&format!("custom.{}", problem.key()), problem.to_string());
-                    }
-                })
-                .ok(),
-        },
+        (Some(Profile::Custom), Some(_)) => table.table("custom").and_then(read_custom),
         (Some(profile), custom) => {
             if custom.is_some() {
                 table.problem("custom", "belongs to the custom profile");
@@ -178,6 +165,32 @@ fn read_profile(table: &Table<'_>) -> (Option<Profile>, Option<Scheme>) {
         }
     };
     (profile, scheme)
+}
+
+/// Key by key as everything else: the messages of a JSON library quote what they found, which may be a secret.
+fn read_custom(table: Table<'_>) -> Option<Scheme> {
+    let text = |key| table.text(key).map(ToOwned::to_owned);
+    let custom = CustomScheme {
+        header: text("header"),
+        prefix: text("prefix"),
+        encoding: text("encoding"),
+        padding: table.value("padding").is_some().then(|| table.flag("padding", true)),
+        several: text("several"),
+        timestamp_header: text("timestamp_header"),
+        tolerance_s: table.number("tolerance_s", 1, MAX_TOLERANCE_S),
+        id_header: text("id_header"),
+        signed_content: text("signed_content"),
+        secret_format: text("secret_format"),
+        envelope: text("envelope"),
+        dedupe_pointer: text("dedupe_pointer"),
+        dedupe_header: text("dedupe_header"),
+    };
+    let scheme = custom.resolve();
+    for problem in scheme.as_ref().err().into_iter().flatten() {
+        table.problem(problem.key(), problem.to_string());
+    }
+    table.finish();
+    scheme.ok()
 }
 
 fn read_secrets(table: &Table<'_>) -> Vec<SecretRef> {

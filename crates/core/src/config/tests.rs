@@ -157,6 +157,13 @@ fn a_secret_in_the_place_of_a_name_is_not_shown() {
     }
     let found = problems(&with("/sources/0/destination/secret", json!("s3cr3t value!"))).join("\n");
     assert!(!found.is_empty() && !found.contains("s3cr3t"), "{found}");
+    for custom in
+        [json!("s3cr3t"), json!({"header": ["s3cr3t"]}), json!({"padding": "s3cr3t"}), json!({"tolerance_s": "s3cr3t"})]
+    {
+        let source = json!({"name": "a", "profile": "custom", "secrets": ["A"], "custom": custom});
+        let found = problems(&json!({ "sources": [source] })).join("\n");
+        assert!(found.contains("custom") && !found.contains("s3cr3t"), "{found}");
+    }
     let broken = Config::parse("{\"region\": s3cr3t}").unwrap_err();
     assert!(!broken[0].to_string().contains("s3cr3t"));
 }
