@@ -26,6 +26,10 @@ pub(crate) const WASM: &str = "index_bg.wasm";
 /// The name under which `src/entry.js` imports what wasm-bindgen generates.
 const GLUE_SPECIFIER: &str = "gateway-wasm";
 
+/// What `src/entry.js` relies on in the glue that no build would miss: the export that starts a new instance, and how a late
+/// callback of the old one is told.
+const RELIED_ON: [&str; 2] = ["__wbg_reset_state", "Cannot invoke closure from previous WASM instance"];
+
 /// What rustc and wasm-bindgen emit for this target, named one by one: `--all-features` would let a newer wasm-opt use encodings
 /// that workerd does not read yet.
 pub(crate) const WASM_FEATURES: [&str; 8] = [
@@ -56,7 +60,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let started = project::now();
     stamp::check_wasm_bindgen_versions(&fs::read_to_string(project::root().join("Cargo.lock"))?)?;
 
-    let out_dir = options.out_dir.clone().unwrap_or_else(project::build_dir);
+    // The steps below run in the root, whatever folder a relative path was meant from.
+    let out_dir = std::path::absolute(options.out_dir.clone().unwrap_or_else(project::build_dir))?;
     fs::create_dir_all(&out_dir).with_context(|| format!("cannot create {}", out_dir.display()))?;
     let _lock = lock(&out_dir)?;
 
@@ -157,6 +162,12 @@ fn generate_glue(compiled: &Path, staging: &Path) -> Result<()> {
         "wasm-bindgen's output has changed: `{source_phase}` is expected exactly once in {}",
         path.display()
     );
+    for relied_on in RELIED_ON {
+        ensure!(
+            text.contains(relied_on),
+            "wasm-bindgen's output has changed: src/entry.js relies on `{relied_on}` in it"
+        );
+    }
     fs::write(&path, text.replace(source_phase, "import wasmModule from"))?;
     Ok(())
 }
