@@ -82,7 +82,7 @@ async fn to_letter(message: &QueueMessage, env: &Env) -> Result<Letter, String> 
                 body,
             )
         }
-        Err(error) => (unreadable(message, bytes.len() as u64, &error.to_string()), bytes.as_slice()),
+        Err(error) => (unreadable(message, "dead letters", bytes.len() as u64, &error.to_string()), bytes.as_slice()),
     };
     if body.len() <= INLINE_MAX_BYTES {
         let inline = matches!(letter.body, BodyRef::Inline { .. }).then(|| BodyText::from_bytes(body));
@@ -95,14 +95,15 @@ async fn to_letter(message: &QueueMessage, env: &Env) -> Result<Letter, String> 
     Ok(Letter { letter, inline: None })
 }
 
-fn unreadable(message: &QueueMessage, size_bytes: u64, error: &str) -> DeadLetter {
+/// The letter of a message of the queue of `what` that cannot be read.
+pub(super) fn unreadable(message: &QueueMessage, what: &str, size_bytes: u64, error: &str) -> DeadLetter {
     let now_ms = clock::now_ms();
     DeadLetter {
         id: delivery_id(now_ms, clock::random().unwrap_or_default()),
         source: String::new(),
         stage: Stage::Queue,
         reason: reason::UNDECODABLE_MESSAGE.into(),
-        detail: Some(format!("message {} of the queue of dead letters: {error}", message.id())),
+        detail: Some(format!("message {} of the queue of {what}: {error}", message.id())),
         diagnosis: None,
         verified: false,
         received_at_ms: now_ms,

@@ -5,6 +5,7 @@
 //! that cannot be read goes to the dead letters as it is. Out of scope: who may claim (`gateway_core::ledger`), what an
 //! answer means (`gateway_core::handover`).
 
+use super::dead_letters::unreadable;
 use super::destination::{Attempt, hand_on};
 use crate::config::Gateway;
 use crate::platform::body::Body;
@@ -15,8 +16,7 @@ use futures_util::future::join_all;
 use gateway_core::handover::{Attempted, Verdict, judge};
 use gateway_core::ledger::{ClaimItem, Claimed, LedgerCall, Outcome, SettleItem, State, ledger_key, ledger_shard};
 use genesys_webhook::dedupe::body_key;
-use genesys_webhook::id::delivery_id;
-use genesys_webhook::message::{BodyRef, DeadLetter, Delivery, Message, Stage, decode, reason};
+use genesys_webhook::message::{BodyRef, DeadLetter, Delivery, Message, Stage, decode};
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
 use worker::Env;
@@ -71,27 +71,7 @@ fn read(message: &QueueMessage) -> Result<Work<'_>, (Vec<u8>, String)> {
 }
 
 async fn bury_unreadable(message: &QueueMessage, bytes: Vec<u8>, error: &str, env: &Env) {
-    let now_ms = clock::now_ms();
-    let random = clock::random().unwrap_or_default();
-    let mut letter = DeadLetter {
-        id: delivery_id(now_ms, random),
-        source: String::new(),
-        stage: Stage::Queue,
-        reason: reason::UNDECODABLE_MESSAGE.into(),
-        detail: Some(format!("message {} of the queue of deliveries: {error}", message.id())),
-        diagnosis: None,
-        verified: false,
-        received_at_ms: now_ms,
-        dead_at_ms: now_ms,
-        attempts: message.attempts(),
-        last_status: None,
-        event_count: None,
-        secret_label: None,
-        dedupe_key: None,
-        headers: vec![],
-        replay: 0,
-        body: BodyRef::Inline { size_bytes: bytes.len() as u64 },
-    };
+    let mut letter = unreadable(message, "deliveries", bytes.len() as u64, error);
     match send_letter(env, &mut letter, &Body::Small(bytes)).await {
         Ok(()) => message.done(),
         Err((cause, error)) => {
