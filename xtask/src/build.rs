@@ -6,7 +6,7 @@
 //! - two builds at once wait for each other (a file lock, which the system releases even if a build is killed);
 //! - nothing is generated again when cargo's own output, the entry module, the tools and this pipeline are what they were.
 //!
-//! Out of scope: development builds and source maps. The wasm keeps its name section, so stack traces name Rust functions.
+//! Out of scope: source maps. The wasm keeps its name section, so stack traces name Rust functions.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -50,6 +50,8 @@ pub(crate) struct Options {
     pub(crate) features: Option<String>,
     /// Where the result goes; `build/` unless given.
     pub(crate) out_dir: Option<PathBuf>,
+    /// For development: compiled in parts and not optimised as a whole, in a fifth of the time; larger and slower.
+    pub(crate) fast: bool,
 }
 
 /// Builds the Worker, or finds that nothing has changed.
@@ -65,7 +67,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     fs::create_dir_all(&out_dir).with_context(|| format!("cannot create {}", out_dir.display()))?;
     let _lock = lock(&out_dir)?;
 
-    let compiled = compile(options.features.as_deref())?;
+    let compiled = compile(options)?;
     let entry = project::root().join("src/entry.js");
     let stamp = Stamp::of(&compiled, &entry)?;
     if stamp.describes(&out_dir, &[MODULE, WASM]) {
@@ -80,8 +82,12 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     fs::create_dir_all(&staging)?;
     progress("wasm-bindgen: generating the glue");
     generate_glue(&compiled, &staging)?;
-    progress("wasm-opt: optimising");
-    optimise(&staging)?;
+    if options.fast {
+        fs::rename(staging.join("glue").join(WASM), staging.join("optimised.wasm"))?;
+    } else {
+        progress("wasm-opt: optimising");
+        optimise(&staging)?;
+    }
     progress("esbuild: bundling");
     bundle(&entry, &staging)?;
 
@@ -119,10 +125,11 @@ fn lock(out_dir: &Path) -> Result<File> {
 }
 
 /// Has cargo compile the Worker and returns the `.wasm` file that came out.
-fn compile(features: Option<&str>) -> Result<PathBuf> {
-    let mut arguments = vec!["--release", "--lib", "--locked", "--target", "wasm32-unknown-unknown"];
+fn compile(options: &Options) -> Result<PathBuf> {
+    let profile = if options.fast { "fast" } else { "release" };
+    let mut arguments = vec!["--profile", profile, "--lib", "--locked", "--target", "wasm32-unknown-unknown"];
     arguments.extend(["--package", project::WORKER_PACKAGE]);
-    if let Some(features) = features {
+    if let Some(features) = &options.features {
         arguments.extend(["--features", features]);
     }
     let is_wasm = |file: &PathBuf| file.extension().is_some_and(|extension| extension == "wasm");
