@@ -3,11 +3,12 @@
 #
 # Fails when a target finds something; the input is then under fuzz/artifacts/<target>/, and
 # `cargo +nightly fuzz run <target> <input>` repeats it. A finding of another machine goes into fuzz/seeds.mjs as a seed.
-# Needs a nightly toolchain and cargo-fuzz (`cargo install cargo-fuzz --locked`). Where one of them is missing nothing
-# is run, which is said, and is no failure: the same properties are tested natively with fewer inputs.
+# Needs a nightly toolchain. Without one nothing is run, which is said, and is no failure: the same properties are tested
+# natively with fewer inputs. cargo-fuzz is installed into target/tools where it is missing.
 set -euo pipefail
 cd "$(dirname "$0")"
 
+cargo_fuzz=0.13.2
 seconds="${1:-20}"
 shift || true
 if ! [[ "$seconds" =~ ^[1-9][0-9]*$ ]]; then
@@ -19,9 +20,10 @@ if ! rustup run nightly rustc --version >/dev/null 2>&1; then
   echo "fuzz: skipped: no nightly toolchain (rustup toolchain install nightly)"
   exit 0
 fi
+tools="$(cd .. && pwd)/target/tools"
+export PATH="$PATH:$tools/bin"
 if ! cargo fuzz --version >/dev/null 2>&1; then
-  echo "fuzz: skipped: no cargo-fuzz (cargo install cargo-fuzz --locked)"
-  exit 0
+  cargo install cargo-fuzz --version "$cargo_fuzz" --locked --quiet --root "$tools"
 fi
 
 if (( $# > 0 )); then

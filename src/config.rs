@@ -97,7 +97,7 @@ impl SourceSecrets {
     fn read(env: &Env, source: &Source) -> Self {
         let mut problems = vec![];
         let mut report = |name: &str, problem: String| {
-            log::error("bad_secret", &[("source", &source.name), ("secret", name), ("problem", &problem)]);
+            log::error("bad_binding", &[("source", &source.name), ("binding", name), ("problem", &problem)]);
             problems.push(Problem { key: name.into(), problem });
         };
         let mut secrets = vec![];
@@ -112,6 +112,11 @@ impl SourceSecrets {
                 Ok(secret) => secrets.push(secret),
                 Err(problem) => report(&reference.name, problem),
             }
+        }
+        if let Some(name) = &source.rate_limit
+            && let Err(error) = env.rate_limiter(name)
+        {
+            report(name, format!("no rate-limit binding: {error}"));
         }
         let destination = match source.destination.as_ref().and_then(|destination| destination.secret.as_deref()) {
             None => Ok(None),

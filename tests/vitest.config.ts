@@ -12,7 +12,7 @@ import { fileURLToPath } from "node:url";
 import { cloudflareTest } from "@cloudflare/vitest-plugin";
 import { defineConfig } from "vitest/config";
 
-import { bindings } from "./workerd/support/gateway.ts";
+import { RATE_LIMIT, bindings } from "./workerd/support/gateway.ts";
 import { VECTOR_FILES, vectorSources } from "./workerd/support/vectors.ts";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
@@ -37,6 +37,7 @@ export default defineConfig({
         miniflare: {
           // `exports.default.queue`: only the runtime itself tells the delays that a consumer asks for.
           compatibilityFlags: ["service_binding_extra_handlers"],
+          ratelimits: { DELIVERY_RATE: { namespace_id: "1", simple: { limit: RATE_LIMIT, period: 60 } } },
           bindings: bindings(inject<string>("simulator"), `r${runtimes}`, vectors),
         },
       };

@@ -199,7 +199,7 @@ describe("no secret is stored or logged", () => {
     const { deadLetters } = await read("/api/dead-letters?limit=1");
     await api(`/api/dead-letters/${deadLetters[0].id}`, { method: "DELETE" });
     // Something was told: of the secrets that are missing.
-    expect(told).toContain("bad_secret");
+    expect(told).toContain("bad_binding");
     expect(CONFIDENTIAL.filter((secret) => told.includes(secret))).toEqual([]);
   });
 });

@@ -20,7 +20,7 @@ import {
   unique,
   webhooksHeaders,
 } from "./support/client.ts";
-import { SECRETS, SMALL_LIMIT_BYTES } from "./support/gateway.ts";
+import { RATE_LIMIT, SECRETS, SMALL_LIMIT_BYTES } from "./support/gateway.ts";
 import { sink } from "./support/sink.ts";
 
 const nowS = () => Math.floor(Date.now() / 1000);
@@ -292,6 +292,30 @@ describe("a source that names the networks of its senders", () => {
     const answer = await post("fenced", body, { ...(await webhooksHeaders(body)), ...headers });
     expect([answer.status, answer.json.code]).toEqual([status, status === 200 ? undefined : "address_not_allowed"]);
     await expectNormalService();
+  });
+});
+
+describe("a source with a rate limit", () => {
+  it("is served up to it, and then told to wait", async () => {
+    // Periods of the runtime's limiter begin with the minute; a test that crossed one would be let through twice as often.
+    await eventually(async () => expect(Date.now() % 60_000).toBeLessThan(50_000));
+    const answers = await Promise.all(Array.from({ length: RATE_LIMIT + 3 }, () => deliver("limited")));
+    const turnedAway = answers.filter(({ status }) => status !== 200);
+    expect(turnedAway).toHaveLength(3);
+    for (const { status, json, headers } of turnedAway) {
+      expect([status, json.code]).toEqual([429, "rate_limited"]);
+      expect(headers.get("retry-after")).toBe("5");
+    }
+    await eventually(async () => {
+      const { accepted, refused } = (await read("/metrics")).sources.limited;
+      expect([accepted, refused]).toEqual([RATE_LIMIT, { rate_limited: 3 }]);
+    });
+  });
+
+  it("is served where the binding is missing, which the operator is told", async () => {
+    expect((await deliver("unlimited")).status).toBe(200);
+    const { configurationProblems } = await read("/metrics");
+    expect(configurationProblems).toContainEqual({ key: "MISSING_RATE", problem: expect.stringMatching(/^no rate-limit binding/) });
   });
 });
 

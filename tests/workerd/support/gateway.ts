@@ -29,6 +29,9 @@ export const CONFIDENTIAL = Object.entries(SECRETS)
 /** Waits of the sources that retry, in seconds. Below 5 s there is no jitter, so delays are exact. */
 export const RETRY_SCHEDULE_S = [3, 4];
 
+/** Requests a minute that the rate-limit binding of the source `limited` lets through. */
+export const RATE_LIMIT = 4;
+
 /** The limit of the source `small`. */
 export const SMALL_LIMIT_BYTES = 1_000;
 
@@ -101,6 +104,8 @@ export function bindings(simulator: string, run: string, vectors: VectorSources)
         retry_schedule_s: [2],
       },
       { name: "fenced", profile: "webhooks", secrets, allow_networks: ["192.0.2.0/24", "2001:db8::/32"] },
+      { name: "limited", profile: "webhooks", secrets, rate_limit: "DELIVERY_RATE" },
+      { name: "unlimited", profile: "webhooks", secrets, rate_limit: "MISSING_RATE" },
       // Its deliveries that fail come back by the queue itself, soon.
       { name: "restless", profile: "webhooks", secrets, destination: signedTo("restless"), retry_schedule_s: [1] },
       ...vectors.sources,

@@ -11,49 +11,8 @@ pub(super) type Transformation = fn(&[u8]) -> Option<Vec<u8>>;
 
 const BOM: &[u8] = b"\xef\xbb\xbf";
 
-/// Most frequent mistakes first.
+/// The smallest change first: a body without its line end is also a rewritten one, and the line end is the explanation.
 pub(super) const TRANSFORMATIONS: &[(Fault, Transformation)] = &[
-    (
-        (
-            FindingCode::JsonRewritten,
-            "over the JSON written anew without spaces (JSON.stringify): sign the bytes that are sent",
-        ),
-        |body| rewrite::rewrite(body, Style::COMPACT),
-    ),
-    ((FindingCode::JsonRewritten, "over the JSON with its whitespace removed: sign the bytes that are sent"), |body| {
-        rewrite::rewrite(body, Style { escapes: Escapes::AsTheyAre, numbers_anew: false, ..Style::COMPACT })
-    }),
-    (
-        (
-            FindingCode::JsonRewritten,
-            "over the JSON written anew with spaces and escapes (Python's json.dumps): sign the bytes that are sent",
-        ),
-        |body| rewrite::rewrite(body, Style { escapes: Escapes::Ascii, ..Style::SPACED }),
-    ),
-    ((FindingCode::JsonRewritten, "over the JSON written anew with spaces: sign the bytes that are sent"), |body| {
-        rewrite::rewrite(body, Style::SPACED)
-    }),
-    (
-        (
-            FindingCode::JsonRewritten,
-            "over the JSON written anew without spaces and with escapes for all that is not ASCII: sign the bytes that are sent",
-        ),
-        |body| rewrite::rewrite(body, Style { escapes: Escapes::Ascii, numbers_anew: false, ..Style::COMPACT }),
-    ),
-    (
-        (
-            FindingCode::JsonRewritten,
-            "over the JSON written anew with line breaks (indented by 2): sign the bytes that are sent",
-        ),
-        |body| rewrite::rewrite(body, Style { indent: 2, colon: ": ", ..Style::COMPACT }),
-    ),
-    (
-        (
-            FindingCode::JsonRewritten,
-            "over the JSON written anew with its members sorted: sign the bytes that are sent",
-        ),
-        rewrite::sorted,
-    ),
     ((FindingCode::LineEndRemoved, "over a body that ended in a line feed, which was removed on the way"), |body| {
         (!body.ends_with(b"\n")).then(|| [body, b"\n"].concat())
     }),
@@ -97,6 +56,47 @@ pub(super) const TRANSFORMATIONS: &[(Fault, Transformation)] = &[
     ((FindingCode::WhitespaceTrimmed, "over the body without the whitespace around it"), |body| {
         changed(body, body.trim_ascii().to_vec())
     }),
+    (
+        (
+            FindingCode::JsonRewritten,
+            "over the JSON written anew without spaces (JSON.stringify): sign the bytes that are sent",
+        ),
+        |body| rewrite::rewrite(body, Style::COMPACT),
+    ),
+    ((FindingCode::JsonRewritten, "over the JSON with its whitespace removed: sign the bytes that are sent"), |body| {
+        rewrite::rewrite(body, Style { escapes: Escapes::AsTheyAre, numbers_anew: false, ..Style::COMPACT })
+    }),
+    (
+        (
+            FindingCode::JsonRewritten,
+            "over the JSON written anew with spaces and escapes (Python's json.dumps): sign the bytes that are sent",
+        ),
+        |body| rewrite::rewrite(body, Style { escapes: Escapes::Ascii, ..Style::SPACED }),
+    ),
+    ((FindingCode::JsonRewritten, "over the JSON written anew with spaces: sign the bytes that are sent"), |body| {
+        rewrite::rewrite(body, Style::SPACED)
+    }),
+    (
+        (
+            FindingCode::JsonRewritten,
+            "over the JSON written anew without spaces and with escapes for all that is not ASCII: sign the bytes that are sent",
+        ),
+        |body| rewrite::rewrite(body, Style { escapes: Escapes::Ascii, numbers_anew: false, ..Style::COMPACT }),
+    ),
+    (
+        (
+            FindingCode::JsonRewritten,
+            "over the JSON written anew with line breaks (indented by 2): sign the bytes that are sent",
+        ),
+        |body| rewrite::rewrite(body, Style { indent: 2, colon: ": ", ..Style::COMPACT }),
+    ),
+    (
+        (
+            FindingCode::JsonRewritten,
+            "over the JSON written anew with its members sorted: sign the bytes that are sent",
+        ),
+        rewrite::sorted,
+    ),
     ((FindingCode::EmptyBodySigned, "over an empty body: the sender signs before it has written the body"), |body| {
         (!body.is_empty()).then(Vec::new)
     }),
