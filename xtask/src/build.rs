@@ -13,6 +13,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
+use walrus::FunctionKind;
 use wasm_bindgen_cli_support::Bindgen;
 
 use crate::cargo;
@@ -153,9 +154,16 @@ fn generate_glue(compiled: &Path, staging: &Path) -> Result<()> {
         .force_enable_abort_handler(true)
         .generate_output()
         .context("wasm-bindgen could not generate the glue")?;
-    // Names make a stack trace readable; their hashes only make it, and what is deployed, longer.
-    for function in output.wasm_mut().funcs.iter_mut() {
-        function.name = function.name.take().map(|name| without_hash(&name).to_owned());
+    // Names make a stack trace readable; their hashes only make it, and what is deployed, longer. What has no code of its own
+    // appears in no trace.
+    let module = output.wasm_mut();
+    for function in module.funcs.iter_mut() {
+        let has_code = matches!(function.kind, FunctionKind::Local(_));
+        function.name = function.name.take().filter(|_| has_code).map(|name| without_hash(&name).to_owned());
+    }
+    let segments: Vec<_> = module.data.iter().map(|data| data.id()).collect();
+    for id in segments {
+        module.data.get_mut(id).name = None;
     }
     output.emit(&glue).context("cannot write the glue")?;
 
