@@ -6,13 +6,39 @@ use crate::platform::http::json;
 use gateway_core::letters::BodyText;
 use genesys_webhook::doctor;
 use serde::Deserialize;
-use std::collections::BTreeMap;
+use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Headers {
-    Pairs(Vec<(String, String)>),
-    Table(BTreeMap<String, String>),
+/// Read from a table or a list of pairs by hand: serde's own choice between two forms copies the whole input first.
+struct Headers(Vec<(String, String)>);
+
+impl<'de> Deserialize<'de> for Headers {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Pairs;
+        impl<'de> Visitor<'de> for Pairs {
+            type Value = Vec<(String, String)>;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a table of headers, or a list of pairs of name and value")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut pairs = vec![];
+                while let Some(pair) = map.next_entry()? {
+                    pairs.push(pair);
+                }
+                Ok(pairs)
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+                let mut pairs = vec![];
+                while let Some(pair) = list.next_element()? {
+                    pairs.push(pair);
+                }
+                Ok(pairs)
+            }
+        }
+        deserializer.deserialize_any(Pairs).map(Self)
+    }
 }
 
 /// A delivery as somebody recorded it.
@@ -39,10 +65,7 @@ pub(super) async fn explain(call: &Call<'_>) -> Handled {
     };
     let bytes = bytes.ok_or_else(|| bad_parameter("body", "either body or bodyBase64 (standard alphabet, padded)"))?;
     let source = gateway.source(&source).ok_or_else(|| not_found("Unknown source"))?;
-    let headers: Vec<(String, String)> = match headers {
-        Headers::Pairs(pairs) => pairs,
-        Headers::Table(table) => table.into_iter().collect(),
-    };
+    let Headers(headers) = headers;
     let now_ms = received_at_ms.unwrap_or_else(clock::now_ms);
     let explanation = doctor::explain(&source.secrets.verifier, headers.as_slice(), &bytes, now_ms);
     Ok(json(200, &explanation))
