@@ -3,8 +3,26 @@
 //! Promises: one way for all of them: a `POST` with the JSON of a call, answered with the JSON of its result or an error
 //! status. Rust objects cannot be called by the runtime's RPC. Out of scope: repeating a call (its caller knows whether that is safe).
 
+use super::js_error;
+use js_sys::{Promise, Reflect};
 use serde::{Serialize, de::DeserializeOwned};
-use worker::{Env, Method, Request, RequestInit, Response};
+use wasm_bindgen::prelude::*;
+use wasm_bindgen_futures::JsFuture;
+use web_sys::RequestInit;
+use worker::{Env, Request, Response};
+
+#[wasm_bindgen]
+extern "C" {
+    /// A class of objects as the runtime binds it. Called directly: on its way through the `worker` crate a request carries
+    /// options for caches and images, which take 20 KB of code.
+    type Namespace;
+    #[wasm_bindgen(method, catch, js_name = getByName)]
+    fn get_by_name(this: &Namespace, name: &str) -> Result<Stub, JsValue>;
+
+    type Stub;
+    #[wasm_bindgen(method, catch)]
+    fn fetch(this: &Stub, url: &str, init: &RequestInit) -> Result<Promise, JsValue>;
+}
 
 /// Binding of the counter objects.
 pub(crate) const COUNTERS: &str = "COUNTERS";
@@ -55,14 +73,20 @@ pub(crate) async fn call_for_text(
 /// The part of a call that is the same for all types, compiled once.
 async fn exchange(env: &Env, binding: &'static str, name: &str, body: String) -> Result<String, CallError> {
     let failed = |what: String| CallError { binding, what };
-    let stub = env.durable_object(binding).and_then(|namespace| namespace.get_by_name(name));
-    let stub = stub.map_err(|error| failed(error.to_string()))?;
-    let mut init = RequestInit::new();
-    init.with_method(Method::Post).with_body(Some(body.into()));
-    let request = Request::new_with_init("https://object/", &init).map_err(|error| failed(error.to_string()))?;
-    let mut response = stub.fetch_with_request(request).await.map_err(|error| failed(error.to_string()))?;
-    let text = response.text().await.map_err(|error| failed(error.to_string()))?;
-    if response.status_code() == 200 { Ok(text) } else { Err(failed(text)) }
+    let thrown = |error: JsValue| failed(js_error(&error));
+    let namespace = Reflect::get(env, &JsValue::from_str(binding)).map_err(thrown)?;
+    if !namespace.is_object() {
+        return Err(failed("no class of objects is bound under this name".into()));
+    }
+    let stub = namespace.unchecked_ref::<Namespace>().get_by_name(name).map_err(thrown)?;
+    let init = RequestInit::new();
+    init.set_method("POST");
+    init.set_body(&JsValue::from_str(&body));
+    let answer = stub.fetch("https://object/", &init).map_err(thrown)?;
+    let answer: web_sys::Response = JsFuture::from(answer).await.map_err(thrown)?.unchecked_into();
+    let text = JsFuture::from(answer.text().map_err(thrown)?).await.map_err(thrown)?;
+    let text = text.as_string().unwrap_or_default();
+    if answer.status() == 200 { Ok(text) } else { Err(failed(text)) }
 }
 
 /// An object's side of a call: decodes it, lets `handle` answer it, encodes the result. What the caller did wrong is 400,

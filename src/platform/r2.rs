@@ -3,19 +3,30 @@
 use super::body::Body;
 use super::{crypto, js_error};
 use genesys_webhook::encoding::hex;
-use js_sys::{Promise, Reflect, Uint8Array};
+use js_sys::{Array, Object, Promise, Reflect, Uint8Array};
 use sha2::{Digest as _, Sha256};
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::JsFuture;
-use worker::{Bucket, Env};
+use worker::Env;
 
 #[wasm_bindgen]
 extern "C" {
     /// The bucket as the runtime binds it: the `worker` crate's `put` takes bytes of wasm only, which a body that is already
-    /// in JavaScript would have to be copied into.
-    type BucketBinding;
+    /// in JavaScript would have to be copied into, and its other calls carry options that nobody here needs.
+    type Bucket;
     #[wasm_bindgen(method, catch)]
-    fn put(this: &BucketBinding, key: &str, body: &Uint8Array) -> Result<Promise, JsValue>;
+    fn put(this: &Bucket, key: &str, body: &Uint8Array) -> Result<Promise, JsValue>;
+    #[wasm_bindgen(method, catch)]
+    fn get(this: &Bucket, key: &str) -> Result<Promise, JsValue>;
+    #[wasm_bindgen(method, catch)]
+    fn list(this: &Bucket, options: &Object) -> Result<Promise, JsValue>;
+    #[wasm_bindgen(method, catch)]
+    fn delete(this: &Bucket, keys: &Array) -> Result<Promise, JsValue>;
+
+    /// An object with its body.
+    type Stored;
+    #[wasm_bindgen(method, catch, js_name = arrayBuffer)]
+    fn array_buffer(this: &Stored) -> Result<Promise, JsValue>;
 }
 
 /// Binding of the bucket.
@@ -30,26 +41,29 @@ pub(crate) enum ReadError {
 }
 
 fn bucket(env: &Env) -> Result<Bucket, String> {
-    env.bucket(PAYLOADS).map_err(|error| error.to_string())
+    let bucket = Reflect::get(env, &JsValue::from_str(PAYLOADS)).map_err(|error| js_error(&error))?;
+    if bucket.is_object() { Ok(bucket.unchecked_into()) } else { Err(format!("no bucket is bound as {PAYLOADS}")) }
+}
+
+async fn answered(promise: Result<Promise, JsValue>) -> Result<JsValue, String> {
+    let promise = promise.map_err(|error| js_error(&error))?;
+    JsFuture::from(promise).await.map_err(|error| js_error(&error))
 }
 
 /// Stores `body` under `key`.
 pub(crate) async fn put(env: &Env, key: &str, body: &Body) -> Result<(), String> {
-    let binding = Reflect::get(env.as_ref(), &JsValue::from_str(PAYLOADS)).map_err(|error| js_error(&error))?;
-    if !binding.is_object() {
-        return Err(format!("no bucket is bound as {PAYLOADS}"));
-    }
-    let put = binding.unchecked_ref::<BucketBinding>().put(key, &body.to_js()).map_err(|error| js_error(&error))?;
-    JsFuture::from(put).await.map(|_| ()).map_err(|error| js_error(&error))
+    answered(bucket(env)?.put(key, &body.to_js())).await.map(|_| ())
 }
 
 /// Reads `key` and checks that it is what was stored.
 pub(crate) async fn get(env: &Env, key: &str, sha256: &str) -> Result<Vec<u8>, ReadError> {
     let bucket = bucket(env).map_err(ReadError::Failed)?;
-    let object = bucket.get(key).execute().await.map_err(|error| ReadError::Failed(error.to_string()))?;
-    let body = object.as_ref().and_then(worker::Object::body);
-    let Some(body) = body else { return Err(ReadError::Gone(format!("no object {key}"))) };
-    let bytes = body.bytes().await.map_err(|error| ReadError::Failed(error.to_string()))?;
+    let object = answered(bucket.get(key)).await.map_err(ReadError::Failed)?;
+    if !object.is_object() {
+        return Err(ReadError::Gone(format!("no object {key}")));
+    }
+    let buffer = answered(object.unchecked_ref::<Stored>().array_buffer()).await.map_err(ReadError::Failed)?;
+    let bytes = Uint8Array::new(&buffer).to_vec();
     if sha256_hex(&bytes) == sha256 {
         Ok(bytes)
     } else {
@@ -59,8 +73,16 @@ pub(crate) async fn get(env: &Env, key: &str, sha256: &str) -> Result<Vec<u8>, R
 
 /// The first keys under `prefix`, in the order of their bytes.
 pub(crate) async fn list(env: &Env, prefix: &str, limit: u32) -> Result<Vec<String>, String> {
-    let listed = bucket(env)?.list().prefix(prefix).limit(limit).execute().await.map_err(|error| error.to_string())?;
-    Ok(listed.objects().iter().map(worker::Object::key).collect())
+    let options = Object::new();
+    let field = |object: &JsValue, name: &str| Reflect::get(object, &JsValue::from_str(name));
+    for (name, value) in [("prefix", JsValue::from_str(prefix)), ("limit", limit.into())] {
+        Reflect::set(&options, &JsValue::from_str(name), &value).map_err(|error| js_error(&error))?;
+    }
+    let listed = answered(bucket(env)?.list(&options)).await?;
+    let objects = field(&listed, "objects").map_err(|error| js_error(&error))?;
+    let objects: Array = objects.dyn_into().map_err(|_| "a list without objects".to_owned())?;
+    let key = |object| field(&object, "key").ok().and_then(|key| key.as_string());
+    objects.iter().map(|object| key(object).ok_or_else(|| "an object without a key".to_owned())).collect()
 }
 
 /// Deletes objects; one that is not there is no error.
@@ -68,7 +90,8 @@ pub(crate) async fn delete(env: &Env, keys: Vec<String>) -> Result<(), String> {
     if keys.is_empty() {
         return Ok(());
     }
-    bucket(env)?.delete_multiple(keys).await.map_err(|error| error.to_string())
+    let keys: Array = keys.iter().map(|key| JsValue::from_str(key)).collect();
+    answered(bucket(env)?.delete(&keys)).await.map(|_| ())
 }
 
 /// SHA-256 in 64 lower-case hexadecimal digits.
