@@ -10,8 +10,11 @@ use crate::http_date::retry_after_ms;
 use crate::pace::Pace;
 use crate::retry::{Decision, RetryPolicy};
 use crate::transport::{HttpRequest, HttpResponse, Runtime, Transport, TransportError};
+use std::future::{Future as _, poll_fn};
+use std::pin::pin;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::task::Poll;
 
 /// Time for one API request. The vendor's own gateway ends requests after 30 s.
 const TIMEOUT_MS: u64 = 30_000;
@@ -25,7 +28,7 @@ const MAX_ANSWER_BYTES: usize = 8 * 1_024 * 1_024;
 /// What one run may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Budget {
-    /// Nothing is sent, or waited for, beyond this time (milliseconds since the epoch).
+    /// Nothing is sent, or waited for, beyond this time (milliseconds since the epoch), a token included.
     pub deadline_ms: u64,
     /// Requests to the API and probes. Those of a [`TokenSource`] are its own and not counted.
     pub max_requests: u32,
@@ -122,6 +125,25 @@ impl<T: Transport, R: Runtime, A: TokenSource> Client<T, R, A> {
         Ok(self.transport.send(request).await)
     }
 
+    /// A token, within the budget's time. A source that fetches one has a patience of its own, which may be longer than what
+    /// is left; most have one at hand, and then nothing is waited for.
+    async fn token(&self, stale: Option<&AccessToken>) -> Result<AccessToken, Error> {
+        let mut token = pin!(self.tokens.token(stale.map(AccessToken::expose)));
+        if let Poll::Ready(token) = poll_fn(|context| Poll::Ready(token.as_mut().poll(context))).await {
+            return token;
+        }
+        if self.budget.deadline_ms == u64::MAX {
+            return token.await;
+        }
+        let (_, time_ms) = self.left();
+        let mut deadline = pin!(self.runtime.sleep_ms(time_ms));
+        poll_fn(|context| match token.as_mut().poll(context) {
+            Poll::Pending => deadline.as_mut().poll(context).map(|()| Err(Error::Exhausted(Exhausted::Time))),
+            ready => ready,
+        })
+        .await
+    }
+
     /// Makes one call: with a token, at the vendor's pace, repeated as the policy and the call allow.
     pub async fn call(&self, call: &Call) -> Result<Answer, Error> {
         let started_ms = self.runtime.now_ms();
@@ -129,7 +151,7 @@ impl<T: Transport, R: Runtime, A: TokenSource> Client<T, R, A> {
         let mut attempt = 0_u32;
         let mut before: Option<Error> = None;
         loop {
-            let token = self.tokens.token(stale.as_ref().map(AccessToken::expose)).await?;
+            let token = self.token(stale.as_ref()).await?;
             let sent = match self.send_paced(self.request(call, &token)).await {
                 Ok(sent) => sent,
                 // The budget ended between two attempts: what went wrong says more than that.

@@ -1,9 +1,10 @@
 //! Tokens: one request for all, margins, hand-over, and errors that name what is wrong.
 
 use genesys_client::auth::TokenProblem;
+use genesys_client::error::Exhausted;
 use genesys_client::{
-    AccessToken, CachedToken, Error, HttpRequest, HttpResponse, OAuthTokens, Runtime, Secret, TokenSource, Transport,
-    TransportError,
+    AccessToken, Budget, CachedToken, Client, Error, HttpRequest, HttpResponse, OAuthTokens, Runtime, Secret,
+    TokenSource, Transport, TransportError,
 };
 use std::future::Future as _;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -260,6 +261,24 @@ async fn a_correlation_id_that_repeats_the_secret_does_not_show_it() {
     let tokens = OAuthTokens::new(Echo, Paused::new(), "https://login.example.com", "id", Secret::new("s3cr3t"));
     let Err(error) = tokens.token(None).await else { panic!("got a token") };
     assert!(error.to_string().contains("corr-[secret]") && !format!("{error:?}").contains("s3cr3t"), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_login_host_that_fails_is_not_waited_for_beyond_the_deadline() {
+    let login = Arc::new(Login::default());
+    login.delay_ms.store(9_000, Ordering::SeqCst);
+    login.answers.lock().unwrap().extend((0..20).map(|_| Ok((503, "{}"))));
+    let tokens = tokens(&login);
+    let budget = Budget { deadline_ms: 12_000, max_requests: 10 };
+    let clock = Paused::new();
+    let client =
+        Client::new(login.clone(), Paused::new(), tokens.clone(), "https://api.example.com").with_budget(budget);
+    let error = client.webhook_ip_ranges().await.unwrap_err();
+    assert!(matches!(error, Error::Exhausted(Exhausted::Time)), "{error}");
+    assert_eq!((clock.now_ms(), login.requests.load(Ordering::SeqCst)), (12_000, 2));
+    // Who comes later is not held up by the request that nobody waits for any more.
+    login.answers.lock().unwrap().clear();
+    assert!(tokens.token(None).await.is_ok());
 }
 
 /// A source of one's own, as the Worker has one that asks its Durable Object.
