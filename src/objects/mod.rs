@@ -8,6 +8,7 @@ mod counters;
 mod dead_letter_store;
 mod delivery_ledger;
 mod lifecycle;
+mod watch;
 
 pub use audit_log::AuditLog;
 pub(crate) use audit_log::OBJECT as AUDIT_OBJECT;
@@ -15,6 +16,7 @@ pub use counters::Counters;
 pub use dead_letter_store::DeadLetterStore;
 pub use delivery_ledger::DeliveryLedger;
 pub use lifecycle::Lifecycle;
+pub use watch::Watch;
 
 use worker::{SqlStorage, State};
 
