@@ -35,7 +35,9 @@ impl DurableObject for AuditLog {
         objects::serve(request, async |call: AuditCall| -> Result<String> {
             let sql = self.tables.sql()?;
             Ok(match call {
-                AuditCall::Append { drafts, batch } => append(sql, drafts, batch.as_deref())?.to_string(),
+                AuditCall::Append { drafts, batch } => {
+                    self.tables.transaction(|sql| append(sql, drafts, batch.as_deref()))?.to_string()
+                }
                 AuditCall::List { action, before_seq, limit } => list(sql, action, before_seq, limit)?,
                 AuditCall::Verify { from_seq, limit } => objects::json(&walk(sql, from_seq, limit)?)?,
             })

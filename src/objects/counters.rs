@@ -35,7 +35,7 @@ impl DurableObject for Counters {
             let sql = self.tables.sql()?;
             match call {
                 CountersCall::Add(flush) => {
-                    add(sql, &flush)?;
+                    self.tables.transaction(|sql| add(sql, &flush))?;
                     objects::json(&Totals::default())
                 }
                 CountersCall::Read => objects::json(&read(sql)?),
