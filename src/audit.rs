@@ -1,21 +1,39 @@
 //! Appends to the audit trail.
 //!
-//! Promise: a trail that cannot be reached is an error in the log, with the number of entries lost to it; it does not stop
-//! what it records.
+//! Promise: an append that fails is repeated a few times under the same batch number, which the log takes once; what is lost
+//! even so is an error in the log and counted (`auditLost`). It never stops what it records: a dead letter that is stored
+//! must be acknowledged, whether its entry could be appended or not.
 
+use crate::counting;
 use crate::objects::AUDIT_OBJECT;
-use crate::platform::{log, objects};
+use crate::platform::{clock, log, objects};
 use gateway_core::audit::{AuditCall, Draft};
+use gateway_core::counters::Metric;
+use genesys_webhook::encoding::hex;
 use worker::Env;
+
+/// Waits between attempts, in milliseconds: an object that moves or restarts is back within a second.
+const WAITS_MS: [u64; 3] = [100, 500, 2_000];
 
 /// Appends `drafts` in order.
 pub(crate) async fn append(env: &Env, drafts: Vec<Draft>) {
     if drafts.is_empty() {
         return;
     }
-    let entries = drafts.len().to_string();
-    if let Err(error) = objects::call::<u64>(env, objects::AUDIT_LOG, AUDIT_OBJECT, &AuditCall::Append { drafts }).await
-    {
-        log::error("audit_not_appended", &[("entries", &entries), ("error", &error.to_string())]);
+    let entries = drafts.len();
+    let batch = clock::random::<16>().ok().map(|bytes| hex(&bytes));
+    let call = AuditCall::Append { drafts, batch };
+    let mut waits = WAITS_MS.into_iter();
+    loop {
+        let Err(error) = objects::call::<u64>(env, objects::AUDIT_LOG, AUDIT_OBJECT, &call).await else { return };
+        let Some(wait_ms) = waits.next() else {
+            let fields = [("entries", &*entries.to_string()), ("error", &error.to_string())];
+            log::error("audit_not_appended", &fields);
+            counting::add(Metric::AuditLost, "", "", entries as u64);
+            counting::flush(env).await;
+            return;
+        };
+        log::warn("audit_repeated", &[("error", &error.to_string())]);
+        clock::sleep_ms(wait_ms).await;
     }
 }

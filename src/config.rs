@@ -19,6 +19,8 @@ use worker::Env;
 pub(crate) struct Gateway {
     pub(crate) config: Config,
     sources: BTreeMap<String, SourceSecrets>,
+    /// Signs alerts; an error names the Worker secret that is missing or unusable. `None` where nobody is told.
+    pub(crate) alerts: Option<Result<SigningSecret, Problem>>,
 }
 
 /// What the secrets of one source came to.
@@ -61,7 +63,14 @@ impl Gateway {
         let config = Config::parse(&variable(env)?)?;
         let sources =
             config.sources.iter().map(|source| (source.name.clone(), SourceSecrets::read(env, source))).collect();
-        Ok(Self { config, sources })
+        let alerts = config.alerts.as_ref().map(|to| {
+            let made = standard_secret(env, &to.secret, "alerts");
+            made.map_err(|problem| {
+                log::error("bad_secret", &[("secret", &to.secret), ("problem", &problem)]);
+                Problem { key: to.secret.clone(), problem }
+            })
+        });
+        Ok(Self { config, sources, alerts })
     }
 
     /// The source of a name.
@@ -71,7 +80,8 @@ impl Gateway {
 
     /// Secrets that are missing or unusable, of all sources.
     pub(crate) fn secret_problems(&self) -> Vec<Problem> {
-        self.sources.values().flat_map(|source| source.problems.iter().cloned()).collect()
+        let alerts = self.alerts.iter().filter_map(|secret| secret.as_ref().err());
+        self.sources.values().flat_map(|source| &source.problems).chain(alerts).cloned().collect()
     }
 }
 
@@ -91,6 +101,12 @@ fn variable(env: &Env) -> Result<String, Vec<Problem>> {
 /// A Worker secret; `None` where it is not set or empty.
 pub(crate) fn secret(env: &Env, name: &str) -> Option<String> {
     env.secret(name).ok().map(|secret| secret.to_string()).filter(|secret| !secret.is_empty())
+}
+
+/// A secret that signs by Standard Webhooks.
+fn standard_secret(env: &Env, name: &str, label: &str) -> Result<SigningSecret, String> {
+    let text = secret(env, name).ok_or_else(|| "the Worker secret is not set".to_owned())?;
+    SigningSecret::new(&Scheme::standard_webhooks(), label, &text, None).map_err(|error| error.to_string())
 }
 
 impl SourceSecrets {
@@ -120,17 +136,10 @@ impl SourceSecrets {
         }
         let destination = match source.destination.as_ref().and_then(|destination| destination.secret.as_deref()) {
             None => Ok(None),
-            Some(name) => secret(env, name)
-                .ok_or_else(|| "the Worker secret is not set".to_owned())
-                .and_then(|text| {
-                    let scheme = Scheme::standard_webhooks();
-                    SigningSecret::new(&scheme, "destination", &text, None).map_err(|error| error.to_string())
-                })
-                .map(Some)
-                .map_err(|problem| {
-                    report(name, problem.clone());
-                    format!("{name}: {problem}")
-                }),
+            Some(name) => standard_secret(env, name, "destination").map(Some).map_err(|problem| {
+                report(name, problem.clone());
+                format!("{name}: {problem}")
+            }),
         };
         Self { verifier: Verifier::new(source.scheme.clone(), secrets), destination, problems }
     }

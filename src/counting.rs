@@ -11,8 +11,16 @@ use gateway_core::counters::{
 use std::cell::RefCell;
 use worker::Env;
 
-/// How long a driver gathers before it sends: one call then carries what several requests added.
-const GATHER_MS: u64 = 100;
+/// How long a driver gathers before it sends, at most: one call then carries what all requests of that time added. What an
+/// isolate that is lost takes with it is what was added since its last flush began: at most this long, or
+/// [`GATHER_REQUESTS`] and those of one more step.
+const GATHER_MS: u64 = 2_000;
+
+/// So many requests are sent without gathering longer.
+const GATHER_REQUESTS: u64 = 500;
+
+/// How often a driver looks whether that many have come, and how long it waits after a failed flush.
+const GATHER_STEP_MS: u64 = 100;
 
 /// How often a failed flush is sent again by the same driver; the next request goes on after that.
 const TRIES: u32 = 3;
@@ -70,14 +78,29 @@ pub(crate) fn count(env: &Env, context: &EventContext, count: &Count<'_>) {
     if drive == Some(true) {
         let env = env.clone();
         context.wait_until(async move {
-            clock::sleep_ms(GATHER_MS).await;
+            gather().await;
             flush(&env).await;
             with(|counting| counting.driven_until_ms = 0);
         });
     }
 }
 
-async fn flush(env: &Env) {
+/// Adds to what belongs to no request; sent by [`flush`] or by the next request.
+pub(crate) fn add(metric: Metric, source: &str, label: &str, n: u64) {
+    with(|counting| counting.buffer.add(metric, source, label, n));
+}
+
+async fn gather() {
+    for _ in 0..GATHER_MS.div_euclid(GATHER_STEP_MS) {
+        clock::sleep_ms(GATHER_STEP_MS).await;
+        if with(|counting| counting.buffer.pending_requests()).is_none_or(|n| n >= GATHER_REQUESTS) {
+            return;
+        }
+    }
+}
+
+/// Sends what was added until nothing is left, or until it has failed too often: the next request goes on then.
+pub(crate) async fn flush(env: &Env) {
     let mut failures = 0u32;
     while let Some(Some((flush, shard))) =
         with(|counting| counting.buffer.begin_flush(clock::now_ms()).map(|flush| (flush, counting.shard.clone())))
@@ -88,13 +111,16 @@ async fn flush(env: &Env) {
                 with(|counting| counting.buffer.flushed(seq));
             }
             Err(error) => {
-                with(|counting| counting.buffer.failed(seq));
+                with(|counting| {
+                    counting.buffer.failed(seq);
+                    counting.buffer.add(Metric::FlushFailed, "", "", 1);
+                });
                 failures = failures.saturating_add(1);
                 log::warn("flush_failed", &[("error", &error.to_string())]);
                 if failures >= TRIES {
                     return;
                 }
-                clock::sleep_ms(GATHER_MS.saturating_mul(failures.into())).await;
+                clock::sleep_ms(GATHER_STEP_MS.saturating_mul(failures.into())).await;
             }
         }
     }

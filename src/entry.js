@@ -222,4 +222,5 @@ export const Counters = durableObject(wasm.Counters);
 export const DeliveryLedger = durableObject(wasm.DeliveryLedger);
 export const DeadLetterStore = durableObject(wasm.DeadLetterStore);
 export const AuditLog = durableObject(wasm.AuditLog);
+export const Watch = durableObject(wasm.Watch);
 export const Lifecycle = durableObject(wasm.Lifecycle);

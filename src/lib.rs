@@ -6,16 +6,19 @@
 
 mod api;
 mod audit;
+mod collect;
 mod config;
 mod consumer;
 mod counting;
 mod objects;
 mod platform;
+mod readyz;
 mod receiver;
 mod reconcile;
 mod retention;
+mod watching;
 
-pub use objects::{AuditLog, Counters, DeadLetterStore, DeliveryLedger, Lifecycle};
+pub use objects::{AuditLog, Counters, DeadLetterStore, DeliveryLedger, Lifecycle, Watch};
 
 use platform::context::EventContext;
 use platform::http::{Answer, Problem, json_text, path_and_query};
@@ -42,6 +45,7 @@ pub async fn fetch(request: web_sys::Request, env: Env, context: EventContext) -
     }
     match path {
         "/healthz" => healthz(&request),
+        "/readyz" => readyz::answer(&request, &env).await,
         #[cfg(feature = "crash-test")]
         "/crash" => crash(),
         "/metrics" => api::answer(&request, path, query, &env).await,
@@ -82,7 +86,10 @@ extern "C" {
 #[wasm_bindgen]
 pub async fn scheduled(event: CronEvent, env: Env, _context: EventContext) {
     match event.cron().as_str() {
-        reconcile::CRON => reconcile::run_by_cron(&env).await,
+        reconcile::CRON => {
+            reconcile::run_by_cron(&env).await;
+            watching::run_by_cron(&env).await;
+        }
         retention::CRON => {
             retention::run(&env).await;
         }

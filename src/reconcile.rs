@@ -41,10 +41,14 @@ pub(crate) async fn run_by_cron(env: &Env) {
 /// The last run in figures.
 pub(crate) async fn figures(env: &Env) -> Result<Option<ReconcileFigures>, CallError> {
     let answered = lifecycle(env, &LifecycleCall::Last).await?;
-    Ok(serde_json::from_str::<Last>(&answered.body).ok().and_then(|last| last.report))
+    let last = serde_json::from_str::<Last>(&answered.body).ok();
+    Ok(last.and_then(|Last { report, last_success_at_ms }| Some(ReconcileFigures { last_success_at_ms, ..report? })))
 }
 
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct Last {
     report: Option<ReconcileFigures>,
+    #[serde(default)]
+    last_success_at_ms: Option<u64>,
 }

@@ -8,6 +8,7 @@ mod dead_letters;
 mod deliveries;
 mod event_types;
 mod explain;
+mod health;
 mod metrics;
 mod probe;
 mod reconcile;
@@ -71,6 +72,8 @@ pub(crate) async fn answer(request: &Request, path: &str, query: Query<'_>, env:
 async fn route(call: &Call<'_>, segments: &[&str]) -> Handled {
     match (call.method.as_str(), segments) {
         ("GET", ["metrics"]) => metrics::show(call).await,
+        ("GET", ["api", "health"]) => health::show(call).await,
+        ("POST", ["api", "health"]) => health::evaluate(call).await,
         ("GET", ["api", "event-types"]) => event_types::list(call).await,
         ("GET", ["api", "ip-ranges"]) => event_types::ip_ranges(call).await,
         ("GET", ["api", "subscriptions"]) => subscriptions::list(call).await,
@@ -101,7 +104,7 @@ async fn route(call: &Call<'_>, segments: &[&str]) -> Handled {
 fn allowed(path: &[&str]) -> &'static str {
     match path {
         ["api", "subscriptions", _, _] => "GET, PUT, DELETE",
-        ["api", "subscriptions" | "reconcile"] => "GET, POST",
+        ["api", "subscriptions" | "reconcile" | "health"] => "GET, POST",
         ["api", "dead-letters", _] => "GET, DELETE",
         ["api", "probe" | "explain" | "retention"] => "POST",
         ["metrics"]

@@ -14,7 +14,11 @@ pub(crate) const OBJECT: &str = "audit";
 
 const SCHEMA: &str = "
     CREATE TABLE IF NOT EXISTS entries (seq INTEGER PRIMARY KEY, action TEXT NOT NULL, entry TEXT NOT NULL);
-    CREATE INDEX IF NOT EXISTS by_action ON entries (action, seq);";
+    CREATE INDEX IF NOT EXISTS by_action ON entries (action, seq);
+    CREATE TABLE IF NOT EXISTS batches (n INTEGER PRIMARY KEY, batch TEXT NOT NULL);";
+
+/// Names of batches that are remembered. A batch is repeated within seconds, while far fewer others arrive.
+const MAX_BATCHES: u64 = 256;
 
 /// The audit log's object.
 #[durable_object(fetch)]
@@ -31,7 +35,9 @@ impl DurableObject for AuditLog {
         objects::serve(request, async |call: AuditCall| -> Result<String> {
             let sql = self.tables.sql()?;
             Ok(match call {
-                AuditCall::Append { drafts } => append(sql, drafts)?.to_string(),
+                AuditCall::Append { drafts, batch } => {
+                    self.tables.transaction(|sql| append(sql, drafts, batch.as_deref()))?.to_string()
+                }
                 AuditCall::List { action, before_seq, limit } => list(sql, action, before_seq, limit)?,
                 AuditCall::Verify { from_seq, limit } => objects::json(&walk(sql, from_seq, limit)?)?,
             })
@@ -44,7 +50,20 @@ fn entry(text: Option<String>) -> Result<Entry> {
     Ok(Entry::from_json(&text.ok_or_else(|| unreadable("entry"))?)?)
 }
 
-fn append(sql: &SqlStorage, drafts: Vec<Draft>) -> Result<u64> {
+/// Remembers that a batch was appended: called last, so that what failed before is appended when it is repeated.
+fn remember(sql: &SqlStorage, batch: &str) -> Result<()> {
+    run(sql, "INSERT INTO batches (batch) VALUES (?)", vec![text(batch)])?;
+    run(sql, "DELETE FROM batches WHERE n <= (SELECT MAX(n) FROM batches) - ?", vec![number(MAX_BATCHES)])
+}
+
+fn append(sql: &SqlStorage, mut drafts: Vec<Draft>, batch: Option<&str>) -> Result<u64> {
+    let known = rows(sql, "SELECT n FROM batches WHERE batch = ?", vec![optional(batch)])?;
+    let batch = if known.is_empty() {
+        batch
+    } else {
+        drafts.clear();
+        None
+    };
     let last = rows(sql, "SELECT entry FROM entries ORDER BY seq DESC LIMIT 1", vec![])?;
     let last = last.first().map(|row| entry(row.text(0))).transpose()?;
     let mut head = last.map(|entry| (entry.seq, entry.hash));
@@ -57,6 +76,9 @@ fn append(sql: &SqlStorage, drafts: Vec<Draft>) -> Result<u64> {
             vec![number(next.seq), text(next.draft.action.as_str()), text(&serde_json::to_string(&next)?)],
         )?;
         head = Some((next.seq, next.hash));
+    }
+    if let Some(batch) = batch {
+        remember(sql, batch)?;
     }
     Ok(head.map_or(0, |(seq, _)| seq))
 }

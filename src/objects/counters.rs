@@ -5,14 +5,19 @@
 
 use super::Tables;
 use crate::platform::{clock, objects, sql};
-use gateway_core::counters::{CountersCall, Flush, Metric, Series, Totals};
+use gateway_core::counters::{CountersCall, Flush, Metric, Seen, Series, Totals};
 use gateway_core::time::DAY_MS;
-use worker::{DurableObject, Env, Request, Response, Result, SqlStorage, State, durable_object};
+use worker::{DurableObject, Env, Request, Response, Result, SqlStorage, SqlStorageValue, State, durable_object};
 
 const SCHEMA: &str = "
     CREATE TABLE IF NOT EXISTS isolates (isolate TEXT PRIMARY KEY, seq INTEGER NOT NULL, at_ms INTEGER NOT NULL) WITHOUT ROWID;
     CREATE TABLE IF NOT EXISTS series (metric TEXT, source TEXT, label TEXT, value INTEGER NOT NULL,
-        PRIMARY KEY (metric, source, label)) WITHOUT ROWID;";
+        PRIMARY KEY (metric, source, label)) WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS seen (source TEXT PRIMARY KEY, request_ms INTEGER, delivery_ms INTEGER) WITHOUT ROWID;";
+
+/// How exact the times are that sources were last heard of, in milliseconds: a busy source is not worth a written row with
+/// every flush, and silence is measured in minutes.
+const SEEN_STEP_MS: u64 = 1_000;
 
 /// A counter object.
 #[durable_object(fetch)]
@@ -30,7 +35,7 @@ impl DurableObject for Counters {
             let sql = self.tables.sql()?;
             match call {
                 CountersCall::Add(flush) => {
-                    add(sql, &flush)?;
+                    self.tables.transaction(|sql| add(sql, &flush))?;
                     objects::json(&Totals::default())
                 }
                 CountersCall::Read => objects::json(&read(sql)?),
@@ -50,6 +55,18 @@ fn add(sql: &SqlStorage, flush: &Flush) -> Result<()> {
             sql,
             "INSERT INTO series VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET value = value + excluded.value",
             vec![sql::text(metric.as_str()), sql::text(source), sql::text(label), sql::number(*n)],
+        )?;
+    }
+    for Seen { source, request_ms, delivery_ms } in flush.seen() {
+        let time = |ms: Option<u64>| ms.map_or(SqlStorageValue::Null, sql::number);
+        sql::run(
+            sql,
+            "INSERT INTO seen VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE SET
+                request_ms = NULLIF(MAX(COALESCE(request_ms, 0), COALESCE(excluded.request_ms, 0)), 0),
+                delivery_ms = NULLIF(MAX(COALESCE(delivery_ms, 0), COALESCE(excluded.delivery_ms, 0)), 0)
+                WHERE COALESCE(excluded.request_ms, 0) > COALESCE(request_ms, 0) + ?4
+                OR COALESCE(excluded.delivery_ms, 0) > COALESCE(delivery_ms, 0) + ?4",
+            vec![sql::text(&source), time(request_ms), time(delivery_ms), sql::number(SEEN_STEP_MS)],
         )?;
     }
     let now_ms = clock::now_ms();
@@ -77,6 +94,10 @@ fn read(sql: &SqlStorage) -> Result<Totals> {
         if let Some(metric) = Metric::from_name(&metric) {
             totals.series.push((Series(metric, source, label), value));
         }
+    }
+    for row in sql::rows(sql, "SELECT source, request_ms, delivery_ms FROM seen", vec![])? {
+        let source = row.text(0).ok_or_else(|| sql::unreadable("seen"))?;
+        totals.seen.push(Seen { source, request_ms: row.number(1), delivery_ms: row.number(2) });
     }
     Ok(totals)
 }

@@ -6,13 +6,16 @@
 //! API means (`genesys_client`).
 
 mod calls;
+mod counted;
 
 use super::Tables;
 use crate::config::{Gateway, gateway, secret};
 use crate::platform::fetch::Surroundings;
 use crate::platform::sql::{rows, run, text};
 use crate::platform::{clock, log, objects};
+use counted::Counted;
 use gateway_core::audit::{Action, Draft};
+use gateway_core::counters::{Metric, labels};
 use gateway_core::lifecycle::{Answered, LifecycleCall, RUN_MS, RUN_REQUESTS};
 use genesys_client::auth::{CachedToken, OAuthTokens};
 use genesys_client::client::{Budget, Client};
@@ -33,8 +36,8 @@ const CALL_MS: u64 = 60_000;
 /// How many requests a management call may send: 30 pages of a list and some retries.
 const CALL_REQUESTS: u32 = 100;
 
-type Tokens = OAuthTokens<Surroundings, Surroundings>;
-type Vendor<'a> = Client<Surroundings, Surroundings, &'a Tokens>;
+type Tokens = OAuthTokens<Counted, Surroundings>;
+type Vendor<'a> = Client<Counted, Surroundings, &'a Tokens>;
 
 /// The lifecycle object.
 #[durable_object(fetch)]
@@ -58,6 +61,7 @@ impl DurableObject for Lifecycle {
             self.tables.sql()?;
             let answered = self.answer(call).await.unwrap_or_else(|refusal| *refusal);
             self.keep_token();
+            crate::counting::flush(&self.env).await;
             objects::json(&answered)
         })
         .await
@@ -68,7 +72,8 @@ impl Lifecycle {
     async fn answer(&self, call: LifecycleCall) -> std::result::Result<Answered, Refusal> {
         if call == LifecycleCall::Last {
             let report = self.kept_text("report").unwrap_or_else(|| "null".into());
-            return Ok(Answered::ok(format!(r#"{{"report":{report}}}"#)));
+            let success = self.kept_text("last_success_at_ms").map(|ms| format!(r#","lastSuccessAtMs":{ms}"#));
+            return Ok(Answered::ok(format!(r#"{{"report":{report}{}}}"#, success.unwrap_or_default())));
         }
         let gateway = gateway(&self.env).map_err(|problems| {
             Answered::error(503, "The configuration is not valid", "bad_configuration", Some(problems.as_ref()))
@@ -128,8 +133,7 @@ impl Lifecycle {
                 .ok_or_else(|| refusal(503, "A Worker secret is not set", "missing_secret", Some(name)))
         };
         let (id, client_secret) = (required("GENESYS_CLIENT_ID")?, required("GENESYS_CLIENT_SECRET")?);
-        let tokens =
-            OAuthTokens::new(Surroundings, Surroundings, &endpoints.login_url, &id, Secret::new(client_secret));
+        let tokens = OAuthTokens::new(Counted, Surroundings, &endpoints.login_url, &id, Secret::new(client_secret));
         if let Some(token) = self.kept::<CachedToken>("token") {
             tokens.import(token);
         }
@@ -139,7 +143,7 @@ impl Lifecycle {
     fn client(&self, gateway: &Gateway) -> std::result::Result<Vendor<'_>, Refusal> {
         let tokens = self.tokens(gateway)?;
         let api_url = gateway.config.endpoints.as_ref().map_or("", |endpoints| endpoints.api_url.as_str());
-        Ok(Client::new(Surroundings, Surroundings, tokens, api_url))
+        Ok(Client::new(Counted, Surroundings, tokens, api_url))
     }
 
     fn marks(&self, gateway: &Gateway) -> Marks {
@@ -191,6 +195,10 @@ impl Lifecycle {
         let report_text = to_text(&report);
         if !dry_run {
             self.keep("report", &report_text);
+            if report.failed == 0 {
+                self.keep("last_success_at_ms", &report.started_at_ms.to_string());
+            }
+            count_changes(&report);
         }
         let mut drafts: Vec<Draft> = events.into_iter().map(|event| draft(event, actor)).collect();
         drafts.push(Draft { error: failures(&report), ..Draft::new(Action::Reconcile, actor) });
@@ -249,6 +257,20 @@ fn refusal(status: u16, error: &str, code: &str, detail: Option<&str>) -> Answer
 /// The JSON text of what is stored or answered: structures of strings and numbers, whose serialization cannot fail.
 fn to_text(value: &impl Serialize) -> String {
     serde_json::to_string(value).unwrap_or_default()
+}
+
+/// Counts what a run changed, or should have: what stays as declared is no news, and there is a run every five minutes.
+fn count_changes(report: &Report) {
+    for item in report.items.iter().filter(|item| item.action.is_change()) {
+        let source = item.source.as_deref().unwrap_or_default();
+        let label = labels(&name(&item.action), &name(&item.outcome));
+        crate::counting::add(Metric::ReconcileItem, source, &label, 1);
+    }
+}
+
+/// The name that serde gives a variant.
+fn name(variant: &impl Serialize) -> String {
+    to_text(variant).trim_matches('"').to_owned()
 }
 
 fn failures(report: &Report) -> Option<String> {

@@ -8,6 +8,7 @@ mod counters;
 mod dead_letter_store;
 mod delivery_ledger;
 mod lifecycle;
+mod watch;
 
 pub use audit_log::AuditLog;
 pub(crate) use audit_log::OBJECT as AUDIT_OBJECT;
@@ -15,21 +16,33 @@ pub use counters::Counters;
 pub use dead_letter_store::DeadLetterStore;
 pub use delivery_ledger::DeliveryLedger;
 pub use lifecycle::Lifecycle;
+pub use watch::Watch;
 
-use worker::{SqlStorage, State};
+use crate::platform::sql;
+use worker::{SqlStorage, State, Storage};
 
 /// The SQL of an object whose tables exist, or why they do not.
-struct Tables(Result<SqlStorage, String>);
+struct Tables {
+    sql: Result<SqlStorage, String>,
+    storage: Storage,
+}
 
 impl Tables {
     /// Creates what is missing.
     fn set_up(state: &State, schema: &str) -> Self {
-        let sql = state.storage().sql();
+        let storage = state.storage();
+        let sql = storage.sql();
         let created = sql.exec(schema, None).map(|_| ());
-        Self(created.map(|()| sql).map_err(|error| error.to_string()))
+        Self { sql: created.map(|()| sql).map_err(|error| error.to_string()), storage }
     }
 
     fn sql(&self) -> worker::Result<&SqlStorage> {
-        self.0.as_ref().map_err(|error| worker::Error::RustError(format!("set-up failed: {error}")))
+        self.sql.as_ref().map_err(|error| worker::Error::RustError(format!("set-up failed: {error}")))
+    }
+
+    /// Does `work` as a whole or not at all.
+    fn transaction<T>(&self, work: impl FnOnce(&SqlStorage) -> worker::Result<T>) -> worker::Result<T> {
+        let sql = self.sql()?;
+        sql::transaction(&self.storage, || work(sql))
     }
 }

@@ -2,6 +2,10 @@
 //!
 //! Promise: milliseconds since the epoch; the clock stands still between two inputs or outputs (Workers, security model).
 
+use futures_util::future::{Either, select};
+use std::future::Future;
+use std::pin::pin;
+
 /// Now.
 pub(crate) fn now_ms() -> u64 {
     worker::Date::now().as_millis()
@@ -17,6 +21,14 @@ pub(crate) fn random<const N: usize>() -> Result<[u8; N], getrandom::Error> {
 /// 64 random bits for jitter, where the lack of them must not stop anything.
 pub(crate) fn jitter() -> u64 {
     random().map_or(0, u64::from_le_bytes)
+}
+
+/// What `work` comes to; `None` where it takes longer than `ms`, in which case it is dropped.
+pub(crate) async fn within<T>(ms: u64, work: impl Future<Output = T>) -> Option<T> {
+    match select(pin!(work), pin!(sleep_ms(ms))).await {
+        Either::Left((done, _)) => Some(done),
+        Either::Right(_) => None,
+    }
 }
 
 /// Waits.

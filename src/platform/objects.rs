@@ -34,6 +34,11 @@ pub(crate) const DEAD_LETTER_STORE: &str = "DEAD_LETTER_STORE";
 pub(crate) const AUDIT_LOG: &str = "AUDIT_LOG";
 /// Binding of the lifecycle object.
 pub(crate) const LIFECYCLE: &str = "LIFECYCLE";
+/// Binding of the watch.
+pub(crate) const WATCH: &str = "WATCH";
+
+/// What asks an object only whether it answers.
+const PING: &str = "ping";
 
 /// A call that did not succeed. Ours: the object, its binding or its storage failed.
 #[derive(Clone, Debug)]
@@ -70,6 +75,11 @@ pub(crate) async fn call_for_text(
     exchange(env, binding, name, body).await
 }
 
+/// Whether the object `name` of `binding` can be constructed and answers.
+pub(crate) async fn ping(env: &Env, binding: &'static str, name: &str) -> Result<(), CallError> {
+    exchange(env, binding, name, PING.into()).await.map(|_| ())
+}
+
 /// The part of a call that is the same for all types, compiled once.
 async fn exchange(env: &Env, binding: &'static str, name: &str, body: String) -> Result<String, CallError> {
     let failed = |what: String| CallError { binding, what };
@@ -97,7 +107,11 @@ where
     C: DeserializeOwned,
     F: AsyncFnOnce(C) -> worker::Result<String>,
 {
-    let call: C = match serde_json::from_str(&request.text().await?) {
+    let text = request.text().await?;
+    if text == PING {
+        return Response::ok(PING);
+    }
+    let call: C = match serde_json::from_str(&text) {
         Ok(call) => call,
         Err(error) => return Response::error(format!("unreadable call: {error}"), 400),
     };

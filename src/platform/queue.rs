@@ -6,6 +6,7 @@
 
 use super::body::Body;
 use super::js_error;
+use gateway_core::metrics::Backlog;
 use js_sys::{Array, ArrayBuffer, Promise, Reflect, Uint8Array};
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::JsFuture;
@@ -61,6 +62,33 @@ pub(crate) async fn send(env: &Env, binding: &str, header: &str, body: &Body) ->
     let options = object("contentType", &JsValue::from_str("bytes"));
     let sent = producer.unchecked_ref::<Producer>().send(&message, &options).map_err(|error| js_error(&error))?;
     JsFuture::from(sent).await.map(|_| ()).map_err(|error| js_error(&error))
+}
+
+/// What the platform says of the queue behind a producer binding; `None` where it says nothing (an older runtime, or a
+/// binding that is missing): absent is not empty.
+pub(crate) async fn backlog(env: &Env, binding: &str) -> Option<Backlog> {
+    let producer = Reflect::get(env, &JsValue::from_str(binding)).ok().filter(JsValue::is_object)?;
+    let ask = Reflect::get(&producer, &JsValue::from_str("metrics")).ok()?.dyn_into::<js_sys::Function>().ok()?;
+    let asked = ask.call0(&producer).ok()?.dyn_into::<Promise>().ok()?;
+    let told = JsFuture::from(asked).await.ok()?;
+    let number = |key: &str| Reflect::get(&told, &JsValue::from_str(key)).ok().and_then(|value| whole(&value));
+    Some(Backlog {
+        messages: number("backlogCount")?,
+        bytes: number("backlogBytes")?,
+        oldest_at_ms: number("oldestMessageTimestamp").filter(|ms| *ms > 0),
+    })
+}
+
+/// A number, or the time of a `Date`, that is not below zero.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // counts and times are far below 2^53
+fn whole(value: &JsValue) -> Option<u64> {
+    let number = value.as_f64().or_else(|| value.dyn_ref::<js_sys::Date>().map(js_sys::Date::get_time))?;
+    (number.is_finite() && number >= 0.0).then_some(number as u64)
+}
+
+/// Whether a queue is bound.
+pub(crate) fn is_bound(env: &Env, binding: &str) -> bool {
+    Reflect::get(env, &JsValue::from_str(binding)).is_ok_and(|producer| producer.is_object())
 }
 
 fn object(key: &str, value: &JsValue) -> JsValue {

@@ -3,7 +3,40 @@
 //! Promises: rows are read to their end at once and without the calls that abort the instance (`SqlCursor::one`);
 //! numbers beyond 2^53 never get in. All statements between two awaits are one transaction of the runtime.
 
-use worker::{Error, Result, SqlStorage, SqlStorageValue};
+use super::js_error;
+use wasm_bindgen::prelude::*;
+use worker::{Error, Result, SqlStorage, SqlStorageValue, Storage};
+
+#[wasm_bindgen]
+extern "C" {
+    #[wasm_bindgen(extends = js_sys::Object)]
+    type SyncStorage;
+    #[wasm_bindgen(method, catch, js_name = transactionSync)]
+    fn transaction_sync(
+        this: &SyncStorage,
+        work: &mut dyn FnMut() -> std::result::Result<JsValue, JsValue>,
+    ) -> std::result::Result<JsValue, JsValue>;
+}
+
+/// Does `work` as a whole or not at all: statements that ran before one that failed would otherwise stay, because an object
+/// answers a failure and does not throw it.
+pub(crate) fn transaction<T>(storage: &Storage, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    let (mut work, mut done) = (Some(work), None);
+    let raw: &SyncStorage = storage.as_raw().unchecked_ref();
+    let ran = raw.transaction_sync(&mut || {
+        let Some(work) = work.take() else { return Ok(JsValue::UNDEFINED) };
+        let result = work();
+        let failed = result.as_ref().err().map(|error| JsValue::from_str(&error.to_string()));
+        done = Some(result);
+        failed.map_or(Ok(JsValue::UNDEFINED), Err)
+    });
+    match (done, ran) {
+        (Some(Err(error)), _) => Err(error),
+        (_, Err(error)) => Err(Error::RustError(js_error(&error))),
+        (Some(Ok(result)), Ok(_)) => Ok(result),
+        (None, Ok(_)) => Err(Error::RustError("the transaction did not run".into())),
+    }
+}
 
 /// One row.
 pub(crate) struct Row(Vec<SqlStorageValue>);

@@ -67,6 +67,26 @@ it("continues its chain after an eviction", async () => {
   expect(await read("/api/audit/verify")).toEqual({ intact: true, checked: ENTRIES });
 });
 
+it("takes a batch once, however often it is appended, and all of one that failed half-way", async () => {
+  const drafts = [draft(0), draft(1)];
+  const object = env.AUDIT_LOG.getByName("another");
+  const length = async () => (await call(object, { verify: { from_seq: 1, limit: 1_000 } })).checked;
+  const run = (statement: string) => runInDurableObject(object, (_, state) => void state.storage.sql.exec(statement));
+  expect(await call(object, { append: { drafts, batch: "a" } })).toBe(2);
+  expect(await call(object, { append: { drafts, batch: "a" } })).toBe(2);
+  await evictDurableObject(object);
+  expect(await call(object, { append: { drafts, batch: "a" } })).toBe(2);
+  await run("CREATE TRIGGER failing BEFORE INSERT ON entries WHEN NEW.seq = 4 BEGIN SELECT RAISE(ABORT, 'no room'); END");
+  await expect(call(object, { append: { drafts, batch: "b" } })).rejects.toThrow(/^500: /);
+  expect(await length()).toBe(2);
+  await run("DROP TRIGGER failing");
+  expect(await call(object, { append: { drafts, batch: "b" } })).toBe(4);
+  // As versions append that give no name.
+  expect(await call(object, { append: { drafts } })).toBe(6);
+  expect(await call(object, { append: { drafts } })).toBe(8);
+  expect(await length()).toBe(8);
+});
+
 it("lists newest first, page by page, each entry once", async () => {
   const found = (await pages("/api/audit?limit=7", "entries")).flat();
   expect(found.map(({ seq }) => seq)).toEqual(Array.from({ length: ENTRIES }, (_, index) => ENTRIES - index));

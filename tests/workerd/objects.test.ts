@@ -68,6 +68,37 @@ describe("a counter object", () => {
     expect(await sums()).toEqual(before);
   });
 
+  it("counts nothing of a flush that fails half-way, and all of it when it is repeated", async () => {
+    const before = await sums();
+    const sql = (statement: string) =>
+      runInDurableObject(object(), (_, state) => void state.storage.sql.exec(statement));
+    await sql("CREATE TRIGGER failing BEFORE INSERT ON isolates BEGIN SELECT RAISE(ABORT, 'no room'); END");
+    await expect(flush("isolate-half", 1, 1_000)).rejects.toThrow(/^500: .*no room/);
+    expect(await sums()).toEqual(before);
+    await sql("DROP TRIGGER failing");
+    await flush("isolate-half", 1, 1_000);
+    expect((await sums()).received).toBe(before.received + 1_000);
+  });
+
+  it("remembers when each source was last heard of, as exactly as a second", async () => {
+    const tell = (seq: number, metric: string, at_ms?: number) =>
+      call(object(), { add: { v: 1, isolate: "isolate-seen", seq, deltas: [[[metric, "heard", ""], 1]], at_ms } });
+    const heard = async () =>
+      (await call(object(), "read")).seen?.find(({ source }: { source: string }) => source === "heard");
+    await tell(1, "received");
+    expect(await heard()).toBeUndefined();
+    await tell(2, "received", 50_000);
+    expect(await heard()).toEqual({ source: "heard", request_ms: 50_000 });
+    await tell(3, "accepted", 51_500);
+    // Late news changes nothing, and neither does what is a moment younger.
+    await tell(4, "received", 20_000);
+    await tell(5, "received", 50_900);
+    await evictDurableObject(object());
+    expect(await heard()).toEqual({ source: "heard", request_ms: 50_000, delivery_ms: 51_500 });
+    await tell(6, "received", 51_001);
+    expect(await heard()).toEqual({ source: "heard", request_ms: 51_001, delivery_ms: 51_500 });
+  });
+
   it("reports nothing of a metric that another version counted", async () => {
     await runInDurableObject(
       object(),

@@ -8,6 +8,7 @@
 
 use crate::counters::{LATENCY_BUCKETS_MS, Metric, Series, Totals};
 use crate::ledger::{LedgerTotals, SourceTotals};
+use crate::lifecycle::TOKEN_API;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -46,8 +47,57 @@ pub struct SourceAccount {
     pub not_quarantined: u64,
     /// Accepted, by the label of the secret that verified.
     pub secrets: BTreeMap<String, u64>,
+    /// What reconciliations did to its subscription: number by action and outcome, as `update:applied`.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub subscription_changes: BTreeMap<String, u64>,
+    /// When the last request came.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_request_at_ms: Option<u64>,
+    /// When the last delivery was accepted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_delivery_at_ms: Option<u64>,
     /// Time until the answer.
     pub latency_ms: Latency,
+}
+
+/// What the gateway did that belongs to no source.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OwnAccount {
+    /// Requests to the vendor's API: number by API and status class, as `webhooks` → `2xx`.
+    pub vendor_requests: BTreeMap<String, BTreeMap<String, u64>>,
+    /// Requests for an access token, by outcome: `ok` or `failed`.
+    pub token_refreshes: BTreeMap<&'static str, u64>,
+    /// Attempts to send an alert, by outcome: `delivered` or `failed`.
+    pub alerts_sent: BTreeMap<String, u64>,
+    /// Flushes of counters that failed; each was repeated.
+    pub flush_failures: u64,
+    /// Audit entries that were lost.
+    pub audit_lost: u64,
+}
+
+/// Adds up what belongs to no source.
+pub fn own(counters: &[Totals]) -> OwnAccount {
+    let mut own = OwnAccount::default();
+    for (Series(metric, _, label), n) in counters.iter().flat_map(|totals| &totals.series) {
+        let slot = match metric {
+            Metric::VendorRequest => {
+                let (api, status) = label.split_once(':').unwrap_or((label, "unknown"));
+                if api == TOKEN_API {
+                    let outcome = if status == "2xx" { "ok" } else { "failed" };
+                    let slot = own.token_refreshes.entry(outcome).or_default();
+                    *slot = slot.saturating_add(*n);
+                }
+                own.vendor_requests.entry(api.into()).or_default().entry(status.into()).or_default()
+            }
+            Metric::AlertSent => own.alerts_sent.entry(label.clone()).or_default(),
+            Metric::FlushFailed => &mut own.flush_failures,
+            Metric::AuditLost => &mut own.audit_lost,
+            _ => continue,
+        };
+        *slot = slot.saturating_add(*n);
+    }
+    own
 }
 
 impl SourceAccount {
@@ -93,11 +143,17 @@ pub struct Collected {
     pub ledgers: Vec<LedgerTotals>,
 }
 
+/// What is counted for no source.
+const OWN: [Metric; 4] = [Metric::VendorRequest, Metric::AlertSent, Metric::FlushFailed, Metric::AuditLost];
+
 /// Accounts for every source that anything was counted for.
 pub fn by_source(collected: &Collected) -> BTreeMap<String, SourceAccount> {
     let mut accounts: BTreeMap<String, SourceAccount> = BTreeMap::new();
     let mut buckets: BTreeMap<String, BTreeMap<String, u64>> = BTreeMap::new();
     for (Series(metric, source, label), n) in collected.counters.iter().flat_map(|totals| &totals.series) {
+        if OWN.contains(metric) {
+            continue;
+        }
         let account = accounts.entry(source.clone()).or_default();
         let slot = match metric {
             Metric::Received => &mut account.received,
@@ -110,8 +166,15 @@ pub fn by_source(collected: &Collected) -> BTreeMap<String, SourceAccount> {
             Metric::Unavailable => account.unavailable.entry(label.clone()).or_default(),
             Metric::SecretUsed => account.secrets.entry(label.clone()).or_default(),
             Metric::LatencyBucket => buckets.entry(source.clone()).or_default().entry(label.clone()).or_default(),
+            Metric::ReconcileItem => account.subscription_changes.entry(label.clone()).or_default(),
+            Metric::VendorRequest | Metric::AlertSent | Metric::FlushFailed | Metric::AuditLost => continue,
         };
         *slot = slot.saturating_add(*n);
+    }
+    for seen in collected.counters.iter().flat_map(|totals| &totals.seen) {
+        let account = accounts.entry(seen.source.clone()).or_default();
+        account.last_request_at_ms = account.last_request_at_ms.max(seen.request_ms);
+        account.last_delivery_at_ms = account.last_delivery_at_ms.max(seen.delivery_ms);
     }
     let mut held: BTreeMap<String, u64> = BTreeMap::new();
     for (source, totals) in collected.ledgers.iter().flat_map(|ledger| &ledger.sources) {
@@ -182,10 +245,13 @@ pub fn overall(accounts: &BTreeMap<String, SourceAccount>) -> SourceAccount {
         all.pending = all.pending.saturating_add(account.pending);
         all.queued = all.queued.saturating_add(account.queued);
         all.oldest_pending_ms = [all.oldest_pending_ms, account.oldest_pending_ms].into_iter().flatten().min();
+        all.last_request_at_ms = all.last_request_at_ms.max(account.last_request_at_ms);
+        all.last_delivery_at_ms = all.last_delivery_at_ms.max(account.last_delivery_at_ms);
         for (sums, parts) in [
             (&mut all.refused, &account.refused),
             (&mut all.unavailable, &account.unavailable),
             (&mut all.secrets, &account.secrets),
+            (&mut all.subscription_changes, &account.subscription_changes),
         ] {
             for (label, n) in parts {
                 let slot = sums.entry(label.clone()).or_default();
@@ -204,9 +270,14 @@ pub fn overall(accounts: &BTreeMap<String, SourceAccount>) -> SourceAccount {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::counters::Seen;
 
     fn series(metric: Metric, source: &str, label: &str, n: u64) -> (Series, u64) {
         (Series(metric, source.into(), label.into()), n)
+    }
+
+    fn seen(source: &str, request_ms: Option<u64>, delivery_ms: Option<u64>) -> Seen {
+        Seen { source: source.into(), request_ms, delivery_ms }
     }
 
     fn collected() -> Collected {
@@ -218,10 +289,19 @@ mod tests {
                     series(Metric::Refused, "a", "invalid_json", 1),
                     series(Metric::LatencyBucket, "a", "5", 9),
                     series(Metric::LatencyBucket, "a", "inf", 1),
+                    series(Metric::VendorRequest, "", "oauth:2xx", 3),
+                    series(Metric::VendorRequest, "", "oauth:4xx", 1),
+                    series(Metric::FlushFailed, "", "", 2),
                 ],
+                seen: vec![seen("a", Some(70), Some(50))],
             },
             Totals {
-                series: vec![series(Metric::Received, "a", "", 1), series(Metric::Refused, "a", "invalid_json", 2)],
+                series: vec![
+                    series(Metric::Received, "a", "", 1),
+                    series(Metric::Refused, "a", "invalid_json", 2),
+                    series(Metric::VendorRequest, "", "oauth:2xx", 1),
+                ],
+                seen: vec![seen("a", Some(60), Some(60))],
             },
         ];
         let ledger =
@@ -241,6 +321,23 @@ mod tests {
     }
 
     #[test]
+    fn what_belongs_to_no_source_makes_no_source() {
+        let collected = collected();
+        assert_eq!(by_source(&collected).keys().collect::<Vec<_>>(), ["a"]);
+        let own = own(&collected.counters);
+        assert_eq!(own.vendor_requests["oauth"], [("2xx".into(), 4), ("4xx".into(), 1)].into());
+        assert_eq!(own.token_refreshes, [("ok", 4), ("failed", 1)].into());
+        assert_eq!((own.flush_failures, own.audit_lost), (2, 0));
+    }
+
+    #[test]
+    fn the_last_time_is_the_latest_that_any_shard_knows() {
+        let accounts = by_source(&collected());
+        assert_eq!((accounts["a"].last_request_at_ms, accounts["a"].last_delivery_at_ms), (Some(70), Some(60)));
+        assert_eq!(overall(&accounts).last_delivery_at_ms, Some(60));
+    }
+
+    #[test]
     fn a_delivery_that_was_never_accepted_shows_below_zero() {
         let mut collected = collected();
         collected.ledgers.push(LedgerTotals {
@@ -254,6 +351,7 @@ mod tests {
         let mut collected = collected();
         collected.counters.push(Totals {
             series: vec![series(Metric::Received, "b", "", 5), series(Metric::LatencyBucket, "b", "inf", 20)],
+            seen: vec![],
         });
         let all = overall(&by_source(&collected));
         assert_eq!((all.received, all.accepted, all.delivered), (16, 6, 2));

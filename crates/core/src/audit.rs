@@ -34,11 +34,13 @@ pub enum Action {
     Probe,
     /// A secret was rotated.
     Rotate,
+    /// An alert was raised, repeated or is over, or was sent.
+    Alert,
 }
 
 impl Action {
     /// All actions.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Create,
         Self::Update,
         Self::Delete,
@@ -48,6 +50,7 @@ impl Action {
         Self::Reconcile,
         Self::Probe,
         Self::Rotate,
+        Self::Alert,
     ];
 
     /// The name that is stored and shown.
@@ -62,6 +65,7 @@ impl Action {
             Self::Reconcile => "RECONCILE",
             Self::Probe => "PROBE",
             Self::Rotate => "ROTATE",
+            Self::Alert => "ALERT",
         }
     }
 
@@ -236,6 +240,9 @@ pub enum AuditCall {
     Append {
         /// At most a batch.
         drafts: Vec<Draft>,
+        /// A random name of the batch: one that was appended before is not appended again. `None`: every time.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        batch: Option<String>,
     },
     /// Answers a page of the newest [`Entry`]s before the cursor, as the API shows it.
     List {

@@ -3,15 +3,17 @@
 //! Promises: either a [`Config`] in which everything fits together, or every problem at once, each naming its key.
 //! Secrets are not here: only the names of the Worker secrets that hold them. Out of scope: reading the variable.
 
+mod alerts;
 mod reader;
 mod source;
 #[cfg(test)]
 mod tests;
 
+pub use alerts::AlertDestination;
 pub use reader::Problem;
 pub use source::{Destination, SecretRef, Source, Subscription};
 
-use crate::retention::{DEFAULT_DEDUPE_DAYS, DEFAULT_LETTER_DAYS, Retention};
+use crate::retention::{DEFAULT_AUDIT_DAYS, DEFAULT_DEDUPE_DAYS, DEFAULT_LETTER_DAYS, Retention};
 use genesys_client::address;
 use genesys_client::region::Endpoints;
 use reader::{Table, report};
@@ -38,6 +40,8 @@ pub struct Config {
     pub owner: String,
     /// How long things are kept.
     pub retention: Retention,
+    /// Who is told when something is wrong; nobody where there is none.
+    pub alerts: Option<AlertDestination>,
     /// Sources, by name.
     pub sources: Vec<Source>,
 }
@@ -82,7 +86,9 @@ impl Config {
         let retention = Retention {
             letter_days: table.number("dead_letter_days", 1, 365).unwrap_or(DEFAULT_LETTER_DAYS),
             dedupe_days: table.number("dedupe_days", 1, 90).unwrap_or(DEFAULT_DEDUPE_DAYS),
+            audit_days: table.number("audit_days", 1, 3_650).unwrap_or(DEFAULT_AUDIT_DAYS),
         };
+        let alerts = table.table("alerts").and_then(|table| alerts::read(table, allow_private_addresses));
         let mut sources: Vec<Source> = vec![];
         match table.list("sources") {
             None => table.problem("sources", "is missing: name at least one source"),
@@ -120,7 +126,7 @@ impl Config {
             }
         }
         table.finish();
-        Some(Self { endpoints, public_url, allow_private_addresses, owner, retention, sources })
+        Some(Self { endpoints, public_url, allow_private_addresses, owner, retention, alerts, sources })
     }
 }
 

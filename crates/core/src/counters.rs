@@ -40,11 +40,26 @@ pub enum Metric {
     SecretUsed,
     /// Refused and, for want of budget, not kept.
     NotQuarantined,
+    /// Requests to the vendor's API, of no source; label: [`labels`] of the API and the status class.
+    VendorRequest,
+    /// What a reconciliation did to a source's subscription; label: [`labels`] of the action and its outcome.
+    ReconcileItem,
+    /// Flushes to a counter object that failed, of no source.
+    FlushFailed,
+    /// Audit entries that could not be appended, of no source.
+    AuditLost,
+    /// Attempts to send an alert, of no source; label: `delivered` or `failed`.
+    AlertSent,
+}
+
+/// Two label values in one: a series has one label. Neither may contain a colon.
+pub fn labels(first: &str, second: &str) -> String {
+    format!("{first}:{second}")
 }
 
 impl Metric {
     /// All metrics.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 15] = [
         Self::Received,
         Self::Accepted,
         Self::Refused,
@@ -55,6 +70,11 @@ impl Metric {
         Self::LatencyBucket,
         Self::SecretUsed,
         Self::NotQuarantined,
+        Self::VendorRequest,
+        Self::ReconcileItem,
+        Self::FlushFailed,
+        Self::AuditLost,
+        Self::AlertSent,
     ];
 
     /// The stored name, the one that serde writes.
@@ -70,6 +90,11 @@ impl Metric {
             Self::LatencyBucket => "latency_bucket",
             Self::SecretUsed => "secret_used",
             Self::NotQuarantined => "not_quarantined",
+            Self::VendorRequest => "vendor_request",
+            Self::ReconcileItem => "reconcile_item",
+            Self::FlushFailed => "flush_failed",
+            Self::AuditLost => "audit_lost",
+            Self::AlertSent => "alert_sent",
         }
     }
 
@@ -102,6 +127,48 @@ pub struct Flush {
     pub seq: u64,
     /// What was added since the last one.
     pub deltas: Vec<(Series, u64)>,
+    /// When it was made, in milliseconds since the epoch: what it adds happened shortly before. 0 in flushes of versions
+    /// that did not say.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub at_ms: u64,
+}
+
+// The form of the argument is serde's.
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_zero(n: &u64) -> bool {
+    *n == 0
+}
+
+impl Flush {
+    /// The sources of which this flush has something to tell, and when that was.
+    pub fn seen(&self) -> Vec<Seen> {
+        let of = |metric: Metric, source: &str| {
+            let told = self.deltas.iter().any(|(series, _)| series.0 == metric && series.1 == source);
+            (told && self.at_ms > 0).then_some(self.at_ms)
+        };
+        let mut sources: Vec<&str> = self.deltas.iter().map(|(series, _)| series.1.as_str()).collect();
+        sources.sort_unstable();
+        sources.dedup();
+        let seen = sources.into_iter().map(|source| Seen {
+            source: source.into(),
+            request_ms: of(Metric::Received, source),
+            delivery_ms: of(Metric::Accepted, source),
+        });
+        seen.filter(|seen| seen.request_ms.is_some() || seen.delivery_ms.is_some()).collect()
+    }
+}
+
+/// When a source was last heard of.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Seen {
+    /// Its name.
+    pub source: String,
+    /// Its last request, whatever became of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_ms: Option<u64>,
+    /// Its last accepted delivery.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delivery_ms: Option<u64>,
 }
 
 /// A call to a counter object.
@@ -119,6 +186,9 @@ pub enum CountersCall {
 pub struct Totals {
     /// Every series and its value.
     pub series: Vec<(Series, u64)>,
+    /// When each source was last heard of.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub seen: Vec<Seen>,
 }
 
 /// The shard of an isolate: a stable hash, so that its flushes meet the object that knows their numbers.
@@ -153,6 +223,12 @@ impl CounterBuffer {
         Self { isolate, last_seq: 0, pending: BTreeMap::new(), under_way: None }
     }
 
+    /// How many requests wait for the next flush.
+    pub fn pending_requests(&self) -> u64 {
+        let received = self.pending.iter().filter(|(series, _)| series.0 == Metric::Received);
+        received.fold(0, |sum, (_, n)| sum.saturating_add(*n))
+    }
+
     /// Adds `n` to a series; adding nothing makes no series.
     pub fn add(&mut self, metric: Metric, source: &str, label: &str, n: u64) {
         if n == 0 {
@@ -177,7 +253,7 @@ impl CounterBuffer {
         }
         self.last_seq = self.last_seq.saturating_add(1);
         let deltas = std::mem::take(&mut self.pending).into_iter().collect();
-        let flush = Flush { v: 1, isolate: self.isolate.clone(), seq: self.last_seq, deltas };
+        let flush = Flush { v: 1, isolate: self.isolate.clone(), seq: self.last_seq, deltas, at_ms: now_ms };
         self.under_way = Some(UnderWay { flush: flush.clone(), sent_ms: Some(now_ms) });
         Some(flush)
     }
@@ -209,10 +285,38 @@ mod tests {
             isolate: "ab".into(),
             seq: 7,
             deltas: vec![(Series(Metric::Refused, "s".into(), "invalid_json".into()), 3)],
+            at_ms: 9,
         });
-        let json = r#"{"add":{"v":1,"isolate":"ab","seq":7,"deltas":[[["refused","s","invalid_json"],3]]}}"#;
+        let json = r#"{"add":{"v":1,"isolate":"ab","seq":7,"deltas":[[["refused","s","invalid_json"],3]],"at_ms":9}}"#;
         assert_eq!(serde_json::to_string(&call).unwrap(), json);
         assert_eq!(serde_json::from_str::<CountersCall>(json).unwrap(), call);
+        // As versions wrote it that did not tell the time.
+        let CountersCall::Add(old) = serde_json::from_str(&json.replace(r#","at_ms":9"#, "")).unwrap() else {
+            panic!("not a flush")
+        };
+        assert_eq!((old.seq, old.at_ms, old.seen()), (7, 0, vec![]));
+    }
+
+    #[test]
+    fn totals_of_versions_that_did_not_tell_the_times_are_read() {
+        let old = r#"{"series":[[["received","s",""],1]]}"#;
+        let totals: Totals = serde_json::from_str(old).unwrap();
+        assert_eq!((totals.series.len(), totals.seen.len()), (1, 0));
+        assert_eq!(serde_json::to_string(&totals).unwrap(), old);
+    }
+
+    #[test]
+    fn a_flush_tells_when_a_source_was_heard_of() {
+        let mut buffer = CounterBuffer::new("i".into());
+        buffer.add(Metric::Received, "a", "", 2);
+        buffer.add(Metric::Accepted, "a", "", 1);
+        buffer.add(Metric::Received, "b", "", 1);
+        buffer.add(Metric::VendorRequest, "", "oauth:2xx", 1);
+        assert_eq!(buffer.pending_requests(), 3);
+        let seen = buffer.begin_flush(50).unwrap().seen();
+        let of = |source: &str, delivery_ms| Seen { source: source.into(), request_ms: Some(50), delivery_ms };
+        assert_eq!(seen, [of("a", Some(50)), of("b", None)]);
+        assert_eq!(buffer.pending_requests(), 0);
     }
 
     #[test]

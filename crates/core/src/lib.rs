@@ -18,6 +18,7 @@
 )]
 
 pub mod accounting;
+pub mod alerts;
 pub mod audit;
 pub mod auth;
 pub mod cidr;
@@ -32,4 +33,6 @@ pub mod metrics;
 pub mod quarantine;
 pub mod query;
 pub mod retention;
+pub mod silence;
 pub mod time;
+pub mod watch;

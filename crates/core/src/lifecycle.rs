@@ -15,6 +15,38 @@ pub const RUN_MS: u64 = 240_000;
 /// the 10,000 subrequests of an invocation (Workers, limits).
 pub const RUN_REQUESTS: u32 = 1_200;
 
+/// What metrics call requests for access tokens.
+pub const TOKEN_API: &str = "oauth";
+
+/// What metrics call the API that `url` belongs to; `address` is one that is probed.
+pub fn vendor_api(url: &str) -> &'static str {
+    let apis = [
+        ("/oauth/token", TOKEN_API),
+        ("/api/v2/webhooks/webhooks", "webhooks"),
+        ("/api/v2/conversations/messaging/integrations/open", "open_messaging"),
+        ("/api/v2/eventtypes", "event_types"),
+        ("/api/v2/notifications/availabletopics", "event_types"),
+        ("/api/v2/ipranges", "ip_ranges"),
+    ];
+    apis.iter().find(|(path, _)| url.contains(path)).map_or("address", |(_, api)| api)
+}
+
+/// What metrics call the answer to a request: 429 apart from the other refusals, because it means something else.
+/// `status`: `None` where there was no answer.
+pub const fn status_class(status: Option<u16>) -> &'static str {
+    match status {
+        None => "none",
+        Some(429) => "429",
+        Some(status) => match status / 100 {
+            1 => "1xx",
+            2 => "2xx",
+            3 => "3xx",
+            4 => "4xx",
+            _ => "5xx",
+        },
+    }
+}
+
 /// A call to the lifecycle object; each answers an [`Answered`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -106,5 +138,26 @@ impl Answered {
         // Details are structures of strings and numbers: serializing them cannot fail.
         let body = serde_json::to_string(&ErrorBody { error, code, detail }).unwrap_or_default();
         Self { status, body, code: Some(code.into()), etag: None }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_are_told_apart_by_api_and_status() {
+        for (url, api) in [
+            ("https://login.mypurecloud.ie/oauth/token", "oauth"),
+            ("https://api.mypurecloud.ie/api/v2/webhooks/webhooks/1?x=2", "webhooks"),
+            ("https://api.mypurecloud.ie/api/v2/conversations/messaging/integrations/open/1", "open_messaging"),
+            ("https://api.mypurecloud.ie/api/v2/notifications/availabletopics", "event_types"),
+            ("https://api.mypurecloud.ie/api/v2/eventtypes?pageNumber=2", "event_types"),
+            ("https://hooks.example.com/webhook/contact-center", "address"),
+        ] {
+            assert_eq!(vendor_api(url), api, "{url}");
+        }
+        let classes = [None, Some(204), Some(404), Some(429), Some(503), Some(999)].map(status_class);
+        assert_eq!(classes, ["none", "2xx", "4xx", "429", "5xx", "5xx"]);
     }
 }

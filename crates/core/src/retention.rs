@@ -12,6 +12,9 @@ pub const DEFAULT_LETTER_DAYS: u64 = 30;
 /// Days that a delivery's idempotency key is remembered where the configuration says nothing.
 pub const DEFAULT_DEDUPE_DAYS: u64 = 7;
 
+/// Days that an exported audit entry stays in the log's object where the configuration says nothing.
+pub const DEFAULT_AUDIT_DAYS: u64 = 365;
+
 /// Rows or objects that one step removes: a list of R2 has at most 1,000, and a step of an object stays far below its CPU limit.
 pub const STEP: u32 = 500;
 
@@ -28,11 +31,13 @@ pub struct Retention {
     pub letter_days: u64,
     /// Days that a settled delivery is kept in the ledger.
     pub dedupe_days: u64,
+    /// Days that an exported audit entry stays in the log's object; its file is kept for good.
+    pub audit_days: u64,
 }
 
 impl Default for Retention {
     fn default() -> Self {
-        Self { letter_days: DEFAULT_LETTER_DAYS, dedupe_days: DEFAULT_DEDUPE_DAYS }
+        Self { letter_days: DEFAULT_LETTER_DAYS, dedupe_days: DEFAULT_DEDUPE_DAYS, audit_days: DEFAULT_AUDIT_DAYS }
     }
 }
 
@@ -45,6 +50,11 @@ impl Retention {
     /// Settled deliveries that changed last before this time are removed.
     pub fn ledger_before_ms(&self, now_ms: u64) -> u64 {
         now_ms.saturating_sub(self.dedupe_days.saturating_mul(DAY_MS))
+    }
+
+    /// Exported audit entries that were recorded before this time are removed.
+    pub fn audit_before_ms(&self, now_ms: u64) -> u64 {
+        now_ms.saturating_sub(self.audit_days.saturating_mul(DAY_MS))
     }
 
     /// The key below which stored bodies under `prefix` are removed: those of deliveries that were received before the
@@ -67,6 +77,12 @@ pub struct Removed {
     pub deliveries: u64,
     /// Stored bodies that nothing refers to any more.
     pub bodies: u64,
+    /// Audit entries written to files.
+    #[serde(default)]
+    pub audit_exported: u64,
+    /// Audit entries removed from the log's object, all of them in files.
+    #[serde(default)]
+    pub audit_entries: u64,
     /// Steps that failed; the next run goes on.
     pub failures: u64,
     /// Whether something was left for the next run.

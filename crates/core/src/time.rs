@@ -6,6 +6,9 @@
 /// Milliseconds of a day.
 pub const DAY_MS: u64 = 86_400_000;
 
+/// Milliseconds of an hour.
+pub const HOUR_MS: u64 = 3_600_000;
+
 /// The last millisecond of the year 9999, the latest that the four-digit form can write.
 const LATEST_MS: u64 = 253_402_300_799_999;
 

@@ -18,6 +18,7 @@ export const SECRETS = {
   MESSAGING_SECRET: "messaging-secret-of-the-workerd-tests",
   STANDARD_SECRET: "whsec_c3RhbmRhcmQtc2VjcmV0LW9mLXRoZS10ZXN0cw==",
   GITHUB_SECRET: "It's a Secret to Everybody",
+  ALERT_SECRET: "whsec_YWxlcnQtc2VjcmV0LW9mLXRoZS10ZXN0cw==",
   DESTINATION_SECRET: "whsec_ZGVzdGluYXRpb24tc2VjcmV0LW9mLXRlc3Rz",
 } as const;
 
@@ -34,6 +35,12 @@ export const RATE_LIMIT = 4;
 
 /** The limit of the source `small`. */
 export const SMALL_LIMIT_BYTES = 1_000;
+
+/** Dead letters above which an alert is raised. */
+export const DEAD_LETTERS_OVER = 4;
+
+/** The limit of silence of the source `watched`. */
+export const SILENCE_AFTER_S = 600;
 
 /** Letters a minute that the source `budgeted` keeps of what it cannot verify. */
 export const BUDGET_LETTERS = 3;
@@ -59,6 +66,7 @@ export function bindings(simulator: string, run: string, vectors: VectorSources)
     public_url: `${sink("public")}?at=`,
     allow_private_addresses: true,
     owner: `workerd-tests-${run}`,
+    alerts: { url: sink("alerts"), secret: "ALERT_SECRET", dead_letters_over: DEAD_LETTERS_OVER },
     sources: [
       {
         name: "contact-center",
@@ -108,6 +116,7 @@ export function bindings(simulator: string, run: string, vectors: VectorSources)
       { name: "unlimited", profile: "webhooks", secrets, rate_limit: "MISSING_RATE" },
       // Its deliveries that fail come back by the queue itself, soon.
       { name: "restless", profile: "webhooks", secrets, destination: signedTo("restless"), retry_schedule_s: [1] },
+      { name: "watched", profile: "webhooks", secrets, silence_after_s: SILENCE_AFTER_S },
       ...vectors.sources,
     ],
   };

@@ -22,6 +22,9 @@ const MAX_BODY_BYTES: u64 = 25_000_000;
 /// Default time for a destination to answer, in milliseconds.
 const DEFAULT_TIMEOUT_MS: u64 = 15_000;
 
+/// Longest limit of silence, 30 days: a source that delivers less often is not worth watching.
+const MAX_SILENCE_S: u64 = 2_592_000;
+
 /// Longest name of a source: it is part of addresses, keys and labels.
 const MAX_NAME_BYTES: usize = 64;
 
@@ -89,6 +92,8 @@ pub struct Source {
     pub allow_networks: Vec<Network>,
     /// Name of the rate-limit binding that bounds its requests.
     pub rate_limit: Option<String>,
+    /// Quiet for longer than this it counts as silent, in seconds; 0 never, learned where there is none.
+    pub silence_after_s: Option<u64>,
 }
 
 pub(super) fn read(table: Table<'_>, allow_private: bool) -> Option<Source> {
@@ -109,6 +114,7 @@ pub(super) fn read(table: Table<'_>, allow_private: bool) -> Option<Source> {
     let retry_schedule_s = read_schedule(&table);
     let allow_networks = read_networks(&table);
     let rate_limit = table.text("rate_limit").map(ToOwned::to_owned);
+    let silence_after_s = table.number("silence_after_s", 0, MAX_SILENCE_S);
     if rate_limit.as_deref().is_some_and(|name| !is_binding(name)) {
         table.problem("rate_limit", "expected the name of a rate-limit binding");
     }
@@ -131,6 +137,7 @@ pub(super) fn read(table: Table<'_>, allow_private: bool) -> Option<Source> {
         retry_schedule_s,
         allow_networks,
         rate_limit,
+        silence_after_s,
     })
 }
 
@@ -274,18 +281,27 @@ fn read_subscription(table: Table<'_>) -> Option<Subscription> {
     Some(Subscription { name: name?, event_types, filter, enabled, adopt, prune })
 }
 
-fn read_destination(table: Table<'_>, allow_private: bool) -> Option<Destination> {
-    let url = table.required_text("url").map(ToOwned::to_owned);
-    if let Some(Err(refusal)) = url.as_deref().map(|url| address::check(url, allow_private)) {
+/// The key `url`, an address that may be asked.
+pub(super) fn url(table: &Table<'_>, allow_private: bool) -> Option<String> {
+    let url = table.required_text("url")?;
+    if let Err(refusal) = address::check(url, allow_private) {
         table.problem("url", refusal.to_string());
     }
-    let secret = table.text("secret").map(ToOwned::to_owned);
-    if secret.as_deref().is_some_and(|name| !is_binding(name)) {
-        table.problem(
-            "secret",
-            "expected the name of a Worker secret (letters, digits and _, not beginning with a digit)",
-        );
+    Some(url.to_owned())
+}
+
+/// A key that names a Worker secret.
+pub(super) fn binding(table: &Table<'_>, key: &'static str) -> Option<String> {
+    let name = table.text(key)?;
+    if !is_binding(name) {
+        table.problem(key, "expected the name of a Worker secret (letters, digits and _, not beginning with a digit)");
     }
+    Some(name.to_owned())
+}
+
+fn read_destination(table: Table<'_>, allow_private: bool) -> Option<Destination> {
+    let url = url(&table, allow_private);
+    let secret = binding(&table, "secret");
     let timeout_ms = table.number("timeout_ms", 100, 60_000).unwrap_or(DEFAULT_TIMEOUT_MS);
     table.finish();
     Some(Destination { url: url?, secret, timeout_ms })

@@ -54,6 +54,22 @@ fn a_complete_configuration_is_read_with_its_defaults() {
 }
 
 #[test]
+fn alerts_and_limits_of_silence_are_read() {
+    let alerts = json!({"url": "https://pager.example.com/in", "secret": "ALERT_SECRET", "repeat_after_s": 3600});
+    let mut value = with("/alerts", alerts);
+    value["sources"][0]["silence_after_s"] = json!(900);
+    let config = Config::parse(&value.to_string()).unwrap();
+    let to = config.alerts.as_ref().unwrap();
+    assert_eq!((to.url.as_str(), to.secret.as_str()), ("https://pager.example.com/in", "ALERT_SECRET"));
+    let rules = AlertDestination::rules(Some(to));
+    assert_eq!((rules.dead_letters_over, rules.repeat_after_ms, rules.told), (100, Some(3_600_000), true));
+    assert_eq!(config.sources[0].silence_after_s, Some(900));
+    let config = Config::parse(&minimal().to_string()).unwrap();
+    assert!(!AlertDestination::rules(config.alerts.as_ref()).told);
+    assert_eq!((config.sources[0].silence_after_s, config.retention.audit_days), (None, 365));
+}
+
+#[test]
 fn every_mistake_is_named_with_its_key() {
     let source = "/sources/0";
     for (pointer, value, expected) in [
@@ -118,6 +134,21 @@ fn every_mistake_is_named_with_its_key() {
             &format!("{source}/allow_networks"),
             json!(["10.0.0.0/8", "10.0.0.1/8"]),
             "sources[0].allow_networks[1]: has bits of a host",
+        ),
+        ("/alerts", json!({"url": "https://10.0.0.1/", "secret": "S"}), "alerts.url: the host"),
+        ("/alerts", json!({"url": "https://a.example.com/"}), "alerts.secret: is missing"),
+        ("/alerts", json!({"url": "https://a.example.com/", "secret": "a-b"}), "alerts.secret: expected the name"),
+        (
+            "/alerts",
+            json!({"url": "https://a.example.com/", "secret": "S", "repeat_after_s": 5}),
+            "alerts.repeat_after_s: expected a whole number from 300",
+        ),
+        ("/alerts", json!({"urls": []}), "alerts.urls: unknown key; known here: url, secret"),
+        ("/audit_days", json!(0), "audit_days: expected a whole number from 1"),
+        (
+            &format!("{source}/silence_after_s"),
+            json!("1h"),
+            "sources[0].silence_after_s: expected a whole number from 0 to 2592000",
         ),
         (&format!("{source}/rate_limit"), json!("rate limit"), "sources[0].rate_limit: expected the name"),
         (

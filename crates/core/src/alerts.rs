@@ -1,0 +1,373 @@
+//! When an operator is told, and when not again.
+//!
+//! Promises: one outage is one alert and one recovery, however often its condition flickers: a condition has to hold for
+//! some evaluations before it is raised and to be gone for some before it is cleared; what cannot be told (an object did
+//! not answer) changes nothing. A notice keeps its identifier until it was delivered, so that a receiver knows a second
+//! arrival, and notices leave in the order in which they arose. Out of scope: measuring (`Conditions`), sending.
+
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Dead letters above which an alert is raised, where the configuration says nothing.
+pub const DEFAULT_DEAD_LETTERS_OVER: u64 = 100;
+
+/// Evaluations (one every five minutes) for which a condition must be gone before its alert is cleared.
+const CLEAR_AFTER: u32 = 3;
+
+/// Notices that wait for a destination that does not answer. Beyond it the oldest raise leaves with its recovery: an outage
+/// that is over is what a late reader misses least.
+const MAX_WAITING: usize = 200;
+
+/// What an alert is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// More dead letters than the limit.
+    DeadLetters,
+    /// The circuit of a destination is open.
+    CircuitOpen,
+    /// A source has gone quiet.
+    Silence,
+    /// A subscription is not as declared, and could not be repaired.
+    Subscription,
+    /// Refused deliveries are not kept for want of quarantine budget.
+    QuarantineBudget,
+}
+
+impl Kind {
+    /// All kinds.
+    pub const ALL: [Self; 5] =
+        [Self::DeadLetters, Self::CircuitOpen, Self::Silence, Self::Subscription, Self::QuarantineBudget];
+
+    /// The name that is stored, sent and printed.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::DeadLetters => "dead_letters",
+            Self::CircuitOpen => "circuit_open",
+            Self::Silence => "silence",
+            Self::Subscription => "subscription",
+            Self::QuarantineBudget => "quarantine_budget",
+        }
+    }
+
+    /// Evaluations for which the condition must hold. A reconciliation that fails once is mostly a vendor's hiccup that the
+    /// next one repairs; the others have their own patience or are levels that do not flicker.
+    const fn raise_after(self) -> u32 {
+        match self {
+            Self::Subscription => 2,
+            Self::DeadLetters | Self::CircuitOpen | Self::Silence | Self::QuarantineBudget => 1,
+        }
+    }
+}
+
+/// What holds at an evaluation. `None`: it could not be told.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Conditions {
+    /// Dead letters in the store.
+    #[serde(default)]
+    pub dead_letters: Option<u64>,
+    /// Refused deliveries that were not kept, since the beginning of counting.
+    #[serde(default)]
+    pub not_quarantined: Option<u64>,
+    /// Destinations whose circuit is open, by source.
+    #[serde(default)]
+    pub open_circuits: Option<Vec<String>>,
+    /// Sources that have gone quiet.
+    #[serde(default)]
+    pub silent: Option<Vec<String>>,
+    /// Sources whose subscription could not be repaired.
+    #[serde(default)]
+    pub unrepaired: Option<Vec<String>>,
+}
+
+/// What the configuration says about alerts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rules {
+    /// Dead letters above which an alert is raised.
+    pub dead_letters_over: u64,
+    /// After so long an alert that is still raised is told again; never where there is none. In milliseconds.
+    pub repeat_after_ms: Option<u64>,
+    /// Whether there is somebody to tell: otherwise no notice waits.
+    pub told: bool,
+}
+
+/// What a notice says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Event {
+    /// It began.
+    Raised,
+    /// It is still so.
+    Repeated,
+    /// It is over.
+    Recovered,
+}
+
+impl Event {
+    /// The name that is sent and audited.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Raised => "raised",
+            Self::Repeated => "repeated",
+            Self::Recovered => "recovered",
+        }
+    }
+}
+
+/// Something to tell.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Notice {
+    /// Identifier: the same at every attempt to deliver it.
+    pub id: String,
+    /// What happened.
+    pub event: Event,
+    /// What it is about.
+    pub kind: Kind,
+    /// The source that it concerns, where it concerns one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
+    /// When the alert was raised.
+    pub since_ms: u64,
+    /// When the notice arose.
+    pub at_ms: u64,
+    /// The figure that raised it, where it is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct Payload<'a> {
+    r#type: String,
+    timestamp: String,
+    data: Data<'a>,
+}
+
+#[derive(Serialize)]
+struct Data<'a> {
+    kind: Kind,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    source: Option<&'a str>,
+    since: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value: Option<u64>,
+    gateway: &'a str,
+    summary: String,
+}
+
+impl Notice {
+    /// The body that is sent: type, time and data, as Standard Webhooks advise. `gateway`: the address under which this
+    /// gateway is known.
+    pub fn payload(&self, gateway: &str) -> String {
+        let data = Data {
+            kind: self.kind,
+            source: self.subject.as_deref(),
+            since: crate::time::rfc3339(self.since_ms),
+            value: self.value,
+            gateway,
+            summary: self.summary(),
+        };
+        let payload = Payload {
+            r#type: format!("alert.{}", self.event.as_str()),
+            timestamp: crate::time::rfc3339(self.at_ms),
+            data,
+        };
+        // Strings and numbers only: serializing them cannot fail.
+        serde_json::to_string(&payload).unwrap_or_default()
+    }
+
+    fn summary(&self) -> String {
+        let source = self.subject.as_deref().unwrap_or_default();
+        let what = match self.kind {
+            Kind::DeadLetters => format!("{} dead letters are waiting", self.value.unwrap_or(0)),
+            Kind::CircuitOpen => format!("the destination of {source} is failing, its deliveries wait"),
+            Kind::Silence => format!("{source} has stopped delivering"),
+            Kind::Subscription => format!("the subscription of {source} is not as declared and could not be repaired"),
+            Kind::QuarantineBudget => "refused deliveries are not kept: their quarantine budget is used up".into(),
+        };
+        if self.event == Event::Recovered { format!("over: {what}") } else { what }
+    }
+}
+
+/// One condition over time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Tracked {
+    kind: Kind,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    subject: Option<String>,
+    /// Evaluations in a row that spoke against the present state.
+    against: u32,
+    /// When it was raised; `None` while it is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    raised_ms: Option<u64>,
+    /// When it was last told.
+    #[serde(default)]
+    told_ms: u64,
+}
+
+/// An alert that is raised.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Open {
+    /// What it is about.
+    pub kind: Kind,
+    /// The source that it concerns, where it concerns one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    /// Since when.
+    pub since_ms: u64,
+}
+
+/// Everything that is remembered from one evaluation to the next. Stored: fields may be added with a default, not changed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Alerts {
+    tracked: BTreeMap<String, Tracked>,
+    waiting: Vec<Notice>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    not_quarantined: Option<u64>,
+}
+
+impl Alerts {
+    /// Takes in what holds at `now_ms`; answers the notices that arose. They also wait to be sent, where somebody is told.
+    pub fn evaluate(&mut self, now_ms: u64, conditions: &Conditions, rules: Rules) -> Vec<Notice> {
+        let mut notices = vec![];
+        let letters = conditions.dead_letters;
+        let over = letters.map(|n| one(n > rules.dead_letters_over));
+        self.judge(Kind::DeadLetters, over, now_ms, rules, letters, &mut notices);
+        let grown = conditions.not_quarantined.map(|n| {
+            let before = self.not_quarantined.replace(n).unwrap_or(n);
+            n.saturating_sub(before)
+        });
+        self.judge(Kind::QuarantineBudget, grown.map(|n| one(n > 0)), now_ms, rules, grown, &mut notices);
+        for (kind, subjects) in [
+            (Kind::CircuitOpen, &conditions.open_circuits),
+            (Kind::Silence, &conditions.silent),
+            (Kind::Subscription, &conditions.unrepaired),
+        ] {
+            let holding = subjects.as_ref().map(|subjects| subjects.iter().cloned().map(Some).collect());
+            self.judge(kind, holding, now_ms, rules, None, &mut notices);
+        }
+        if rules.told {
+            self.waiting.extend(notices.iter().cloned());
+            self.bound();
+        } else {
+            self.waiting.clear();
+        }
+        notices
+    }
+
+    fn judge(
+        &mut self,
+        kind: Kind,
+        holding: Option<BTreeSet<Option<String>>>,
+        now_ms: u64,
+        rules: Rules,
+        value: Option<u64>,
+        notices: &mut Vec<Notice>,
+    ) {
+        let Some(holding) = holding else { return };
+        for subject in &holding {
+            let fresh = || Tracked { kind, subject: subject.clone(), against: 0, raised_ms: None, told_ms: 0 };
+            self.tracked.entry(key(kind, subject.as_deref())).or_insert_with(fresh);
+        }
+        self.tracked.retain(|_, tracked| {
+            if tracked.kind != kind {
+                return true;
+            }
+            let holds = holding.contains(&tracked.subject);
+            if let Some(event) = tracked.step(holds, now_ms, rules.repeat_after_ms) {
+                notices.push(tracked.notice(event, now_ms, value));
+            }
+            if !holds && event_over(tracked) {
+                tracked.raised_ms = None;
+                return false;
+            }
+            holds || tracked.raised_ms.is_some()
+        });
+    }
+
+    /// Keeps what waits within bounds.
+    fn bound(&mut self) {
+        while self.waiting.len() > MAX_WAITING {
+            let first = self.waiting.remove(0);
+            self.waiting.retain(|notice| {
+                (notice.kind, &notice.subject, notice.since_ms) != (first.kind, &first.subject, first.since_ms)
+            });
+        }
+    }
+
+    /// What is to be sent next.
+    pub fn next(&self) -> Option<&Notice> {
+        self.waiting.first()
+    }
+
+    /// How many notices wait.
+    pub fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// A notice was taken: a 2xx answered it.
+    pub fn delivered(&mut self, id: &str) {
+        self.waiting.retain(|notice| notice.id != id);
+    }
+
+    /// What is raised now.
+    pub fn open(&self) -> Vec<Open> {
+        let open = |tracked: &Tracked| {
+            Some(Open { kind: tracked.kind, source: tracked.subject.clone(), since_ms: tracked.raised_ms? })
+        };
+        self.tracked.values().filter_map(open).collect()
+    }
+}
+
+fn one(holds: bool) -> BTreeSet<Option<String>> {
+    if holds { [None].into() } else { BTreeSet::new() }
+}
+
+fn key(kind: Kind, subject: Option<&str>) -> String {
+    subject.map_or_else(|| kind.as_str().into(), |subject| format!("{}.{subject}", kind.as_str()))
+}
+
+/// Whether a raised alert has been told to be over.
+fn event_over(tracked: &Tracked) -> bool {
+    tracked.raised_ms.is_some() && tracked.against >= CLEAR_AFTER
+}
+
+impl Tracked {
+    /// One evaluation: what is to be told of it.
+    fn step(&mut self, holds: bool, now_ms: u64, repeat_after_ms: Option<u64>) -> Option<Event> {
+        let Some(_) = self.raised_ms else {
+            if !holds {
+                return None;
+            }
+            self.against = self.against.saturating_add(1);
+            if self.against < self.kind.raise_after() {
+                return None;
+            }
+            (self.against, self.raised_ms, self.told_ms) = (0, Some(now_ms), now_ms);
+            return Some(Event::Raised);
+        };
+        if !holds {
+            self.against = self.against.saturating_add(1);
+            return (self.against >= CLEAR_AFTER).then_some(Event::Recovered);
+        }
+        self.against = 0;
+        let due = repeat_after_ms.is_some_and(|ms| now_ms.saturating_sub(self.told_ms) >= ms);
+        if due {
+            self.told_ms = now_ms;
+        }
+        due.then_some(Event::Repeated)
+    }
+
+    fn notice(&self, event: Event, now_ms: u64, value: Option<u64>) -> Notice {
+        let since_ms = self.raised_ms.unwrap_or(now_ms);
+        let (kind, subject) = (self.kind, self.subject.clone());
+        let key = key(kind, subject.as_deref());
+        // A repetition is a message of its own; raise and recovery happen once.
+        let nth = if event == Event::Repeated { format!("-{now_ms}") } else { String::new() };
+        let id = format!("alert-{since_ms}-{key}-{}{nth}", event.as_str());
+        Notice { id, event, kind, subject, since_ms, at_ms: now_ms, value }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,45 @@
+//! Who is told when something is wrong, and from when on.
+//!
+//! Promise: the address is checked as that of a destination. Out of scope: when an alert is raised (`crate::alerts`).
+
+use super::reader::Table;
+use super::source::{binding, url};
+use crate::alerts::{DEFAULT_DEAD_LETTERS_OVER, Rules};
+
+/// The alert destination.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AlertDestination {
+    /// Address.
+    pub url: String,
+    /// Name of the Worker secret that signs towards it.
+    pub secret: String,
+    /// Dead letters above which an alert is raised.
+    pub dead_letters_over: u64,
+    /// After so many seconds an alert that is still raised is told again.
+    pub repeat_after_s: Option<u64>,
+}
+
+impl AlertDestination {
+    /// The rules of an evaluation; those of a gateway that tells nobody where there is no destination.
+    pub fn rules(destination: Option<&Self>) -> Rules {
+        Rules {
+            dead_letters_over: destination.map_or(DEFAULT_DEAD_LETTERS_OVER, |to| to.dead_letters_over),
+            repeat_after_ms: destination.and_then(|to| to.repeat_after_s).map(|s| s.saturating_mul(1000)),
+            told: destination.is_some(),
+        }
+    }
+}
+
+pub(super) fn read(table: Table<'_>, allow_private: bool) -> Option<AlertDestination> {
+    let url = url(&table, allow_private);
+    // A receiver that pages people must be able to tell who has sent what.
+    let secret = binding(&table, "secret");
+    if table.value("secret").is_none() {
+        table.problem("secret", "is missing: alerts are signed; name a Worker secret");
+    }
+    let dead_letters_over = table.number("dead_letters_over", 0, 1_000_000_000).unwrap_or(DEFAULT_DEAD_LETTERS_OVER);
+    // Less than an evaluation apart is not possible, and more than a month is never.
+    let repeat_after_s = table.number("repeat_after_s", 300, 2_592_000);
+    table.finish();
+    Some(AlertDestination { url: url?, secret: secret?, dead_letters_over, repeat_after_s })
+}

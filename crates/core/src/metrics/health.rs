@@ -1,0 +1,99 @@
+//! What `GET /api/health` shows, and what the watch is told, from one snapshot.
+//!
+//! Promise: what could not be read is unknown, never fine. Out of scope: collecting, judging.
+
+use super::{ItemState, Snapshot};
+use crate::alerts::{Conditions, Open};
+use crate::config::Config;
+use crate::silence::Verdict;
+use crate::watch::Observation;
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+/// The answer.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HealthJson<'a> {
+    evaluated_at_ms: Option<u64>,
+    sources: BTreeMap<&'a str, SourceJson<'a>>,
+    alerts: &'a [Open],
+    notices_waiting: Option<u64>,
+    missing: &'a [String],
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct SourceJson<'a> {
+    last_request_at_ms: Option<u64>,
+    last_delivery_at_ms: Option<u64>,
+    activity: Verdict,
+    expected: bool,
+    /// Absent where the source declares none; `null` before the first reconciliation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    subscription: Option<Option<SubscriptionJson<'a>>>,
+    alerts: Vec<&'a Open>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct SubscriptionJson<'a> {
+    state: ItemState,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<&'a str>,
+}
+
+impl<'a> HealthJson<'a> {
+    /// Every configured source, whatever is known of it.
+    pub fn new(snapshot: &'a Snapshot, config: &'a Config) -> Self {
+        let health = snapshot.health.as_ref();
+        let alerts: &[Open] = health.map_or(&[], |health| &health.alerts);
+        let states = snapshot.reconcile.as_ref().map(super::ReconcileFigures::states).unwrap_or_default();
+        let items = snapshot.reconcile.as_ref().map_or(&[][..], |run| &run.items);
+        let sources = config.sources.iter().map(|source| {
+            let name = source.name.as_str();
+            let account = snapshot.sources.get(name);
+            let watched = health.and_then(|health| health.sources.get(name));
+            let error =
+                items.iter().filter(|item| item.source.as_deref() == Some(name)).find_map(|item| item.error.as_ref());
+            let subscription = states
+                .get(name)
+                .map(|state| SubscriptionJson { state: *state, error: error.map(|error| error.code.as_str()) });
+            let json = SourceJson {
+                last_request_at_ms: account.and_then(|account| account.last_request_at_ms),
+                last_delivery_at_ms: account.and_then(|account| account.last_delivery_at_ms),
+                activity: watched.map_or(Verdict::Unknown, |watched| watched.activity),
+                expected: watched.is_some_and(|watched| watched.expected),
+                subscription: source.subscription.as_ref().map(|_| subscription),
+                alerts: alerts.iter().filter(|alert| alert.source.as_deref() == Some(name)).collect(),
+            };
+            (name, json)
+        });
+        Self {
+            evaluated_at_ms: health.and_then(|health| health.evaluated_at_ms),
+            sources: sources.collect(),
+            alerts,
+            notices_waiting: health.map(|health| health.notices_waiting),
+            missing: &snapshot.missing,
+        }
+    }
+}
+
+impl Snapshot {
+    /// What the watch is told. Sums that lack a counter object's part are too low, and would seem to have grown when it is
+    /// back: they are left out.
+    pub fn observation(&self) -> Observation {
+        let complete = !self.missing.iter().any(|name| name.starts_with("counters-"));
+        let lost = self.sources.values().fold(0u64, |sum, account| sum.saturating_add(account.not_quarantined));
+        let deliveries = self.sources.iter().filter_map(|(name, own)| Some((name.clone(), own.last_delivery_at_ms?)));
+        Observation {
+            deliveries: deliveries.collect(),
+            conditions: Conditions {
+                dead_letters: self.letters.as_ref().map(|letters| letters.stored),
+                not_quarantined: complete.then_some(lost),
+                open_circuits: None,
+                silent: None,
+                unrepaired: self.reconcile.as_ref().map(super::ReconcileFigures::unrepaired),
+            },
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! `GET /metrics`: the JSON of DESIGN §5 and OpenMetrics text.
+//!
+//! Promises: both are made from the same accounts; the text comes from the encoder of the Prometheus project's own Rust
+//! client. Label values are bounded: names of configured sources, codes of closed lists, labels of secrets.
+//! Out of scope: collecting. A new family goes where its figures come from: `sources` or `overall`.
+
+mod family;
+mod health;
+mod overall;
+mod reconcile;
+mod sources;
+#[cfg(test)]
+mod tests;
+
+pub use health::HealthJson;
+pub use reconcile::{ItemFigures, ItemState, ReconcileFigures};
+
+use crate::accounting::{Latency, OwnAccount, SourceAccount, overall};
+use crate::config::Problem;
+use crate::letters::LetterTotals;
+use crate::watch::Health;
+use family::{Family, Scrape};
+use prometheus_client::encoding::text;
+use prometheus_client::registry::Registry;
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+/// What `/metrics` is made from.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// Version of the gateway.
+    pub version: &'static str,
+    /// By source.
+    pub sources: BTreeMap<String, SourceAccount>,
+    /// What belongs to no source.
+    pub own: OwnAccount,
+    /// By queue; one of which the platform tells nothing is not there.
+    pub queues: BTreeMap<String, Backlog>,
+    /// The dead-letter store; `None` where it did not answer.
+    pub letters: Option<LetterTotals>,
+    /// The last reconciliation.
+    pub reconcile: Option<ReconcileFigures>,
+    /// What the watch says; `None` where it did not answer.
+    pub health: Option<Health>,
+    /// Objects that did not answer: the figures are too low by what they hold.
+    pub missing: Vec<String>,
+    /// What is wrong with configuration and secrets.
+    pub configuration: Vec<Problem>,
+}
+
+/// What a queue holds, as the platform tells it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Backlog {
+    /// Messages.
+    pub messages: u64,
+    /// Their size.
+    pub bytes: u64,
+    /// When the oldest was sent; `None` where there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub oldest_at_ms: Option<u64>,
+}
+
+/// The JSON form.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MetricsJson<'a> {
+    version: &'static str,
+    total_requests: u64,
+    successful_deliveries: u64,
+    failed_deliveries: u64,
+    average_latency_ms: f64,
+    total_latency_ms: u64,
+    accounting: AccountingJson,
+    refused_by_reason: BTreeMap<String, u64>,
+    unavailable_by_cause: BTreeMap<String, u64>,
+    latency_ms: Latency,
+    dead_letters: Option<&'a LetterTotals>,
+    queues: &'a BTreeMap<String, Backlog>,
+    reconcile: Option<&'a ReconcileFigures>,
+    health: Option<&'a Health>,
+    #[serde(flatten)]
+    own: &'a OwnAccount,
+    sources: &'a BTreeMap<String, SourceAccount>,
+    missing: &'a [String],
+    configuration_problems: &'a [Problem],
+}
+
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct AccountingJson {
+    received: u64,
+    accepted: u64,
+    refused: u64,
+    unavailable: u64,
+    delivered: u64,
+    duplicate: u64,
+    pending: i64,
+    queued: i64,
+    dead: u64,
+}
+
+impl Snapshot {
+    /// The JSON form.
+    pub fn json(&self) -> MetricsJson<'_> {
+        let all = overall(&self.sources);
+        let (refused, unavailable) = (all.refused_total(), all.unavailable_total());
+        MetricsJson {
+            version: self.version,
+            total_requests: all.received,
+            successful_deliveries: all.accepted,
+            failed_deliveries: refused.saturating_add(unavailable),
+            average_latency_ms: if all.received == 0 { 0.0 } else { all.latency_ms.total as f64 / all.received as f64 },
+            total_latency_ms: all.latency_ms.total,
+            accounting: AccountingJson {
+                received: all.received,
+                accepted: all.accepted,
+                refused,
+                unavailable,
+                delivered: all.delivered,
+                duplicate: all.duplicate,
+                pending: all.pending,
+                queued: all.queued,
+                dead: all.dead,
+            },
+            refused_by_reason: all.refused,
+            unavailable_by_cause: all.unavailable,
+            latency_ms: all.latency_ms,
+            dead_letters: self.letters.as_ref(),
+            queues: &self.queues,
+            reconcile: self.reconcile.as_ref(),
+            health: self.health.as_ref(),
+            own: &self.own,
+            sources: &self.sources,
+            missing: &self.missing,
+            configuration_problems: &self.configuration,
+        }
+    }
+
+    /// OpenMetrics text; a Prometheus server reads it under either content type.
+    pub fn open_metrics(&self) -> String {
+        let mut registry = Registry::with_prefix("genesys_gateway");
+        registry.register_collector(Box::new(Scrape { families: self.families() }));
+        let mut out = String::new();
+        // Writing into a string fails only where a value's own formatting does, and these are numbers and texts.
+        let _ = text::encode(&mut out, &registry);
+        out
+    }
+
+    fn families(&self) -> Vec<Family> {
+        let mut families = self.families_by_source();
+        families.extend(self.families_overall());
+        families
+    }
+}

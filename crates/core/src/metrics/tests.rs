@@ -1,0 +1,219 @@
+use super::*;
+use crate::accounting::{Collected, by_source, own};
+use crate::alerts::{Kind, Open};
+use crate::config::Config;
+use crate::counters::Seen;
+use crate::counters::{Metric, Series, Totals};
+use crate::ledger::{LedgerTotals, SourceTotals};
+use crate::silence::Verdict;
+use crate::watch::SourceHealth;
+use genesys_client::reconcile::{Action, Outcome};
+use std::collections::BTreeSet;
+
+fn snapshot() -> Snapshot {
+    let series = |metric, label: &str, n| (Series(metric, "a\"b".into(), label.into()), n);
+    let counters = vec![Totals {
+        series: vec![
+            series(Metric::Received, "", 4),
+            series(Metric::Accepted, "", 2),
+            series(Metric::Refused, "invalid_json", 1),
+            series(Metric::LatencyMs, "", 12),
+            series(Metric::LatencyBucket, "5", 2),
+            series(Metric::LatencyBucket, "inf", 1),
+            series(Metric::Unavailable, "queue_failed", 1),
+            series(Metric::SecretUsed, "current", 2),
+            series(Metric::ReconcileItem, "update:applied", 1),
+            (Series(Metric::VendorRequest, String::new(), "oauth:2xx".into()), 4),
+            (Series(Metric::VendorRequest, String::new(), "webhooks:429".into()), 1),
+            (Series(Metric::AlertSent, String::new(), "failed".into()), 2),
+            (Series(Metric::FlushFailed, String::new(), String::new()), 5),
+        ],
+        seen: vec![Seen { source: "a\"b".into(), request_ms: Some(9_000), delivery_ms: Some(8_000) }],
+    }];
+    let ledger = SourceTotals { delivered: 1, pending: 1, oldest_pending_ms: Some(1_500), ..SourceTotals::default() };
+    let ledgers = vec![LedgerTotals { sources: [("a\"b".into(), ledger)].into() }];
+    Snapshot {
+        version: "1.2.3",
+        own: own(&counters),
+        sources: by_source(&Collected { counters, ledgers }),
+        queues: [("deliveries".into(), Backlog { messages: 3, bytes: 400, oldest_at_ms: Some(2_500) })].into(),
+        letters: Some(LetterTotals {
+            stored: 1,
+            by_reason: [("invalid_json".into(), 1)].into(),
+            oldest_dead_at_ms: Some(500),
+        }),
+        reconcile: Some(ReconcileFigures {
+            started_at_ms: 7_000,
+            duration_ms: 1_250,
+            planned: 1,
+            applied: 0,
+            failed: 1,
+            unchanged: 0,
+            last_success_at_ms: Some(6_000),
+            items: vec![ItemFigures {
+                source: Some("a\"b".into()),
+                action: Action::Update,
+                outcome: Outcome::Failed,
+                error: None,
+            }],
+        }),
+        health: Some(Health {
+            evaluated_at_ms: Some(4_000),
+            sources: [
+                ("a\"b".into(), SourceHealth { activity: Verdict::Silent, expected: true }),
+                ("new".into(), SourceHealth { activity: Verdict::Unknown, expected: false }),
+            ]
+            .into(),
+            alerts: vec![Open { kind: Kind::Silence, source: Some("a\"b".into()), since_ms: 1 }],
+            notices_waiting: 2,
+        }),
+        missing: vec![],
+        configuration: vec![],
+    }
+}
+
+#[test]
+fn the_five_fields_and_the_accounts_are_in_the_json() {
+    let json = serde_json::to_value(snapshot().json()).unwrap();
+    assert_eq!(json["totalRequests"], 4);
+    assert_eq!(json["successfulDeliveries"], 2);
+    assert_eq!(json["failedDeliveries"], 2);
+    assert_eq!(json["averageLatencyMs"], 3.0);
+    assert_eq!(json["totalLatencyMs"], 12);
+    assert_eq!(json["accounting"]["pending"], 1);
+    assert_eq!(json["accounting"]["queued"], 0);
+    assert_eq!(json["refusedByReason"]["invalid_json"], 1);
+    assert_eq!(json["sources"]["a\"b"]["delivered"], 1);
+    assert_eq!(json["sources"]["a\"b"]["lastDeliveryAtMs"], 8_000);
+    assert_eq!(json["vendorRequests"]["webhooks"]["429"], 1);
+    assert_eq!(json["flushFailures"], 5);
+    assert_eq!(json["queues"]["deliveries"]["oldestAtMs"], 2_500);
+    assert_eq!(json["health"]["sources"]["a\"b"]["activity"], "silent");
+    assert_eq!(json["reconcile"]["lastSuccessAtMs"], 6_000);
+}
+
+#[test]
+fn the_text_has_every_family_with_escaped_labels() {
+    let text = snapshot().open_metrics();
+    for line in [
+        "# TYPE genesys_gateway_requests counter",
+        r#"genesys_gateway_requests_total{source="a\"b",outcome="accepted"} 2"#,
+        r#"genesys_gateway_refused_total{source="a\"b",reason="invalid_json"} 1"#,
+        r#"genesys_gateway_pending{source="a\"b",place="ledger"} 1.0"#,
+        r#"genesys_gateway_oldest_pending_received_timestamp_seconds{source="a\"b"} 1.5"#,
+        r#"genesys_gateway_answer_latency_seconds_bucket{le="0.005",source="a\"b"} 2"#,
+        r#"genesys_gateway_answer_latency_seconds_bucket{le="+Inf",source="a\"b"} 3"#,
+        r#"genesys_gateway_answer_latency_seconds_count{source="a\"b"} 3"#,
+        r#"genesys_gateway_dead_letters{reason="invalid_json"} 1.0"#,
+        r#"genesys_gateway_oldest_dead_letter_timestamp_seconds 0.5"#,
+        r#"genesys_gateway_last_request_timestamp_seconds{source="a\"b"} 9.0"#,
+        r#"genesys_gateway_last_delivery_timestamp_seconds{source="a\"b"} 8.0"#,
+        r#"genesys_gateway_subscription_changes_total{source="a\"b",action="update",outcome="applied"} 1"#,
+        r#"genesys_gateway_vendor_requests_total{api="webhooks",status="429"} 1"#,
+        r#"genesys_gateway_token_refreshes_total{outcome="ok"} 4"#,
+        r#"genesys_gateway_queue_backlog_messages{queue="deliveries"} 3.0"#,
+        r#"genesys_gateway_queue_oldest_message_timestamp_seconds{queue="deliveries"} 2.5"#,
+        r#"genesys_gateway_reconcile_last_success_timestamp_seconds 6.0"#,
+        r#"genesys_gateway_subscription_state{source="a\"b",state="unrepaired"} 1.0"#,
+        r#"genesys_gateway_subscription_state{source="a\"b",state="as_declared"} 0.0"#,
+        r#"genesys_gateway_source_silent{source="a\"b"} 1.0"#,
+        r#"genesys_gateway_alerts_raised{kind="silence"} 1.0"#,
+        r#"genesys_gateway_alerts_raised{kind="circuit_open"} 0.0"#,
+        r#"genesys_gateway_alert_notices_waiting 2.0"#,
+        r#"genesys_gateway_alert_notices_sent_total{outcome="failed"} 2"#,
+        r#"genesys_gateway_watch_evaluated_timestamp_seconds 4.0"#,
+        r#"genesys_gateway_counter_flush_failures_total 5"#,
+        r#"genesys_gateway_audit_entries_lost_total 0"#,
+        r#"genesys_gateway_build_info{version="1.2.3"} 1"#,
+    ] {
+        assert!(text.lines().any(|l| l == line), "no line {line} in\n{text}");
+    }
+    assert!(text.ends_with("# EOF\n"));
+    assert!(!text.contains(r#"source_silent{source="new"}"#), "what is unknown is not said");
+}
+
+#[test]
+fn what_did_not_answer_is_absent_and_never_zero() {
+    let snapshot = Snapshot { letters: None, health: None, reconcile: None, queues: BTreeMap::new(), ..snapshot() };
+    let text = snapshot.open_metrics();
+    for family in ["dead_letters", "alerts_raised", "source_silent", "reconcile_", "subscription_state", "queue_"] {
+        assert!(!text.contains(&format!("genesys_gateway_{family}")), "{family} in\n{text}");
+    }
+}
+
+/// Names of the series that are printed, without the suffixes that histograms give theirs.
+fn printed() -> BTreeSet<String> {
+    let text = snapshot().open_metrics();
+    let samples = text.lines().filter(|line| !line.starts_with('#'));
+    samples.map(|line| line.split(['{', ' ']).next().unwrap().to_owned()).collect()
+}
+
+/// Names of series that a text uses.
+fn used(text: &str) -> BTreeSet<String> {
+    let names = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
+    names.filter(|name| name.starts_with("genesys_gateway_")).map(ToOwned::to_owned).collect()
+}
+
+#[test]
+fn the_dashboard_and_the_rules_use_names_that_are_printed() {
+    let printed = printed();
+    let dashboard = include_str!("../../../../deploy/grafana-dashboard.json");
+    let rules = include_str!("../../../../deploy/prometheus-rules.yml");
+    serde_json::from_str::<serde_json::Value>(dashboard).unwrap();
+    for (file, text) in [("the dashboard", dashboard), ("the rules", rules)] {
+        let used = used(text);
+        assert!(used.len() > 10, "{file} uses {used:?}");
+        let unknown: Vec<&String> = used.difference(&printed).collect();
+        assert!(unknown.is_empty(), "{file} uses names that nobody prints: {unknown:?}");
+    }
+    // And nothing is measured that nobody looks at.
+    let shown: BTreeSet<String> = used(dashboard).union(&used(rules)).cloned().collect();
+    let base = |name: &str| {
+        ["_bucket", "_sum", "_count"].iter().find_map(|end| name.strip_suffix(end)).unwrap_or(name).to_owned()
+    };
+    let shown: BTreeSet<String> = shown.iter().map(|name| base(name)).collect();
+    let unseen: Vec<&String> = printed.iter().filter(|name| !shown.contains(&base(name))).collect();
+    assert!(unseen.is_empty(), "printed and in no panel or rule: {unseen:?}");
+}
+
+#[test]
+fn the_watch_is_told_what_is_known_and_nothing_else() {
+    let told = snapshot().observation();
+    assert_eq!(told.deliveries, [("a\"b".into(), 8_000)].into());
+    let conditions = told.conditions;
+    assert_eq!((conditions.dead_letters, conditions.not_quarantined), (Some(1), Some(0)));
+    assert_eq!((conditions.unrepaired, conditions.open_circuits), (Some(vec!["a\"b".into()]), None));
+    let blind = Snapshot { letters: None, reconcile: None, missing: vec!["counters-3".into()], ..snapshot() };
+    assert_eq!(blind.observation().conditions, crate::alerts::Conditions::default());
+}
+
+#[test]
+fn health_shows_every_configured_source() {
+    let config = Config::parse(
+        r#"{"region":"mypurecloud.ie","public_url":"https://hooks.example.com","sources":[
+        {"name":"a","profile":"webhooks","secrets":["A"],"subscription":{"name":"n","event_types":["call:created"]}},
+        {"name":"b","profile":"webhooks","secrets":["B"]}]}"#,
+    );
+    let config = config.unwrap();
+    let rename = |text: String| text.replace(r#"a\"b"#, "a");
+    let mut snapshot = snapshot();
+    let account = snapshot.sources.remove("a\"b").unwrap();
+    snapshot.sources.insert("a".into(), account);
+    if let (Some(health), Some(run)) = (&mut snapshot.health, &mut snapshot.reconcile) {
+        let text = rename(serde_json::to_string(health).unwrap());
+        *health = serde_json::from_str(&text).unwrap();
+        run.items[0].source = Some("a".into());
+    }
+    let json = serde_json::to_value(HealthJson::new(&snapshot, &config)).unwrap();
+    assert_eq!(
+        json["sources"]["a"],
+        serde_json::json!({"lastRequestAtMs": 9_000, "lastDeliveryAtMs": 8_000, "activity": "silent", "expected": true,
+            "subscription": {"state": "unrepaired"}, "alerts": [{"kind": "silence", "source": "a", "sinceMs": 1}]})
+    );
+    assert_eq!(
+        json["sources"]["b"],
+        serde_json::json!({"lastRequestAtMs": null, "lastDeliveryAtMs": null, "activity": "unknown", "expected": false,
+            "alerts": []})
+    );
+    assert_eq!((&json["noticesWaiting"], &json["evaluatedAtMs"]), (&2.into(), &4_000.into()));
+}

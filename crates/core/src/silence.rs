@@ -1,0 +1,216 @@
+//! Whether a source that used to deliver has gone quiet.
+//!
+//! Promises: a source is compared with its own history by hour of the week (UTC): an hour counts as busy when the source
+//! was active in it in every one of the last weeks that were watched, at least two, and so it was in the hours before and
+//! behind it (a shift may begin and end anywhere within its first and last hour). Nights, weekends and the first weeks
+//! therefore never flag; a busy time without a delivery does, once it has lasted longer than [`LEAST_MS`] and than
+//! twice the longest pause of the last weeks. A configured limit takes the place of all that. Out of scope: when deliveries
+//! came (the counters), who is told (`alerts`).
+
+use crate::time::HOUR_MS;
+use serde::{Deserialize, Serialize};
+
+/// Hours of a week, the slots of the history.
+const SLOTS: u64 = 168;
+
+/// Weeks that the history looks back; the bits of a slot are the current week and these.
+const WEEKS: u32 = 4;
+
+/// Weeks that must have been watched before an hour is expected to be busy.
+const LEAST_WEEKS: u32 = 2;
+
+/// Busy time without a delivery below which nothing is silent: Genesys itself gives up after 85 s and a reconciliation runs
+/// every five minutes, so shorter pauses are told by other means or not worth a page.
+pub const LEAST_MS: u64 = 30 * 60_000;
+
+/// How many times the longest pause of the last weeks a silence has to last.
+const TIMES_PAUSE: u64 = 2;
+
+/// Pauses longer than this are nights, weekends or outages, and teach nothing about what is usual within busy hours.
+const LONGEST_PAUSE_MS: u64 = 2 * HOUR_MS;
+
+/// What was learned about a source. Stored: fields may be added with a default, not changed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct History {
+    /// The week that bit 0 of every slot stands for, counted from the epoch.
+    week: u64,
+    /// For each slot a bit a week: the slot was watched. Hexadecimal, two digits a slot.
+    watched: Bits,
+    /// The same: something was delivered in it.
+    active: Bits,
+    /// Longest pause between deliveries by week, the current one first, in milliseconds.
+    pauses_ms: Vec<u64>,
+    /// The last delivery that the history knows.
+    last_ms: Option<u64>,
+    /// What the last evaluation said.
+    #[serde(default)]
+    silent: bool,
+}
+
+/// One byte a slot.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Bits(Vec<u8>);
+
+impl Bits {
+    fn of(&self, slot: u64) -> u8 {
+        usize::try_from(slot).ok().and_then(|slot| self.0.get(slot)).copied().unwrap_or(0)
+    }
+
+    fn set(&mut self, slot: u64, bit: u64) {
+        self.0.resize(168, 0);
+        let bit = 1u8.checked_shl(u32::try_from(bit).unwrap_or(u32::MAX)).unwrap_or(0);
+        if let Some(byte) = usize::try_from(slot).ok().and_then(|slot| self.0.get_mut(slot)) {
+            *byte |= bit;
+        }
+    }
+
+    fn age(&mut self, weeks: u64) {
+        let weeks = u32::try_from(weeks).unwrap_or(u32::MAX);
+        for byte in &mut self.0 {
+            *byte = byte.checked_shl(weeks).unwrap_or(0);
+        }
+    }
+}
+
+impl Serialize for Bits {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&genesys_webhook::encoding::hex(&self.0))
+    }
+}
+
+impl<'de> Deserialize<'de> for Bits {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+        let mut bytes = vec![];
+        let mut digits = text.bytes();
+        while let (Some(high), Some(low)) = (digits.next(), digits.next()) {
+            let (Some(high), Some(low)) = (digit(high), digit(low)) else {
+                return Err(serde::de::Error::custom("expected hexadecimal digits"));
+            };
+            bytes.push(high.wrapping_shl(4) | low);
+        }
+        Ok(Self(bytes))
+    }
+}
+
+/// What is to be said about a source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// It has never delivered, or too little is known to expect anything of it.
+    Unknown,
+    /// Nothing is missing.
+    Normal,
+    /// It should have delivered.
+    Silent,
+}
+
+/// The slot and the week of a time.
+fn place(time_ms: u64) -> (u64, u64) {
+    let hour = time_ms.div_euclid(HOUR_MS);
+    (hour.rem_euclid(SLOTS), hour.div_euclid(SLOTS))
+}
+
+impl History {
+    /// Takes in what is known at `now_ms` (called every few minutes, times not falling) and says what follows from it.
+    ///
+    /// `last_delivery_ms`: the last accepted delivery that the counters know; `None` where there never was one.
+    /// `limit_ms`: the configured limit; `Some(0)` turns the watch off, `None` has it learned.
+    pub fn evaluate(&mut self, now_ms: u64, last_delivery_ms: Option<u64>, limit_ms: Option<u64>) -> Verdict {
+        self.learn(now_ms, last_delivery_ms);
+        let verdict = self.verdict(now_ms, limit_ms);
+        self.silent = verdict == Verdict::Silent;
+        verdict
+    }
+
+    fn learn(&mut self, now_ms: u64, last_delivery_ms: Option<u64>) {
+        let (slot, week) = place(now_ms);
+        let passed = week.saturating_sub(self.week);
+        if passed > 0 {
+            self.watched.age(passed);
+            self.active.age(passed);
+            for _ in 0..passed.min(u64::from(WEEKS)) {
+                self.pauses_ms.insert(0, 0);
+            }
+            self.pauses_ms.truncate(WEEKS as usize);
+            self.week = week;
+        }
+        self.watched.set(slot, 0);
+        let Some(last_ms) = last_delivery_ms else { return };
+        let known = self.last_ms.unwrap_or(last_ms);
+        if last_ms < known || self.last_ms == Some(last_ms) {
+            // A shard that did not answer makes the last delivery seem older than it is.
+            return;
+        }
+        let pause_ms = last_ms.saturating_sub(known);
+        if !self.silent && pause_ms <= LONGEST_PAUSE_MS {
+            if let Some(longest) = self.pauses_ms.first_mut() {
+                *longest = pause_ms.max(*longest);
+            } else {
+                self.pauses_ms.push(pause_ms);
+            }
+        }
+        self.last_ms = Some(last_ms);
+        let (slot, week) = place(last_ms);
+        let age = self.week.saturating_sub(week);
+        self.watched.set(slot, age);
+        self.active.set(slot, age);
+    }
+
+    fn verdict(&self, now_ms: u64, limit_ms: Option<u64>) -> Verdict {
+        let Some(last_ms) = self.last_ms else { return Verdict::Unknown };
+        let quiet_ms = now_ms.saturating_sub(last_ms);
+        match limit_ms {
+            Some(0) => return Verdict::Unknown,
+            Some(limit_ms) if quiet_ms > limit_ms => return Verdict::Silent,
+            Some(_) => return Verdict::Normal,
+            None => {}
+        }
+        if (0..SLOTS).all(|slot| !self.busy(slot)) {
+            return Verdict::Unknown;
+        }
+        let longest_pause_ms = self.pauses_ms.iter().copied().max().unwrap_or(0);
+        let patience_ms = longest_pause_ms.saturating_mul(TIMES_PAUSE).max(LEAST_MS);
+        if self.busy_ms(last_ms, now_ms) > patience_ms { Verdict::Silent } else { Verdict::Normal }
+    }
+
+    /// Whether deliveries are expected at `now_ms`.
+    pub fn expected(&self, now_ms: u64) -> bool {
+        self.counts(place(now_ms).0)
+    }
+
+    /// Active in every one of the last weeks that were watched, and there were enough of them.
+    fn busy(&self, slot: u64) -> bool {
+        // The current week is what is judged, and may be at its beginning.
+        let past = 0b1_1110;
+        let (watched, active) = (self.watched.of(slot) & past, self.active.of(slot) & past);
+        watched.count_ones() >= LEAST_WEEKS && active == watched
+    }
+
+    /// Busy, between busy hours.
+    fn counts(&self, slot: u64) -> bool {
+        let before = slot.saturating_add(SLOTS).saturating_sub(1).rem_euclid(SLOTS);
+        let behind = slot.saturating_add(1).rem_euclid(SLOTS);
+        [before, slot, behind].into_iter().all(|slot| self.busy(slot))
+    }
+
+    /// The part of a time that counts, looking back a week at most: whoever has been quiet for longer has been quiet for
+    /// every hour that counts.
+    fn busy_ms(&self, from_ms: u64, until_ms: u64) -> u64 {
+        let mut from_ms = from_ms.max(until_ms.saturating_sub(SLOTS.saturating_mul(HOUR_MS)));
+        let mut busy_ms = 0u64;
+        while from_ms < until_ms {
+            let hour_end = from_ms.div_euclid(HOUR_MS).saturating_add(1).saturating_mul(HOUR_MS);
+            let end = hour_end.min(until_ms);
+            if self.counts(place(from_ms).0) {
+                busy_ms = busy_ms.saturating_add(end.saturating_sub(from_ms));
+            }
+            from_ms = end;
+        }
+        busy_ms
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,93 @@
+//! Collects what every object knows into one snapshot: for `/metrics`, for `/api/health`, for the watch.
+//!
+//! Promises: all objects are asked side by side; one that does not answer in time is named and not waited for any longer.
+//! Out of scope: what the figures mean (`gateway_core::{accounting, metrics, watch}`).
+
+use crate::VERSION;
+use crate::config::gateway;
+use crate::platform::objects::{self, CallError};
+use crate::platform::{clock, queue};
+use futures_util::future::{join, join_all, join4};
+use gateway_core::accounting::{Collected, by_source, own};
+use gateway_core::counters::{CountersCall, Totals, counter_shards};
+use gateway_core::ledger::{LedgerCall, LedgerTotals, ledger_shards};
+use gateway_core::letters::{LetterTotals, LettersCall, STORE_OBJECT};
+use gateway_core::lifecycle::LIFECYCLE_OBJECT;
+use gateway_core::metrics::{Backlog, Snapshot};
+use gateway_core::watch::{Health, WATCH_OBJECT, WatchCall};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::collections::BTreeMap;
+use worker::Env;
+
+/// How long an object may take, in milliseconds: half of what Prometheus waits for a scrape (10 s).
+const ANSWER_MS: u64 = 5_000;
+
+/// Asks all objects of a binding the same, side by side.
+async fn ask_all<T: DeserializeOwned>(
+    env: &Env,
+    binding: &'static str,
+    names: &[String],
+    call: &impl Serialize,
+) -> Vec<Option<T>> {
+    join_all(names.iter().map(|name| in_time(objects::call::<T>(env, binding, name, call)))).await
+}
+
+async fn in_time<T>(call: impl Future<Output = Result<T, CallError>>) -> Option<T> {
+    clock::within(ANSWER_MS, call).await.and_then(Result::ok)
+}
+
+/// What everything knows now.
+pub(crate) async fn collect(env: &Env) -> Snapshot {
+    let counter_names: Vec<String> = counter_shards().collect();
+    let ledger_names: Vec<String> = ledger_shards().collect();
+    let ledgers = ask_all::<LedgerTotals>(env, objects::DELIVERY_LEDGER, &ledger_names, &LedgerCall::Totals);
+    let store = objects::call::<LetterTotals>(env, objects::DEAD_LETTER_STORE, STORE_OBJECT, &LettersCall::Totals);
+    let watch = objects::call::<Health>(env, objects::WATCH, WATCH_OBJECT, &WatchCall::Read);
+    // What the ledgers know was accepted before: read in this order, a delivery in between shows as queued, never as one
+    // that was settled without having been accepted.
+    let rest = join4(in_time(store), in_time(crate::reconcile::figures(env)), in_time(watch), queues(env));
+    let (ledgers, (letters, reconcile, health, queues)) = join(ledgers, rest).await;
+    let counters = ask_all::<Totals>(env, objects::COUNTERS, &counter_names, &CountersCall::Read).await;
+    let mut missing = vec![];
+    let counters = answered(counters, &counter_names, &mut missing);
+    let ledgers = answered(ledgers, &ledger_names, &mut missing);
+    for (name, absent) in
+        [(STORE_OBJECT, letters.is_none()), (LIFECYCLE_OBJECT, reconcile.is_none()), (WATCH_OBJECT, health.is_none())]
+    {
+        if absent {
+            missing.push(name.into());
+        }
+    }
+    let configuration = match gateway(env) {
+        Ok(gateway) => gateway.secret_problems(),
+        Err(problems) => problems.to_vec(),
+    };
+    Snapshot {
+        version: VERSION,
+        own: own(&counters),
+        sources: by_source(&Collected { counters, ledgers }),
+        queues,
+        letters,
+        reconcile: reconcile.flatten(),
+        health,
+        missing,
+        configuration,
+    }
+}
+
+async fn queues(env: &Env) -> BTreeMap<String, Backlog> {
+    let ask = |binding: &'static str| clock::within(ANSWER_MS, queue::backlog(env, binding));
+    let (deliveries, letters) = join(ask(queue::DELIVERIES), ask(queue::DEAD_LETTERS)).await;
+    let named = [("deliveries", deliveries.flatten()), ("dead-letters", letters.flatten())];
+    named.into_iter().filter_map(|(name, backlog)| Some((name.to_owned(), backlog?))).collect()
+}
+
+fn answered<T>(results: Vec<Option<T>>, names: &[String], missing: &mut Vec<String>) -> Vec<T> {
+    for (result, name) in results.iter().zip(names) {
+        if result.is_none() {
+            missing.push(name.clone());
+        }
+    }
+    results.into_iter().flatten().collect()
+}
