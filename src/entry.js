@@ -223,3 +223,4 @@ export const DeliveryLedger = durableObject(wasm.DeliveryLedger);
 export const DeadLetterStore = durableObject(wasm.DeadLetterStore);
 export const AuditLog = durableObject(wasm.AuditLog);
 export const Lifecycle = durableObject(wasm.Lifecycle);
+export const Destination = durableObject(wasm.Destination);

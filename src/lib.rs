@@ -6,6 +6,7 @@
 
 mod api;
 mod audit;
+mod circuits;
 mod config;
 mod consumer;
 mod counting;
@@ -15,7 +16,7 @@ mod receiver;
 mod reconcile;
 mod retention;
 
-pub use objects::{AuditLog, Counters, DeadLetterStore, DeliveryLedger, Lifecycle};
+pub use objects::{AuditLog, Counters, DeadLetterStore, DeliveryLedger, Destination, Lifecycle};
 
 use platform::context::EventContext;
 use platform::http::{Answer, Problem, json_text, path_and_query};

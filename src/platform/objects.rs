@@ -17,11 +17,21 @@ pub(crate) const AUDIT_LOG: &str = "AUDIT_LOG";
 /// Binding of the lifecycle object.
 pub(crate) const LIFECYCLE: &str = "LIFECYCLE";
 
+/// Binding of the circuits of the destinations.
+pub(crate) const DESTINATIONS: &str = "DESTINATIONS";
+
 /// A call that did not succeed. Ours: the object, its binding or its storage failed.
 #[derive(Clone, Debug)]
 pub(crate) struct CallError {
     binding: &'static str,
     what: String,
+}
+
+impl CallError {
+    /// No answer within the time that its caller could wait.
+    pub(crate) fn late(binding: &'static str) -> Self {
+        Self { binding, what: "no answer in time".into() }
+    }
 }
 
 impl std::fmt::Display for CallError {

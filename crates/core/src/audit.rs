@@ -34,11 +34,15 @@ pub enum Action {
     Probe,
     /// A secret was rotated.
     Rotate,
+    /// The circuit of a destination opened: its deliveries wait.
+    CircuitOpen,
+    /// It closed, by itself or by hand.
+    CircuitClose,
 }
 
 impl Action {
     /// All actions.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::Create,
         Self::Update,
         Self::Delete,
@@ -48,6 +52,8 @@ impl Action {
         Self::Reconcile,
         Self::Probe,
         Self::Rotate,
+        Self::CircuitOpen,
+        Self::CircuitClose,
     ];
 
     /// The name that is stored and shown.
@@ -62,6 +68,8 @@ impl Action {
             Self::Reconcile => "RECONCILE",
             Self::Probe => "PROBE",
             Self::Rotate => "ROTATE",
+            Self::CircuitOpen => "CIRCUIT_OPEN",
+            Self::CircuitClose => "CIRCUIT_CLOSE",
         }
     }
 

@@ -3,13 +3,15 @@
 //! Promises: either a [`Config`] in which everything fits together, or every problem at once, each naming its key.
 //! Secrets are not here: only the names of the Worker secrets that hold them. Out of scope: reading the variable.
 
+mod destination;
 mod reader;
 mod source;
 #[cfg(test)]
 mod tests;
 
+pub use destination::{Destination, header_value_problem};
 pub use reader::Problem;
-pub use source::{Destination, SecretRef, Source, Subscription};
+pub use source::{SecretRef, Source, Subscription};
 
 use crate::retention::{DEFAULT_DEDUPE_DAYS, DEFAULT_LETTER_DAYS, Retention};
 use genesys_client::address;
