@@ -5,7 +5,7 @@
 //! broken or missing secret closes only that source. Out of scope: what is valid (`gateway_core::config`).
 
 use crate::platform::log;
-use gateway_core::config::{Config, Problem, Source};
+use gateway_core::config::{Config, Problem, Source, header_value_problem};
 use genesys_webhook::scheme::Scheme;
 use genesys_webhook::secret::SigningSecret;
 use genesys_webhook::signature::Verifier;
@@ -29,6 +29,8 @@ pub(crate) struct SourceSecrets {
     pub(crate) verifier: Verifier,
     /// Signs towards its destination; an error names the Worker secret that is missing or unusable.
     pub(crate) destination: Result<Option<SigningSecret>, String>,
+    /// The secret headers of its destination, name and value; an error names the Worker secret that is missing or unusable.
+    pub(crate) headers: Result<Vec<(String, String)>, String>,
     /// Secrets that are missing or unusable, for the operator.
     pub(crate) problems: Vec<Problem>,
 }
@@ -141,6 +143,19 @@ impl SourceSecrets {
                 format!("{name}: {problem}")
             }),
         };
-        Self { verifier: Verifier::new(source.scheme.clone(), secrets), destination, problems }
+        let named = source.destination.iter().flat_map(|destination| &destination.secret_headers);
+        let headers = named.map(|(header, name)| {
+            let value = secret(env, name).ok_or_else(|| "the Worker secret is not set".to_owned());
+            let checked = value.and_then(|value| match header_value_problem(&value) {
+                None => Ok((header.clone(), value)),
+                Some(problem) => Err(format!("the value {problem}")),
+            });
+            checked.map_err(|problem| {
+                report(name, problem.clone());
+                format!("{name}: {problem}")
+            })
+        });
+        let headers = headers.collect();
+        Self { verifier: Verifier::new(source.scheme.clone(), secrets), destination, headers, problems }
     }
 }

@@ -224,3 +224,4 @@ export const DeadLetterStore = durableObject(wasm.DeadLetterStore);
 export const AuditLog = durableObject(wasm.AuditLog);
 export const Watch = durableObject(wasm.Watch);
 export const Lifecycle = durableObject(wasm.Lifecycle);
+export const Destination = durableObject(wasm.Destination);

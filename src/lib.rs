@@ -6,6 +6,7 @@
 
 mod api;
 mod audit;
+mod circuits;
 mod collect;
 mod config;
 mod consumer;
@@ -18,7 +19,7 @@ mod reconcile;
 mod retention;
 mod watching;
 
-pub use objects::{AuditLog, Counters, DeadLetterStore, DeliveryLedger, Lifecycle, Watch};
+pub use objects::{AuditLog, Counters, DeadLetterStore, DeliveryLedger, Destination, Lifecycle, Watch};
 
 use platform::context::EventContext;
 use platform::http::{Answer, Problem, json_text, path_and_query};

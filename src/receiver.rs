@@ -18,7 +18,7 @@ use gateway_core::counters::Metric;
 use gateway_core::quarantine::Quarantine;
 use gateway_core::time::date_path;
 use genesys_webhook::doctor;
-use genesys_webhook::headers::{KeptHeaders, keep};
+use genesys_webhook::headers::{KeptHeaders, keep_first};
 use genesys_webhook::id::delivery_id;
 use genesys_webhook::message::{self, BodyRef, DeadLetter, Delivery, Stage};
 use genesys_webhook::refusal::Refusal;
@@ -235,7 +235,9 @@ fn kept_headers(configured: Configured<'_>, headers: &RequestHeaders) -> KeptHea
     let mut pairs = headers.pairs();
     // A sender that shows the secret in place of a signature must not have it stored.
     pairs.retain(|(_, value)| !doctor::carries_a_secret(&configured.secrets.verifier, value));
-    keep(&configured.source.scheme, pairs.iter().map(|(name, value)| (name.as_str(), value.as_str())))
+    let forwarded = configured.source.destination.as_ref().map_or(&[][..], |destination| &destination.forward_headers);
+    let pairs = pairs.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    keep_first(&configured.source.scheme, forwarded, pairs)
 }
 
 /// Puts a body into R2 under a key that says when and whose.

@@ -6,6 +6,7 @@
 mod audit;
 mod dead_letters;
 mod deliveries;
+mod destinations;
 mod event_types;
 mod explain;
 mod health;
@@ -90,6 +91,8 @@ async fn route(call: &Call<'_>, segments: &[&str]) -> Handled {
         ("GET", ["api", "dead-letters"]) => dead_letters::list(call).await,
         ("GET", ["api", "dead-letters", id]) => dead_letters::read(call, id).await,
         ("DELETE", ["api", "dead-letters", id]) => dead_letters::delete(call, id).await,
+        ("GET", ["api", "destinations"]) => destinations::list(call).await,
+        ("POST", ["api", "destinations", source, "close"]) => destinations::close(call, source).await,
         ("GET", ["api", "audit"]) => audit::list(call).await,
         ("GET", ["api", "audit", "verify"]) => audit::verify(call).await,
         ("POST", ["api", "explain"]) => explain::explain(call).await,
@@ -106,9 +109,9 @@ fn allowed(path: &[&str]) -> &'static str {
         ["api", "subscriptions", _, _] => "GET, PUT, DELETE",
         ["api", "subscriptions" | "reconcile" | "health"] => "GET, POST",
         ["api", "dead-letters", _] => "GET, DELETE",
-        ["api", "probe" | "explain" | "retention"] => "POST",
+        ["api", "probe" | "explain" | "retention"] | ["api", "destinations", _, "close"] => "POST",
         ["metrics"]
-        | ["api", "event-types" | "ip-ranges" | "deliveries" | "dead-letters" | "audit"]
+        | ["api", "event-types" | "ip-ranges" | "deliveries" | "dead-letters" | "destinations" | "audit"]
         | ["api", "deliveries", _]
         | ["api", "audit", "verify"] => "GET",
         _ => "",

@@ -4,7 +4,7 @@
 //! through this queue (a delivery that the platform gave up, bytes of another version) is stored too, with its raw form;
 //! each is audited. Out of scope: why a letter died.
 
-use super::deliveries::dead_letter;
+use super::attempt::dead_letter;
 use crate::platform::body::Body;
 use crate::platform::queue::QueueMessage;
 use crate::platform::{clock, log, objects, r2};

@@ -1,56 +1,58 @@
-//! `DELIVERIES`: claim → hand on → settle.
+//! `DELIVERIES`: circuits → claims → attempts → settlements.
 //!
 //! Promises: nothing is handed on without a claim in the ledger, nothing is acknowledged before the ledger knows what
-//! became of it, a crash in between repeats and never loses; deliveries of a batch are handed on side by side; a message
-//! that cannot be read goes to the dead letters as it is. Out of scope: who may claim (`gateway_core::ledger`), what an
-//! answer means (`gateway_core::handover`).
+//! became of it, a crash in between repeats and never loses; what waits for an open circuit is put off without a claim and
+//! without an attempt; the destinations of a batch take turns and are settled each by itself, so that a slow one does not
+//! hold back the others; a message that cannot be read goes to the dead letters as it is. Out of scope: who may claim
+//! (`gateway_core::ledger`), what opens a circuit (`gateway_core::circuit`), whose turn it is (`gateway_core::turns`).
 
+use super::attempt::{STORAGE_DELAY_S, Settlement, Tried, Work, attempt};
 use super::dead_letters::unreadable;
-use super::destination::{Attempt, hand_on};
-use crate::config::Gateway;
+use crate::circuits;
+use crate::config::{Configured, Gateway};
 use crate::platform::body::Body;
 use crate::platform::queue::QueueMessage;
 use crate::platform::{clock, log, objects, r2};
 use crate::receiver::send_letter;
-use futures_util::future::join_all;
-use gateway_core::handover::{Attempted, Verdict, judge};
-use gateway_core::ledger::{ClaimItem, Claimed, LedgerCall, Outcome, SettleItem, State, ledger_key, ledger_shard};
+use futures_util::future::{Either, join, join_all};
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
+use gateway_core::circuit::{Gate, PROBE_MARGIN_MS, Tally, wait_s};
+use gateway_core::handover::has_waited_too_long;
+use gateway_core::ledger::{Claimed, LedgerCall, State, ledger_key, ledger_shard};
+use gateway_core::turns::{CONNECTIONS, Turn, Turns};
 use genesys_webhook::dedupe::body_key;
-use genesys_webhook::message::{BodyRef, DeadLetter, Delivery, Message, Stage, decode};
+use genesys_webhook::message::{BodyRef, Message, decode};
 use sha2::{Digest as _, Sha256};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use worker::Env;
 
-/// How long a delivery waits whose ledger object or stored body cannot be reached, in seconds.
-const STORAGE_DELAY_S: u32 = 10;
+/// What a probe of the archive may take, in milliseconds: writes to R2 have no time limit of their own.
+const ARCHIVE_TIMEOUT_MS: u64 = 15_000;
 
-/// A delivery of the batch, decoded.
-struct Work<'m> {
-    message: &'m QueueMessage,
-    delivery: Delivery,
-    inline: Vec<u8>,
-    shard: String,
-    key: String,
-}
-
-/// What is to be written into the ledger, and then done with the message.
-struct Settlement<'m> {
-    message: &'m QueueMessage,
-    item: SettleItem,
-    delay_s: Option<u32>,
-    stored_key: Option<String>,
+/// The deliveries of a batch for one destination.
+struct Lane<'g, 'm> {
+    configured: Option<Configured<'g>>,
+    gate: Gate,
+    works: VecDeque<Work<'m>>,
+    settlements: Vec<Settlement<'m>>,
+    /// Stored bodies that nobody needs any more.
+    leftovers: Vec<String>,
+    tally: Tally,
 }
 
 /// Works on one batch.
 pub(super) async fn consume(gateway: &Gateway, messages: &[QueueMessage], env: &Env) {
-    let mut shards: BTreeMap<String, Vec<Work<'_>>> = BTreeMap::new();
+    let mut sources: BTreeMap<String, VecDeque<Work<'_>>> = BTreeMap::new();
     for message in messages {
         match read(message) {
-            Ok(work) => shards.entry(work.shard.clone()).or_default().push(work),
+            Ok(work) => sources.entry(work.delivery.source.clone()).or_default().push_back(work),
             Err((bytes, error)) => bury_unreadable(message, bytes, &error, env).await,
         }
     }
-    join_all(shards.into_iter().map(|(shard, works)| work_on(gateway, shard, works, env))).await;
+    let lanes = sources.into_iter().map(|(source, works)| open(gateway.source(&source), works, env));
+    let mut lanes = join_all(lanes).await;
+    claim(&mut lanes, env).await;
+    take_turns(lanes, env).await;
 }
 
 fn read(message: &QueueMessage) -> Result<Work<'_>, (Vec<u8>, String)> {
@@ -67,7 +69,7 @@ fn read(message: &QueueMessage) -> Result<Work<'_>, (Vec<u8>, String)> {
         (None, _) => body_key(&Sha256::digest(&inline).into()),
     };
     let key = ledger_key(&delivery.source, &key);
-    Ok(Work { message, shard: ledger_shard(&key), key, delivery, inline })
+    Ok(Work { message, shard: ledger_shard(&key), key, delivery, inline, attempt: 0, is_given_up: false })
 }
 
 async fn bury_unreadable(message: &QueueMessage, bytes: Vec<u8>, error: &str, env: &Env) {
@@ -81,190 +83,192 @@ async fn bury_unreadable(message: &QueueMessage, bytes: Vec<u8>, error: &str, en
     }
 }
 
-/// The deliveries of one ledger shard: one call to claim them, one to settle them.
-async fn work_on(gateway: &Gateway, shard: String, works: Vec<Work<'_>>, env: &Env) {
-    let items = works.iter().map(Work::claim_item).collect();
-    let claims: Vec<Claimed> =
-        match objects::call(env, objects::DELIVERY_LEDGER, &shard, &LedgerCall::Claim { items }).await {
-            Ok(claims) => claims,
+/// Asks the circuit of a source what may be done with its deliveries, and puts off those that have to wait for it.
+async fn open<'g, 'm>(configured: Option<Configured<'g>>, works: VecDeque<Work<'m>>, env: &Env) -> Lane<'g, 'm> {
+    let gate = match configured {
+        Some(Configured { source, .. }) => {
+            let timeout_ms =
+                source.destination.as_ref().map_or(ARCHIVE_TIMEOUT_MS, |destination| destination.timeout_ms);
+            circuits::ask(env, source, timeout_ms.saturating_add(PROBE_MARGIN_MS)).await
+        }
+        None => Gate::Closed { failing: false },
+    };
+    let mut lane = Lane {
+        configured,
+        works: VecDeque::new(),
+        settlements: vec![],
+        leftovers: vec![],
+        tally: Tally::default(),
+        gate: gate.clone(),
+    };
+    let (until_ms, mut has_probe) = match gate {
+        Gate::Closed { .. } => {
+            lane.works = works;
+            return lane;
+        }
+        Gate::Open { until_ms } => (until_ms, false),
+        Gate::Probe { until_ms, .. } => (until_ms, true),
+    };
+    let now_ms = clock::now_ms();
+    let schedule_s = configured.map_or(&[][..], |configured| &configured.source.retry_schedule_s);
+    let mut waiting = vec![];
+    for mut work in works {
+        let received_at_ms = work.delivery.received_at_ms;
+        if std::mem::take(&mut has_probe) {
+            lane.works.push_back(work);
+        } else if has_waited_too_long(schedule_s, work.delivery.replay, received_at_ms, work.message.attempts(), now_ms)
+        {
+            work.is_given_up = true;
+            lane.works.push_back(work);
+        } else {
+            waiting.push(work);
+        }
+    }
+    join_all(waiting.iter().map(|work| work.put_off(wait_s(until_ms, now_ms, clock::jitter()), env))).await;
+    lane
+}
+
+/// Claims what is to be handed on: one call a shard.
+async fn claim(lanes: &mut [Lane<'_, '_>], env: &Env) {
+    let mut shards: BTreeMap<String, Vec<(usize, Work<'_>)>> = BTreeMap::new();
+    for (index, lane) in lanes.iter_mut().enumerate() {
+        for work in std::mem::take(&mut lane.works) {
+            shards.entry(work.shard.clone()).or_default().push((index, work));
+        }
+    }
+    let calls = shards.into_iter().map(|(shard, works)| async move {
+        let items = works.iter().map(|(_, work)| work.claim_item()).collect();
+        let claims: Result<Vec<Claimed>, _> =
+            objects::call(env, objects::DELIVERY_LEDGER, &shard, &LedgerCall::Claim { items }).await;
+        let claims = claims.map_err(|error| error.to_string()).and_then(|claims| {
+            // A message that nobody settles would count as done.
+            if claims.len() == works.len() { Ok(claims) } else { Err("not every claim was answered".to_owned()) }
+        });
+        (shard, works, claims)
+    });
+    for (shard, works, claims) in join_all(calls).await {
+        match claims {
             Err(error) => {
-                log::error("claim_failed", &[("shard", &shard), ("error", &error.to_string())]);
-                for work in works {
-                    work.message.put_off(STORAGE_DELAY_S);
-                }
-                return;
+                log::error("claim_failed", &[("shard", &shard), ("error", &error)]);
+                join_all(works.iter().map(|(_, work)| work.put_off(STORAGE_DELAY_S, env))).await;
             }
-        };
-    let mut attempts = vec![];
-    let mut leftovers = vec![];
-    for (work, claim) in works.into_iter().zip(claims) {
-        match claim {
-            Claimed::Proceed { attempt } => attempts.push(attempt_delivery(gateway, work, attempt, env)),
+            Ok(claims) => {
+                for ((index, work), claimed) in works.into_iter().zip(claims) {
+                    if let Some(lane) = lanes.get_mut(index) {
+                        lane.take_in_claim(work, claimed, env).await;
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl<'m> Lane<'_, 'm> {
+    async fn take_in_claim(&mut self, mut work: Work<'m>, claimed: Claimed, env: &Env) {
+        match claimed {
+            Claimed::Proceed { attempt } => {
+                work.attempt = attempt;
+                self.works.push_back(work);
+            }
             Claimed::Busy { until_ms } => {
                 let wait_ms = until_ms.saturating_sub(clock::now_ms());
-                work.message.put_off(u32::try_from(wait_ms.div_ceil(1000)).unwrap_or(u32::MAX).clamp(1, 300));
+                let delay_s = u32::try_from(wait_ms.div_ceil(1000)).unwrap_or(u32::MAX).clamp(1, 300);
+                work.put_off(delay_s, env).await;
             }
             // Its letter refers to the stored body.
             Claimed::Settled { state: State::Dead } => work.message.done(),
             Claimed::Settled { .. } | Claimed::Duplicate { .. } => {
-                leftovers.extend(work.stored_key());
+                self.leftovers.extend(work.stored_key());
                 work.message.done();
             }
         }
     }
-    let settlements: Vec<Settlement<'_>> = join_all(attempts).await.into_iter().flatten().collect();
-    if !settlements.is_empty() {
-        let items = settlements.iter().map(|settlement| settlement.item.clone()).collect();
-        let settled = objects::call::<u64>(env, objects::DELIVERY_LEDGER, &shard, &LedgerCall::Settle { items }).await;
-        if let Err(error) = settled {
-            // The claims' leases run out, and the deliveries are handed on again: at least once.
-            log::error("settle_failed", &[("shard", &shard), ("error", &error.to_string())]);
-            for settlement in settlements {
-                settlement.message.put_off(STORAGE_DELAY_S);
+
+    fn take_in(&mut self, tried: Tried<'m>) {
+        self.tally.add(tried.sign, clock::now_ms(), tried.status, tried.error.as_deref());
+        self.settlements.extend(tried.settlement);
+    }
+}
+
+/// Hands on what was claimed; each lane is settled when it is through.
+async fn take_turns(lanes: Vec<Lane<'_, '_>>, env: &Env) {
+    let mut turns = Turns::new(lanes.iter().map(|lane| lane.works.len()), CONNECTIONS);
+    let mut lanes: Vec<_> = lanes.into_iter().map(Some).collect();
+    let mut running = FuturesUnordered::new();
+    loop {
+        while let Some(turn) = turns.next(clock::now_ms()) {
+            let (Turn::Start(index) | Turn::GiveBack(index)) = turn;
+            let Some(lane) = lanes.get_mut(index).and_then(Option::as_mut) else { continue };
+            let Some(work) = lane.works.pop_front() else { continue };
+            if matches!(turn, Turn::GiveBack(_)) {
+                lane.settlements.push(Settlement::given_back(work));
+                continue;
             }
-            return;
+            let configured = lane.configured;
+            running.push(Either::Left(async move { Some((index, attempt(configured, work, env).await)) }));
         }
-        for settlement in settlements {
-            if let Some(delay_s) = settlement.delay_s {
-                settlement.message.put_off(delay_s);
-            } else {
-                leftovers.extend(settlement.stored_key);
-                settlement.message.done();
+        for (index, slot) in lanes.iter_mut().enumerate() {
+            if turns.is_finished(index)
+                && let Some(lane) = slot.take()
+            {
+                running.push(Either::Right(async move {
+                    finish(lane, env).await;
+                    None
+                }));
+            }
+        }
+        match running.next().await {
+            None => return,
+            Some(None) => {}
+            Some(Some((index, tried))) => {
+                turns.done(index);
+                if let Some(lane) = lanes.get_mut(index).and_then(Option::as_mut) {
+                    lane.take_in(tried);
+                }
             }
         }
     }
-    // Bodies that nobody needs any more; what cannot be deleted now is left to retention.
+}
+
+/// Tells the ledger and the circuit what became of a lane, and then the queue.
+async fn finish(lane: Lane<'_, '_>, env: &Env) {
+    let Lane { configured, gate, settlements, mut leftovers, tally, .. } = lane;
+    let report = async {
+        if let Some(Configured { source, .. }) = configured {
+            circuits::report(env, source, &gate, tally).await;
+        }
+    };
+    let mut shards: BTreeMap<String, Vec<Settlement<'_>>> = BTreeMap::new();
+    for settlement in settlements {
+        shards.entry(settlement.work.shard.clone()).or_default().push(settlement);
+    }
+    let settle = join_all(shards.into_iter().map(|(shard, settlements)| settle(shard, settlements, env)));
+    let ((), settled) = join(report, settle).await;
+    leftovers.extend(settled.into_iter().flatten());
+    // What cannot be deleted now is left to retention.
     if let Err(error) = r2::delete(env, leftovers).await {
         log::warn("payload_delete_failed", &[("error", &error)]);
     }
 }
 
-impl Work<'_> {
-    fn claim_item(&self) -> ClaimItem {
-        ClaimItem {
-            id: self.delivery.id.clone(),
-            key: self.key.clone(),
-            source: self.delivery.source.clone(),
-            received_at_ms: self.delivery.received_at_ms,
-            event_count: self.delivery.event_count,
-            size_bytes: self.delivery.body.size_bytes(),
-            replay: self.delivery.replay,
+/// Settles what one shard and lane had in common; answers the stored bodies that nobody needs any more.
+async fn settle(shard: String, settlements: Vec<Settlement<'_>>, env: &Env) -> Vec<String> {
+    let items = settlements.iter().map(Settlement::item).collect();
+    let settled = objects::call::<u64>(env, objects::DELIVERY_LEDGER, &shard, &LedgerCall::Settle { items }).await;
+    if let Err(error) = settled {
+        // The claims' leases run out, and the deliveries are handed on again: at least once.
+        log::error("settle_failed", &[("shard", &shard), ("error", &error.to_string())]);
+        join_all(settlements.iter().map(|settlement| settlement.work.put_off(STORAGE_DELAY_S, env))).await;
+        return vec![];
+    }
+    let mut leftovers = vec![];
+    for settlement in settlements {
+        if let Some(delay_s) = settlement.delay_s {
+            settlement.work.put_off(delay_s, env).await;
+        } else {
+            leftovers.extend(settlement.leftover());
+            settlement.work.message.done();
         }
     }
-
-    fn stored_key(&self) -> Option<String> {
-        match &self.delivery.body {
-            BodyRef::Stored { key, .. } => Some(key.clone()),
-            BodyRef::Inline { .. } | BodyRef::Omitted { .. } => None,
-        }
-    }
-}
-
-/// One attempt on one claimed delivery; `None` where the message was put off without one.
-async fn attempt_delivery<'m>(gateway: &Gateway, work: Work<'m>, attempt: u32, env: &Env) -> Option<Settlement<'m>> {
-    let Work { message, delivery, inline, .. } = &work;
-    let stored;
-    let (body, attempted) = match &delivery.body {
-        BodyRef::Stored { key, sha256, .. } => match r2::get(env, key, sha256).await {
-            Ok(bytes) => {
-                stored = bytes;
-                (&stored, None)
-            }
-            Err(r2::ReadError::Gone(error)) => (inline, Some(Attempt::body_unavailable(error))),
-            Err(r2::ReadError::Failed(error)) => {
-                (inline, Some(Attempt { attempted: Attempted::Failed, status: None, error: Some(error) }))
-            }
-        },
-        BodyRef::Inline { .. } | BodyRef::Omitted { .. } => (inline, None),
-    };
-    let Some(configured) = gateway.source(&delivery.source) else {
-        // Its source is not configured any more: the schedule goes on, so that bringing it back delivers what waits.
-        let error = format!("source {} is not configured", delivery.source);
-        return settle(
-            &[300; 12],
-            work,
-            attempt,
-            Attempt { attempted: Attempted::Failed, status: None, error: Some(error) },
-            env,
-        )
-        .await;
-    };
-    let attempted = match attempted {
-        Some(attempted) => attempted,
-        None => hand_on(configured, env, delivery, body).await,
-    };
-    if let Some(error) = &attempted.error {
-        log::warn(
-            "attempt_failed",
-            &[
-                ("delivery", &delivery.id),
-                ("source", &delivery.source),
-                ("error", error),
-                ("attempts", &message.attempts().to_string()),
-            ],
-        );
-    }
-    settle(&configured.source.retry_schedule_s, work, attempt, attempted, env).await
-}
-
-async fn settle<'m>(
-    schedule_s: &[u32],
-    work: Work<'m>,
-    attempt: u32,
-    attempted: Attempt,
-    env: &Env,
-) -> Option<Settlement<'m>> {
-    let now_ms = clock::now_ms();
-    let Attempt { attempted, status, error } = attempted;
-    let mut stored_key = work.stored_key();
-    let (outcome, delay_s) = match judge(schedule_s, attempt, &attempted, clock::jitter()) {
-        Verdict::Delivered => (Outcome::Delivered, None),
-        Verdict::Retry { delay_s } => {
-            let next_attempt_ms = now_ms.saturating_add(u64::from(delay_s).saturating_mul(1000));
-            (Outcome::Retry { next_attempt_ms }, Some(delay_s))
-        }
-        Verdict::Dead { reason } => {
-            // The letter refers to the stored body.
-            stored_key = None;
-            let mut letter = dead_letter(&work.delivery, reason, attempt, status, error.clone(), now_ms);
-            if let Err((cause, error)) = send_letter(env, &mut letter, &Body::Small(work.inline)).await {
-                log::error(cause, &[("delivery", &letter.id), ("error", &error)]);
-                work.message.put_off(STORAGE_DELAY_S);
-                return None;
-            }
-            (Outcome::Dead { reason: reason.into() }, None)
-        }
-    };
-    let item = SettleItem { id: work.delivery.id, attempt, outcome, status, error };
-    Some(Settlement { message: work.message, item, delay_s, stored_key })
-}
-
-/// The letter of a delivery that was given up.
-pub(super) fn dead_letter(
-    delivery: &Delivery,
-    reason: &str,
-    attempts: u32,
-    last_status: Option<u16>,
-    error: Option<String>,
-    now_ms: u64,
-) -> DeadLetter {
-    DeadLetter {
-        id: delivery.id.clone(),
-        source: delivery.source.clone(),
-        stage: Stage::Deliver,
-        reason: reason.into(),
-        detail: error,
-        diagnosis: None,
-        verified: true,
-        received_at_ms: delivery.received_at_ms,
-        dead_at_ms: now_ms,
-        attempts,
-        last_status,
-        event_count: Some(delivery.event_count),
-        secret_label: Some(delivery.secret_label.clone()),
-        dedupe_key: delivery.dedupe_key.clone(),
-        headers: delivery.headers.clone(),
-        replay: delivery.replay,
-        body: delivery.body.clone(),
-    }
+    leftovers
 }

@@ -1,14 +1,15 @@
 //! Hands one delivery to its destination: an HTTPS endpoint, or the archive.
 //!
-//! Promises: the bytes are those that arrived; they are signed anew by Standard Webhooks; redirects are not followed; the
-//! answer is read only as far as an error message needs. Out of scope: what an answer means (`gateway_core::handover`).
+//! Promises: the bytes are those that arrived; they are signed anew by Standard Webhooks and carry the headers that the
+//! configuration gives; redirects are not followed; the answer is read only as far as an error message needs, and what it
+//! quotes of secret headers is removed. Out of scope: what an answer means (`gateway_core::handover`).
 
 use crate::config::Configured;
 use crate::platform::body::Body;
 use crate::platform::fetch::{self, Outgoing, Read};
 use crate::platform::{clock, r2};
 use gateway_core::audit::USER_AGENT;
-use gateway_core::handover::Attempted;
+use gateway_core::handover::{Attempted, scrub};
 use gateway_core::time::date_path;
 use genesys_client::http_date::retry_after_ms;
 use genesys_webhook::message::Delivery;
@@ -28,6 +29,11 @@ pub(super) struct Attempt {
 impl Attempt {
     fn failed(error: String) -> Self {
         Self { attempted: Attempted::Failed, status: None, error: Some(error) }
+    }
+
+    /// An attempt that was not made, for a reason of ours.
+    pub(super) fn not_sent(error: String) -> Self {
+        Self { attempted: Attempted::NotSent, status: None, error: Some(error) }
     }
 
     pub(super) fn body_unavailable(error: String) -> Self {
@@ -52,8 +58,15 @@ pub(super) async fn hand_on(
         content_type.map_or_else(|| "application/json".into(), |(_, value)| value.clone()),
     ));
     headers.push(("x-genesys-gateway-source".into(), delivery.source.clone()));
+    let forwarded = delivery.headers.iter().filter(|(name, _)| destination.forward_headers.contains(name));
+    headers.extend(forwarded.chain(&destination.headers).cloned());
+    let secret_headers = match &configured.secrets.headers {
+        Err(problem) => return Attempt::not_sent(problem.clone()),
+        Ok(secret_headers) => secret_headers,
+    };
+    headers.extend(secret_headers.iter().cloned());
     match &configured.secrets.destination {
-        Err(problem) => return Attempt::failed(problem.clone()),
+        Err(problem) => return Attempt::not_sent(problem.clone()),
         Ok(None) => headers.push(("webhook-id".into(), delivery.id.clone())),
         Ok(Some(secret)) => {
             let timestamp_s = clock::now_ms().div_euclid(1000);
@@ -68,12 +81,16 @@ pub(super) async fn hand_on(
         timeout_ms: destination.timeout_ms,
         read: Read::Excerpt { bytes: EXCERPT_BYTES },
     };
+    let hide = |text: &str| scrub(text, secret_headers.iter().map(|(_, value)| value.as_str()));
     match fetch::send(outgoing).await {
-        Err(error) => Attempt::failed(error.to_string()),
+        Err(error) => Attempt::failed(hide(&error.to_string())),
         Ok(answer) => {
             let error = (!(200..300).contains(&answer.status)).then(|| {
-                let excerpt = String::from_utf8_lossy(&answer.body);
-                let excerpt: String = excerpt.chars().map(|c| if c.is_control() { ' ' } else { c }).take(200).collect();
+                let excerpt: String = hide(&String::from_utf8_lossy(&answer.body))
+                    .chars()
+                    .map(|c| if c.is_control() { ' ' } else { c })
+                    .take(200)
+                    .collect();
                 format!("HTTP {}: {excerpt}", answer.status)
             });
             let retry_after_s = answer

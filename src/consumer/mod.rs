@@ -3,6 +3,7 @@
 //! Promise: every message of a batch is acknowledged or put off by itself; no error leaves a consumer, because one would
 //! have the whole batch delivered again.
 
+mod attempt;
 mod dead_letters;
 mod deliveries;
 mod destination;

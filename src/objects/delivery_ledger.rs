@@ -163,14 +163,24 @@ fn settle(sql: &SqlStorage, item: &SettleItem, now_ms: u64) -> Result<bool> {
     let Some((progress, source)) = progress(sql, &item.id)? else { return Ok(false) };
     let Some(state) = decide_settle(&progress, item.attempt, &item.outcome) else { return Ok(false) };
     let next_attempt_ms = match &item.outcome {
-        Outcome::Retry { next_attempt_ms } => number(*next_attempt_ms),
-        Outcome::Delivered | Outcome::Dead { .. } => SqlStorageValue::Null,
+        Outcome::Retry { next_attempt_ms } | Outcome::NotAttempted { next_attempt_ms } => number(*next_attempt_ms),
+        Outcome::Delivered | Outcome::Dead { .. } | Outcome::GivenUp { .. } => SqlStorageValue::Null,
     };
+    // What the last attempt came to stays where there was no other.
+    let last = if item.outcome.is_attempt() {
+        "last_status = ?, last_error = ?"
+    } else {
+        "last_status = COALESCE(?, last_status), last_error = COALESCE(?, last_error)"
+    };
+    let uncounted = u32::from(!item.outcome.is_attempt());
     run(
         sql,
-        "UPDATE deliveries SET state = ?, lease_until_ms = 0, next_attempt_ms = ?, updated_at_ms = ?, last_status = ?, last_error = ? WHERE id = ?",
+        &format!(
+            "UPDATE deliveries SET state = ?, attempt = ?, lease_until_ms = 0, next_attempt_ms = ?, updated_at_ms = ?, {last} WHERE id = ?"
+        ),
         vec![
             state_number(state),
+            number(progress.attempt.saturating_sub(uncounted).into()),
             next_attempt_ms,
             number(now_ms),
             item.status.map_or(SqlStorageValue::Null, |status| number(status.into())),
@@ -180,6 +190,9 @@ fn settle(sql: &SqlStorage, item: &SettleItem, now_ms: u64) -> Result<bool> {
     )?;
     if progress.state == State::Dead {
         count(sql, &source, "dead", -1)?;
+    }
+    if matches!(item.outcome, Outcome::NotAttempted { .. }) {
+        return Ok(true);
     }
     let outcome = match state {
         State::Delivered => "delivered",

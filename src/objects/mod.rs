@@ -7,6 +7,7 @@ mod audit_log;
 mod counters;
 mod dead_letter_store;
 mod delivery_ledger;
+mod destination;
 mod lifecycle;
 mod watch;
 
@@ -15,6 +16,7 @@ pub(crate) use audit_log::OBJECT as AUDIT_OBJECT;
 pub use counters::Counters;
 pub use dead_letter_store::DeadLetterStore;
 pub use delivery_ledger::DeliveryLedger;
+pub use destination::Destination;
 pub use lifecycle::Lifecycle;
 pub use watch::Watch;
 

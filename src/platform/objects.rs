@@ -40,11 +40,21 @@ pub(crate) const WATCH: &str = "WATCH";
 /// What asks an object only whether it answers.
 const PING: &str = "ping";
 
+/// Binding of the circuits of the destinations.
+pub(crate) const DESTINATIONS: &str = "DESTINATIONS";
+
 /// A call that did not succeed. Ours: the object, its binding or its storage failed.
 #[derive(Clone, Debug)]
 pub(crate) struct CallError {
     binding: &'static str,
     what: String,
+}
+
+impl CallError {
+    /// No answer within the time that its caller could wait.
+    pub(crate) fn late(binding: &'static str) -> Self {
+        Self { binding, what: "no answer in time".into() }
+    }
 }
 
 impl std::fmt::Display for CallError {

@@ -47,6 +47,17 @@ extern "C" {
 
 /// Sends one framed message: `header` with its newline, then `body`.
 pub(crate) async fn send(env: &Env, binding: &str, header: &str, body: &Body) -> Result<(), String> {
+    send_later(env, binding, header, body, 0).await
+}
+
+/// The same, to be delivered after `delay_s`.
+pub(crate) async fn send_later(
+    env: &Env,
+    binding: &str,
+    header: &str,
+    body: &Body,
+    delay_s: u32,
+) -> Result<(), String> {
     let producer = Reflect::get(env, &JsValue::from_str(binding)).map_err(|error| js_error(&error))?;
     if !producer.is_object() {
         return Err(format!("no queue is bound as {binding}"));
@@ -60,6 +71,9 @@ pub(crate) async fn send(env: &Env, binding: &str, header: &str, body: &Body) ->
         Body::Large(array) => message.set(array, split),
     }
     let options = object("contentType", &JsValue::from_str("bytes"));
+    if delay_s > 0 {
+        set(&options, "delaySeconds", &JsValue::from(delay_s));
+    }
     let sent = producer.unchecked_ref::<Producer>().send(&message, &options).map_err(|error| js_error(&error))?;
     JsFuture::from(sent).await.map(|_| ()).map_err(|error| js_error(&error))
 }
@@ -92,10 +106,14 @@ pub(crate) fn is_bound(env: &Env, binding: &str) -> bool {
 }
 
 fn object(key: &str, value: &JsValue) -> JsValue {
-    let object = js_sys::Object::new();
+    let object = js_sys::Object::new().into();
+    set(&object, key, value);
+    object
+}
+
+fn set(object: &JsValue, key: &str, value: &JsValue) {
     // A plain object takes any property.
-    let _ = Reflect::set(&object, &JsValue::from_str(key), value);
-    object.into()
+    let _ = Reflect::set(object, &JsValue::from_str(key), value);
 }
 
 impl QueueBatch {

@@ -36,11 +36,15 @@ pub enum Action {
     Rotate,
     /// An alert was raised, repeated or is over, or was sent.
     Alert,
+    /// The circuit of a destination opened: its deliveries wait.
+    CircuitOpen,
+    /// It closed, by itself or by hand.
+    CircuitClose,
 }
 
 impl Action {
     /// All actions.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::Create,
         Self::Update,
         Self::Delete,
@@ -51,6 +55,8 @@ impl Action {
         Self::Probe,
         Self::Rotate,
         Self::Alert,
+        Self::CircuitOpen,
+        Self::CircuitClose,
     ];
 
     /// The name that is stored and shown.
@@ -66,6 +72,8 @@ impl Action {
             Self::Probe => "PROBE",
             Self::Rotate => "ROTATE",
             Self::Alert => "ALERT",
+            Self::CircuitOpen => "CIRCUIT_OPEN",
+            Self::CircuitClose => "CIRCUIT_CLOSE",
         }
     }
 

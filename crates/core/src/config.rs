@@ -4,14 +4,16 @@
 //! Secrets are not here: only the names of the Worker secrets that hold them. Out of scope: reading the variable.
 
 mod alerts;
+mod destination;
 mod reader;
 mod source;
 #[cfg(test)]
 mod tests;
 
 pub use alerts::AlertDestination;
+pub use destination::{Destination, header_value_problem};
 pub use reader::Problem;
-pub use source::{Destination, SecretRef, Source, Subscription};
+pub use source::{SecretRef, Source, Subscription};
 
 use crate::retention::{DEFAULT_AUDIT_DAYS, DEFAULT_DEDUPE_DAYS, DEFAULT_LETTER_DAYS, Retention};
 use genesys_client::address;

@@ -1,7 +1,8 @@
 //! Handing a delivery on: what a destination's answer means, and when to try again.
 //!
 //! Promises: 2xx is delivered, 410 is given up at once, everything else is tried again on a schedule with jitter, where
-//! `Retry-After` may lengthen a wait and never shorten it; when the schedule is used up the delivery is dead. Out of scope: sending.
+//! `Retry-After` may lengthen a wait and never shorten it; when the schedule is used up the delivery is dead; so is one that
+//! waited a day longer than its schedule for a destination that was not asked. Out of scope: sending.
 
 use genesys_webhook::message::reason;
 
@@ -15,6 +16,13 @@ pub const MAX_DELAY_S: u32 = 86_400;
 /// The longest `Retry-After` that is honoured, in seconds (1 h): a destination may ask for patience, not park a delivery.
 pub const MAX_RETRY_AFTER_S: u64 = 3_600;
 
+/// How long a delivery waits for an open circuit beyond the sum of its schedule, in milliseconds (24 h).
+pub const PATIENCE_MS: u64 = 86_400_000;
+
+/// From this attempt of a queue's message on, it is sent again as a new one instead of being retried: Queues give a message
+/// up after 100 retries, and not every retry is an attempt on the destination. Leaves room for what cannot be sent again.
+pub const RENEW_FROM_ATTEMPT: u32 = 80;
+
 /// What came of one attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Attempted {
@@ -27,6 +35,8 @@ pub enum Attempted {
     },
     /// No answer: timeout, refused or cut connection.
     Failed,
+    /// Nothing was sent, for a reason of ours (a missing secret, storage that does not answer) that may pass.
+    NotSent,
     /// The body that should be sent is gone or is not what was stored: trying again cannot help.
     BodyUnavailable,
 }
@@ -55,7 +65,7 @@ pub fn judge(schedule_s: &[u32], attempt: u32, attempted: &Attempted, random: u6
         Attempted::Answered { status: 410, .. } => return Verdict::Dead { reason: reason::DESTINATION_GONE },
         Attempted::BodyUnavailable => return Verdict::Dead { reason: reason::BODY_UNAVAILABLE },
         Attempted::Answered { retry_after_s, .. } => retry_after_s.unwrap_or(0).min(MAX_RETRY_AFTER_S),
-        Attempted::Failed => 0,
+        Attempted::Failed | Attempted::NotSent => 0,
     };
     let index = usize::try_from(attempt.saturating_sub(1)).unwrap_or(usize::MAX);
     let Some(wait_s) = schedule_s.get(index) else {
@@ -65,6 +75,38 @@ pub fn judge(schedule_s: &[u32], attempt: u32, attempted: &Attempted, random: u6
     let jitter_s = random.checked_rem(wait_s.div_euclid(5).saturating_add(1)).unwrap_or(0);
     let delay_s = wait_s.saturating_add(jitter_s).max(retry_after_s).clamp(1, u64::from(MAX_DELAY_S));
     Verdict::Retry { delay_s: u32::try_from(delay_s).unwrap_or(MAX_DELAY_S) }
+}
+
+/// Whether a delivery that would have to wait for an open circuit is given up instead.
+///
+/// The original has the sum of its schedule and [`PATIENCE_MS`] from its receipt. When a replay was asked for is not known
+/// to its message: it waits as long as one message can (`message_attempts`, some 20 h at the longest delay).
+pub fn has_waited_too_long(
+    schedule_s: &[u32],
+    replay: u32,
+    received_at_ms: u64,
+    message_attempts: u32,
+    now_ms: u64,
+) -> bool {
+    if replay > 0 {
+        return message_attempts >= RENEW_FROM_ATTEMPT;
+    }
+    let total_ms =
+        schedule_s.iter().fold(0u64, |sum, wait_s| sum.saturating_add(u64::from(*wait_s).saturating_mul(1000)));
+    now_ms.saturating_sub(received_at_ms) > total_ms.saturating_add(PATIENCE_MS)
+}
+
+/// `text` without `secrets`: each of them, and each word of at least 8 characters in it (a token behind `Bearer`), becomes
+/// as many asterisks, so that what is cut off behind stays where it was.
+pub fn scrub<'s>(text: &str, secrets: impl Iterator<Item = &'s str>) -> String {
+    let mut text = text.to_owned();
+    for secret in secrets {
+        let words = secret.split_ascii_whitespace().filter(|word| word.len() >= 8);
+        for hidden in std::iter::once(secret).chain(words).filter(|hidden| !hidden.is_empty()) {
+            text = text.replace(hidden, &"*".repeat(hidden.chars().count()));
+        }
+    }
+    text
 }
 
 #[cfg(test)]
@@ -88,6 +130,7 @@ mod tests {
             (2, answered(500), Verdict::Retry { delay_s: 300 }),
             (7, Attempted::Failed, Verdict::Retry { delay_s: 36_000 }),
             (8, Attempted::Failed, Verdict::Dead { reason: "retries_exhausted" }),
+            (1, Attempted::NotSent, Verdict::Retry { delay_s: 5 }),
             (1, Attempted::BodyUnavailable, Verdict::Dead { reason: "body_unavailable" }),
             (1, Attempted::Answered { status: 429, retry_after_s: Some(60) }, Verdict::Retry { delay_s: 60 }),
             (1, Attempted::Answered { status: 429, retry_after_s: Some(u64::MAX) }, Verdict::Retry { delay_s: 3_600 }),
@@ -96,6 +139,29 @@ mod tests {
             assert_eq!(judge(s, attempt, &attempted, 0), verdict, "{attempt} {attempted:?}");
         }
         assert_eq!(judge(&[], 1, &answered(500), 0), Verdict::Dead { reason: "retries_exhausted" });
+    }
+
+    #[test]
+    fn patience_is_a_day_beyond_the_schedule_and_for_replays_that_of_one_message() {
+        let limit_ms = (5 + 300) * 1000 + PATIENCE_MS;
+        for (replay, age_ms, message_attempts, expected) in
+            [(0, limit_ms, 99, false), (0, limit_ms + 1, 1, true), (1, u64::MAX - 7, 79, false), (1, 0, 80, true)]
+        {
+            let found = has_waited_too_long(&[5, 300], replay, 7, message_attempts, 7 + age_ms);
+            assert_eq!(found, expected, "{replay} {age_ms} {message_attempts}");
+        }
+    }
+
+    #[test]
+    fn secrets_are_scrubbed_in_place() {
+        let secrets = || ["Bearer s3cr3t-token", "k\u{e9}y", ""].into_iter();
+        for (text, expected) in [
+            ("saw Bearer s3cr3t-token!", "saw *******************!"),
+            ("token s3cr3t-token and k\u{e9}y", "token ************ and ***"),
+            ("nothing", "nothing"),
+        ] {
+            assert_eq!(scrub(text, secrets()), expected);
+        }
     }
 
     proptest! {

@@ -169,6 +169,23 @@ pub enum Outcome {
         /// Stable code.
         reason: String,
     },
+    /// Claimed and not tried: the claim ends, the attempt is not counted, the delivery waits.
+    NotAttempted {
+        /// When it is due again.
+        next_attempt_ms: u64,
+    },
+    /// Given up without this attempt, which is not counted; the letter is on its way.
+    GivenUp {
+        /// Stable code.
+        reason: String,
+    },
+}
+
+impl Outcome {
+    /// Whether the claim led to an attempt.
+    pub const fn is_attempt(&self) -> bool {
+        !matches!(self, Self::NotAttempted { .. } | Self::GivenUp { .. })
+    }
 }
 
 /// Decides whether an outcome still counts, and what state it leads to.
@@ -178,8 +195,10 @@ pub enum Outcome {
 pub fn decide_settle(row: &Progress, attempt: u32, outcome: &Outcome) -> Option<State> {
     match (row.state, outcome) {
         (State::Claimed | State::Waiting | State::Dead, Outcome::Delivered) => Some(State::Delivered),
-        (State::Claimed, Outcome::Retry { .. }) if row.attempt == attempt => Some(State::Waiting),
-        (State::Claimed, Outcome::Dead { .. }) if row.attempt == attempt => Some(State::Dead),
+        (State::Claimed, Outcome::Retry { .. } | Outcome::NotAttempted { .. }) if row.attempt == attempt => {
+            Some(State::Waiting)
+        }
+        (State::Claimed, Outcome::Dead { .. } | Outcome::GivenUp { .. }) if row.attempt == attempt => Some(State::Dead),
         _ => None,
     }
 }

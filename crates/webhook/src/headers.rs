@@ -1,8 +1,8 @@
 //! Which request headers are kept with a delivery or a dead letter.
 //!
 //! Promises: headers that carry credentials are removed, those that the scheme reads are kept first (a replay verifies
-//! again, so their values are needed; a signature opens nothing but the body it stands next to), and what is kept is
-//! bounded in number and size. What does not fit is dropped whole: a cut value would be a false one.
+//! again, so their values are needed; a signature opens nothing but the body it stands next to), then those that the
+//! destination is to get, and what is kept is bounded in number and size. What does not fit is dropped whole: a cut value would be a false one.
 
 use crate::message::HeaderPair;
 use crate::scheme::Scheme;
@@ -47,7 +47,18 @@ pub struct KeptHeaders {
 
 /// Chooses what to keep of a request's headers.
 pub fn keep<'h>(scheme: &Scheme, headers: impl Iterator<Item = (&'h str, &'h str)>) -> KeptHeaders {
+    keep_first(scheme, &[], headers)
+}
+
+/// Chooses what to keep of a request's headers; those of the names `first` (lower case) come before the others, so that
+/// no flood of headers displaces them.
+pub fn keep_first<'h>(
+    scheme: &Scheme,
+    first: &[String],
+    headers: impl Iterator<Item = (&'h str, &'h str)>,
+) -> KeptHeaders {
     let mut own = Vec::new();
+    let mut wanted = Vec::new();
     let mut others = Vec::new();
     let mut kept = KeptHeaders::default();
     for (name, value) in headers {
@@ -56,12 +67,14 @@ pub fn keep<'h>(scheme: &Scheme, headers: impl Iterator<Item = (&'h str, &'h str
             own.push((name, value));
         } else if is_credential_name(&name) || is_credential_value(value) {
             kept.credentials_removed = kept.credentials_removed.saturating_add(1);
+        } else if first.contains(&name) {
+            wanted.push((name, value));
         } else {
             others.push((name, value));
         }
     }
     let mut total_bytes = 0usize;
-    for (name, value) in own.into_iter().chain(others) {
+    for (name, value) in own.into_iter().chain(wanted).chain(others) {
         let grown = total_bytes.saturating_add(name.len()).saturating_add(value.len());
         let fits = kept.headers.len() < MAX_HEADERS
             && name.len() <= MAX_NAME_BYTES
@@ -134,6 +147,20 @@ mod tests {
         let total: usize = kept.headers.iter().map(|(n, v)| n.len() + v.len()).sum();
         assert!(total <= MAX_TOTAL_BYTES && kept.headers.len() <= MAX_HEADERS);
         assert_eq!(kept.headers.len() + kept.dropped, 102);
+    }
+
+    #[test]
+    fn what_the_destination_gets_comes_before_the_rest_and_is_no_way_for_credentials() {
+        let flood: Vec<(String, String)> = (0..100).map(|n| (format!("x-{n}"), "y".repeat(1_000))).collect();
+        let request = flood.iter().map(|(n, v)| (n.as_str(), v.as_str())).chain([
+            ("X-Tenant", "7"),
+            ("X-Auth", "Bearer abc"),
+            ("webhook-id", "1"),
+        ]);
+        let first = ["x-tenant".to_owned(), "x-auth".to_owned()];
+        let kept = keep_first(&Scheme::standard_webhooks(), &first, request);
+        assert_eq!(names(&kept)[..3], ["webhook-id", "x-tenant", "x-0"]);
+        assert_eq!(kept.credentials_removed, 1);
     }
 
     #[test]

@@ -150,6 +150,8 @@ pub mod reason {
     pub const DESTINATION_GONE: &str = "destination_gone";
     /// Every attempt of the schedule failed.
     pub const RETRIES_EXHAUSTED: &str = "retries_exhausted";
+    /// The destination failed for so long that the delivery waited a day longer than its schedule without being tried.
+    pub const DESTINATION_UNAVAILABLE: &str = "destination_unavailable";
     /// A message that no consumer could read.
     pub const UNDECODABLE_MESSAGE: &str = "undecodable_message";
     /// The stored body is missing or is not what was stored.

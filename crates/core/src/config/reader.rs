@@ -106,6 +106,21 @@ impl<'a> Table<'a> {
         Some(texts.collect())
     }
 
+    /// A table of strings under names that are the operator's, in the order of the names; what is no string, or empty, is
+    /// reported with its name.
+    pub(super) fn pairs(&self, key: &'static str) -> Vec<(&'a str, &'a str)> {
+        let Some(map) = self.expect(key, "a table", Value::as_object) else { return vec![] };
+        let pairs = map.iter().filter_map(|(name, value)| {
+            let text = value.as_str().filter(|text| !text.is_empty());
+            if text.is_none() {
+                let found = kind(value);
+                self.problem(&format!("{key}.{name}"), format!("expected a string that is not empty, found {found}"));
+            }
+            Some((name.as_str(), text?))
+        });
+        pairs.collect()
+    }
+
     pub(super) fn table(&self, key: &'static str) -> Option<Table<'a>> {
         let value = self.value(key)?;
         Table::new(&self.path(key), value, self.problems)

@@ -3,8 +3,10 @@
 //! Promises: names, limits and addresses are checked here, so that nothing behind it has to. Out of scope: whether the
 //! Worker secrets that it names exist.
 
+use super::destination;
 use super::reader::{Table, kind};
 use crate::cidr::Network;
+use crate::circuit::Settings;
 use crate::handover::{DEFAULT_SCHEDULE_S, MAX_DELAY_S};
 use crate::quarantine::Budget;
 use genesys_client::address;
@@ -18,9 +20,6 @@ const DEFAULT_MAX_BODY_BYTES: u64 = 5_000_000;
 
 /// Largest limit that may be set: several bodies have to fit into an isolate's 128 MB at once, each of them twice.
 const MAX_BODY_BYTES: u64 = 25_000_000;
-
-/// Default time for a destination to answer, in milliseconds.
-const DEFAULT_TIMEOUT_MS: u64 = 15_000;
 
 /// Longest limit of silence, 30 days: a source that delivers less often is not worth watching.
 const MAX_SILENCE_S: u64 = 2_592_000;
@@ -56,17 +55,6 @@ pub struct Subscription {
     pub prune: bool,
 }
 
-/// Where a source's deliveries go.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Destination {
-    /// Address.
-    pub url: String,
-    /// Name of the Worker secret that signs towards it.
-    pub secret: Option<String>,
-    /// How long it may take to answer, in milliseconds.
-    pub timeout_ms: u64,
-}
-
 /// One configured sender.
 #[derive(Clone, Debug)]
 pub struct Source {
@@ -85,7 +73,9 @@ pub struct Source {
     /// Its subscription, where the gateway keeps one.
     pub subscription: Option<Subscription>,
     /// Its destination; the archive where there is none.
-    pub destination: Option<Destination>,
+    pub destination: Option<destination::Destination>,
+    /// When its circuit opens.
+    pub circuit: Settings,
     /// Waits before further attempts, in seconds.
     pub retry_schedule_s: Vec<u32>,
     /// Networks that may deliver; every one where there are none.
@@ -110,7 +100,8 @@ pub(super) fn read(table: Table<'_>, allow_private: bool) -> Option<Source> {
     let max_body_bytes = table.number("max_body_bytes", 1, MAX_BODY_BYTES).unwrap_or(DEFAULT_MAX_BODY_BYTES);
     let quarantine = table.table("quarantine").map(read_quarantine).unwrap_or_default();
     let subscription = table.table("subscription").and_then(read_subscription);
-    let destination = table.table("destination").and_then(|table| read_destination(table, allow_private));
+    let destination = table.table("destination").and_then(|table| destination::read(table, allow_private));
+    let circuit = table.table("circuit").map(read_circuit).unwrap_or_default();
     let retry_schedule_s = read_schedule(&table);
     let allow_networks = read_networks(&table);
     let rate_limit = table.text("rate_limit").map(ToOwned::to_owned);
@@ -134,6 +125,7 @@ pub(super) fn read(table: Table<'_>, allow_private: bool) -> Option<Source> {
         quarantine,
         subscription,
         destination,
+        circuit,
         retry_schedule_s,
         allow_networks,
         rate_limit,
@@ -251,7 +243,7 @@ fn read_secret(table: &Table<'_>, key: &str, value: &Value) -> Option<SecretRef>
     })
 }
 
-fn is_binding(name: &str) -> bool {
+pub(super) fn is_binding(name: &str) -> bool {
     name.bytes().next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_')
         && name.len() <= 128
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
@@ -299,12 +291,14 @@ pub(super) fn binding(table: &Table<'_>, key: &'static str) -> Option<String> {
     Some(name.to_owned())
 }
 
-fn read_destination(table: Table<'_>, allow_private: bool) -> Option<Destination> {
-    let url = url(&table, allow_private);
-    let secret = binding(&table, "secret");
-    let timeout_ms = table.number("timeout_ms", 100, 60_000).unwrap_or(DEFAULT_TIMEOUT_MS);
+fn read_circuit(table: Table<'_>) -> Settings {
+    let default = Settings::default();
+    let settings = Settings {
+        after_ms: table.number("after_s", 1, 86_400).map_or(default.after_ms, |s| s.saturating_mul(1000)),
+        failures: table.number("failures", 1, 100_000).unwrap_or(default.failures),
+    };
     table.finish();
-    Some(Destination { url: url?, secret, timeout_ms })
+    settings
 }
 
 fn read_networks(table: &Table<'_>) -> Vec<Network> {

@@ -129,6 +129,56 @@ fn every_mistake_is_named_with_its_key() {
             json!(5),
             "sources[0].destination.timeout_ms: expected a whole number",
         ),
+        (
+            &format!("{source}/destination/headers"),
+            json!({"Webhook-Id": "1"}),
+            "sources[0].destination.headers.Webhook-Id: is set by the gateway",
+        ),
+        (
+            &format!("{source}/destination/headers"),
+            json!({"Authorization": "Bearer x"}),
+            "sources[0].destination.headers.Authorization: is a credential: put it into a Worker secret",
+        ),
+        (
+            &format!("{source}/destination/headers"),
+            json!({"x-a": "a\r\nb: c"}),
+            "sources[0].destination.headers.x-a: is not visible ASCII",
+        ),
+        (
+            &format!("{source}/destination/headers"),
+            json!({"x a": "1"}),
+            "sources[0].destination.headers.x a: is not the name of a header",
+        ),
+        (
+            &format!("{source}/destination/headers"),
+            json!({"x-a": 7}),
+            "sources[0].destination.headers.x-a: expected a string that is not empty",
+        ),
+        (
+            &format!("{source}/destination/secret_headers"),
+            json!({"authorization": "not a name"}),
+            "sources[0].destination.secret_headers.authorization: expected the name of a Worker secret",
+        ),
+        (
+            &format!("{source}/destination/secret_headers"),
+            json!({"Host": "A"}),
+            "sources[0].destination.secret_headers.Host: is set by the gateway",
+        ),
+        (
+            &format!("{source}/destination/forward_headers"),
+            json!(["X-A", "Cookie"]),
+            "sources[0].destination.forward_headers[1]: is a credential of the sender",
+        ),
+        (
+            &format!("{source}/destination/forward_headers"),
+            json!(["X-A", "x-a"]),
+            "sources[0].destination.forward_headers: x-a is given twice",
+        ),
+        (
+            &format!("{source}/circuit"),
+            json!({"after_s": 0}),
+            "sources[0].circuit.after_s: expected a whole number from 1 to 86400",
+        ),
         (&format!("{source}/allow_networks"), json!([]), "sources[0].allow_networks: is empty"),
         (
             &format!("{source}/allow_networks"),
@@ -163,6 +213,23 @@ fn every_mistake_is_named_with_its_key() {
 }
 
 #[test]
+fn headers_and_circuit_are_read() {
+    let mut config = minimal();
+    let source = &mut config["sources"][0];
+    source["circuit"] = json!({"after_s": 90, "failures": 3});
+    source["destination"]["headers"] = json!({"X-Tenant": "a b"});
+    source["destination"]["forward_headers"] = json!(["ININ-Correlation-Id"]);
+    source["destination"]["secret_headers"] = json!({"Authorization": "CRM_TOKEN"});
+    let config = Config::parse(&config.to_string()).unwrap();
+    let source = config.source("contact-center").unwrap();
+    assert_eq!((source.circuit.after_ms, source.circuit.failures), (90_000, 3));
+    let destination = source.destination.as_ref().unwrap();
+    assert_eq!(destination.headers, [("x-tenant".to_owned(), "a b".to_owned())]);
+    assert_eq!(destination.forward_headers, ["inin-correlation-id"]);
+    assert_eq!(destination.secret_headers, [("authorization".to_owned(), "CRM_TOKEN".to_owned())]);
+}
+
+#[test]
 fn all_mistakes_come_at_once() {
     let mut config = minimal();
     config["region"] = json!("nowhere");
@@ -188,6 +255,11 @@ fn a_secret_in_the_place_of_a_name_is_not_shown() {
     }
     let found = problems(&with("/sources/0/destination/secret", json!("s3cr3t value!"))).join("\n");
     assert!(!found.is_empty() && !found.contains("s3cr3t"), "{found}");
+    let headers = json!({"authorization": "Bearer s3cr3t value!"});
+    for key in ["headers", "secret_headers"] {
+        let found = problems(&with(&format!("/sources/0/destination/{key}"), headers.clone())).join("\n");
+        assert!(!found.is_empty() && !found.contains("s3cr3t"), "{found}");
+    }
     for custom in
         [json!("s3cr3t"), json!({"header": ["s3cr3t"]}), json!({"padding": "s3cr3t"}), json!({"tolerance_s": "s3cr3t"})]
     {

@@ -35,6 +35,21 @@ fn the_forms_of_calls_are_pinned() {
 }
 
 #[test]
+fn what_was_not_tried_has_forms_of_its_own() {
+    for (outcome, text) in [
+        (Outcome::NotAttempted { next_attempt_ms: 9 }, r#"{"not_attempted":{"next_attempt_ms":9}}"#),
+        (Outcome::GivenUp { reason: "r".into() }, r#"{"given_up":{"reason":"r"}}"#),
+    ] {
+        assert_eq!(serde_json::to_string(&outcome).unwrap(), text);
+        assert!(!outcome.is_attempt());
+        let state = if text.contains("given_up") { State::Dead } else { State::Waiting };
+        assert_eq!(decide_settle(&progress(State::Claimed, 2), 2, &outcome), Some(state));
+        assert_eq!(decide_settle(&progress(State::Claimed, 3), 2, &outcome), None, "another holds it");
+        assert_eq!(decide_settle(&progress(State::Delivered, 2), 2, &outcome), None);
+    }
+}
+
+#[test]
 fn stored_numbers_and_names_of_states_stay() {
     for (number, state, name) in [
         (0, State::Claimed, "claimed"),

@@ -1,0 +1,147 @@
+//! The destination of a source: its address, and the headers that its requests carry.
+//!
+//! Promises: a name or value that a request could not carry, or that the gateway sets itself, is refused here; credentials
+//! are named, not written down: they are Worker secrets. Out of scope: whether those exist, and what they hold
+//! ([`header_value_problem`] is for whoever reads them).
+
+use super::reader::Table;
+use super::source::{binding, is_binding, url};
+use genesys_webhook::headers::{is_credential_name, is_name};
+
+/// Default time for a destination to answer, in milliseconds.
+const DEFAULT_TIMEOUT_MS: u64 = 15_000;
+
+/// Most headers of one kind.
+const MAX_HEADERS: usize = 20;
+
+/// Longest value of a header: with an excerpt of an answer (1 KB) it leaves room for words around it.
+const MAX_VALUE_BYTES: usize = 512;
+
+/// What the gateway or the runtime sets itself, and what belongs to one connection (RFC 9110, section 7.6.1).
+const RESERVED: [&str; 13] = [
+    "host",
+    "content-length",
+    "content-type",
+    "content-encoding",
+    "user-agent",
+    "connection",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "expect",
+];
+
+/// Beginnings of names that the gateway or Cloudflare sets.
+const RESERVED_PREFIXES: [&str; 3] = ["webhook-", "x-genesys-gateway-", "cf-"];
+
+/// Where a source's deliveries go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Destination {
+    /// Address.
+    pub url: String,
+    /// Name of the Worker secret that signs towards it.
+    pub secret: Option<String>,
+    /// How long it may take to answer, in milliseconds.
+    pub timeout_ms: u64,
+    /// Constant headers: name in lower case, value.
+    pub headers: Vec<(String, String)>,
+    /// Names, in lower case, of the sender's headers that are handed on.
+    pub forward_headers: Vec<String>,
+    /// Headers whose values are secret: name in lower case, name of the Worker secret.
+    pub secret_headers: Vec<(String, String)>,
+}
+
+pub(super) fn read(table: Table<'_>, allow_private: bool) -> Option<Destination> {
+    let url = url(&table, allow_private);
+    let secret = binding(&table, "secret");
+    let timeout_ms = table.number("timeout_ms", 100, 60_000).unwrap_or(DEFAULT_TIMEOUT_MS);
+    let headers = read_headers(&table);
+    let secret_headers = read_secret_headers(&table);
+    let forward_headers = read_forwarded(&table);
+    let names = |pairs: &[(String, String)]| pairs.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
+    let mut seen: Vec<String> = vec![];
+    for (key, names) in [
+        ("headers", names(&headers)),
+        ("secret_headers", names(&secret_headers)),
+        ("forward_headers", forward_headers.clone()),
+    ] {
+        if names.len() > MAX_HEADERS {
+            table.problem(key, format!("has more than {MAX_HEADERS} headers"));
+        }
+        for name in names {
+            if seen.contains(&name) {
+                table.problem(key, format!("{name} is given twice"));
+            }
+            seen.push(name);
+        }
+    }
+    table.finish();
+    Some(Destination { url: url?, secret, timeout_ms, headers, forward_headers, secret_headers })
+}
+
+const NOT_A_BINDING: &str = "expected the name of a Worker secret (letters, digits and _, not beginning with a digit)";
+
+/// Why no request can carry a header of this name that is not the gateway's own.
+fn name_problem(name: &str) -> Option<&'static str> {
+    if !is_name(name) {
+        return Some("is not the name of a header");
+    }
+    let is_reserved = RESERVED.contains(&name) || RESERVED_PREFIXES.iter().any(|prefix| name.starts_with(prefix));
+    is_reserved.then_some("is set by the gateway or by the connection itself")
+}
+
+/// Why a request cannot carry this value: visible ASCII with single spaces inside is what every server reads the same
+/// (RFC 9110, section 5.5). The value is not quoted.
+pub fn header_value_problem(value: &str) -> Option<String> {
+    if value.len() > MAX_VALUE_BYTES {
+        return Some(format!("is longer than {MAX_VALUE_BYTES} bytes"));
+    }
+    let is_plain = value.trim() == value && value.bytes().all(|byte| (0x20..0x7f).contains(&byte));
+    (value.is_empty() || !is_plain).then(|| "is not visible ASCII without space around it".into())
+}
+
+fn read_headers(table: &Table<'_>) -> Vec<(String, String)> {
+    let pairs = table.pairs("headers").into_iter().map(|(name, value)| {
+        let (name, key) = (name.to_ascii_lowercase(), format!("headers.{name}"));
+        if let Some(problem) = name_problem(&name) {
+            table.problem(&key, problem);
+        } else if is_credential_name(&name) {
+            table.problem(&key, "is a credential: put it into a Worker secret and name that in secret_headers");
+        } else if let Some(problem) = header_value_problem(value) {
+            table.problem(&key, problem);
+        }
+        (name, value.to_owned())
+    });
+    pairs.collect()
+}
+
+fn read_secret_headers(table: &Table<'_>) -> Vec<(String, String)> {
+    let pairs = table.pairs("secret_headers").into_iter().map(|(name, secret)| {
+        let (name, key) = (name.to_ascii_lowercase(), format!("secret_headers.{name}"));
+        if let Some(problem) = name_problem(&name) {
+            table.problem(&key, problem);
+        } else if !is_binding(secret) {
+            // Not shown: somebody may have put the secret itself here.
+            table.problem(&key, NOT_A_BINDING);
+        }
+        (name, secret.to_owned())
+    });
+    pairs.collect()
+}
+
+fn read_forwarded(table: &Table<'_>) -> Vec<String> {
+    let names = table.texts("forward_headers").unwrap_or_default();
+    let names = names.into_iter().enumerate().map(|(index, name)| {
+        let (name, key) = (name.to_ascii_lowercase(), format!("forward_headers[{index}]"));
+        if let Some(problem) = name_problem(&name) {
+            table.problem(&key, problem);
+        } else if is_credential_name(&name) {
+            table.problem(&key, "is a credential of the sender, which is never kept");
+        }
+        name
+    });
+    names.collect()
+}
