@@ -6,6 +6,7 @@
 
 mod api;
 mod audit;
+mod audit_export;
 mod collect;
 mod config;
 mod consumer;

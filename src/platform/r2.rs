@@ -43,13 +43,19 @@ pub(crate) async fn put(env: &Env, key: &str, body: &Body) -> Result<(), String>
     JsFuture::from(put).await.map(|_| ()).map_err(|error| js_error(&error))
 }
 
+/// Reads `key`; `None` where there is no such object. An error: the bucket did not answer.
+pub(crate) async fn get_any(env: &Env, key: &str) -> Result<Option<Vec<u8>>, String> {
+    let object = bucket(env)?.get(key).execute().await.map_err(|error| error.to_string())?;
+    match object.as_ref().and_then(worker::Object::body) {
+        None => Ok(None),
+        Some(body) => body.bytes().await.map(Some).map_err(|error| error.to_string()),
+    }
+}
+
 /// Reads `key` and checks that it is what was stored.
 pub(crate) async fn get(env: &Env, key: &str, sha256: &str) -> Result<Vec<u8>, ReadError> {
-    let bucket = bucket(env).map_err(ReadError::Failed)?;
-    let object = bucket.get(key).execute().await.map_err(|error| ReadError::Failed(error.to_string()))?;
-    let body = object.as_ref().and_then(worker::Object::body);
-    let Some(body) = body else { return Err(ReadError::Gone(format!("no object {key}"))) };
-    let bytes = body.bytes().await.map_err(|error| ReadError::Failed(error.to_string()))?;
+    let bytes = get_any(env, key).await.map_err(ReadError::Failed)?;
+    let Some(bytes) = bytes else { return Err(ReadError::Gone(format!("no object {key}"))) };
     if sha256_hex(&bytes) == sha256 {
         Ok(bytes)
     } else {
