@@ -7,6 +7,7 @@
 mod api;
 mod audit;
 mod circuits;
+mod audit_export;
 mod collect;
 mod config;
 mod consumer;

@@ -31,6 +31,7 @@ pub(crate) async fn run(env: &Env) -> Removed {
     for prefix in BODY_PREFIXES {
         bodies(env, prefix, &retention.bodies_before_key(prefix, longest_schedule_s, now_ms), &mut removed).await;
     }
+    crate::audit_export::run(env, retention.audit_before_ms(now_ms), &mut removed).await;
     let figures = serde_json::to_string(&removed).unwrap_or_default();
     log::info("retention", &[("removed", &figures)]);
     removed

@@ -1,15 +1,18 @@
-//! `GET /api/audit`, `GET /api/audit/verify`.
+//! `GET /api/audit`, `GET /api/audit/verify`, `GET /api/audit/export`.
 
-use super::{Call, Handled, bad_parameter, limit, object_failed};
+use super::{Call, Handled, bad_parameter, limit, not_found, object_failed};
+use crate::audit_export::{Unverified, ask, read};
 use crate::objects::AUDIT_OBJECT;
-use crate::platform::http::{json, json_text};
+use crate::platform::http::{Problem, json, json_text, text_with};
 use crate::platform::objects;
-use gateway_core::audit::{Action, AuditCall, Verification};
+use gateway_core::audit::{Action, Anchor, AuditCall, Lines, SegmentBroken, Verification};
+use gateway_core::time::{parse_rfc3339, rfc3339};
+use serde::Serialize;
 
-/// Entries that one call of `verify` walks unless it says otherwise.
+/// Entries that one call of `verify` walks, or of `export` gives, unless it says otherwise.
 const VERIFY_STEP: u32 = 1_000;
 
-/// The most entries that one call of `verify` walks.
+/// The most entries of one such call.
 const MAX_VERIFY_STEP: u32 = 10_000;
 
 /// Entries, newest first.
@@ -26,22 +29,93 @@ pub(super) async fn list(call: &Call<'_>) -> Handled {
         Some(text) => Some(text.parse().map_err(|_| bad_parameter("cursor", "the nextCursor of an earlier answer"))?),
     };
     let limit = limit(call)?;
-    let request = AuditCall::List { action, before_seq, limit };
+    let (since, until) = (time(call, "since")?, time(call, "until")?);
+    let request = AuditCall::List { action, source: call.query.get("source"), since, until, before_seq, limit };
     let page = objects::call_for_text(call.env, objects::AUDIT_LOG, AUDIT_OBJECT, &request).await;
     Ok(json_text(200, &page.map_err(|error| object_failed(&error))?, &[]))
 }
 
+/// A time as entries have it.
+fn time(call: &Call<'_>, name: &str) -> Result<Option<String>, Box<Problem>> {
+    let Some(text) = call.query.get(name) else { return Ok(None) };
+    let time_ms = parse_rfc3339(&text).ok_or_else(|| bad_parameter(name, "a time as 2026-12-01T00:00:00Z"))?;
+    Ok(Some(rfc3339(time_ms)))
+}
+
+/// A number from 1 on; entries are counted for as long as the gateway lives.
+fn seq(call: &Call<'_>, name: &str) -> Result<u64, Box<Problem>> {
+    let Some(text) = call.query.get(name) else { return Ok(1) };
+    text.parse().ok().filter(|n| *n > 0).ok_or_else(|| bad_parameter(name, "a number from 1 on").into())
+}
+
+/// Entries as JSON lines, from `?from=` on, at most `?limit=`; those that are only in a file any more come from it, to its
+/// end. `X-Next-From` says where the next call goes on; without it, this was the end.
+pub(super) async fn export(call: &Call<'_>) -> Handled {
+    let (from_seq, limit) = (seq(call, "from")?, steps(call)?);
+    let Lines { mut lines, next_seq, anchor } =
+        ask(call.env, &AuditCall::Lines { from_seq, limit }).await.map_err(|error| object_failed(&error))?;
+    if let Some(anchor) = anchor {
+        let text = read(call.env, &anchor, None).await.map_err(|error| unverified(&error))?;
+        let skipped = usize::try_from(from_seq.saturating_sub(anchor.from)).unwrap_or(usize::MAX);
+        lines = text.split_inclusive('\n').skip(skipped).collect();
+    }
+    let next = next_seq.map(|seq| seq.to_string());
+    let mut headers = vec![("content-type", "application/x-ndjson"), ("cache-control", "no-store")];
+    headers.extend(next.as_deref().map(|next| ("x-next-from", next)));
+    Ok(text_with(200, &lines, &headers))
+}
+
+fn unverified(error: &Unverified) -> Problem {
+    match error {
+        Unverified::Broken(broken) => Problem::new(409, "The segment is not what was written", "segment_broken")
+            .detail(serde_json::to_value(broken).unwrap_or_default()),
+        Unverified::Failed(error) => {
+            Problem::new(503, "Storage is not available", "storage_unavailable").detail(error.clone())
+        }
+    }
+}
+
+/// `?segment=`: a file of the trail against its anchor.
+async fn verify_segment(call: &Call<'_>) -> Handled {
+    let segment = seq(call, "segment")?;
+    let anchor = async |segment| {
+        let request = AuditCall::Anchored { segment };
+        ask::<Option<Anchor>>(call.env, &request).await.map_err(|error| object_failed(&error))
+    };
+    let found = anchor(segment).await?.ok_or_else(|| not_found("No such segment"))?;
+    let before = if segment > 1 { anchor(segment.saturating_sub(1)).await? } else { None };
+    let checked = found.to.saturating_sub(found.from).saturating_add(1);
+    let answer = match read(call.env, &found, before.as_ref()).await {
+        Ok(_) => SegmentJson { intact: true, checked, anchor: found, broken: None },
+        Err(Unverified::Broken(broken)) => {
+            SegmentJson { intact: false, checked: 0, anchor: found, broken: Some(broken) }
+        }
+        Err(error) => return Err(unverified(&error).into()),
+    };
+    Ok(json(200, &answer))
+}
+
+#[derive(Serialize)]
+struct SegmentJson {
+    intact: bool,
+    checked: u64,
+    anchor: Anchor,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    broken: Option<SegmentBroken>,
+}
+
+fn steps(call: &Call<'_>) -> Result<u32, Box<Problem>> {
+    call.query
+        .count("limit", VERIFY_STEP, MAX_VERIFY_STEP)
+        .map_err(|_| bad_parameter("limit", &format!("a number from 1 to {MAX_VERIFY_STEP}")).into())
+}
+
 /// Whether the chain holds, from `?from=` on, at most `?limit=` entries.
 pub(super) async fn verify(call: &Call<'_>) -> Handled {
-    let from_seq =
-        call.query.count("from", 1, u32::MAX).map_err(|_| bad_parameter("from", "the number of an entry"))?;
-    let limit = call
-        .query
-        .count("limit", VERIFY_STEP, MAX_VERIFY_STEP)
-        .map_err(|_| bad_parameter("limit", &format!("a number from 1 to {MAX_VERIFY_STEP}")))?;
-    let request = AuditCall::Verify { from_seq: from_seq.into(), limit };
-    let verification: Verification = objects::call(call.env, objects::AUDIT_LOG, AUDIT_OBJECT, &request)
-        .await
-        .map_err(|error| object_failed(&error))?;
+    if call.query.get("segment").is_some() {
+        return verify_segment(call).await;
+    }
+    let request = AuditCall::Verify { from_seq: seq(call, "from")?, limit: steps(call)? };
+    let verification: Verification = ask(call.env, &request).await.map_err(|error| object_failed(&error))?;
     Ok(json(200, &verification))
 }

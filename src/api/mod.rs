@@ -95,6 +95,7 @@ async fn route(call: &Call<'_>, segments: &[&str]) -> Handled {
         ("POST", ["api", "destinations", source, "close"]) => destinations::close(call, source).await,
         ("GET", ["api", "audit"]) => audit::list(call).await,
         ("GET", ["api", "audit", "verify"]) => audit::verify(call).await,
+        ("GET", ["api", "audit", "export"]) => audit::export(call).await,
         ("POST", ["api", "explain"]) => explain::explain(call).await,
         (_, path) => Err(Box::new(match allowed(path) {
             "" => Problem::new(404, "Not found", "not_found"),
@@ -113,7 +114,7 @@ fn allowed(path: &[&str]) -> &'static str {
         ["metrics"]
         | ["api", "event-types" | "ip-ranges" | "deliveries" | "dead-letters" | "destinations" | "audit"]
         | ["api", "deliveries", _]
-        | ["api", "audit", "verify"] => "GET",
+        | ["api", "audit", "verify" | "export"] => "GET",
         _ => "",
     }
 }

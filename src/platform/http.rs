@@ -56,8 +56,12 @@ pub(crate) fn empty(status: u16, headers: &[(&str, &str)]) -> Answer {
 
 /// An answer of text.
 pub(crate) fn text(status: u16, content_type: &str, body: &str) -> Answer {
-    let init = init(status, &[("content-type", content_type), ("cache-control", "no-store")])?;
-    Response::new_with_opt_str_and_init(Some(body), &init)
+    text_with(status, body, &[("content-type", content_type), ("cache-control", "no-store")])
+}
+
+/// An answer of text with the headers that it has.
+pub(crate) fn text_with(status: u16, body: &str, headers: &[(&str, &str)]) -> Answer {
+    Response::new_with_opt_str_and_init(Some(body), &init(status, headers)?)
 }
 
 /// An answer of JSON text.

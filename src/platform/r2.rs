@@ -55,15 +55,20 @@ pub(crate) async fn put(env: &Env, key: &str, body: &Body) -> Result<(), String>
     answered(bucket(env)?.put(key, &body.to_js())).await.map(|_| ())
 }
 
+/// Reads `key`; `None` where there is no such object. An error: the bucket did not answer.
+pub(crate) async fn get_any(env: &Env, key: &str) -> Result<Option<Vec<u8>>, String> {
+    let object = answered(bucket(env)?.get(key)).await?;
+    if !object.is_object() {
+        return Ok(None);
+    }
+    let buffer = answered(object.unchecked_ref::<Stored>().array_buffer()).await?;
+    Ok(Some(Uint8Array::new(&buffer).to_vec()))
+}
+
 /// Reads `key` and checks that it is what was stored.
 pub(crate) async fn get(env: &Env, key: &str, sha256: &str) -> Result<Vec<u8>, ReadError> {
-    let bucket = bucket(env).map_err(ReadError::Failed)?;
-    let object = answered(bucket.get(key)).await.map_err(ReadError::Failed)?;
-    if !object.is_object() {
-        return Err(ReadError::Gone(format!("no object {key}")));
-    }
-    let buffer = answered(object.unchecked_ref::<Stored>().array_buffer()).await.map_err(ReadError::Failed)?;
-    let bytes = Uint8Array::new(&buffer).to_vec();
+    let bytes = get_any(env, key).await.map_err(ReadError::Failed)?;
+    let Some(bytes) = bytes else { return Err(ReadError::Gone(format!("no object {key}"))) };
     if sha256_hex(&bytes) == sha256 {
         Ok(bytes)
     } else {

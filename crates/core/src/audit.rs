@@ -5,6 +5,12 @@
 //! hashes, fields in the order of the declaration, absent ones left out. Entries are built from named fields that hold no
 //! secret. Out of scope: storing (the `AUDIT_LOG` object).
 
+mod calls;
+mod segments;
+
+pub use calls::{AuditCall, Lines, Verification};
+pub use segments::{Anchor, SEGMENT_ENTRIES, Segment, SegmentBroken, check_segment, segment_bounds, segment_key};
+
 use genesys_webhook::encoding::hex;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -240,116 +246,5 @@ pub fn verify<'a>(previous: Option<(u64, &str)>, entries: impl IntoIterator<Item
     Ok(())
 }
 
-/// A call to the audit log's object.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum AuditCall {
-    /// Appends drafts in order; answers the last number.
-    Append {
-        /// At most a batch.
-        drafts: Vec<Draft>,
-        /// A random name of the batch: one that was appended before is not appended again. `None`: every time.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        batch: Option<String>,
-    },
-    /// Answers a page of the newest [`Entry`]s before the cursor, as the API shows it.
-    List {
-        /// Only this action.
-        action: Option<Action>,
-        /// Only entries before this number.
-        before_seq: Option<u64>,
-        /// At most so many.
-        limit: u32,
-    },
-    /// Walks the chain from `from_seq`; answers a [`Verification`].
-    Verify {
-        /// First number to check, from 1.
-        from_seq: u64,
-        /// At most so many entries.
-        limit: u32,
-    },
-}
-
-/// What a walk along the chain found.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Verification {
-    /// Whether everything checked holds.
-    pub intact: bool,
-    /// Entries checked.
-    pub checked: u64,
-    /// Where the next walk goes on; absent when the end was reached.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub next_seq: Option<u64>,
-    /// The first break.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub broken: Option<Broken>,
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn entries() -> Vec<Entry> {
-        let mut entries: Vec<Entry> = vec![];
-        for n in 0..4u16 {
-            let draft = Draft { status_code: Some(200 + n), ..Draft::new(Action::Create, "cron") };
-            let entry = chain(entries.last().map(|e| (e.seq, e.hash.as_str())), draft, 1000);
-            entries.push(entry);
-        }
-        entries
-    }
-
-    #[test]
-    fn the_form_and_the_hash_of_an_entry_are_pinned() {
-        let draft =
-            Draft { source: Some("s".into()), user_agent: "u/1".into(), ..Draft::new(Action::DlqRoute, "consumer") };
-        let entry = chain(None, draft, 0);
-        assert_eq!(
-            serde_json::to_string(&entry).unwrap(),
-            format!(
-                r#"{{"seq":1,"timestamp":"1970-01-01T00:00:00.000Z","action":"DLQ_ROUTE","actor":"consumer","source":"s","userAgent":"u/1","previousHash":"{GENESIS_HASH}","hash":"{}"}}"#,
-                entry.hash
-            )
-        );
-        let text = format!(
-            "{GENESIS_HASH}\n{}",
-            r#"{"seq":1,"timestamp":"1970-01-01T00:00:00.000Z","action":"DLQ_ROUTE","actor":"consumer","source":"s","userAgent":"u/1"}"#
-        );
-        let hash = hex(&Sha256::digest(text));
-        assert_eq!(entry.hash, hash);
-        assert_eq!(Entry::from_json(&serde_json::to_string(&entry).unwrap()).unwrap(), entry);
-    }
-
-    #[test]
-    fn an_untouched_chain_holds_in_parts_too() {
-        let entries = entries();
-        assert_eq!(verify(None, &entries), Ok(()));
-        assert_eq!(verify(Some((2, &entries[1].hash)), &entries[2..]), Ok(()));
-    }
-
-    #[test]
-    fn changed_removed_and_swapped_entries_are_found() {
-        let mut changed = entries();
-        changed[1].draft.status_code = Some(500);
-        assert_eq!(verify(None, &changed), Err(Broken::Changed { seq: 2 }));
-        let mut removed = entries();
-        removed.remove(2);
-        assert_eq!(verify(None, &removed), Err(Broken::Gap { expected: 3 }));
-        let mut swapped = entries();
-        swapped.swap(1, 2);
-        assert_eq!(verify(None, &swapped), Err(Broken::Gap { expected: 2 }));
-        let mut renumbered = entries();
-        renumbered.remove(1);
-        renumbered[1].seq = 2;
-        assert_eq!(verify(None, &renumbered), Err(Broken::Unlinked { seq: 2 }));
-    }
-
-    #[test]
-    fn names_of_actions_come_back() {
-        for action in Action::ALL {
-            assert_eq!(Action::from_name(action.as_str()), Some(action));
-            assert_eq!(serde_json::to_string(&action).unwrap(), format!("\"{}\"", action.as_str()));
-        }
-    }
-}
+mod tests;

@@ -1,0 +1,96 @@
+//! Calls to the audit log's object.
+
+use super::{Action, Anchor, Broken, Draft};
+use serde::{Deserialize, Serialize};
+
+/// A call to the audit log's object.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AuditCall {
+    /// Appends drafts in order; answers the last number.
+    Append {
+        /// At most a batch.
+        drafts: Vec<Draft>,
+        /// A random name of the batch: one that was appended before is not appended again. `None`: every time.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        batch: Option<String>,
+    },
+    /// Answers a page of the newest [`Entry`]s before the cursor, as the API shows it.
+    List {
+        /// Only this action.
+        action: Option<Action>,
+        /// Only of this source.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        source: Option<String>,
+        /// Only from this time on, RFC 3339 as entries have it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        since: Option<String>,
+        /// Only before this time, in the same form.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        until: Option<String>,
+        /// Only entries before this number.
+        before_seq: Option<u64>,
+        /// At most so many.
+        limit: u32,
+    },
+    /// Walks the chain from `from_seq`; answers a [`Verification`].
+    Verify {
+        /// First number to check, from 1.
+        from_seq: u64,
+        /// At most so many entries.
+        limit: u32,
+    },
+    /// Answers the entries from `from_seq` on as [`Lines`].
+    Lines {
+        /// First number, from 1.
+        from_seq: u64,
+        /// At most so many.
+        limit: u32,
+    },
+    /// Answers the oldest complete [`Segment`] that has no anchor yet, as an `Option`.
+    NextSegment,
+    /// Keeps the anchor of a segment whose file is written; answers whether it is that of the log's own entries.
+    Anchor(Anchor),
+    /// Answers the [`Anchor`] of a segment, as an `Option`.
+    Anchored {
+        /// Number of the segment, from 1.
+        segment: u64,
+    },
+    /// Removes the entries of the oldest anchored segments that ended before a time; answers how many entries.
+    Expire {
+        /// Segments whose last entry was recorded before this time.
+        before_ms: u64,
+    },
+}
+
+/// Entries as JSON lines.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lines {
+    /// A line an entry, each with its newline; as they are stored.
+    pub lines: String,
+    /// Where the next call goes on; absent at the end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_seq: Option<u64>,
+    /// The segment whose file has them, where the log has them no longer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub anchor: Option<Anchor>,
+}
+
+/// What a walk along the chain found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Verification {
+    /// Whether everything checked holds.
+    pub intact: bool,
+    /// Entries checked.
+    pub checked: u64,
+    /// The last entry that is only in a file any more: the walk went on behind it, from its segment's anchor.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after_anchor: Option<u64>,
+    /// Where the next walk goes on; absent when the end was reached.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_seq: Option<u64>,
+    /// The first break.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub broken: Option<Broken>,
+}

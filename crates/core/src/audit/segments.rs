@@ -1,0 +1,126 @@
+//! Segments of the chain that are kept as files.
+//!
+//! Promises: a segment is a fixed run of entries, one line each, as they are stored; its anchor, which stays in the log,
+//! ties the file to the chain by the hashes before and at its end, and by a digest of the file. A file that was changed in
+//! any byte, cut, or put in another's place does not verify. Out of scope: writing and reading files.
+
+use super::{Broken, Entry, GENESIS_HASH, verify};
+use genesys_webhook::encoding::hex;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+/// Entries of a segment: some 400 KB as JSON, which one call to the object carries and one look at R2 reads.
+pub const SEGMENT_ENTRIES: u64 = 1_000;
+
+/// First and last number of the entries of a segment, which are numbered from 1.
+pub fn segment_bounds(segment: u64) -> (u64, u64) {
+    let to = segment.saturating_mul(SEGMENT_ENTRIES);
+    (to.saturating_sub(SEGMENT_ENTRIES).saturating_add(1), to)
+}
+
+/// Key of the file of the entries `from..=to`; keys sort as the numbers do.
+pub fn segment_key(from: u64, to: u64) -> String {
+    format!("audit/{from:012}-{to:012}.jsonl")
+}
+
+/// A segment on its way into a file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Segment {
+    /// Number of its first entry.
+    pub from: u64,
+    /// Number of its last entry.
+    pub to: u64,
+    /// When its last entry was recorded.
+    pub until_ms: u64,
+    /// Hash of the entry before its first.
+    pub previous_hash: String,
+    /// Hash of its last entry.
+    pub last_hash: String,
+    /// The file: a line an entry.
+    pub lines: String,
+}
+
+/// What the log keeps of a segment. Stored: fields may be added with a default, not changed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Anchor {
+    /// Number of its first entry.
+    pub from: u64,
+    /// Number of its last entry.
+    pub to: u64,
+    /// When its last entry was recorded.
+    pub until_ms: u64,
+    /// Hash of the entry before its first.
+    pub previous_hash: String,
+    /// Hash of its last entry.
+    pub last_hash: String,
+    /// SHA-256 of the file, hexadecimal.
+    pub sha256: String,
+}
+
+impl Segment {
+    /// Its anchor.
+    pub fn anchor(&self) -> Anchor {
+        Anchor {
+            from: self.from,
+            to: self.to,
+            until_ms: self.until_ms,
+            previous_hash: self.previous_hash.clone(),
+            last_hash: self.last_hash.clone(),
+            sha256: hex(&Sha256::digest(self.lines.as_bytes())),
+        }
+    }
+}
+
+/// Why a file is not the segment that was written.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, thiserror::Error)]
+#[serde(rename_all = "snake_case")]
+pub enum SegmentBroken {
+    /// Its digest is another.
+    #[error("the file is not the one that was written")]
+    File,
+    /// A line is not an entry.
+    #[error("line {line} is not an entry")]
+    Line {
+        /// Number of the line, from 1.
+        line: u64,
+    },
+    /// Its chain does not hold.
+    #[error("{0}")]
+    Chain(Broken),
+    /// It does not end where its anchor does.
+    #[error("the segment does not end with entry {to} as anchored")]
+    End {
+        /// The last number of the anchor.
+        to: u64,
+    },
+    /// It does not begin where the segment before it ended.
+    #[error("the segment does not follow the one before it")]
+    Before,
+}
+
+/// Checks a file against its anchor, and the anchor against the one before it (`None`: it is the first, or that one is
+/// not known). Answers the number of entries; the error names what breaks first, line by line where one can be named.
+pub fn check_segment(text: &str, anchor: &Anchor, before: Option<&Anchor>) -> Result<u64, SegmentBroken> {
+    let follows = match before {
+        Some(before) => before.last_hash == anchor.previous_hash && before.to.saturating_add(1) == anchor.from,
+        None => anchor.from > 1 || anchor.previous_hash == GENESIS_HASH,
+    };
+    if !follows {
+        return Err(SegmentBroken::Before);
+    }
+    let mut entries = vec![];
+    for (line, text) in (1..).zip(text.lines()) {
+        entries.push(Entry::from_json(text).map_err(|_| SegmentBroken::Line { line })?);
+    }
+    let start = Some((anchor.from.saturating_sub(1), anchor.previous_hash.as_str()));
+    verify(start, &entries).map_err(SegmentBroken::Chain)?;
+    let ends = entries.last().is_some_and(|last| last.seq == anchor.to && last.hash == anchor.last_hash);
+    if !ends {
+        return Err(SegmentBroken::End { to: anchor.to });
+    }
+    if hex(&Sha256::digest(text.as_bytes())) != anchor.sha256 {
+        return Err(SegmentBroken::File);
+    }
+    Ok(entries.len() as u64)
+}

@@ -1,0 +1,130 @@
+use super::*;
+
+fn entries() -> Vec<Entry> {
+    let mut entries: Vec<Entry> = vec![];
+    for n in 0..4u16 {
+        let draft = Draft { status_code: Some(200 + n), ..Draft::new(Action::Create, "cron") };
+        let entry = chain(entries.last().map(|e| (e.seq, e.hash.as_str())), draft, 1000);
+        entries.push(entry);
+    }
+    entries
+}
+
+#[test]
+fn the_form_and_the_hash_of_an_entry_are_pinned() {
+    let draft =
+        Draft { source: Some("s".into()), user_agent: "u/1".into(), ..Draft::new(Action::DlqRoute, "consumer") };
+    let entry = chain(None, draft, 0);
+    assert_eq!(
+        serde_json::to_string(&entry).unwrap(),
+        format!(
+            r#"{{"seq":1,"timestamp":"1970-01-01T00:00:00.000Z","action":"DLQ_ROUTE","actor":"consumer","source":"s","userAgent":"u/1","previousHash":"{GENESIS_HASH}","hash":"{}"}}"#,
+            entry.hash
+        )
+    );
+    let text = format!(
+        "{GENESIS_HASH}\n{}",
+        r#"{"seq":1,"timestamp":"1970-01-01T00:00:00.000Z","action":"DLQ_ROUTE","actor":"consumer","source":"s","userAgent":"u/1"}"#
+    );
+    let hash = hex(&Sha256::digest(text));
+    assert_eq!(entry.hash, hash);
+    assert_eq!(Entry::from_json(&serde_json::to_string(&entry).unwrap()).unwrap(), entry);
+}
+
+#[test]
+fn an_untouched_chain_holds_in_parts_too() {
+    let entries = entries();
+    assert_eq!(verify(None, &entries), Ok(()));
+    assert_eq!(verify(Some((2, &entries[1].hash)), &entries[2..]), Ok(()));
+}
+
+#[test]
+fn changed_removed_and_swapped_entries_are_found() {
+    let mut changed = entries();
+    changed[1].draft.status_code = Some(500);
+    assert_eq!(verify(None, &changed), Err(Broken::Changed { seq: 2 }));
+    let mut removed = entries();
+    removed.remove(2);
+    assert_eq!(verify(None, &removed), Err(Broken::Gap { expected: 3 }));
+    let mut swapped = entries();
+    swapped.swap(1, 2);
+    assert_eq!(verify(None, &swapped), Err(Broken::Gap { expected: 2 }));
+    let mut renumbered = entries();
+    renumbered.remove(1);
+    renumbered[1].seq = 2;
+    assert_eq!(verify(None, &renumbered), Err(Broken::Unlinked { seq: 2 }));
+}
+
+#[test]
+fn names_of_actions_come_back() {
+    for action in Action::ALL {
+        assert_eq!(Action::from_name(action.as_str()), Some(action));
+        assert_eq!(serde_json::to_string(&action).unwrap(), format!("\"{}\"", action.as_str()));
+    }
+}
+
+/// The entries of [`entries`] as a file.
+fn segment() -> Segment {
+    let entries = entries();
+    let lines: Vec<String> = entries.iter().map(|entry| serde_json::to_string(entry).unwrap() + "\n").collect();
+    Segment {
+        from: 1,
+        to: 4,
+        until_ms: 1000,
+        previous_hash: GENESIS_HASH.into(),
+        last_hash: entries[3].hash.clone(),
+        lines: lines.concat(),
+    }
+}
+
+#[test]
+fn a_file_verifies_by_its_anchor_and_the_one_before_it() {
+    let segment = segment();
+    let anchor = segment.anchor();
+    assert_eq!(check_segment(&segment.lines, &anchor, None), Ok(4));
+    let before = |to, hash: &str| Anchor { to, last_hash: hash.into(), ..anchor.clone() };
+    let second = Anchor { from: 5, to: 8, previous_hash: "ab".into(), ..anchor.clone() };
+    assert_eq!(check_segment("", &second, Some(&before(4, "cd"))), Err(SegmentBroken::Before));
+    assert_eq!(check_segment("", &second, Some(&before(3, "ab"))), Err(SegmentBroken::Before));
+    assert_eq!(check_segment("", &second, Some(&before(4, "ab"))), Err(SegmentBroken::End { to: 8 }));
+    assert_eq!(check_segment("", &Anchor { previous_hash: "ab".into(), ..anchor }, None), Err(SegmentBroken::Before));
+}
+
+#[test]
+fn a_file_that_was_touched_is_named_by_what_breaks_first() {
+    let segment = segment();
+    let anchor = segment.anchor();
+    let lines: Vec<&str> = segment.lines.lines().collect();
+    for (text, broken) in [
+        (segment.lines.replace("202", "203"), SegmentBroken::Chain(Broken::Changed { seq: 3 })),
+        (lines[..3].join("\n"), SegmentBroken::End { to: 4 }),
+        ([lines[0], lines[2], lines[1], lines[3]].join("\n"), SegmentBroken::Chain(Broken::Gap { expected: 2 })),
+        (segment.lines.replacen('{', "", 1), SegmentBroken::Line { line: 1 }),
+        (lines.join("\n"), SegmentBroken::File),
+        (String::new(), SegmentBroken::End { to: 4 }),
+    ] {
+        assert_eq!(check_segment(&text, &anchor, None), Err(broken));
+    }
+}
+
+#[test]
+fn segments_and_their_anchors_have_a_pinned_form() {
+    assert_eq!([segment_bounds(1), segment_bounds(2)], [(1, 1_000), (1_001, 2_000)]);
+    assert_eq!(segment_key(1, 1_000), "audit/000000000001-000000001000.jsonl");
+    let anchor =
+        Anchor { from: 1, to: 2, until_ms: 3, previous_hash: "a".into(), last_hash: "b".into(), sha256: "c".into() };
+    let json = r#"{"from":1,"to":2,"untilMs":3,"previousHash":"a","lastHash":"b","sha256":"c"}"#;
+    assert_eq!(serde_json::to_string(&anchor).unwrap(), json);
+    assert_eq!(serde_json::from_str::<Anchor>(json).unwrap(), anchor);
+}
+
+#[test]
+fn calls_of_versions_without_filters_and_batches_are_read() {
+    let list = r#"{"list":{"action":"PROBE","before_seq":9,"limit":5}}"#;
+    let call: AuditCall = serde_json::from_str(list).unwrap();
+    assert_eq!(serde_json::to_string(&call).unwrap(), list);
+    let append = r#"{"append":{"drafts":[]}}"#;
+    assert_eq!(serde_json::from_str::<AuditCall>(append).unwrap(), AuditCall::Append { drafts: vec![], batch: None });
+    let verification = r#"{"intact":true,"checked":3}"#;
+    assert_eq!(serde_json::from_str::<Verification>(verification).unwrap().after_anchor, None);
+}
