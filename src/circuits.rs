@@ -135,8 +135,13 @@ async fn announce(env: &Env, source: &Source, change: Change, actor: &str, statu
 
 /// The circuits of all configured sources, in their order; one whose object does not answer is `unknown`.
 pub(crate) async fn circuits(env: &Env, gateway: &Gateway) -> Vec<CircuitRow> {
+    circuits_of(env, &gateway.config.sources.iter().collect::<Vec<_>>()).await
+}
+
+/// The circuits of `sources`, in their order.
+pub(crate) async fn circuits_of(env: &Env, sources: &[&Source]) -> Vec<CircuitRow> {
     let mut rows = vec![];
-    for sources in gateway.config.sources.chunks(READS) {
+    for sources in sources.chunks(READS) {
         rows.extend(join_all(sources.iter().map(|source| circuit(env, source))).await);
     }
     rows

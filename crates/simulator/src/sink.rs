@@ -43,6 +43,8 @@ pub struct Behaviour {
     pub retry_after_s: Option<u64>,
     /// `Retry-After` as an HTTP date.
     pub http_date: bool,
+    /// Quote the request's headers in the answer, one a line, as a careless destination does.
+    pub echo_headers: bool,
 }
 
 impl Default for Behaviour {
@@ -55,6 +57,7 @@ impl Default for Behaviour {
             cut: false,
             retry_after_s: None,
             http_date: false,
+            echo_headers: false,
         }
     }
 }
@@ -348,7 +351,13 @@ pub(crate) async fn receive(
         tokio::time::sleep(Duration::from_millis(behaviour.delay_ms)).await;
     }
     sink.record(&headers, &body, behaviour.status, at_ms);
-    let mut response = StatusCode::from_u16(behaviour.status).unwrap_or(StatusCode::OK).into_response();
+    let status = StatusCode::from_u16(behaviour.status).unwrap_or(StatusCode::OK);
+    let quoted = headers.iter().map(|(name, value)| format!("{name}: {}\n", String::from_utf8_lossy(value.as_bytes())));
+    let mut response = if behaviour.echo_headers {
+        (status, quoted.collect::<String>()).into_response()
+    } else {
+        status.into_response()
+    };
     if let Some(seconds) = behaviour.retry_after_s {
         let value = if behaviour.http_date {
             HeaderValue::from_str(&http_date(at_ms.saturating_add(seconds.saturating_add(1).saturating_mul(1_000))))

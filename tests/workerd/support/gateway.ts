@@ -19,6 +19,7 @@ export const SECRETS = {
   STANDARD_SECRET: "whsec_c3RhbmRhcmQtc2VjcmV0LW9mLXRoZS10ZXN0cw==",
   GITHUB_SECRET: "It's a Secret to Everybody",
   ALERT_SECRET: "whsec_YWxlcnQtc2VjcmV0LW9mLXRoZS10ZXN0cw==",
+  DESTINATION_TOKEN: "Bearer destination-token-of-the-workerd-tests",
   DESTINATION_SECRET: "whsec_ZGVzdGluYXRpb24tc2VjcmV0LW9mLXRlc3Rz",
 } as const;
 
@@ -32,6 +33,8 @@ export const RETRY_SCHEDULE_S = [3, 4];
 
 /** Requests a minute that the rate-limit binding of the source `limited` lets through. */
 export const RATE_LIMIT = 4;
+/** Waits of the sources that are overrun, in seconds: short, so that some deliveries use them up. */
+export const CROWD_SCHEDULE_S = [5, 30];
 
 /** The limit of the source `small`. */
 export const SMALL_LIMIT_BYTES = 1_000;
@@ -117,6 +120,37 @@ export function bindings(simulator: string, run: string, vectors: VectorSources)
       // Its deliveries that fail come back by the queue itself, soon.
       { name: "restless", profile: "webhooks", secrets, destination: signedTo("restless"), retry_schedule_s: [1] },
       { name: "watched", profile: "webhooks", secrets, silence_after_s: SILENCE_AFTER_S },
+      {
+        name: "dressed",
+        profile: "webhooks",
+        secrets,
+        destination: {
+          ...signedTo("dressed"),
+          headers: { "X-Tenant": "north west" },
+          forward_headers: ["ININ-Correlation-Id"],
+          secret_headers: { Authorization: "DESTINATION_TOKEN" },
+        },
+        retry_schedule_s: [2],
+      },
+      {
+        name: "undressed",
+        profile: "webhooks",
+        secrets,
+        destination: { url: sink("undressed"), secret_headers: { "x-key": "MISSING_DESTINATION_TOKEN" } },
+        retry_schedule_s: [2],
+      },
+      // Those whose circuits are opened.
+      { name: "tripping", profile: "webhooks", secrets, destination: { ...signedTo("tripping"), timeout_ms: 1_000 }, retry_schedule_s: [2] },
+      { name: "tripping-archive", profile: "webhooks", secrets, circuit: { after_s: 1, failures: 2 }, retry_schedule_s: [2] },
+      // Those that are overrun.
+      ...["crowd-a", "crowd-b"].map((name) => ({
+        name,
+        profile: "webhooks",
+        secrets,
+        destination: { ...signedTo(name), timeout_ms: 2_000 },
+        retry_schedule_s: CROWD_SCHEDULE_S,
+      })),
+      { name: "crowd-archive", profile: "webhooks", secrets, retry_schedule_s: CROWD_SCHEDULE_S },
       ...vectors.sources,
     ],
   };
