@@ -4,11 +4,14 @@
 //! Out of scope: what the figures mean (`gateway_core::{accounting, metrics, watch}`).
 
 use crate::VERSION;
-use crate::config::gateway;
+use crate::circuits::circuits_of;
+use crate::config::{Gateway, gateway};
 use crate::platform::objects::{self, CallError};
 use crate::platform::{clock, queue};
 use futures_util::future::{join, join_all, join4};
-use gateway_core::accounting::{Collected, by_source, own};
+use gateway_core::accounting::{Collected, SourceAccount, by_source, own};
+use gateway_core::circuit::CircuitRow;
+use gateway_core::config::Source;
 use gateway_core::counters::{CountersCall, Totals, counter_shards};
 use gateway_core::ledger::{LedgerCall, LedgerTotals, ledger_shards};
 use gateway_core::letters::{LetterTotals, LettersCall, STORE_OBJECT};
@@ -59,21 +62,31 @@ pub(crate) async fn collect(env: &Env) -> Snapshot {
             missing.push(name.into());
         }
     }
-    let configuration = match gateway(env) {
-        Ok(gateway) => gateway.secret_problems(),
-        Err(problems) => problems.to_vec(),
+    let sources = by_source(&Collected { counters: counters.clone(), ledgers });
+    let (configuration, circuits) = match gateway(env) {
+        Ok(gateway) => (gateway.secret_problems(), Some(circuits(env, &gateway, &sources).await)),
+        Err(problems) => (problems.to_vec(), None),
     };
     Snapshot {
         version: VERSION,
         own: own(&counters),
-        sources: by_source(&Collected { counters, ledgers }),
+        sources,
         queues,
         letters,
         reconcile: reconcile.flatten(),
         health,
+        circuits,
         missing,
         configuration,
     }
+}
+
+/// Only a destination with failed attempts can have an open circuit: with many healthy sources nothing is asked.
+async fn circuits(env: &Env, gateway: &Gateway, accounts: &BTreeMap<String, SourceAccount>) -> Vec<CircuitRow> {
+    let has_failed =
+        |source: &&Source| accounts.get(&source.name).is_some_and(|account| account.retries > 0 || account.dead > 0);
+    let sources: Vec<&Source> = gateway.config.sources.iter().filter(has_failed).collect();
+    circuits_of(env, &sources).await
 }
 
 async fn queues(env: &Env) -> BTreeMap<String, Backlog> {

@@ -6,8 +6,8 @@
 
 mod api;
 mod audit;
-mod circuits;
 mod audit_export;
+mod circuits;
 mod collect;
 mod config;
 mod consumer;

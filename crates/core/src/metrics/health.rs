@@ -4,6 +4,7 @@
 
 use super::{ItemState, Snapshot};
 use crate::alerts::{Conditions, Open};
+use crate::circuit::CircuitState;
 use crate::config::Config;
 use crate::silence::Verdict;
 use crate::watch::Observation;
@@ -79,6 +80,13 @@ impl<'a> HealthJson<'a> {
 }
 
 impl Snapshot {
+    /// The sources whose deliveries wait; `None` where one of the circuits is not known.
+    fn open_circuits(&self) -> Option<Vec<String>> {
+        let rows = self.circuits.as_ref()?;
+        let known = rows.iter().all(|row| row.state != CircuitState::Unknown);
+        known.then(|| self.not_closed().map(|row| row.source.clone()).collect())
+    }
+
     /// What the watch is told. Sums that lack a counter object's part are too low, and would seem to have grown when it is
     /// back: they are left out.
     pub fn observation(&self) -> Observation {
@@ -90,7 +98,7 @@ impl Snapshot {
             conditions: Conditions {
                 dead_letters: self.letters.as_ref().map(|letters| letters.stored),
                 not_quarantined: complete.then_some(lost),
-                open_circuits: None,
+                open_circuits: self.open_circuits(),
                 silent: None,
                 unrepaired: self.reconcile.as_ref().map(super::ReconcileFigures::unrepaired),
             },

@@ -16,6 +16,7 @@ pub use health::HealthJson;
 pub use reconcile::{ItemFigures, ItemState, ReconcileFigures};
 
 use crate::accounting::{Latency, OwnAccount, SourceAccount, overall};
+use crate::circuit::{CircuitRow, CircuitState};
 use crate::config::Problem;
 use crate::letters::LetterTotals;
 use crate::watch::Health;
@@ -42,6 +43,8 @@ pub struct Snapshot {
     pub reconcile: Option<ReconcileFigures>,
     /// What the watch says; `None` where it did not answer.
     pub health: Option<Health>,
+    /// Circuits of the sources with failed attempts, the only ones that can be open; `None` where no configuration can be read.
+    pub circuits: Option<Vec<CircuitRow>>,
     /// Objects that did not answer: the figures are too low by what they hold.
     pub missing: Vec<String>,
     /// What is wrong with configuration and secrets.
@@ -79,6 +82,8 @@ pub struct MetricsJson<'a> {
     queues: &'a BTreeMap<String, Backlog>,
     reconcile: Option<&'a ReconcileFigures>,
     health: Option<&'a Health>,
+    /// Those that are not closed.
+    circuits: Vec<&'a CircuitRow>,
     #[serde(flatten)]
     own: &'a OwnAccount,
     sources: &'a BTreeMap<String, SourceAccount>,
@@ -130,6 +135,7 @@ impl Snapshot {
             queues: &self.queues,
             reconcile: self.reconcile.as_ref(),
             health: self.health.as_ref(),
+            circuits: self.not_closed().collect(),
             own: &self.own,
             sources: &self.sources,
             missing: &self.missing,
@@ -145,6 +151,10 @@ impl Snapshot {
         // Writing into a string fails only where a value's own formatting does, and these are numbers and texts.
         let _ = text::encode(&mut out, &registry);
         out
+    }
+
+    fn not_closed(&self) -> impl Iterator<Item = &CircuitRow> {
+        self.circuits.iter().flatten().filter(|row| row.state != CircuitState::Closed)
     }
 
     fn families(&self) -> Vec<Family> {

@@ -3,6 +3,7 @@
 use super::family::{Family, Sample, Value, labels};
 use super::{ItemState, Snapshot};
 use crate::alerts::Kind;
+use crate::circuit::CircuitState;
 use crate::silence::Verdict;
 use prometheus_client::metrics::MetricType;
 
@@ -10,6 +11,7 @@ impl Snapshot {
     pub(super) fn families_overall(&self) -> Vec<Family> {
         let mut families = self.families_of_letters();
         families.extend(self.families_of_queues());
+        families.push(self.circuit_states());
         families.extend(self.families_of_reconcile());
         families.extend(self.families_of_vendor());
         families.extend(self.families_of_health());
@@ -42,6 +44,18 @@ impl Snapshot {
             oldest.set_time(&own, backlog.oldest_at_ms);
         }
         vec![messages, bytes, oldest]
+    }
+
+    fn circuit_states(&self) -> Family {
+        let help = "1 for the state of a destination's circuit; only of sources with failed attempts.";
+        let mut state = Family::gauge("circuit_state", help);
+        for row in self.circuits.iter().flatten() {
+            for named in CircuitState::ALL {
+                let value = if row.state == named { 1.0 } else { 0.0 };
+                state.set(&[("source", &row.source), ("state", named.as_str())], value);
+            }
+        }
+        state
     }
 
     fn families_of_reconcile(&self) -> Vec<Family> {

@@ -1,6 +1,7 @@
 use super::*;
 use crate::accounting::{Collected, by_source, own};
 use crate::alerts::{Kind, Open};
+use crate::circuit::{CircuitRow, CircuitState};
 use crate::config::Config;
 use crate::counters::Seen;
 use crate::counters::{Metric, Series, Totals};
@@ -57,6 +58,10 @@ fn snapshot() -> Snapshot {
                 error: None,
             }],
         }),
+        circuits: Some(vec![
+            CircuitRow { state: CircuitState::Open, ..CircuitRow::unknown("a\"b", None, String::new()) },
+            CircuitRow { state: CircuitState::Closed, ..CircuitRow::unknown("c", None, String::new()) },
+        ]),
         health: Some(Health {
             evaluated_at_ms: Some(4_000),
             sources: [
@@ -117,6 +122,9 @@ fn the_text_has_every_family_with_escaped_labels() {
         r#"genesys_gateway_subscription_state{source="a\"b",state="unrepaired"} 1.0"#,
         r#"genesys_gateway_subscription_state{source="a\"b",state="as_declared"} 0.0"#,
         r#"genesys_gateway_source_silent{source="a\"b"} 1.0"#,
+        r#"genesys_gateway_circuit_state{source="a\"b",state="open"} 1.0"#,
+        r#"genesys_gateway_circuit_state{source="c",state="closed"} 1.0"#,
+        r#"genesys_gateway_circuit_state{source="c",state="open"} 0.0"#,
         r#"genesys_gateway_alerts_raised{kind="silence"} 1.0"#,
         r#"genesys_gateway_alerts_raised{kind="circuit_open"} 0.0"#,
         r#"genesys_gateway_alert_notices_waiting 2.0"#,
@@ -182,8 +190,16 @@ fn the_watch_is_told_what_is_known_and_nothing_else() {
     assert_eq!(told.deliveries, [("a\"b".into(), 8_000)].into());
     let conditions = told.conditions;
     assert_eq!((conditions.dead_letters, conditions.not_quarantined), (Some(1), Some(0)));
-    assert_eq!((conditions.unrepaired, conditions.open_circuits), (Some(vec!["a\"b".into()]), None));
-    let blind = Snapshot { letters: None, reconcile: None, missing: vec!["counters-3".into()], ..snapshot() };
+    let own = Some(vec!["a\"b".to_owned()]);
+    assert_eq!((conditions.unrepaired, conditions.open_circuits), (own.clone(), own));
+    let unknown = Some(vec![CircuitRow::unknown("a", None, String::new())]);
+    let blind = Snapshot {
+        letters: None,
+        reconcile: None,
+        circuits: unknown,
+        missing: vec!["counters-3".into()],
+        ..snapshot()
+    };
     assert_eq!(blind.observation().conditions, crate::alerts::Conditions::default());
 }
 
