@@ -19,6 +19,7 @@ const SUBSTITUTES = {
     export const DeadLetterStore = wasm.Lifecycle;
     export const AuditLog = wasm.Lifecycle;
     export const Lifecycle = wasm.Lifecycle;
+    export const Destination = wasm.Lifecycle;
   `,
 };
 
