@@ -20,6 +20,7 @@ const SUBSTITUTES = {
     export const AuditLog = wasm.Lifecycle;
     export const Watch = wasm.Lifecycle;
     export const Lifecycle = wasm.Lifecycle;
+    export const Destination = wasm.Lifecycle;
   `,
 };
 

@@ -37,6 +37,8 @@ const CALLS: [string, string][] = [
   ["GET", "/api/dead-letters"],
   ["GET", `/api/dead-letters/${ID}`],
   ["DELETE", `/api/dead-letters/${ID}`],
+  ["GET", "/api/destinations"],
+  ["POST", "/api/destinations/contact-center/close"],
   ["GET", "/api/audit"],
   ["GET", "/api/audit/verify"],
   ["POST", "/api/explain"],
