@@ -7,7 +7,7 @@ use crate::counters::{Metric, Series, Totals};
 use crate::ledger::{LedgerTotals, SourceTotals};
 use crate::silence::Verdict;
 use crate::watch::SourceHealth;
-use genesys_client::reconcile::{Action, Outcome};
+use genesys_client::reconcile::Outcome;
 use std::collections::BTreeSet;
 
 fn snapshot() -> Snapshot {
@@ -50,12 +50,7 @@ fn snapshot() -> Snapshot {
             failed: 1,
             unchanged: 0,
             last_success_at_ms: Some(6_000),
-            items: vec![ItemFigures {
-                source: Some("a\"b".into()),
-                action: Action::Update,
-                outcome: Outcome::Failed,
-                error: None,
-            }],
+            items: vec![ItemFigures { source: Some("a\"b".into()), outcome: Outcome::Failed, error: None }],
         }),
         health: Some(Health {
             evaluated_at_ms: Some(4_000),
