@@ -208,7 +208,7 @@ fn health_shows_every_configured_source() {
     assert_eq!(
         json["sources"]["b"],
         serde_json::json!({"lastRequestAtMs": null, "lastDeliveryAtMs": null, "activity": "unknown", "expected": false,
-            "alerts": []})
+            "subscription": null, "alerts": []})
     );
     assert_eq!((&json["noticesWaiting"], &json["evaluatedAtMs"]), (&2.into(), &4_000.into()));
 }
