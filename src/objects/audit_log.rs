@@ -27,11 +27,12 @@ const MAX_BATCHES: u64 = 256;
 #[durable_object(fetch)]
 pub struct AuditLog {
     tables: Tables,
+    env: Env,
 }
 
 impl DurableObject for AuditLog {
-    fn new(state: State, _env: Env) -> Self {
-        Self { tables: Tables::set_up(&state, SCHEMA) }
+    fn new(state: State, env: Env) -> Self {
+        Self { tables: Tables::set_up(&state, SCHEMA), env }
     }
 
     async fn fetch(&self, request: Request) -> Result<Response> {
@@ -47,8 +48,7 @@ impl DurableObject for AuditLog {
                 }
                 AuditCall::Verify { from_seq, limit } => objects::json(&walk(sql, from_seq, limit)?)?,
                 AuditCall::Lines { from_seq, limit } => objects::json(&segments::lines(sql, from_seq, limit)?)?,
-                AuditCall::NextSegment => objects::json(&segments::next(sql)?)?,
-                AuditCall::Anchor(anchor) => segments::keep(sql, &anchor)?.to_string(),
+                AuditCall::Export { limit } => segments::export(sql, &self.env, limit).await?.to_string(),
                 AuditCall::Anchored { segment } => objects::json(&segments::at(sql, segment_bounds(segment).1)?)?,
                 AuditCall::Expire { before_ms } => {
                     self.tables.transaction(|sql| segments::expire(sql, before_ms))?.to_string()

@@ -215,7 +215,7 @@ export async function startGateway(simulator, { gateway, exactly = false, withou
     supervisor.stdin.end();
     await gone;
   });
-  const started = new Gateway(url, secrets, log);
+  const started = new Gateway(url, secrets, log, join(folder, "state"));
   const ready = async () => {
     if (ended !== undefined) assert.fail(`wrangler has ${ended}\n${started.log()}`);
     return fetch(`${url}/healthz`, { signal: AbortSignal.timeout(5_000) }).then((answer) => answer.status, () => 0);
@@ -265,6 +265,7 @@ function drawSecrets(simulator, variable) {
     // As Standard Webhooks writes its keys.
     if (destination?.secret) secrets[destination.secret] = `whsec_${randomBytes(32).toString("base64")}`;
   }
+  if (variable.alerts?.secret) secrets[variable.alerts.secret] = `whsec_${randomBytes(32).toString("base64")}`;
   return secrets;
 }
 
@@ -284,7 +285,9 @@ class Gateway {
   #log;
   #answers = [];
 
-  constructor(url, secrets, log) {
+  constructor(url, secrets, log, state) {
+    /** The folder of everything that is stored: objects' databases, the bucket. */
+    this.state = state;
     this.url = url;
     this.secrets = secrets;
     this.#log = log;

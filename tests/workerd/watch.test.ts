@@ -55,6 +55,7 @@ it("knows nothing before it was told anything", async () => {
     lastDeliveryAtMs: expect.any(Number),
     activity: "unknown",
     expected: false,
+    subscription: null,
     alerts: [],
   });
   expect(health.sources["contact-center"]).toMatchObject({ lastDeliveryAtMs: null, subscription: null });

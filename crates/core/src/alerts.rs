@@ -6,7 +6,6 @@
 //! arrival, and notices leave in the order in which they arose. Out of scope: measuring (`Conditions`), sending.
 
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet};
 
 /// Dead letters above which an alert is raised, where the configuration says nothing.
 pub const DEFAULT_DEAD_LETTERS_OVER: u64 = 100;
@@ -220,7 +219,7 @@ pub struct Open {
 /// Everything that is remembered from one evaluation to the next. Stored: fields may be added with a default, not changed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Alerts {
-    tracked: BTreeMap<String, Tracked>,
+    tracked: Vec<Tracked>,
     waiting: Vec<Notice>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     not_quarantined: Option<u64>,
@@ -243,7 +242,7 @@ impl Alerts {
             (Kind::Silence, &conditions.silent),
             (Kind::Subscription, &conditions.unrepaired),
         ] {
-            let holding = subjects.as_ref().map(|subjects| subjects.iter().cloned().map(Some).collect());
+            let holding = subjects.as_ref().map(|subjects| subjects.iter().cloned().map(Some).collect::<Vec<_>>());
             self.judge(kind, holding, now_ms, rules, None, &mut notices);
         }
         if rules.told {
@@ -258,7 +257,7 @@ impl Alerts {
     fn judge(
         &mut self,
         kind: Kind,
-        holding: Option<BTreeSet<Option<String>>>,
+        holding: Option<Vec<Option<String>>>,
         now_ms: u64,
         rules: Rules,
         value: Option<u64>,
@@ -266,10 +265,11 @@ impl Alerts {
     ) {
         let Some(holding) = holding else { return };
         for subject in &holding {
-            let fresh = || Tracked { kind, subject: subject.clone(), against: 0, raised_ms: None, told_ms: 0 };
-            self.tracked.entry(key(kind, subject.as_deref())).or_insert_with(fresh);
+            if !self.tracked.iter().any(|tracked| (tracked.kind, &tracked.subject) == (kind, subject)) {
+                self.tracked.push(Tracked { kind, subject: subject.clone(), against: 0, raised_ms: None, told_ms: 0 });
+            }
         }
-        self.tracked.retain(|_, tracked| {
+        self.tracked.retain_mut(|tracked| {
             if tracked.kind != kind {
                 return true;
             }
@@ -315,12 +315,12 @@ impl Alerts {
         let open = |tracked: &Tracked| {
             Some(Open { kind: tracked.kind, source: tracked.subject.clone(), since_ms: tracked.raised_ms? })
         };
-        self.tracked.values().filter_map(open).collect()
+        self.tracked.iter().filter_map(open).collect()
     }
 }
 
-fn one(holds: bool) -> BTreeSet<Option<String>> {
-    if holds { [None].into() } else { BTreeSet::new() }
+fn one(holds: bool) -> Vec<Option<String>> {
+    if holds { vec![None] } else { vec![] }
 }
 
 fn key(kind: Kind, subject: Option<&str>) -> String {

@@ -3,10 +3,12 @@
 //! Promise: an entry is removed only with its whole segment, and only when the anchor of that segment's file is kept.
 
 use super::entry;
+use crate::platform::body::Body;
+use crate::platform::r2;
 use crate::platform::sql::{number, rows, run, text, unreadable};
-use gateway_core::audit::{Anchor, GENESIS_HASH, Lines, SEGMENT_ENTRIES, Segment};
+use gateway_core::audit::{Anchor, GENESIS_HASH, Lines, SEGMENT_ENTRIES, Segment, check_segment, segment_key};
 use gateway_core::time::parse_rfc3339;
-use worker::{Result, SqlStorage};
+use worker::{Env, Error, Result, SqlStorage};
 
 /// Segments that one call removes: ten thousand rows.
 const MAX_REMOVED: u64 = 10;
@@ -60,14 +62,22 @@ pub(super) fn next(sql: &SqlStorage) -> Result<Option<Segment>> {
     Ok(Some(Segment { from, to, until_ms, previous_hash, last_hash: last.hash, lines }))
 }
 
-/// Keeps an anchor, if it is that of the segment which is next.
-pub(super) fn keep(sql: &SqlStorage, anchor: &Anchor) -> Result<bool> {
-    let own = next(sql)?.is_some_and(|segment| segment.anchor() == *anchor);
-    if own {
-        let parameters = vec![number(anchor.to), text(&serde_json::to_string(anchor)?)];
-        run(sql, "INSERT INTO segments VALUES (?, ?)", parameters)?;
+/// Writes segments to files: file first, then its anchor, so that whatever is cut off in between is repeated.
+pub(super) async fn export(sql: &SqlStorage, env: &Env, limit: u32) -> Result<u64> {
+    let mut written = 0u64;
+    for _ in 0..limit {
+        let Some(segment) = next(sql)? else { break };
+        let anchor = segment.anchor();
+        // A segment that does not hold is not made good by an anchor: it stays, and `verify` names what is wrong with it.
+        check_segment(&segment.lines, &anchor, None).map_err(|broken| Error::RustError(broken.to_string()))?;
+        let key = segment_key(segment.from, segment.to);
+        r2::put(env, &key, &Body::Small(segment.lines.into_bytes())).await.map_err(Error::RustError)?;
+        // Two exports at once write the same bytes under the same key.
+        let parameters = vec![number(anchor.to), text(&serde_json::to_string(&anchor)?)];
+        run(sql, "INSERT OR IGNORE INTO segments VALUES (?, ?)", parameters)?;
+        written = written.saturating_add(SEGMENT_ENTRIES);
     }
-    Ok(own)
+    Ok(written)
 }
 
 /// Entries from a number on.

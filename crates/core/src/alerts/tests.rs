@@ -1,5 +1,6 @@
 use super::*;
 use proptest::prelude::*;
+use std::collections::BTreeSet;
 
 const RULES: Rules = Rules { dead_letters_over: 10, repeat_after_ms: None, told: true };
 
@@ -117,10 +118,10 @@ fn the_body_and_the_stored_form_are_pinned() {
         notice.payload("https://hooks.example.com"),
         r#"{"type":"alert.raised","timestamp":"1970-01-01T00:00:00.000Z","data":{"kind":"silence","source":"cc","since":"1970-01-01T00:00:00.000Z","gateway":"https://hooks.example.com","summary":"cc has stopped delivering"}}"#
     );
-    let stored = r#"{"tracked":{"silence.cc":{"kind":"silence","subject":"cc","against":0,"raised_ms":0,"told_ms":0}},"waiting":[{"id":"alert-0-silence.cc-raised","event":"raised","kind":"silence","subject":"cc","since_ms":0,"at_ms":0}],"not_quarantined":1}"#;
+    let stored = r#"{"tracked":[{"kind":"silence","subject":"cc","against":0,"raised_ms":0,"told_ms":0}],"waiting":[{"id":"alert-0-silence.cc-raised","event":"raised","kind":"silence","subject":"cc","since_ms":0,"at_ms":0}],"not_quarantined":1}"#;
     assert_eq!(serde_json::to_string(&alerts).unwrap(), stored);
     assert_eq!(serde_json::from_str::<Alerts>(stored).unwrap(), alerts);
-    let first = r#"{"tracked":{"silence.cc":{"kind":"silence","against":0}},"waiting":[]}"#;
+    let first = r#"{"tracked":[{"kind":"silence","against":0}],"waiting":[]}"#;
     assert_eq!(serde_json::from_str::<Alerts>(first).unwrap().open(), []);
     for kind in Kind::ALL {
         assert_eq!(serde_json::to_string(&kind).unwrap(), format!("\"{}\"", kind.as_str()));

@@ -47,10 +47,11 @@ pub enum AuditCall {
         /// At most so many.
         limit: u32,
     },
-    /// Answers the oldest complete [`Segment`] that has no anchor yet, as an `Option`.
-    NextSegment,
-    /// Keeps the anchor of a segment whose file is written; answers whether it is that of the log's own entries.
-    Anchor(Anchor),
+    /// Writes the oldest complete segments that have no file yet, and keeps their anchors; answers how many entries.
+    Export {
+        /// At most so many segments.
+        limit: u32,
+    },
     /// Answers the [`Anchor`] of a segment, as an `Option`.
     Anchored {
         /// Number of the segment, from 1.

@@ -24,7 +24,7 @@ pub fn segment_key(from: u64, to: u64) -> String {
 }
 
 /// A segment on its way into a file.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Segment {
     /// Number of its first entry.
     pub from: u64,

@@ -29,9 +29,8 @@ struct SourceJson<'a> {
     last_delivery_at_ms: Option<u64>,
     activity: Verdict,
     expected: bool,
-    /// Absent where the source declares none; `null` before the first reconciliation.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    subscription: Option<Option<SubscriptionJson<'a>>>,
+    /// `null` where the source declares none, and before the first reconciliation.
+    subscription: Option<SubscriptionJson<'a>>,
     alerts: Vec<&'a Open>,
 }
 
@@ -64,7 +63,7 @@ impl<'a> HealthJson<'a> {
                 last_delivery_at_ms: account.and_then(|account| account.last_delivery_at_ms),
                 activity: watched.map_or(Verdict::Unknown, |watched| watched.activity),
                 expected: watched.is_some_and(|watched| watched.expected),
-                subscription: source.subscription.as_ref().map(|_| subscription),
+                subscription,
                 alerts: alerts.iter().filter(|alert| alert.source.as_deref() == Some(name)).collect(),
             };
             (name, json)

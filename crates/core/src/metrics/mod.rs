@@ -13,7 +13,7 @@ mod sources;
 mod tests;
 
 pub use health::HealthJson;
-pub use reconcile::{ItemFigures, ItemState, ReconcileFigures};
+pub use reconcile::{ErrorFigures, ItemFigures, ItemState, ReconcileFigures};
 
 use crate::accounting::{Latency, OwnAccount, SourceAccount, overall};
 use crate::circuit::{CircuitRow, CircuitState};

@@ -2,7 +2,7 @@
 //!
 //! Promise: read from the run's report, so that a report of an earlier version is read too. Out of scope: the run.
 
-use genesys_client::reconcile::{Action, ItemError, Outcome};
+use genesys_client::reconcile::Outcome;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -38,13 +38,18 @@ pub struct ItemFigures {
     /// The configured source; none for a subscription that nothing declares.
     #[serde(default)]
     pub source: Option<String>,
-    /// What was to be done.
-    pub action: Action,
     /// How it ended.
     pub outcome: Outcome,
     /// Why it did not end well.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub error: Option<ItemError>,
+    pub error: Option<ErrorFigures>,
+}
+
+/// Why an item did not end well, as far as metrics and health say it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ErrorFigures {
+    /// A stable name.
+    pub code: String,
 }
 
 /// The state of a source's subscription after the last reconciliation.

@@ -8,7 +8,7 @@ use crate::counters::{Metric, Series, Totals};
 use crate::ledger::{LedgerTotals, SourceTotals};
 use crate::silence::Verdict;
 use crate::watch::SourceHealth;
-use genesys_client::reconcile::{Action, Outcome};
+use genesys_client::reconcile::Outcome;
 use std::collections::BTreeSet;
 
 fn snapshot() -> Snapshot {
@@ -51,12 +51,7 @@ fn snapshot() -> Snapshot {
             failed: 1,
             unchanged: 0,
             last_success_at_ms: Some(6_000),
-            items: vec![ItemFigures {
-                source: Some("a\"b".into()),
-                action: Action::Update,
-                outcome: Outcome::Failed,
-                error: None,
-            }],
+            items: vec![ItemFigures { source: Some("a\"b".into()), outcome: Outcome::Failed, error: None }],
         }),
         circuits: Some(vec![
             CircuitRow { state: CircuitState::Open, ..CircuitRow::unknown("a\"b", None, String::new()) },
@@ -110,7 +105,7 @@ fn the_text_has_every_family_with_escaped_labels() {
         r#"genesys_gateway_answer_latency_seconds_bucket{le="+Inf",source="a\"b"} 3"#,
         r#"genesys_gateway_answer_latency_seconds_count{source="a\"b"} 3"#,
         r#"genesys_gateway_dead_letters{reason="invalid_json"} 1.0"#,
-        r#"genesys_gateway_oldest_dead_letter_timestamp_seconds 0.5"#,
+        "genesys_gateway_oldest_dead_letter_timestamp_seconds 0.5",
         r#"genesys_gateway_last_request_timestamp_seconds{source="a\"b"} 9.0"#,
         r#"genesys_gateway_last_delivery_timestamp_seconds{source="a\"b"} 8.0"#,
         r#"genesys_gateway_subscription_changes_total{source="a\"b",action="update",outcome="applied"} 1"#,
@@ -118,7 +113,7 @@ fn the_text_has_every_family_with_escaped_labels() {
         r#"genesys_gateway_token_refreshes_total{outcome="ok"} 4"#,
         r#"genesys_gateway_queue_backlog_messages{queue="deliveries"} 3.0"#,
         r#"genesys_gateway_queue_oldest_message_timestamp_seconds{queue="deliveries"} 2.5"#,
-        r#"genesys_gateway_reconcile_last_success_timestamp_seconds 6.0"#,
+        "genesys_gateway_reconcile_last_success_timestamp_seconds 6.0",
         r#"genesys_gateway_subscription_state{source="a\"b",state="unrepaired"} 1.0"#,
         r#"genesys_gateway_subscription_state{source="a\"b",state="as_declared"} 0.0"#,
         r#"genesys_gateway_source_silent{source="a\"b"} 1.0"#,
@@ -127,11 +122,11 @@ fn the_text_has_every_family_with_escaped_labels() {
         r#"genesys_gateway_circuit_state{source="c",state="open"} 0.0"#,
         r#"genesys_gateway_alerts_raised{kind="silence"} 1.0"#,
         r#"genesys_gateway_alerts_raised{kind="circuit_open"} 0.0"#,
-        r#"genesys_gateway_alert_notices_waiting 2.0"#,
+        "genesys_gateway_alert_notices_waiting 2.0",
         r#"genesys_gateway_alert_notices_sent_total{outcome="failed"} 2"#,
-        r#"genesys_gateway_watch_evaluated_timestamp_seconds 4.0"#,
-        r#"genesys_gateway_counter_flush_failures_total 5"#,
-        r#"genesys_gateway_audit_entries_lost_total 0"#,
+        "genesys_gateway_watch_evaluated_timestamp_seconds 4.0",
+        "genesys_gateway_counter_flush_failures_total 5",
+        "genesys_gateway_audit_entries_lost_total 0",
         r#"genesys_gateway_build_info{version="1.2.3"} 1"#,
     ] {
         assert!(text.lines().any(|l| l == line), "no line {line} in\n{text}");
@@ -229,7 +224,7 @@ fn health_shows_every_configured_source() {
     assert_eq!(
         json["sources"]["b"],
         serde_json::json!({"lastRequestAtMs": null, "lastDeliveryAtMs": null, "activity": "unknown", "expected": false,
-            "alerts": []})
+            "subscription": null, "alerts": []})
     );
     assert_eq!((&json["noticesWaiting"], &json["evaluatedAtMs"]), (&2.into(), &4_000.into()));
 }
