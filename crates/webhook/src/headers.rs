@@ -88,7 +88,7 @@ fn has_credential_part(name: &[u8]) -> bool {
     let mut rest = name;
     while let Some((first, after)) = rest.split_first() {
         let here = |part: &&str| part.as_bytes().first() == Some(first) && rest.starts_with(part.as_bytes());
-        if CREDENTIAL_PARTS.iter().any(|part| here(&part)) {
+        if CREDENTIAL_PARTS.iter().any(here) {
             return true;
         }
         rest = after;
