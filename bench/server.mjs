@@ -6,7 +6,7 @@
  */
 
 import { spawn } from "node:child_process";
-import { readFileSync, writeFileSync, mkdtempSync, rmSync, copyFileSync } from "node:fs";
+import { copyFileSync, existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { Agent, request } from "node:http";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
@@ -17,50 +17,92 @@ export const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const CLASSES = ["Counters", "DeliveryLedger", "DeadLetterStore", "AuditLog", "Lifecycle", "Destination", "Watch"];
 const BINDINGS = ["COUNTERS", "DELIVERY_LEDGER", "DEAD_LETTER_STORE", "AUDIT_LOG", "LIFECYCLE", "DESTINATIONS", "WATCH"];
 
-/** Clock ticks a second of /proc; 100 on every Linux that Node runs on. */
-const TICKS_PER_S = 100;
-
 /** Text as a literal of Cap'n Proto's text format. */
 const literal = (text) => JSON.stringify(text).replaceAll("\\u", "\\\\u");
 
-/** Starts one build; `gateway` is the GATEWAY variable, `secrets` the Worker secrets. */
-export async function start({ build, port, gateway, secrets }) {
-  const folder = mkdtempSync(join(tmpdir(), "gateway-bench-"));
-  copyFileSync(join(build, "index.js"), join(folder, "index.js"));
-  copyFileSync(join(build, "index_bg.wasm"), join(folder, "index_bg.wasm"));
+/** Modules and classes of each kind of server. */
+const WORKERS = {
+  javascript: "bench/workers/javascript.js",
+  floor: "bench/workers/floor.js",
+};
+
+/** A configuration of workerd: the Worker, and where `sinks` is set what stands behind its queues and its bucket. */
+function configuration({ modules, port, gateway, secrets, classes, sinks }) {
   const text = Object.entries(secrets).map(([name, value]) => `(name = ${literal(name)}, text = ${literal(value)})`);
-  const objects = BINDINGS.map((name, n) => `(name = "${name}", durableObjectNamespace = "${CLASSES[n]}")`);
-  const namespaces = CLASSES.map((name) => `(className = "${name}", uniqueKey = "bench-${name}", enableSql = true)`);
-  writeFileSync(
-    join(folder, "config.capnp"),
-    `using Workerd = import "/workerd/workerd.capnp";
-const config :Workerd.Config = (services = [(name = "main", worker = .gateway)],
+  const objects = classes ? BINDINGS.map((name, n) => `(name = "${name}", durableObjectNamespace = "${CLASSES[n]}")`) : [];
+  const namespaces = classes ? CLASSES.map((name) => `(className = "${name}", uniqueKey = "bench-${name}", enableSql = true)`) : [];
+  const stores = sinks
+    ? [`(name = "DELIVERIES", queue = "sinks")`, `(name = "DEAD_LETTERS", queue = "sinks")`, `(name = "PAYLOADS", r2Bucket = "sinks")`]
+    : [];
+  const sinksService = sinks ? `, (name = "sinks", worker = .sinks)` : "";
+  const sinksWorker = `const sinks :Workerd.Worker = (modules = [(name = "sinks.js", esModule = embed "sinks.js")], compatibilityDate = "2026-11-01");`;
+  return `using Workerd = import "/workerd/workerd.capnp";
+const config :Workerd.Config = (services = [(name = "main", worker = .gateway)${sinksService}],
   sockets = [(name = "http", address = "127.0.0.1:${port}", http = (), service = "main")]);
 const gateway :Workerd.Worker = (
-  modules = [(name = "index.js", esModule = embed "index.js"), (name = "./index_bg.wasm", wasm = embed "index_bg.wasm")],
+  modules = [${modules}],
   compatibilityDate = "2026-11-01",
-  bindings = [(name = "GATEWAY", json = ${literal(JSON.stringify(gateway))}), ${[...text, ...objects].join(", ")}],
-  durableObjectNamespaces = [${namespaces.join(", ")}],
-  durableObjectStorage = (inMemory = void));
-`,
-  );
-  const workerd = join(root, "node_modules", ".bin", "workerd");
-  const child = spawn(workerd, ["serve", "--experimental", join(folder, "config.capnp")], { stdio: ["ignore", "ignore", "pipe"] });
+  bindings = [${[`(name = "GATEWAY", json = ${literal(JSON.stringify(gateway))})`, ...text, ...objects, ...stores].join(", ")}],
+  ${classes ? `durableObjectNamespaces = [${namespaces.join(", ")}], durableObjectStorage = (inMemory = void)` : ""});
+${sinks ? sinksWorker : ""}
+`;
+}
+
+/**
+ * Starts one server: `build`, the folder of a build of the Worker, or `kind`: "javascript", "floor" (workerd) or "express".
+ * `gateway` is the GATEWAY variable, `secrets` the Worker secrets; `sinks` binds queues and bucket to a service that forgets.
+ */
+export async function start({ build, kind = "gateway", port, gateway, secrets, sinks = false, inspector }) {
+  const folder = mkdtempSync(join(tmpdir(), "gateway-bench-"));
+  const startedAt = performance.now();
+  let child;
+  if (kind === "express") {
+    const env = { ...process.env, NODE_ENV: "production", WEBHOOK_SECRET: Object.values(secrets)[0] };
+    child = spawn(process.execPath, [join(root, "bench/express/server.mjs"), String(port)], { stdio: ["ignore", "ignore", "pipe"], env });
+  } else {
+    let modules = `(name = "worker.js", esModule = embed "worker.js")`;
+    if (kind === "gateway") {
+      copyFileSync(join(build, "index.js"), join(folder, "index.js"));
+      copyFileSync(join(build, "index_bg.wasm"), join(folder, "index_bg.wasm"));
+      modules = `(name = "index.js", esModule = embed "index.js"), (name = "./index_bg.wasm", wasm = embed "index_bg.wasm")`;
+    } else {
+      copyFileSync(join(root, WORKERS[kind]), join(folder, "worker.js"));
+    }
+    if (sinks) copyFileSync(join(root, "bench/workers/sinks.js"), join(folder, "sinks.js"));
+    writeFileSync(join(folder, "config.capnp"), configuration({ modules, port, gateway, secrets, classes: kind === "gateway", sinks }));
+    const inspect = inspector ? [`--inspector-addr=127.0.0.1:${inspector}`] : [];
+    const arguments_ = ["serve", "--experimental", ...inspect, join(folder, "config.capnp")];
+    child = spawn(workerdBinary(), arguments_, { stdio: ["ignore", "ignore", "pipe"] });
+  }
   let errors = "";
   child.stderr.on("data", (data) => (errors = (errors + data).slice(-4000)));
+  const atExit = () => child.kill("SIGKILL");
+  process.once("exit", atExit);
   const stop = async () => {
+    process.off("exit", atExit);
     child.kill("SIGKILL");
     rmSync(folder, { recursive: true, force: true });
   };
-  process.once("exit", () => child.kill("SIGKILL"));
-  for (let tries = 0; tries < 200; tries += 1) {
-    if (child.exitCode !== null) throw new Error(`workerd ended: ${errors}`);
+  // Where nobody listens yet the refusal is immediate; a pause of a millisecond is the resolution of the start-up time.
+  const deadline = startedAt + 20_000;
+  while (performance.now() < deadline) {
+    if (child.exitCode !== null) throw new Error(`the server ended: ${errors}`);
     const answer = await fetch(`http://127.0.0.1:${port}/healthz`).catch(() => undefined);
-    if (answer?.ok) return { pid: realPid(child.pid), port, stop, errors: () => errors };
-    await new Promise((resolve) => setTimeout(resolve, 50));
+    if (answer?.ok) {
+      const readyMs = performance.now() - startedAt;
+      await answer.arrayBuffer();
+      return { pid: realPid(child.pid), port, stop, errors: () => errors, readyMs };
+    }
+    await new Promise((resolve) => setTimeout(resolve, 1));
   }
   await stop();
-  throw new Error(`workerd did not answer: ${errors}`);
+  throw new Error(`the server did not answer: ${errors}`);
+}
+
+/** The program itself; npm's `workerd` is a Node script around it, whose start would be measured too. */
+function workerdBinary() {
+  const native = join(root, "node_modules", "@cloudflare", `workerd-${process.platform}-${process.arch === "x64" ? "64" : process.arch}`, "bin", "workerd");
+  return existsSync(native) ? native : join(root, "node_modules", ".bin", "workerd");
 }
 
 /** npm's `workerd` may be a Node script that runs the real one: the process that works is the youngest descendant. */
@@ -69,10 +111,10 @@ function realPid(pid) {
   return children ? realPid(Number(children.split(" ")[0])) : pid;
 }
 
-/** CPU time that a process has used, in microseconds. */
+/** CPU time that the threads of a process have used, in microseconds, from the scheduler's own clock (nanoseconds). */
 export function cpuUs(pid) {
-  const fields = readFileSync(`/proc/${pid}/stat`, "utf8").split(") ")[1].split(" ");
-  return ((Number(fields[11]) + Number(fields[12])) / TICKS_PER_S) * 1e6;
+  const task = `/proc/${pid}/task`;
+  return readdirSync(task).reduce((sum, thread) => sum + Number(readFileSync(`${task}/${thread}/schedstat`, "utf8").split(" ")[0]) / 1e3, 0);
 }
 
 /** Memory that a process has resident, now and at most, in megabytes. */

@@ -6,6 +6,7 @@
 
 use crate::platform::log;
 use gateway_core::config::{Config, Problem, Source, header_value_problem};
+use genesys_webhook::doctor::SecretTexts;
 use genesys_webhook::scheme::Scheme;
 use genesys_webhook::secret::SigningSecret;
 use genesys_webhook::signature::Verifier;
@@ -27,6 +28,8 @@ pub(crate) struct Gateway {
 pub(crate) struct SourceSecrets {
     /// Verifies its deliveries; without any secret in it every delivery is answered 503.
     pub(crate) verifier: Verifier,
+    /// What must not be kept of a header.
+    pub(crate) texts: SecretTexts,
     /// Signs towards its destination; an error names the Worker secret that is missing or unusable.
     pub(crate) destination: Result<Option<SigningSecret>, String>,
     /// The secret headers of its destination, name and value; an error names the Worker secret that is missing or unusable.
@@ -156,6 +159,7 @@ impl SourceSecrets {
             })
         });
         let headers = headers.collect();
-        Self { verifier: Verifier::new(source.scheme.clone(), secrets), destination, headers, problems }
+        let verifier = Verifier::new(source.scheme.clone(), secrets);
+        Self { texts: SecretTexts::of(&verifier), verifier, destination, headers, problems }
     }
 }

@@ -100,14 +100,14 @@ function ensureInstance() {
 /**
  * Starts an event and waits for its end or for the end of its instance.
  *
- * @param {(target: object, event: unknown, env?: unknown, context?: unknown) => Promise<unknown>} start
+ * @param {(target: object, event: unknown, env?: unknown, context?: unknown, body?: Uint8Array) => Promise<unknown>} start
  * @returns what the event answers, or `INTERRUPTED`
  */
-function supervise(start, target, event, env, context) {
+function supervise(start, target, event, env, context, body) {
   let answer;
   try {
     ensureInstance();
-    answer = start(target, event, env, context);
+    answer = start(target, event, env, context, body);
   } catch (error) {
     // Exported functions are asynchronous: failures are rejections, and nothing but a crash is thrown.
     tryReplaceInstance(error);
@@ -156,13 +156,74 @@ addEventListener("error", ({ error }) => {
   }
 });
 
-const startFetch = (_, request, env, context) => wasm.fetch(request, env, context);
+const startFetch = (_, request, env, context, body) => wasm.fetch(request, env, context, body);
 const startQueue = (_, batch, env, context) => wasm.queue(batch, env, context);
 const startScheduled = (_, event, env, context) => wasm.scheduled(event, env, context);
 
+/** An address of a source: `https://host/webhook/…`. */
+const WEBHOOK = /^[a-z]+:\/\/[^/]+\/webhook\//;
+const BYTES = { contentType: "bytes" };
+const ACCEPTED = { headers: { "content-type": "application/json", "cache-control": "no-store" } };
+
+/** URL and headers, a line each: one text crosses to the wasm faster than a dozen. */
+function headOf(request) {
+  let head = request.url;
+  for (const [name, value] of request.headers) head += `\n${name}\n${value}`;
+  return head;
+}
+
+/**
+ * The short way of a small delivery (src/small.rs): reads, asks, sends and answers here. It can only accept. Every call to the
+ * wasm is synchronous, so a crash of the instance comes out of it as an exception or shows in the instance's number.
+ *
+ * @returns the answer to an accepted delivery; `INTERRUPTED`; or the body, if it was read, for the general way
+ */
+async function acceptSmall(request, env, context, sizeBytes) {
+  let body;
+  try {
+    ensureInstance();
+    const ticket = wasm.small_admit(sizeBytes);
+    if (ticket === 0) return undefined;
+    const { instanceId } = instance;
+    try {
+      body = new Uint8Array(await request.arrayBuffer());
+    } catch {
+      if (instanceId === instance.instanceId) wasm.small_release(ticket);
+      return undefined;
+    }
+    if (instanceId !== instance.instanceId) return body;
+    const message = wasm.small_inspect(ticket, env, headOf(request), body);
+    if (message === undefined) return body;
+    try {
+      await env.DELIVERIES.send(message, BYTES);
+    } catch {
+      // The general way tries once more, and says what is wrong.
+      if (instanceId === instance.instanceId) wasm.small_release(ticket);
+      return body;
+    }
+    // Durable, but uncounted: the sender repeats, and the ledger sees that it is the same.
+    if (instanceId !== instance.instanceId) return INTERRUPTED;
+    const text = wasm.small_sent(ticket, env, context);
+    return text === undefined ? INTERRUPTED : new Response(text, ACCEPTED);
+  } catch (error) {
+    tryReplaceInstance(error);
+    return INTERRUPTED;
+  }
+}
+
 export default {
   async fetch(request, env, context) {
-    const answer = await supervise(startFetch, undefined, request, env, context);
+    let body;
+    if (request.method === "POST") {
+      const length = request.headers.get("content-length");
+      if (length !== null && WEBHOOK.test(request.url)) {
+        const small = await acceptSmall(request, env, context, Number(length));
+        if (small instanceof Response) return small;
+        if (small === INTERRUPTED) return unavailable();
+        body = small;
+      }
+    }
+    const answer = await supervise(startFetch, undefined, request, env, context, body);
     return answer === INTERRUPTED ? unavailable() : answer;
   },
   async queue(batch, env, context) {

@@ -18,9 +18,11 @@ mod readyz;
 mod receiver;
 mod reconcile;
 mod retention;
+mod small;
 mod watching;
 
 pub use objects::{AuditLog, Counters, DeadLetterStore, DeliveryLedger, Destination, Lifecycle, Watch};
+pub use small::{small_admit, small_inspect, small_release, small_sent};
 
 use platform::context::EventContext;
 use platform::http::{Answer, Problem, json_text, path_and_query};
@@ -31,17 +33,22 @@ use worker::Env;
 /// Version of the gateway, as `/healthz` and `/metrics` show it.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// An HTTP request.
+/// An HTTP request; `body` where it was read already.
 ///
 /// # Errors
 /// The exception that building the answer threw.
 #[wasm_bindgen]
-pub async fn fetch(request: web_sys::Request, env: Env, context: EventContext) -> Result<web_sys::Response, JsValue> {
+pub async fn fetch(
+    request: web_sys::Request,
+    env: Env,
+    context: EventContext,
+    body: Option<js_sys::Uint8Array>,
+) -> Result<web_sys::Response, JsValue> {
     let url = request.url();
     let (path, query) = gateway_core::query::split(path_and_query(&url));
     if let Some(source) = path.strip_prefix("/webhook/") {
         return match config::gateway(&env) {
-            Ok(gateway) => receiver::receive(&gateway, source, &request, &env, &context).await,
+            Ok(gateway) => receiver::receive(&gateway, source, &request, body, &env, &context).await,
             Err(_) => receiver::unavailable("bad_configuration"),
         };
     }

@@ -23,6 +23,7 @@ use genesys_webhook::id::delivery_id;
 use genesys_webhook::message::{self, BodyRef, DeadLetter, Delivery, Stage};
 use genesys_webhook::refusal::Refusal;
 use genesys_webhook::signature::VerifyError;
+use js_sys::Uint8Array;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use web_sys::Request;
@@ -65,6 +66,7 @@ pub(crate) async fn receive(
     gateway: &Gateway,
     name: &str,
     request: &Request,
+    body: Option<Uint8Array>,
     env: &Env,
     context: &EventContext,
 ) -> Answer {
@@ -82,19 +84,14 @@ pub(crate) async fn receive(
     }
     let received_at_ms = clock::now_ms();
     let mut size_bytes = 0;
-    let outcome = process(configured, request, env, received_at_ms, &mut size_bytes).await;
+    let outcome = process(configured, request, body, env, received_at_ms, &mut size_bytes).await;
     let latency_ms = clock::now_ms().saturating_sub(received_at_ms);
     let counted =
         |outcome: &[(Metric, &str, u64)]| count(env, context, &Count { source: name, latency_ms, size_bytes, outcome });
     match outcome {
         Outcome::Accepted { id, event_count, secret_label } => {
-            counted(&[
-                (Metric::Accepted, "", 1),
-                (Metric::Events, "", event_count),
-                (Metric::SecretUsed, &secret_label, 1),
-            ]);
-            // An identifier and a number need no escaping.
-            json_text(200, &format!(r#"{{"received":true,"eventCount":{event_count},"id":"{id}"}}"#), &[])
+            counted(&accepted_counts(event_count, &secret_label));
+            json_text(200, &accepted_text(&id, event_count), &[])
         }
         Outcome::Refused { refusal, kept } => {
             let code = refusal.code().as_str();
@@ -112,6 +109,16 @@ pub(crate) async fn receive(
     }
 }
 
+/// What an accepted delivery adds to the counts.
+pub(crate) fn accepted_counts(event_count: u64, secret_label: &str) -> [(Metric, &str, u64); 3] {
+    [(Metric::Accepted, "", 1), (Metric::Events, "", event_count), (Metric::SecretUsed, secret_label, 1)]
+}
+
+/// The answer to an accepted delivery. An identifier and a number need no escaping.
+pub(crate) fn accepted_text(id: &str, event_count: u64) -> String {
+    format!(r#"{{"received":true,"eventCount":{event_count},"id":"{id}"}}"#)
+}
+
 /// The answer that makes a sender repeat.
 pub(crate) fn unavailable(cause: &'static str) -> Answer {
     Problem::new(503, "Service unavailable", cause).header("retry-after", RETRY_AFTER_S).answer()
@@ -120,6 +127,7 @@ pub(crate) fn unavailable(cause: &'static str) -> Answer {
 async fn process(
     configured: Configured<'_>,
     request: &Request,
+    body: Option<Uint8Array>,
     env: &Env,
     received_at_ms: u64,
     size_bytes: &mut u64,
@@ -131,7 +139,11 @@ async fn process(
     let Ok(random) = clock::random() else { return Outcome::Unavailable { cause: "no_randomness" } };
     let id = delivery_id(received_at_ms, random);
     let headers = RequestHeaders(request.headers());
-    let (body, _place) = match body::read(request, source.max_body_bytes).await {
+    let read = match body {
+        Some(array) => body::take(array, source.max_body_bytes),
+        None => body::read(request, source.max_body_bytes).await,
+    };
+    let (body, _place) = match read {
         Ok(read) => read,
         Err(BodyError::TooLarge { size_bytes: known }) => {
             let refusal = Refusal::BodyTooLarge { limit_bytes: source.max_body_bytes };
@@ -170,14 +182,16 @@ async fn process(
             return refused.keep(configured, env, &headers, body).await;
         }
     };
+    let dedupe_key = source.scheme.idempotency_key(&headers, &envelope);
+    let kept = kept_headers(configured, &headers.pairs());
     let mut delivery = Delivery {
         id,
         source: source.name.clone(),
         received_at_ms,
         event_count: envelope.event_count,
         secret_label: label,
-        dedupe_key: source.scheme.idempotency_key(&headers, &envelope),
-        headers: kept_headers(configured, &headers).headers,
+        dedupe_key,
+        headers: kept.headers,
         replay: 0,
         body: BodyRef::Inline { size_bytes: *size_bytes },
     };
@@ -231,13 +245,15 @@ async fn at_the_door(source: &Source, request: &Request, env: &Env) -> Option<Ou
     }
 }
 
-fn kept_headers(configured: Configured<'_>, headers: &RequestHeaders) -> KeptHeaders {
-    let mut pairs = headers.pairs();
+/// What is kept of the headers, given as pairs of name and value.
+pub(crate) fn kept_headers<T: AsRef<str>>(configured: Configured<'_>, pairs: &[(T, T)]) -> KeptHeaders {
     // A sender that shows the secret in place of a signature must not have it stored.
-    pairs.retain(|(_, value)| !doctor::carries_a_secret(&configured.secrets.verifier, value));
+    let harmless = pairs
+        .iter()
+        .map(|(name, value)| (name.as_ref(), value.as_ref()))
+        .filter(|(_, value)| !configured.secrets.texts.are_carried_by(value));
     let forwarded = configured.source.destination.as_ref().map_or(&[][..], |destination| &destination.forward_headers);
-    let pairs = pairs.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-    keep_first(&configured.source.scheme, forwarded, pairs)
+    keep_first(&configured.source.scheme, forwarded, harmless)
 }
 
 /// Puts a body into R2 under a key that says when and whose.
@@ -286,7 +302,7 @@ impl Refused {
             event_count: None,
             secret_label: self.label,
             dedupe_key: None,
-            headers: kept_headers(configured, headers).headers,
+            headers: kept_headers(configured, &headers.pairs()).headers,
             replay: 0,
             body: match self.omitted_bytes {
                 Some(size_bytes) => BodyRef::Omitted { size_bytes },

@@ -56,7 +56,8 @@ pub(crate) enum BodyError {
 pub(crate) struct Place(Ticket);
 
 impl Place {
-    fn take(bytes: u64) -> Result<Self, BodyError> {
+    /// A place for `bytes`.
+    pub(crate) fn take(bytes: u64) -> Result<Self, BodyError> {
         with_budget(|budget| budget.admit(bytes, clock::now_ms())).flatten().map(Self).ok_or(BodyError::Busy)
     }
 
@@ -77,6 +78,10 @@ fn with_budget<T>(f: impl FnOnce(&mut InFlight) -> T) -> Option<T> {
 }
 
 impl Body {
+    fn of(array: Uint8Array) -> Self {
+        if u64::from(array.length()) >= LARGE_BYTES { Self::Large(array) } else { Self::Small(array.to_vec()) }
+    }
+
     /// Its size.
     pub(crate) fn len(&self) -> usize {
         match self {
@@ -102,6 +107,16 @@ impl Body {
     }
 }
 
+/// Takes a body that was read already, within the same limit and budget.
+pub(crate) fn take(array: Uint8Array, limit_bytes: u64) -> Result<(Body, Place), BodyError> {
+    let size_bytes = u64::from(array.length());
+    if size_bytes > limit_bytes {
+        return Err(BodyError::TooLarge { size_bytes });
+    }
+    let place = Place::take(size_bytes)?;
+    Ok((Body::of(array), place))
+}
+
 /// Reads at most `limit_bytes`.
 pub(crate) async fn read(request: &Request, limit_bytes: u64) -> Result<(Body, Place), BodyError> {
     let declared = request.headers().get("content-length").ok().flatten().and_then(|text| text.parse::<u64>().ok());
@@ -112,8 +127,7 @@ pub(crate) async fn read(request: &Request, limit_bytes: u64) -> Result<(Body, P
             let place = Place::take(size_bytes)?;
             let promise = request.array_buffer().map_err(|error| unreadable(&error))?;
             let array = Uint8Array::new(&JsFuture::from(promise).await.map_err(|error| unreadable(&error))?);
-            let large = u64::from(array.length()) >= LARGE_BYTES;
-            Ok((if large { Body::Large(array) } else { Body::Small(array.to_vec()) }, place))
+            Ok((Body::of(array), place))
         }
         None => read_chunks(request, limit_bytes).await,
     }
@@ -152,7 +166,7 @@ async fn read_chunks(request: &Request, limit_bytes: u64) -> Result<(Body, Place
         whole.set(&chunk, offset);
         offset = offset.saturating_add(chunk.length());
     }
-    Ok((if size_bytes >= LARGE_BYTES { Body::Large(whole) } else { Body::Small(whole.to_vec()) }, place))
+    Ok((Body::of(whole), place))
 }
 
 fn unreadable(error: &JsValue) -> BodyError {

@@ -8,7 +8,13 @@ use std::pin::pin;
 
 /// Now.
 pub(crate) fn now_ms() -> u64 {
-    worker::Date::now().as_millis()
+    whole_ms(js_sys::Date::now())
+}
+
+/// Without the object that `worker::Date` makes for every look at the clock.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // whole milliseconds, far below 2^53; negative times saturate to 0
+fn whole_ms(ms: f64) -> u64 {
+    ms as u64
 }
 
 /// `N` random bytes; an error where the platform has none to give (the global scope).

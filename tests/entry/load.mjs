@@ -12,6 +12,10 @@ const SUBSTITUTES = {
     export const __worker_init_state = () => wasm.state;
     export const __wbg_reset_state = () => wasm.reset();
     export const fetch = (...args) => wasm.fetch(...args);
+    export const small_admit = (...args) => wasm.small.admit(...args);
+    export const small_inspect = (...args) => wasm.small.inspect(...args);
+    export const small_sent = (...args) => wasm.small.sent(...args);
+    export const small_release = (...args) => wasm.small.release(...args);
     export const queue = (...args) => wasm.queue(...args);
     export const scheduled = (...args) => wasm.scheduled(...args);
     export const Counters = wasm.Counters;
@@ -50,6 +54,7 @@ function fakeWasm() {
       wasm.state.instanceId += 1;
     },
     fetch: async () => "answer",
+    small: { admit: () => 0, inspect: () => undefined, sent: () => undefined, release: () => undefined },
     queue: async () => undefined,
     scheduled: async () => undefined,
     built: [],

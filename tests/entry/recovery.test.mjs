@@ -20,7 +20,7 @@ async function assertInterrupted(response) {
 test("events reach the wasm with their arguments, and their answers come back", async () => {
   const { handlers, wasm } = await load();
   for (const name of ["fetch", "queue", "scheduled"]) {
-    wasm[name] = async (...args) => [name, ...args];
+    wasm[name] = async (event, env, context) => [name, event, env, context];
     assert.deepEqual(await handlers[name]("event", "env", "context"), [name, "event", "env", "context"]);
   }
   assert.equal(wasm.starts, 1);

@@ -3,6 +3,7 @@
 //! One program, so that building, showing and testing agree on where things are and how they are built. Out of scope: what has
 //! to happen before a Rust program can run (`scripts/bootstrap.mjs`).
 
+mod bench;
 mod build;
 mod cargo;
 mod client_js;
@@ -21,6 +22,8 @@ const USAGE: &str = "\
 Usage: npm start [-- OPTIONS]           build, then run the gateway against a simulated Genesys Cloud
        npm test                         every test
        npm run build [-- OPTIONS]       build/index.js and build/index_bg.wasm
+
+       npm run bench [-- --quick]       the receive path beside others (bench/README.md)
 
        cargo xtask client-js            build/client-js, the npm package of client and verifier
 
@@ -50,6 +53,15 @@ fn dispatch(mut arguments: impl Iterator<Item = String>) -> Result<ExitCode> {
     let command = arguments.next().unwrap_or_default();
     let mut arguments = Arguments(arguments);
     match command.as_str() {
+        "bench" => {
+            let quick = match arguments.next_name()?.as_deref() {
+                None => false,
+                Some("--quick") => true,
+                Some(other) => return Err(unknown(other)),
+            };
+            bench::run(quick)?;
+            Ok(ExitCode::SUCCESS)
+        }
         "build" => {
             build::run(&build_options(&mut arguments)?)?;
             Ok(ExitCode::SUCCESS)

@@ -9,6 +9,7 @@
 use alloc::borrow::Cow;
 
 use serde::Serialize;
+use zeroize::Zeroizing;
 
 use crate::refusal::{Refusal, Unavailable};
 use crate::scheme::{Scheme, SignedContent};
@@ -145,6 +146,25 @@ pub fn diagnose(verifier: &Verifier, headers: &(impl HeaderSource + ?Sized), bod
 /// signature: such a value must not be kept. Compared in constant time.
 pub fn carries_a_secret(verifier: &Verifier, value: &str) -> bool {
     presented::carries_a_secret(verifier, value)
+}
+
+/// The texts that the secrets of a source may have been configured as, derived once: for whoever asks
+/// [`carries_a_secret`] of every header of every delivery. Wiped when dropped, and never shown.
+pub struct SecretTexts {
+    scheme: Scheme,
+    texts: Vec<Zeroizing<Vec<u8>>>,
+}
+
+impl SecretTexts {
+    /// Those of a source.
+    pub fn of(verifier: &Verifier) -> Self {
+        Self { scheme: verifier.scheme().clone(), texts: presented::texts(verifier) }
+    }
+
+    /// As [`carries_a_secret`].
+    pub fn are_carried_by(&self, value: &str) -> bool {
+        presented::carries_one_of(&self.scheme, &self.texts, value)
+    }
 }
 
 fn explain_within(

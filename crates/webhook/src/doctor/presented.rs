@@ -3,8 +3,10 @@
 //! Promises: bounded in number and length; used for explanations only, never to accept anything.
 
 use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
 
 use super::{SeenSignature, secrets};
+
 use crate::encoding::{Encoding, Tag};
 use crate::scheme::Scheme;
 use crate::signature::{HeaderSource, MAX_SIGNATURE_HEADER_BYTES, MAX_SIGNATURES, Verifier};
@@ -81,8 +83,20 @@ pub(super) fn shows_a_secret(verifier: &Verifier, headers: &(impl HeaderSource +
 
 /// Whether a header's value is one of the source's secrets, or has one behind a prefix or as an item of a list.
 pub(super) fn carries_a_secret(verifier: &Verifier, value: &str) -> bool {
-    let scheme = verifier.scheme();
-    let texts: Vec<_> = verifier.secrets().iter().flat_map(|secret| secrets::texts(scheme, secret)).collect();
+    carries_one_of(verifier.scheme(), &texts(verifier), value)
+}
+
+/// The texts that the source's secrets may have been configured as.
+pub(super) fn texts(verifier: &Verifier) -> Vec<Zeroizing<Vec<u8>>> {
+    verifier.secrets().iter().flat_map(|secret| secrets::texts(verifier.scheme(), secret)).collect()
+}
+
+/// As [`carries_a_secret`], with the texts at hand.
+pub(super) fn carries_one_of(scheme: &Scheme, texts: &[Zeroizing<Vec<u8>>], value: &str) -> bool {
+    // An item is never longer than its value.
+    if !texts.iter().any(|known| known.len() <= value.len()) {
+        return false;
+    }
     let whole = value.trim();
     let items = value.split([' ', ',', ';']);
     [whole].into_iter().chain(items).flat_map(|text| [text, strip_prefix(scheme, text).1]).any(|text| {

@@ -281,3 +281,29 @@ fn every_scheme_explains_its_own_signature_as_accepted() {
         assert_eq!(explanation.verdict, "accepted", "{}", explanation.summary);
     }
 }
+
+#[test]
+fn the_texts_at_hand_find_what_the_secrets_themselves_do() {
+    let verifiers = [
+        webhooks(SECRET),
+        verifier(Scheme::standard_webhooks(), &[("current", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", None)]),
+        verifier(Scheme::webhooks(), &[]),
+    ];
+    for verifier in verifiers {
+        let texts = SecretTexts::of(&verifier);
+        for value in [
+            "",
+            "0",
+            SECRET,
+            "sha256=0123456789abcdef0123",
+            "a, 0123456789abcdef0123;b",
+            "0123456789abcdef012",
+            "0123456789abcdef01234",
+            "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+            "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+        ] {
+            assert_eq!(texts.are_carried_by(value), carries_a_secret(&verifier, value), "{value}");
+        }
+    }
+    assert!(SecretTexts::of(&webhooks(SECRET)).are_carried_by(SECRET));
+}

@@ -1,0 +1,78 @@
+/** The short way of small deliveries and the general way are one: the same request, with and without a length, comes to the same. */
+
+import { expect, it } from "vitest";
+
+import { DELIVERY_ID, bytes, events, githubHeaders, messagingHeaders, send, standardHeaders, unique, webhooksHeaders } from "./support/client.ts";
+import { SECRETS } from "./support/gateway.ts";
+import { sink } from "./support/sink.ts";
+
+type Headers_ = Record<string, string>;
+
+/** A request of known length takes the short way, a stream without one cannot. */
+async function both(source: string, body: Uint8Array, headers: () => Promise<Headers_>) {
+  const path = `/webhook/${source}`;
+  const short = await send(path, { method: "POST", body, headers: { ...(await headers()), "content-length": String(body.length) } });
+  const stream = new ReadableStream({
+    start(controller) {
+      controller.enqueue(body);
+      controller.close();
+    },
+  });
+  const general = await send(path, { method: "POST", body: stream, headers: await headers() });
+  return { short, general };
+}
+
+const seconds = () => Math.floor(Date.now() / 1000);
+const genuine = events(3);
+const withBytes = (text: string, ...more: number[]) => new Uint8Array([...bytes(text), ...more]);
+const signed = (body: Uint8Array | string) => () => webhooksHeaders(body);
+const large = events(150);
+
+const cases: [string, string, Uint8Array, () => Promise<Headers_>][] = [
+  ["genuine", "archive", bytes(genuine), signed(genuine)],
+  ["genuine and of more than one word", "archive", bytes(large), signed(large)],
+  ["previous secret", "contact-center", bytes(genuine), () => webhooksHeaders(genuine, SECRETS.WEBHOOK_SECRET_PREVIOUS)],
+  ["Open Messaging", "messaging", bytes('{"type":"Text"}'), () => messagingHeaders('{"type":"Text"}')],
+  ["Standard Webhooks", "standard", bytes('{"a":1}'), () => standardHeaders('{"a":1}', unique("msg"), seconds())],
+  ["a custom scheme", "github", bytes("{}"), () => githubHeaders("{}", unique("delivery"))],
+  ["no signature", "archive", bytes(genuine), async () => ({})],
+  ["another signature", "archive", bytes(genuine), signed(`${genuine} `)],
+  ["half a signature", "archive", bytes(genuine), async () => ({ "x-genesys-signature": "00ff" })],
+  ["a stale timestamp", "standard", bytes("{}"), () => standardHeaders("{}", "m", 1_000)],
+  ["no JSON", "archive", bytes("{"), signed("{")],
+  ["an empty body", "archive", bytes(""), signed("")],
+  ["no UTF-8", "archive", withBytes('{"events":["', 0xff, 0x22, 0x5d, 0x7d), signed(withBytes('{"events":["', 0xff, 0x22, 0x5d, 0x7d))],
+  ["another envelope", "archive", bytes('{"events":{}}'), signed('{"events":{}}')],
+  ["an unknown source", "nobody", bytes(genuine), signed(genuine)],
+];
+
+it.each(cases)("%s", async (_, source, body, headers) => {
+  const { short, general } = await both(source, body, headers);
+  const plain = ({ status, json, headers: got }: typeof short) => ({
+    status,
+    json: json?.id === undefined ? json : { ...json, id: DELIVERY_ID.test(json.id) },
+    headers: ["content-type", "cache-control", "retry-after", "allow"].map((name) => got.get(name)),
+  });
+  expect(plain(short)).toEqual(plain(general));
+});
+
+it("hands the same bytes and the same kept headers on", async () => {
+  const at = sink("contact-center");
+  const { accepted } = await at.report();
+  const ids: string[] = [];
+  for (const way of ["short", "general"] as const) {
+    const body = bytes(events(2));
+    const headers = async () => ({ ...(await webhooksHeaders(body)), "x-kept": "Ünïcode", authorization: "Bearer x", "x-shown": SECRETS.WEBHOOK_SECRET });
+    const init = way === "short" ? { "content-length": String(body.length) } : {};
+    const sent = way === "short" ? body : new Blob([body as Uint8Array<ArrayBuffer>]).stream();
+    const answer = await send("/webhook/contact-center", { method: "POST", body: sent, headers: { ...(await headers()), ...init } });
+    expect(answer.status).toBe(200);
+    ids.push(answer.json.id);
+  }
+  await at.wait(accepted + 2);
+  const latest = (await at.latest()).filter((request) => ids.includes(request.headers["webhook-id"]));
+  expect(latest).toHaveLength(2);
+  const names = latest.map(({ headers }) => Object.keys(headers).filter((name) => name !== "content-length").sort());
+  expect(names[0]).toEqual(names[1]);
+  expect(JSON.stringify(latest)).not.toContain(SECRETS.WEBHOOK_SECRET);
+});
