@@ -3,8 +3,8 @@
  * size. It decides `LARGE_BYTES` of src/platform/body.rs. The deliveries carry a wrong signature and nothing is kept of them, so
  * that reading, hashing and answering is all that happens.
  *
- *   GATEWAY_LARGE_BYTES=99999999 npm run build -- --out-dir build/hash-wasm
- *   GATEWAY_LARGE_BYTES=0        npm run build -- --out-dir build/hash-webcrypto
+ *   GATEWAY_SMALL_BYTES=0 GATEWAY_LARGE_BYTES=99999999 npm run build -- --out-dir build/hash-wasm
+ *   GATEWAY_SMALL_BYTES=0 GATEWAY_LARGE_BYTES=0        npm run build -- --out-dir build/hash-webcrypto
  *   node_modules/.bin/node bench/hashing.mjs build/hash-wasm build/hash-webcrypto
  */
 

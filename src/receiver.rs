@@ -138,7 +138,10 @@ async fn process(
     }
     let Ok(random) = clock::random() else { return Outcome::Unavailable { cause: "no_randomness" } };
     let id = delivery_id(received_at_ms, random);
-    let headers = RequestHeaders(request.headers());
+    // Read once, as they are: asking JavaScript for one after the other costs more than all together.
+    let pairs = RequestHeaders(request.headers()).pairs();
+    let pairs: Vec<(&str, &str)> = pairs.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    let headers = pairs.as_slice();
     let read = match body {
         Some(array) => body::take(array, source.max_body_bytes),
         None => body::read(request, source.max_body_bytes).await,
@@ -148,7 +151,7 @@ async fn process(
         Err(BodyError::TooLarge { size_bytes: known }) => {
             let refusal = Refusal::BodyTooLarge { limit_bytes: source.max_body_bytes };
             let refused = Refused { id, refusal, label: None, received_at_ms, omitted_bytes: Some(known) };
-            return refused.keep(configured, env, &headers, Body::Small(vec![])).await;
+            return refused.keep(configured, env, headers, Body::Small(vec![])).await;
         }
         Err(BodyError::Busy) => return Outcome::Unavailable { cause: "too_much_in_flight" },
         Err(BodyError::Unreadable(error)) => {
@@ -158,8 +161,8 @@ async fn process(
     };
     *size_bytes = body.len() as u64;
     let verified = match &body {
-        Body::Small(bytes) => secrets.verifier.verify(&headers, bytes, received_at_ms).map_err(Failed::Verify),
-        Body::Large(array) => crypto::verify(&source.name, &secrets.verifier, &headers, array, received_at_ms).await,
+        Body::Small(bytes) => secrets.verifier.verify(headers, bytes, received_at_ms).map_err(Failed::Verify),
+        Body::Large(array) => crypto::verify(&source.name, &secrets.verifier, headers, array, received_at_ms).await,
     };
     let label = match verified {
         Ok(verified) => verified.label.to_owned(),
@@ -168,7 +171,7 @@ async fn process(
         }
         Err(Failed::Verify(VerifyError::Refused(refusal))) => {
             let refused = Refused { id, refusal, label: None, received_at_ms, omitted_bytes: None };
-            return refused.keep(configured, env, &headers, body).await;
+            return refused.keep(configured, env, headers, body).await;
         }
         Err(Failed::Crypto(error)) => {
             log::error("crypto_failed", &[("source", &source.name), ("error", &error)]);
@@ -179,11 +182,11 @@ async fn process(
         Ok(envelope) => envelope,
         Err(refusal) => {
             let refused = Refused { id, refusal, label: Some(label), received_at_ms, omitted_bytes: None };
-            return refused.keep(configured, env, &headers, body).await;
+            return refused.keep(configured, env, headers, body).await;
         }
     };
-    let dedupe_key = source.scheme.idempotency_key(&headers, &envelope);
-    let kept = kept_headers(configured, &headers.pairs());
+    let dedupe_key = source.scheme.idempotency_key(headers, &envelope);
+    let kept = kept_headers(configured, headers);
     let mut delivery = Delivery {
         id,
         source: source.name.clone(),
@@ -246,12 +249,9 @@ async fn at_the_door(source: &Source, request: &Request, env: &Env) -> Option<Ou
 }
 
 /// What is kept of the headers, given as pairs of name and value.
-pub(crate) fn kept_headers<T: AsRef<str>>(configured: Configured<'_>, pairs: &[(T, T)]) -> KeptHeaders {
+pub(crate) fn kept_headers(configured: Configured<'_>, pairs: &[(&str, &str)]) -> KeptHeaders {
     // A sender that shows the secret in place of a signature must not have it stored.
-    let harmless = pairs
-        .iter()
-        .map(|(name, value)| (name.as_ref(), value.as_ref()))
-        .filter(|(_, value)| !configured.secrets.texts.are_carried_by(value));
+    let harmless = pairs.iter().copied().filter(|(_, value)| !configured.secrets.texts.are_carried_by(value));
     let forwarded = configured.source.destination.as_ref().map_or(&[][..], |destination| &destination.forward_headers);
     keep_first(&configured.source.scheme, forwarded, harmless)
 }
@@ -277,7 +277,7 @@ struct Refused {
 
 impl Refused {
     /// Sends the letter; where that fails the sender has to repeat.
-    async fn keep(self, configured: Configured<'_>, env: &Env, headers: &RequestHeaders, body: Body) -> Outcome {
+    async fn keep(self, configured: Configured<'_>, env: &Env, headers: &[(&str, &str)], body: Body) -> Outcome {
         let Configured { source, secrets } = configured;
         let verified = self.label.is_some();
         if !verified && !admit(configured, body.len() as u64, self.received_at_ms) {
@@ -302,7 +302,7 @@ impl Refused {
             event_count: None,
             secret_label: self.label,
             dedupe_key: None,
-            headers: kept_headers(configured, &headers.pairs()).headers,
+            headers: kept_headers(configured, headers).headers,
             replay: 0,
             body: match self.omitted_bytes {
                 Some(size_bytes) => BodyRef::Omitted { size_bytes },

@@ -24,6 +24,7 @@ use wasm_bindgen::prelude::*;
 use worker::Env;
 
 /// Up to this size a body goes this way (`bench/README.md`, "Where bodies are hashed"): it is hashed in wasm.
+/// `GATEWAY_SMALL_BYTES`, whatever its value, closes this way at build time, for measuring the other.
 const SMALL_BYTES: u32 = match option_env!("GATEWAY_SMALL_BYTES") {
     Some(_) => 0,
     None => 32_768,

@@ -50,7 +50,7 @@ pub(crate) enum Failed {
 pub(crate) async fn verify<'v>(
     source: &str,
     verifier: &'v Verifier,
-    headers: &impl HeaderSource,
+    headers: &(impl HeaderSource + ?Sized),
     body: &Uint8Array,
     now_ms: u64,
 ) -> Result<Verified<'v>, Failed> {

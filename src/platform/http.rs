@@ -1,22 +1,14 @@
 //! Requests as the Worker reads them and answers as it gives them.
 
-use genesys_webhook::signature::HeaderSource;
 use serde::Serialize;
-use std::borrow::Cow;
 use wasm_bindgen::{JsCast as _, JsValue};
 use web_sys::{Headers, Response, ResponseInit};
 
 /// What a handler returns: an answer, or the exception that building one threw.
 pub(crate) type Answer = Result<Response, JsValue>;
 
-/// The headers of a request, read one by one from JavaScript.
+/// The headers of a request or an answer.
 pub(crate) struct RequestHeaders(pub(crate) Headers);
-
-impl HeaderSource for RequestHeaders {
-    fn get(&self, name: &str) -> Option<Cow<'_, str>> {
-        self.0.get(name).ok().flatten().map(Cow::Owned)
-    }
-}
 
 impl RequestHeaders {
     /// All of them, names in lower case.
