@@ -126,6 +126,27 @@ fn a_week_that_nobody_watched_is_no_week_of_silence() {
 }
 
 #[test]
+fn an_outage_that_was_noticed_teaches_no_patience() {
+    let first_ms = MONDAY_MS + 3 * WEEK_MS;
+    let (again_ms, end_ms) = (first_ms + 10 * HOUR_MS, first_ms + 12 * HOUR_MS);
+    // Away for 100 minutes, back, and away again.
+    let last = |now_ms: u64| match now_ms {
+        now_ms if now_ms < first_ms => now_ms,
+        now_ms if now_ms < first_ms + 100 * 60_000 => first_ms,
+        now_ms => now_ms.min(again_ms),
+    };
+    let (mut history, mut silent, mut now_ms) = (History::default(), vec![], MONDAY_MS);
+    while now_ms < end_ms {
+        if history.evaluate(now_ms, Some(last(now_ms)), None) == Verdict::Silent {
+            silent.push(now_ms);
+        }
+        now_ms += STEP_MS;
+    }
+    assert_eq!(silent.first(), Some(&(first_ms + LEAST_MS + STEP_MS)));
+    assert_eq!(silent.iter().find(|at| **at > again_ms), Some(&(again_ms + LEAST_MS + STEP_MS)));
+}
+
+#[test]
 fn the_stored_form_is_pinned_and_comes_back() {
     let mut history = History::default();
     history.evaluate(MONDAY_MS, Some(MONDAY_MS - 1), None);
