@@ -201,7 +201,7 @@ beforeAll(async () => {
 
 afterAll(() => void vi.useRealTimers());
 
-it("10,000 deliveries with a tenth of faults: each is delivered once or dead, none lost, none twice", { timeout: 180_000 }, async () => {
+it("10,000 deliveries with a tenth of faults: each is delivered once or dead, none lost, none twice", { timeout: 600_000 }, async () => {
   const began = performance.now();
   let nowMs = Date.now();
   vi.setSystemTime(nowMs);
