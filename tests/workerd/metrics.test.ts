@@ -228,7 +228,10 @@ describe("the JSON", () => {
     const { configurationProblems } = await read("/metrics");
     const missing = configurationProblems.filter(({ key }: { key: string }) => /^MISSING_.*SECRET$/.test(key));
     expect(missing).toEqual(
-      ["MISSING_SECRET", "MISSING_DESTINATION_SECRET"].map((key) => ({ key, problem: "the Worker secret is not set" })),
+      ["MISSING_SECRET", "MISSING_DESTINATION_TOKEN", "MISSING_DESTINATION_SECRET"].map((key) => ({
+        key,
+        problem: "the Worker secret is not set",
+      })),
     );
   });
 
