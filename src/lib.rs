@@ -13,6 +13,7 @@ mod objects;
 mod platform;
 mod receiver;
 mod reconcile;
+mod replay;
 mod retention;
 
 pub use objects::{AuditLog, Counters, DeadLetterStore, DeliveryLedger, Lifecycle};
@@ -84,7 +85,7 @@ pub async fn scheduled(event: CronEvent, env: Env, _context: EventContext) {
     match event.cron().as_str() {
         reconcile::CRON => reconcile::run_by_cron(&env).await,
         retention::CRON => {
-            retention::run(&env).await;
+            retention::run(&env, "cron").await;
         }
         other => platform::log::warn("unknown_cron", &[("cron", other)]),
     }

@@ -179,6 +179,7 @@ async fn process(
         dedupe_key: source.scheme.idempotency_key(&headers, &envelope),
         headers: kept_headers(configured, &headers).headers,
         replay: 0,
+        origin: None,
         body: BodyRef::Inline { size_bytes: *size_bytes },
     };
     let header = message::delivery_header(&delivery);

@@ -61,13 +61,36 @@ fn read(message: &QueueMessage) -> Result<Work<'_>, (Vec<u8>, String)> {
         Err(error) => Err(error.to_string()),
     };
     let (delivery, inline) = decoded.map_err(|error| (bytes, error))?;
+    let key = key_of(&delivery, &inline);
+    Ok(Work { message, shard: ledger_shard(&key), key, delivery, inline })
+}
+
+/// The key under which the ledger knows a delivery.
+fn key_of(delivery: &Delivery, inline: &[u8]) -> String {
     let key = match (&delivery.dedupe_key, &delivery.body) {
         (Some(key), _) => key.clone(),
         (None, BodyRef::Stored { sha256, .. }) => format!("body-sha256:{sha256}"),
-        (None, _) => body_key(&Sha256::digest(&inline).into()),
+        (None, _) => body_key(&Sha256::digest(inline).into()),
     };
-    let key = ledger_key(&delivery.source, &key);
-    Ok(Work { message, shard: ledger_shard(&key), key, delivery, inline })
+    ledger_key(&delivery.source, &key)
+}
+
+/// What the ledger is told of a delivery.
+pub(super) fn claim_item(delivery: &Delivery, inline: &[u8]) -> ClaimItem {
+    claim_item_under(key_of(delivery, inline), delivery)
+}
+
+fn claim_item_under(key: String, delivery: &Delivery) -> ClaimItem {
+    ClaimItem {
+        id: delivery.id.clone(),
+        key,
+        source: delivery.source.clone(),
+        received_at_ms: delivery.received_at_ms,
+        event_count: delivery.event_count,
+        size_bytes: delivery.body.size_bytes(),
+        replay: delivery.replay,
+        origin: delivery.origin,
+    }
 }
 
 async fn bury_unreadable(message: &QueueMessage, bytes: Vec<u8>, error: &str, env: &Env) {
@@ -141,19 +164,13 @@ async fn work_on(gateway: &Gateway, shard: String, works: Vec<Work<'_>>, env: &E
 
 impl Work<'_> {
     fn claim_item(&self) -> ClaimItem {
-        ClaimItem {
-            id: self.delivery.id.clone(),
-            key: self.key.clone(),
-            source: self.delivery.source.clone(),
-            received_at_ms: self.delivery.received_at_ms,
-            event_count: self.delivery.event_count,
-            size_bytes: self.delivery.body.size_bytes(),
-            replay: self.delivery.replay,
-        }
+        claim_item_under(self.key.clone(), &self.delivery)
     }
 
+    /// Key of a stored body that nothing needs any more once this is settled. That of a replay belongs to its letter.
     fn stored_key(&self) -> Option<String> {
         match &self.delivery.body {
+            _ if self.delivery.replay > 0 => None,
             BodyRef::Stored { key, .. } => Some(key.clone()),
             BodyRef::Inline { .. } | BodyRef::Omitted { .. } => None,
         }

@@ -29,6 +29,11 @@ impl Tables {
         Self(created.map(|()| sql).map_err(|error| error.to_string()))
     }
 
+    /// Does what else has to be done before the first call.
+    fn prepared(self, prepare: impl FnOnce(&SqlStorage) -> worker::Result<()>) -> Self {
+        Self(self.0.and_then(|sql| prepare(&sql).map(|()| sql).map_err(|error| error.to_string())))
+    }
+
     fn sql(&self) -> worker::Result<&SqlStorage> {
         self.0.as_ref().map_err(|error| worker::Error::RustError(format!("set-up failed: {error}")))
     }

@@ -57,6 +57,11 @@ pub(crate) async fn get(env: &Env, key: &str, sha256: &str) -> Result<Vec<u8>, R
     }
 }
 
+/// Whether there is an object of that key.
+pub(crate) async fn exists(env: &Env, key: &str) -> Result<bool, String> {
+    bucket(env)?.head(key).await.map(|object| object.is_some()).map_err(|error| error.to_string())
+}
+
 /// The first keys under `prefix`, in the order of their bytes.
 pub(crate) async fn list(env: &Env, prefix: &str, limit: u32) -> Result<Vec<String>, String> {
     let listed = bucket(env)?.list().prefix(prefix).limit(limit).execute().await.map_err(|error| error.to_string())?;

@@ -34,11 +34,13 @@ pub enum Action {
     Probe,
     /// A secret was rotated.
     Rotate,
+    /// What was kept was removed: by retention, or because a source had too much.
+    Purge,
 }
 
 impl Action {
     /// All actions.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Create,
         Self::Update,
         Self::Delete,
@@ -48,6 +50,7 @@ impl Action {
         Self::Reconcile,
         Self::Probe,
         Self::Rotate,
+        Self::Purge,
     ];
 
     /// The name that is stored and shown.
@@ -62,6 +65,7 @@ impl Action {
             Self::Reconcile => "RECONCILE",
             Self::Probe => "PROBE",
             Self::Rotate => "ROTATE",
+            Self::Purge => "PURGE",
         }
     }
 
@@ -97,6 +101,9 @@ pub struct Draft {
     /// The vendor's correlation id, or the identifier of the delivery.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub correlation_id: Option<String>,
+    /// How many, where one entry stands for several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub count: Option<u64>,
     /// What software did it.
     pub user_agent: String,
 }
@@ -113,6 +120,7 @@ impl Draft {
             status_code: None,
             error: None,
             correlation_id: None,
+            count: None,
             user_agent: USER_AGENT.into(),
         }
     }

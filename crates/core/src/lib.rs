@@ -31,5 +31,6 @@ pub mod lifecycle;
 pub mod metrics;
 pub mod quarantine;
 pub mod query;
+pub mod replay;
 pub mod retention;
 pub mod time;
