@@ -369,6 +369,7 @@ mod tests {
                 stored: 1,
                 by_reason: [("invalid_json".into(), 1)].into(),
                 oldest_dead_at_ms: None,
+                ..LetterTotals::default()
             }),
             reconcile: None,
             missing: vec![],

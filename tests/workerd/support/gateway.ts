@@ -35,6 +35,9 @@ export const SMALL_LIMIT_BYTES = 1_000;
 /** Letters a minute that the source `budgeted` keeps of what it cannot verify. */
 export const BUDGET_LETTERS = 3;
 
+/** Letters that the source `capped` keeps. */
+export const CAPPED_LETTERS = 3;
+
 /** The name at the simulator of the sink that a source of the runtime `run` delivers to. */
 export function sinkName(run: string, source: string): string {
   return `${run}-${source}`;
@@ -100,6 +103,7 @@ export function bindings(simulator: string, run: string, vectors: VectorSources)
         destination: { url: sink("unsignable"), secret: "MISSING_DESTINATION_SECRET" },
         retry_schedule_s: [2],
       },
+      { name: "capped", profile: "webhooks", secrets, dead_letters: { max_letters: CAPPED_LETTERS } },
       { name: "fenced", profile: "webhooks", secrets, allow_networks: ["192.0.2.0/24", "2001:db8::/32"] },
       // Its deliveries that fail come back by the queue itself, soon.
       { name: "restless", profile: "webhooks", secrets, destination: signedTo("restless"), retry_schedule_s: [1] },
