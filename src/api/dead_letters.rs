@@ -34,7 +34,10 @@ struct Page {
 }
 
 /// A call to the store.
-pub(super) async fn store<T: serde::de::DeserializeOwned>(call: &Call<'_>, request: LettersCall) -> Result<T, Box<Problem>> {
+pub(super) async fn store<T: serde::de::DeserializeOwned>(
+    call: &Call<'_>,
+    request: LettersCall,
+) -> Result<T, Box<Problem>> {
     Ok(objects::call(call.env, objects::DEAD_LETTER_STORE, STORE_OBJECT, &request)
         .await
         .map_err(|error| object_failed(&error))?)

@@ -6,9 +6,7 @@ use super::{Call, Handled, bad_parameter, json_body, not_found};
 use crate::platform::clock;
 use crate::platform::http::{Problem, json};
 use gateway_core::letters::{Filter, JobAction, LettersCall, ReplayAnswer, Status};
-use gateway_core::replay::{
-    DEFAULT_RATE_PER_S, Job, JobOrder, JobState, MAX_RATE_PER_S, Verdict, skipped,
-};
+use gateway_core::replay::{DEFAULT_RATE_PER_S, Job, JobOrder, JobState, MAX_RATE_PER_S, Verdict, skipped};
 use genesys_webhook::id::{delivery_id, is_delivery_id};
 use serde::{Deserialize, Serialize};
 
@@ -70,7 +68,9 @@ pub(super) async fn many(call: &Call<'_>) -> Handled {
     let Order { filter, dry_run, rate_per_s } = json_body(call).await?;
     let status = filter
         .status
-        .map(|name| Status::from_name(&name).ok_or_else(|| bad_parameter("filter.status", "stored, replaying or replayed")))
+        .map(|name| {
+            Status::from_name(&name).ok_or_else(|| bad_parameter("filter.status", "stored, replaying or replayed"))
+        })
         .transpose()?;
     if filter.ids.len() > MAX_IDS || !filter.ids.iter().all(|id| is_delivery_id(id)) {
         return Err(bad_parameter("filter.ids", &format!("at most {MAX_IDS} identifiers of letters")).into());

@@ -2,7 +2,7 @@
 
 import { evictDurableObject, runDurableObjectAlarm, runInDurableObject } from "cloudflare:test";
 import { env } from "cloudflare:workers";
-import { afterEach, describe, expect, it } from "vitest";
+import { afterEach, describe, expect, it, vi } from "vitest";
 
 import { api, bytes, events, eventually, hex, hmac, read, sha256, unique } from "./support/client.ts";
 import { acknowledged, arrived, letterOf, parcel, row, storedParcel } from "./support/deliveries.ts";
@@ -53,7 +53,10 @@ async function expectDelivered(ids: string[]) {
   });
 }
 
-afterEach(() => sink("contact-center").behaveWell());
+afterEach(async () => {
+  vi.restoreAllMocks();
+  await sink("contact-center").behaveWell();
+});
 
 describe("one letter", () => {
   it("that was refused because of a wrong secret flows after the fix, once, and is accounted for", async () => {
@@ -295,6 +298,62 @@ describe("many letters", () => {
     ["an identifier that is none", { filter: { ids: ["x"] } }],
   ])("are not touched with %s", async (_, order) => {
     expect((await replayMany(order)).status).toBe(400);
+  });
+});
+
+describe("while the platform fails", () => {
+  /** Makes a method of a binding fail, in the Worker too: it shares the prototypes of its tests. */
+  const failing = (binding: object, method: string) =>
+    vi.spyOn(Object.getPrototypeOf(binding), method).mockRejectedValue(new Error("away"));
+
+  it("a letter that the queue does not take stays, and goes when it does", async () => {
+    const one = await refused("unsigned");
+    await put(one);
+    failing(env.DELIVERIES, "send");
+    expect((await replay(one.id)).json).toMatchObject({ outcome: "skipped", code: "queue_failed", detail: "Error: away" });
+    expect((await read(`/api/dead-letters/${one.id}`)).status).toBe("stored");
+    vi.restoreAllMocks();
+    expect((await replay(one.id)).json.outcome).toBe("replayed");
+    await expectDelivered([one.id]);
+    expect(await arrived(one.id, "unsigned")).toHaveLength(1);
+  });
+
+  it("a letter whose body the bucket does not give stays", async () => {
+    const one = await refused("unsigned", { body: { stored: { key: "payloads/away", size_bytes: 9, sha256: "ab" } } });
+    await put({ letter: one.letter });
+    failing(env.PAYLOADS, "get");
+    expect((await replay(one.id)).json).toMatchObject({ outcome: "skipped", code: "body_unavailable" });
+    vi.restoreAllMocks();
+    expect((await read(`/api/dead-letters/${one.id}`)).status).toBe("stored");
+  });
+
+  it("a job waits and counts nothing, and goes on when it can", async () => {
+    const ids = await refusedMany("unsigned", 5);
+    failing(env.DELIVERIES, "send");
+    const { status, json } = await replayMany({ filter: { ids } });
+    expect([status, json]).toMatchObject([202, { state: "running", matched: 0, stalls: 1 }]);
+    vi.restoreAllMocks();
+    await eventually(async () => {
+      await runDurableObjectAlarm(store);
+      const job = await read(`/api/dead-letters/replays/${json.id}`);
+      expect(job).toMatchObject({ state: "done", matched: 5, replayed: 5, skipped: 0, stalls: 0 });
+    });
+    await expectDelivered(ids);
+  });
+
+  it("a job whose alarm was lost is started again by retention", async () => {
+    const ids = await refusedMany("unsigned", 4);
+    const { json } = await replayMany({ filter: { ids }, ratePerS: 1 });
+    expect(json.state).toBe("running");
+    const alarm = () => runInDurableObject(store, (_, state) => state.storage.getAlarm());
+    await runInDurableObject(store, (_, state) => state.storage.deleteAlarm());
+    expect(await alarm()).toBeNull();
+    await api("/api/retention", { method: "POST" });
+    await eventually(async () => {
+      await runDurableObjectAlarm(store);
+      expect((await read(`/api/dead-letters/replays/${json.id}`)).state).toBe("done");
+    });
+    expect(await alarm()).toBeNull();
   });
 });
 

@@ -77,6 +77,8 @@ it("counts what it removed, for the operator, and finds nothing to do again", as
   await env.PAYLOADS.put(`payloads/${datePath(50)}/kept/orphan`, "body");
   const run = async () => (await api("/api/retention", { method: "POST" })).json;
   expect(await run()).toEqual({ deadLetters: 1, deliveries: 1, bodies: 1, failures: 0, unfinished: false });
+  const { entries } = await read("/api/audit?action=PURGE&limit=1");
+  expect(entries).toMatchObject([{ actor: "admin", count: 3 }]);
   expect(await run()).toEqual({ deadLetters: 0, deliveries: 0, bodies: 0, failures: 0, unfinished: false });
 });
 

@@ -229,8 +229,15 @@ mod tests {
                 series: vec![series(Metric::Received, "a", "", 1), series(Metric::Refused, "a", "invalid_json", 2)],
             },
         ];
-        let ledger =
-            SourceTotals { delivered: 2, duplicate: 1, dead: 1, retries: 4, readmitted: 0, pending: 1, oldest_pending_ms: Some(7) };
+        let ledger = SourceTotals {
+            delivered: 2,
+            duplicate: 1,
+            dead: 1,
+            retries: 4,
+            readmitted: 0,
+            pending: 1,
+            oldest_pending_ms: Some(7),
+        };
         let ledgers = vec![LedgerTotals { sources: [("a".into(), ledger)].into() }, LedgerTotals::default()];
         Collected { counters, ledgers }
     }

@@ -4,8 +4,8 @@
 //! kept with it, larger ones stay in R2. A letter keeps its row when it is replayed, so that one can see what became of it.
 //! Out of scope: SQL (the `DEAD_LETTER_STORE` object), what a replay decides ([`crate::replay`]).
 
-use base64::{Engine, engine::general_purpose::STANDARD};
 use crate::replay::{JobOrder, LastReplay, Replayed};
+use base64::{Engine, engine::general_purpose::STANDARD};
 use genesys_webhook::message::DeadLetter;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -407,7 +407,9 @@ mod tests {
 
     #[test]
     fn names_and_numbers_of_statuses_stay() {
-        for (number, status, name) in [(0, Status::Stored, "stored"), (1, Status::Replaying, "replaying"), (2, Status::Replayed, "replayed")] {
+        for (number, status, name) in
+            [(0, Status::Stored, "stored"), (1, Status::Replaying, "replaying"), (2, Status::Replayed, "replayed")]
+        {
             assert_eq!((status.number(), status.as_str()), (number, name));
             assert_eq!((Status::from_number(number), Status::from_name(name)), (Some(status), Some(status)));
             assert_eq!(serde_json::to_string(&status).unwrap(), format!("\"{name}\""));

@@ -177,9 +177,7 @@ fn delivery(letter: &DeadLetter, origin: Origin) -> Delivery {
 /// What the receiver does, in its order: size, signature, envelope.
 fn verify(letter: &DeadLetter, verifier: &Verifier, limit_bytes: u64, body: &[u8]) -> Result<Delivery, Verdict> {
     let headers = letter.headers.as_slice();
-    let still = |refusal: &Refusal, diagnosis| {
-        Verdict::refused(refusal.code().as_str(), refusal.detail(), diagnosis)
-    };
+    let still = |refusal: &Refusal, diagnosis| Verdict::refused(refusal.code().as_str(), refusal.detail(), diagnosis);
     if body.len() as u64 > limit_bytes {
         return Err(still(&Refusal::BodyTooLarge { limit_bytes }, None));
     }

@@ -68,9 +68,5 @@ pub(super) fn act(sql: &SqlStorage, id: &str, action: JobAction, now_ms: u64) ->
 
 /// Forgets jobs that ended before a time.
 pub(super) fn expire(sql: &SqlStorage, before_ms: u64) -> Result<()> {
-    run(
-        sql,
-        "DELETE FROM jobs WHERE running = 0 AND json_extract(job, '$.updatedAtMs') < ?",
-        vec![number(before_ms)],
-    )
+    run(sql, "DELETE FROM jobs WHERE running = 0 AND json_extract(job, '$.updatedAtMs') < ?", vec![number(before_ms)])
 }

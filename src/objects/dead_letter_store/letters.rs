@@ -46,7 +46,8 @@ const STATUS: &str = "CASE WHEN s.status IS NULL OR (s.status = 1 AND s.lease_un
 const FROM: &str = "FROM letters l LEFT JOIN states s ON s.id = l.id";
 
 /// The letters of a filter; its parameters are those of [`filter_parameters`].
-const FILTER: &str = "(?2 IS NULL OR l.source = ?2) AND (?3 IS NULL OR l.reason = ?3) AND l.dead_at_ms >= ?4 AND l.dead_at_ms < ?5
+const FILTER: &str =
+    "(?2 IS NULL OR l.source = ?2) AND (?3 IS NULL OR l.reason = ?3) AND l.dead_at_ms >= ?4 AND l.dead_at_ms < ?5
     AND (?7 IS NULL OR l.id IN (SELECT value FROM json_each(?7)))";
 
 /// The most letters that one arriving letter displaces: only a cap that was lowered asks for more than one or two.
@@ -58,7 +59,11 @@ pub(super) fn prepare(sql: &SqlStorage) -> Result<()> {
     run(sql, "UPDATE states SET lease_until_ms = 0 WHERE status = 1", vec![])?;
     if rows(sql, "SELECT 1 FROM held LIMIT 1", vec![])?.is_empty() {
         // Bodies that were never read had their announced size in the first version.
-        run(sql, "UPDATE letters SET size_bytes = 0 WHERE size_bytes > 0 AND instr(letter, '\"body\":{\"omitted\"') > 0", vec![])?;
+        run(
+            sql,
+            "UPDATE letters SET size_bytes = 0 WHERE size_bytes > 0 AND instr(letter, '\"body\":{\"omitted\"') > 0",
+            vec![],
+        )?;
         run(
             sql,
             "INSERT INTO held SELECT source, verified, reason, COUNT(*), SUM(size_bytes), 0 FROM letters GROUP BY source, verified, reason",
@@ -82,7 +87,12 @@ fn filter_parameters(filter: &Filter, now_ms: u64) -> Result<Vec<SqlStorageValue
 }
 
 /// Stores one letter, and makes room for it. Answers through `stored`.
-pub(super) fn put(sql: &SqlStorage, Letter { letter, inline, .. }: &Letter, caps: Caps, stored: &mut Stored) -> Result<()> {
+pub(super) fn put(
+    sql: &SqlStorage,
+    Letter { letter, inline, .. }: &Letter,
+    caps: Caps,
+    stored: &mut Stored,
+) -> Result<()> {
     let known = rows(
         sql,
         "SELECT json_extract(l.letter, '$.replay'), s.last FROM letters l LEFT JOIN states s ON s.id = l.id WHERE l.id = ?",
@@ -212,7 +222,13 @@ pub(super) fn list(
 pub(super) fn next_of(sql: &SqlStorage, job: &Job, limit: u32, now_ms: u64) -> Result<Vec<(u64, String)>> {
     let (after_ms, after_id) = job.after.clone().unwrap_or_default();
     let mut parameters = filter_parameters(&job.filter, now_ms)?;
-    parameters.extend([number(after_ms), text(&after_id), number(limit.into()), number(job.started_at_ms), text(&job.id)]);
+    parameters.extend([
+        number(after_ms),
+        text(&after_id),
+        number(limit.into()),
+        number(job.started_at_ms),
+        text(&job.id),
+    ]);
     let statement = format!(
         "SELECT l.dead_at_ms, l.id {FROM} WHERE {FILTER} AND (({STATUS} < 2 AND ?6 IS NULL) OR {STATUS} = ?6)
             AND (l.dead_at_ms, l.id) > (?8, ?9) AND l.dead_at_ms <= ?11 AND s.job IS NOT ?12

@@ -5,8 +5,8 @@
 
 use super::reader::{Table, kind};
 use crate::cidr::Network;
-use crate::letters::Caps;
 use crate::handover::{DEFAULT_SCHEDULE_S, MAX_DELAY_S};
+use crate::letters::Caps;
 use crate::quarantine::Budget;
 use genesys_client::address;
 use genesys_webhook::custom::{CustomScheme, MAX_TOLERANCE_S};

@@ -37,7 +37,8 @@ fn the_forms_of_calls_are_pinned() {
 
 #[test]
 fn a_claim_without_an_origin_is_read_and_one_with_it_is_pinned() {
-    let old = r#"{"claim":{"items":[{"id":"1","key":"k","source":"s","received_at_ms":1,"event_count":2,"size_bytes":3}]}}"#;
+    let old =
+        r#"{"claim":{"items":[{"id":"1","key":"k","source":"s","received_at_ms":1,"event_count":2,"size_bytes":3}]}}"#;
     let LedgerCall::Claim { items } = serde_json::from_str(old).unwrap() else { panic!("another call") };
     assert_eq!((items[0].replay, items[0].origin), (0, None));
     let give_up = LedgerCall::GiveUp { items: vec![ClaimItem { origin: Some(Origin::Refused), ..items[0].clone() }] };
@@ -48,7 +49,8 @@ fn a_claim_without_an_origin_is_read_and_one_with_it_is_pinned() {
             r#""replay":0,"origin":"refused"}]}}"#
         )
     );
-    let totals: SourceTotals = serde_json::from_str(r#"{"delivered":1,"duplicate":0,"dead":0,"retries":0,"pending":0}"#).unwrap();
+    let totals: SourceTotals =
+        serde_json::from_str(r#"{"delivered":1,"duplicate":0,"dead":0,"retries":0,"pending":0}"#).unwrap();
     assert_eq!(totals.readmitted, 0);
 }
 

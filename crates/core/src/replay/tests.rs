@@ -67,7 +67,7 @@ fn code(parcel: Result<Parcel, Verdict>) -> (Fate, String) {
 
 #[test]
 fn a_letter_refused_because_of_a_wrong_secret_flows_after_the_fix() {
-    let wrong = verifier("current", "another secret", None);
+    let wrong = verifier("current", "another secret, quite wrong", None);
     let verdict = decide(&refused(), Some((&wrong, LIMIT_BYTES)), BODY).expect_err("sent");
     assert_eq!((verdict.outcome, verdict.code.as_deref()), (Fate::StillRefused, Some("signature_mismatch")));
     assert!(verdict.detail.is_some() && verdict.diagnosis.is_some());
@@ -182,11 +182,8 @@ fn the_forms_of_jobs_and_verdicts_are_pinned() {
             r#""after":[5,"x"],"matched":2,"replayed":1,"stillRefused":0,"skipped":1,"stalls":0,"byCode":{"body_lost":1}}"#
         )
     );
-    let last = LastReplay {
-        at_ms: 1,
-        actor: "admin".into(),
-        verdict: Verdict::refused("invalid_json", "d".into(), None),
-    };
+    let last =
+        LastReplay { at_ms: 1, actor: "admin".into(), verdict: Verdict::refused("invalid_json", "d".into(), None) };
     assert_eq!(
         serde_json::to_string(&last).unwrap(),
         r#"{"atMs":1,"actor":"admin","verdict":{"outcome":"still_refused","code":"invalid_json","detail":"d"}}"#
