@@ -110,16 +110,16 @@ fn allowed(path: &[&str]) -> &'static str {
     match path {
         ["api", "subscriptions", _, _] => "GET, PUT, DELETE",
         ["api", "subscriptions" | "reconcile"] => "GET, POST",
-        ["api", "dead-letters", "replay"]
+        ["api", "probe" | "explain" | "retention"]
+        | ["api", "dead-letters", "replay"]
         | ["api", "dead-letters", "replays", _, "resume"]
         | ["api", "dead-letters", _, "replay"] => "POST",
-        ["api", "dead-letters", "replays"] => "GET",
-        ["api", "dead-letters", "replays", _] | ["api", "dead-letters", _] => "GET, DELETE",
-        ["api", "probe" | "explain" | "retention"] => "POST",
         ["metrics"]
+        | ["api", "dead-letters", "replays"]
         | ["api", "event-types" | "ip-ranges" | "deliveries" | "dead-letters" | "audit"]
         | ["api", "deliveries", _]
         | ["api", "audit", "verify"] => "GET",
+        ["api", "dead-letters", "replays", _] | ["api", "dead-letters", _] => "GET, DELETE",
         _ => "",
     }
 }

@@ -181,7 +181,7 @@ fn verify(letter: &DeadLetter, verifier: &Verifier, limit_bytes: u64, body: &[u8
     if body.len() as u64 > limit_bytes {
         return Err(still(&Refusal::BodyTooLarge { limit_bytes }, None));
     }
-    let verified = verifier.verify(headers, body, letter.received_at_ms).map_err(|error| match error {
+    let proof = verifier.verify(headers, body, letter.received_at_ms).map_err(|error| match error {
         VerifyError::Refused(refusal) => {
             still(&refusal, Some(doctor::diagnose(verifier, headers, body, letter.received_at_ms)))
         }
@@ -190,7 +190,7 @@ fn verify(letter: &DeadLetter, verifier: &Verifier, limit_bytes: u64, body: &[u8
     let envelope = verifier.scheme().inspect(body).map_err(|refusal| still(&refusal, None))?;
     let mut delivery = Delivery {
         event_count: envelope.event_count,
-        secret_label: verified.label.to_owned(),
+        secret_label: proof.label.to_owned(),
         dedupe_key: verifier.scheme().idempotency_key(headers, &envelope),
         ..delivery(letter, Origin::Refused)
     };
