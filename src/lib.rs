@@ -17,6 +17,7 @@ mod platform;
 mod readyz;
 mod receiver;
 mod reconcile;
+mod replay;
 mod retention;
 mod small;
 mod watching;
@@ -100,7 +101,7 @@ pub async fn scheduled(event: CronEvent, env: Env, _context: EventContext) {
             watching::run_by_cron(&env).await;
         }
         retention::CRON => {
-            retention::run(&env).await;
+            retention::run(&env, "cron").await;
         }
         other => platform::log::warn("unknown_cron", &[("cron", other)]),
     }

@@ -196,6 +196,7 @@ async fn process(
         dedupe_key,
         headers: kept.headers,
         replay: 0,
+        origin: None,
         body: BodyRef::Inline { size_bytes: *size_bytes },
     };
     let header = message::delivery_header(&delivery);

@@ -5,6 +5,7 @@
 
 use crate::config::gateway;
 use crate::platform::{clock, log, objects, r2};
+use gateway_core::audit::{Action, Draft};
 use gateway_core::ledger::{LedgerCall, ledger_shards};
 use gateway_core::letters::{Expired, LettersCall, STORE_OBJECT};
 use gateway_core::retention::{BODY_PREFIXES, MAX_STEPS, Removed, Retention, STEP};
@@ -14,7 +15,8 @@ use worker::Env;
 pub(crate) const CRON: &str = "17 3 * * *";
 
 /// What the cron and `POST /api/retention` do.
-pub(crate) async fn run(env: &Env) -> Removed {
+/// `actor`: who wants it, for the audit.
+pub(crate) async fn run(env: &Env, actor: &str) -> Removed {
     let (retention, longest_schedule_s) = match gateway(env) {
         Ok(gateway) => {
             let schedules =
@@ -26,7 +28,9 @@ pub(crate) async fn run(env: &Env) -> Removed {
     };
     let now_ms = clock::now_ms();
     let mut removed = Removed::default();
-    letters(env, retention.letters_before_ms(now_ms), &mut removed).await;
+    wake_replays(env, &mut removed).await;
+    let received_before_ms = retention.received_before_ms(longest_schedule_s, now_ms);
+    letters(env, retention.letters_before_ms(now_ms), received_before_ms, &mut removed).await;
     ledgers(env, retention.ledger_before_ms(now_ms), &mut removed).await;
     for prefix in BODY_PREFIXES {
         bodies(env, prefix, &retention.bodies_before_key(prefix, longest_schedule_s, now_ms), &mut removed).await;
@@ -34,12 +38,26 @@ pub(crate) async fn run(env: &Env) -> Removed {
     crate::audit_export::run(env, retention.audit_before_ms(now_ms), &mut removed).await;
     let figures = serde_json::to_string(&removed).unwrap_or_default();
     log::info("retention", &[("removed", &figures)]);
+    let total = [removed.dead_letters, removed.deliveries, removed.bodies].into_iter().fold(0, u64::saturating_add);
+    if total > 0 || removed.failures > 0 {
+        let error = (removed.failures > 0).then(|| format!("{} steps failed", removed.failures));
+        let draft = Draft { error, count: Some(total), ..Draft::new(Action::Purge, actor) };
+        crate::audit::append(env, vec![draft]).await;
+    }
     removed
 }
 
-async fn letters(env: &Env, before_ms: u64, removed: &mut Removed) {
+/// A replay job whose alarm was lost goes on.
+async fn wake_replays(env: &Env, removed: &mut Removed) {
+    let woken = objects::call::<u64>(env, objects::DEAD_LETTER_STORE, STORE_OBJECT, &LettersCall::Wake).await;
+    if let Err(error) = woken {
+        failed(removed, &error.to_string());
+    }
+}
+
+async fn letters(env: &Env, before_ms: u64, received_before_ms: u64, removed: &mut Removed) {
     for _ in 0..MAX_STEPS {
-        let call = LettersCall::Expire { before_ms, limit: STEP };
+        let call = LettersCall::Expire { before_ms, received_before_ms, limit: STEP };
         let expired = match objects::call::<Expired>(env, objects::DEAD_LETTER_STORE, STORE_OBJECT, &call).await {
             Ok(expired) => expired,
             Err(error) => return failed(removed, &error.to_string()),

@@ -127,6 +127,7 @@ fn accept(env: &Env, head: &str, body: &[u8], received_at_ms: u64) -> Option<(Ac
         dedupe_key: source.scheme.idempotency_key(headers.as_slice(), &envelope),
         headers: kept_headers(configured, &headers).headers,
         replay: 0,
+        origin: None,
         body: BodyRef::Inline { size_bytes },
     };
     let header = message::delivery_header(&delivery);

@@ -3,7 +3,7 @@
 use super::{Call, Handled, bad_parameter, cursor, limit, not_found, object_failed};
 use crate::platform::http::{Problem, empty, json};
 use crate::platform::{log, objects, r2};
-use gateway_core::letters::{BodyText, Filter, Letter, LettersCall, STORE_OBJECT, Summary};
+use gateway_core::letters::{BodyText, Filter, Letter, LettersCall, STORE_OBJECT, Status, Summary};
 use gateway_core::time::parse_rfc3339;
 use genesys_webhook::id::is_delivery_id;
 use genesys_webhook::message::{BodyRef, DeadLetter};
@@ -33,26 +33,39 @@ struct Page {
     next_cursor: Option<String>,
 }
 
-async fn store<T: serde::de::DeserializeOwned>(call: &Call<'_>, request: LettersCall) -> Result<T, Box<Problem>> {
+/// A call to the store.
+pub(super) async fn store<T: serde::de::DeserializeOwned>(
+    call: &Call<'_>,
+    request: LettersCall,
+) -> Result<T, Box<Problem>> {
     Ok(objects::call(call.env, objects::DEAD_LETTER_STORE, STORE_OBJECT, &request)
         .await
         .map_err(|error| object_failed(&error))?)
 }
 
+/// A time as people and programs write it, in milliseconds since the epoch; `name` is the parameter's, for the error.
+pub(super) fn time(name: &str, value: Option<String>) -> Result<Option<u64>, Box<Problem>> {
+    let Some(text) = value else { return Ok(None) };
+    let time = text.parse().ok().or_else(|| parse_rfc3339(&text));
+    Ok(Some(time.ok_or_else(|| bad_parameter(name, "a time as 2026-12-01T00:00:00Z, or milliseconds since 1970"))?))
+}
+
 /// Letters, newest first.
 pub(super) async fn list(call: &Call<'_>) -> Handled {
-    let since_ms =
-        match call.query.get("since") {
-            None => None,
-            Some(text) => {
-                let time = text.parse().ok().or_else(|| parse_rfc3339(&text));
-                Some(time.ok_or_else(|| {
-                    bad_parameter("since", "a time as 2026-12-01T00:00:00Z, or milliseconds since 1970")
-                })?)
-            }
-        };
+    let query = &call.query;
+    let status = query
+        .get("status")
+        .map(|name| Status::from_name(&name).ok_or_else(|| bad_parameter("status", "stored, replaying or replayed")))
+        .transpose()?;
     let (limit, before) = (limit(call)?, cursor(call)?);
-    let filter = Filter { source: call.query.get("source"), reason: call.query.get("reason"), since_ms };
+    let filter = Filter {
+        source: query.get("source"),
+        reason: query.get("reason"),
+        since_ms: time("since", query.get("since"))?,
+        until_ms: time("until", query.get("until"))?,
+        status,
+        ids: vec![],
+    };
     let letters: Vec<Summary> = store(call, LettersCall::List { filter, before, limit }).await?;
     let full = letters.len() == usize::try_from(limit).unwrap_or(usize::MAX);
     let next_cursor = letters.last().filter(|_| full).map(|letter| format!("{}-{}", letter.dead_at_ms, letter.id));
@@ -65,7 +78,7 @@ pub(super) async fn read(call: &Call<'_>, id: &str) -> Handled {
         return Err(not_found("No such dead letter").into());
     }
     let found: Option<Letter> = store(call, LettersCall::Get { id: id.into() }).await?;
-    let Letter { letter, inline } = found.ok_or_else(|| not_found("No such dead letter"))?;
+    let Letter { letter, inline, status, last_replay } = found.ok_or_else(|| not_found("No such dead letter"))?;
     let mut lost = None;
     let body = match &letter.body {
         BodyRef::Stored { key, sha256, .. } => match r2::get(call.env, key, sha256).await {
@@ -80,7 +93,7 @@ pub(super) async fn read(call: &Call<'_>, id: &str) -> Handled {
         },
         BodyRef::Inline { .. } | BodyRef::Omitted { .. } => inline,
     };
-    let summary = Summary::from(&letter);
+    let summary = Summary::new(&letter, status, last_replay);
     let DeadLetter { event_count, secret_label, headers, .. } = letter;
     Ok(json(200, &Whole { summary, event_count, secret_label, headers, body_lost: lost, body }))
 }
@@ -90,9 +103,9 @@ pub(super) async fn delete(call: &Call<'_>, id: &str) -> Handled {
     if !is_delivery_id(id) {
         return Err(not_found("No such dead letter").into());
     }
-    let deleted: Option<DeadLetter> = store(call, LettersCall::Delete { id: id.into() }).await?;
-    let letter = deleted.ok_or_else(|| not_found("No such dead letter"))?;
-    if let BodyRef::Stored { key, .. } = letter.body
+    let deleted: Option<(DeadLetter, Option<String>)> = store(call, LettersCall::Delete { id: id.into() }).await?;
+    let (_, key) = deleted.ok_or_else(|| not_found("No such dead letter"))?;
+    if let Some(key) = key
         && let Err(error) = r2::delete(call.env, vec![key]).await
     {
         // Retention finds bodies that no letter names.

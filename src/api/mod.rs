@@ -13,6 +13,7 @@ mod health;
 mod metrics;
 mod probe;
 mod reconcile;
+mod replays;
 mod retention;
 mod subscriptions;
 
@@ -23,6 +24,7 @@ use crate::platform::log;
 use crate::platform::objects::CallError;
 use crate::reconcile::lifecycle;
 use gateway_core::auth::{Access, authorize};
+use gateway_core::letters::JobAction;
 use gateway_core::lifecycle::{Answered, LifecycleCall};
 use gateway_core::query::Query;
 use serde::de::DeserializeOwned;
@@ -89,6 +91,12 @@ async fn route(call: &Call<'_>, segments: &[&str]) -> Handled {
         ("GET", ["api", "deliveries"]) => deliveries::list(call).await,
         ("GET", ["api", "deliveries", id]) => deliveries::read(call, id).await,
         ("GET", ["api", "dead-letters"]) => dead_letters::list(call).await,
+        ("POST", ["api", "dead-letters", "replay"]) => replays::many(call).await,
+        ("GET", ["api", "dead-letters", "replays"]) => replays::list(call).await,
+        ("GET", ["api", "dead-letters", "replays", id]) => replays::job(call, id, JobAction::Show).await,
+        ("DELETE", ["api", "dead-letters", "replays", id]) => replays::job(call, id, JobAction::Cancel).await,
+        ("POST", ["api", "dead-letters", "replays", id, "resume"]) => replays::job(call, id, JobAction::Resume).await,
+        ("POST", ["api", "dead-letters", id, "replay"]) => replays::one(call, id).await,
         ("GET", ["api", "dead-letters", id]) => dead_letters::read(call, id).await,
         ("DELETE", ["api", "dead-letters", id]) => dead_letters::delete(call, id).await,
         ("GET", ["api", "destinations"]) => destinations::list(call).await,
@@ -109,12 +117,17 @@ fn allowed(path: &[&str]) -> &'static str {
     match path {
         ["api", "subscriptions", _, _] => "GET, PUT, DELETE",
         ["api", "subscriptions" | "reconcile" | "health"] => "GET, POST",
-        ["api", "dead-letters", _] => "GET, DELETE",
-        ["api", "probe" | "explain" | "retention"] | ["api", "destinations", _, "close"] => "POST",
+        ["api", "probe" | "explain" | "retention"]
+        | ["api", "destinations", _, "close"]
+        | ["api", "dead-letters", "replay"]
+        | ["api", "dead-letters", "replays", _, "resume"]
+        | ["api", "dead-letters", _, "replay"] => "POST",
         ["metrics"]
+        | ["api", "dead-letters", "replays"]
         | ["api", "event-types" | "ip-ranges" | "deliveries" | "dead-letters" | "destinations" | "audit"]
         | ["api", "deliveries", _]
         | ["api", "audit", "verify" | "export"] => "GET",
+        ["api", "dead-letters", "replays", _] | ["api", "dead-letters", _] => "GET, DELETE",
         _ => "",
     }
 }

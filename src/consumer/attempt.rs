@@ -4,6 +4,7 @@
 //! sent again as a new one before the queue would give it up. Out of scope: claims and settlements (`deliveries`), what an
 //! answer means (`gateway_core::handover`).
 
+use super::deliveries::claim_item_under;
 use super::destination::{Attempt, hand_on};
 use crate::config::Configured;
 use crate::platform::body::Body;
@@ -41,19 +42,13 @@ pub(super) struct Work<'m> {
 
 impl Work<'_> {
     pub(super) fn claim_item(&self) -> ClaimItem {
-        ClaimItem {
-            id: self.delivery.id.clone(),
-            key: self.key.clone(),
-            source: self.delivery.source.clone(),
-            received_at_ms: self.delivery.received_at_ms,
-            event_count: self.delivery.event_count,
-            size_bytes: self.delivery.body.size_bytes(),
-            replay: self.delivery.replay,
-        }
+        claim_item_under(self.key.clone(), &self.delivery)
     }
 
+    /// Key of a stored body that nothing needs any more once this is settled. That of a replay belongs to its letter.
     pub(super) fn stored_key(&self) -> Option<String> {
         match &self.delivery.body {
+            _ if self.delivery.replay > 0 => None,
             BodyRef::Stored { key, .. } => Some(key.clone()),
             BodyRef::Inline { .. } | BodyRef::Omitted { .. } => None,
         }

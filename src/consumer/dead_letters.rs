@@ -2,14 +2,17 @@
 //!
 //! Promises: a letter is acknowledged once it is stored, and stored once however often it arrives; whatever else comes
 //! through this queue (a delivery that the platform gave up, bytes of another version) is stored too, with its raw form;
-//! each is audited. Out of scope: why a letter died.
+//! each is audited, and so is what had to go for it. Of a delivery that the platform gave up the ledger learns that it is
+//! dead, before the message is acknowledged: nobody else would settle it. Out of scope: why a letter died.
 
 use super::attempt::dead_letter;
+use super::deliveries::claim_item;
 use crate::platform::body::Body;
 use crate::platform::queue::QueueMessage;
 use crate::platform::{clock, log, objects, r2};
 use gateway_core::audit::{Action, Draft};
-use gateway_core::letters::{BodyText, INLINE_MAX_BYTES, Letter, LettersCall, STORE_OBJECT};
+use gateway_core::ledger::{ClaimItem, LedgerCall, ledger_shard};
+use gateway_core::letters::{BodyText, INLINE_MAX_BYTES, Letter, LettersCall, STORE_OBJECT, Status, Stored};
 use gateway_core::time::date_path;
 use genesys_webhook::id::delivery_id;
 use genesys_webhook::message::{BodyRef, DeadLetter, Message, Stage, decode, reason};
@@ -25,7 +28,7 @@ pub(super) async fn consume(messages: &[QueueMessage], env: &Env) {
     let mut drafts = vec![];
     for message in messages {
         match to_letter(message, env).await {
-            Ok(letter) => {
+            Ok((letter, given_up)) => {
                 drafts.push(Draft {
                     source: Some(letter.letter.source.clone()).filter(|source| !source.is_empty()),
                     status_code: letter.letter.last_status,
@@ -34,7 +37,7 @@ pub(super) async fn consume(messages: &[QueueMessage], env: &Env) {
                     ..Draft::new(Action::DlqRoute, "consumer")
                 });
                 letters.push(letter);
-                stored.push(message);
+                stored.push((message, given_up));
             }
             Err(error) => {
                 log::error("letter_body_failed", &[("message", &message.id()), ("error", &error)]);
@@ -46,30 +49,65 @@ pub(super) async fn consume(messages: &[QueueMessage], env: &Env) {
         return;
     }
     let put = LettersCall::Put { letters };
-    match objects::call::<u64>(env, objects::DEAD_LETTER_STORE, STORE_OBJECT, &put).await {
-        Ok(_) => {
-            for message in stored {
-                message.done();
-            }
-        }
+    let purged = match objects::call::<Stored>(env, objects::DEAD_LETTER_STORE, STORE_OBJECT, &put).await {
+        Ok(purged) => purged,
         Err(error) => {
             log::error("letters_not_stored", &[("error", &error.to_string())]);
-            for message in stored {
+            for (message, _) in stored {
                 message.put_off(STORE_DELAY_S);
             }
             return;
         }
+    };
+    for (message, given_up) in stored {
+        // The letter is stored whatever the ledger says; storing it again changes nothing.
+        let told = match given_up {
+            Some(item) => give_up(env, item).await,
+            None => true,
+        };
+        if told {
+            message.done();
+        } else {
+            message.put_off(STORE_DELAY_S);
+        }
+    }
+    for (source, removed) in &purged.purged {
+        log::warn("dead_letters_purged", &[("source", source), ("letters", &removed.total().to_string())]);
+        drafts.push(Draft {
+            source: Some(source.clone()).filter(|source| !source.is_empty()),
+            error: Some(format!("over the cap; {} of them were verified", removed.verified)),
+            count: Some(removed.total()),
+            ..Draft::new(Action::Purge, "consumer")
+        });
+    }
+    if let Err(error) = r2::delete(env, purged.keys).await {
+        // Retention finds bodies that no letter names.
+        log::warn("payload_delete_failed", &[("error", &error)]);
     }
     crate::audit::append(env, drafts).await;
 }
 
-async fn to_letter(message: &QueueMessage, env: &Env) -> Result<Letter, String> {
+/// Tells the ledger of a delivery that the platform gave up; such messages are rare and come one by one.
+async fn give_up(env: &Env, item: ClaimItem) -> bool {
+    let (shard, id) = (ledger_shard(&item.key), item.id.clone());
+    let told =
+        objects::call::<u64>(env, objects::DELIVERY_LEDGER, &shard, &LedgerCall::GiveUp { items: vec![item] }).await;
+    if let Err(error) = &told {
+        log::error("give_up_failed", &[("shard", &shard), ("delivery", &id), ("error", &error.to_string())]);
+    }
+    told.is_ok()
+}
+
+/// The letter of a message, and what the ledger is to be told where it was a delivery.
+async fn to_letter(message: &QueueMessage, env: &Env) -> Result<(Letter, Option<ClaimItem>), String> {
     let bytes = message.bytes();
+    let mut given_up = None;
     let (mut letter, body) = match decode(&bytes) {
         Ok(Message::DeadLetter(letter, body)) => (letter, body),
         // The platform moves a delivery here when it has been retried as often as a queue allows.
         Ok(Message::Delivery(delivery, body)) => {
             let error = "given up by the queue".to_owned();
+            given_up = Some(claim_item(&delivery, body));
             (
                 dead_letter(
                     &delivery,
@@ -86,13 +124,17 @@ async fn to_letter(message: &QueueMessage, env: &Env) -> Result<Letter, String> 
     };
     if body.len() <= INLINE_MAX_BYTES {
         let inline = matches!(letter.body, BodyRef::Inline { .. }).then(|| BodyText::from_bytes(body));
-        return Ok(Letter { letter, inline });
+        return Ok((whole(letter, inline), given_up));
     }
     let key = format!("dead-letters/{}/{}", date_path(letter.received_at_ms), letter.id);
     let sha256 = r2::sha256_hex(body);
     r2::put(env, &key, &Body::Small(body.to_vec())).await?;
     letter.body = BodyRef::Stored { key, size_bytes: body.len() as u64, sha256 };
-    Ok(Letter { letter, inline: None })
+    Ok((whole(letter, None), given_up))
+}
+
+fn whole(letter: DeadLetter, inline: Option<BodyText>) -> Letter {
+    Letter { letter, inline, status: Status::Stored, last_replay: None }
 }
 
 /// The letter of a message of the queue of `what` that cannot be read.

@@ -18,10 +18,10 @@ use futures_util::future::{Either, join, join_all};
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use gateway_core::circuit::{Gate, PROBE_MARGIN_MS, Tally, wait_s};
 use gateway_core::handover::has_waited_too_long;
-use gateway_core::ledger::{Claimed, LedgerCall, State, ledger_key, ledger_shard};
+use gateway_core::ledger::{ClaimItem, Claimed, LedgerCall, State, ledger_key, ledger_shard};
 use gateway_core::turns::{CONNECTIONS, Turn, Turns};
 use genesys_webhook::dedupe::body_key;
-use genesys_webhook::message::{BodyRef, Message, decode};
+use genesys_webhook::message::{BodyRef, Delivery, Message, decode};
 use sha2::{Digest as _, Sha256};
 use std::collections::{BTreeMap, VecDeque};
 use worker::Env;
@@ -63,13 +63,36 @@ fn read(message: &QueueMessage) -> Result<Work<'_>, (Vec<u8>, String)> {
         Err(error) => Err(error.to_string()),
     };
     let (delivery, inline) = decoded.map_err(|error| (bytes, error))?;
+    let key = key_of(&delivery, &inline);
+    Ok(Work { message, shard: ledger_shard(&key), key, delivery, inline, attempt: 0, is_given_up: false })
+}
+
+/// The key under which the ledger knows a delivery.
+fn key_of(delivery: &Delivery, inline: &[u8]) -> String {
     let key = match (&delivery.dedupe_key, &delivery.body) {
         (Some(key), _) => key.clone(),
         (None, BodyRef::Stored { sha256, .. }) => format!("body-sha256:{sha256}"),
-        (None, _) => body_key(&Sha256::digest(&inline).into()),
+        (None, _) => body_key(&Sha256::digest(inline).into()),
     };
-    let key = ledger_key(&delivery.source, &key);
-    Ok(Work { message, shard: ledger_shard(&key), key, delivery, inline, attempt: 0, is_given_up: false })
+    ledger_key(&delivery.source, &key)
+}
+
+/// What the ledger is told of a delivery.
+pub(super) fn claim_item(delivery: &Delivery, inline: &[u8]) -> ClaimItem {
+    claim_item_under(key_of(delivery, inline), delivery)
+}
+
+pub(super) fn claim_item_under(key: String, delivery: &Delivery) -> ClaimItem {
+    ClaimItem {
+        id: delivery.id.clone(),
+        key,
+        source: delivery.source.clone(),
+        received_at_ms: delivery.received_at_ms,
+        event_count: delivery.event_count,
+        size_bytes: delivery.body.size_bytes(),
+        replay: delivery.replay,
+        origin: delivery.origin,
+    }
 }
 
 async fn bury_unreadable(message: &QueueMessage, bytes: Vec<u8>, error: &str, env: &Env) {

@@ -9,8 +9,9 @@ use crate::platform::sql::{number, optional, rows, run, text, unreadable};
 use crate::platform::{clock, objects, sql::Row};
 use gateway_core::ledger::{
     ClaimItem, Claimed, DeliveryRow, LEASE_MS, LedgerCall, LedgerTotals, Outcome, Progress, SettleItem, SourceTotals,
-    State, decide_claim, decide_settle,
+    State, decide_claim, decide_give_up, decide_settle, tally,
 };
+use genesys_webhook::message::Origin;
 use worker::{
     DurableObject, Env, Request, Response, Result, SqlStorage, SqlStorageValue, State as ObjectState, durable_object,
 };
@@ -58,6 +59,14 @@ impl DurableObject for DeliveryLedger {
                     }
                     counted.to_string()
                 }
+                LedgerCall::GiveUp { items } => {
+                    let now_ms = clock::now_ms();
+                    let mut changed = 0u64;
+                    for item in &items {
+                        changed = changed.saturating_add(u64::from(give_up(sql, item, now_ms)?));
+                    }
+                    changed.to_string()
+                }
                 LedgerCall::List { source, state, before, limit } => objects::json(&list(sql, source.as_deref(), state, before, limit)?)?,
                 LedgerCall::Get { id } => {
                     let found = rows(sql, &format!("SELECT {COLUMNS} FROM deliveries WHERE id = ?"), vec![text(&id)])?;
@@ -102,26 +111,40 @@ fn state_number(state: State) -> SqlStorageValue {
     SqlStorageValue::Integer(state.number())
 }
 
-fn claim(sql: &SqlStorage, item: &ClaimItem, now_ms: u64) -> Result<Claimed> {
-    let known = progress(sql, &item.id)?;
+/// The other delivery that has the idempotency key of `item`.
+fn owner(sql: &SqlStorage, item: &ClaimItem) -> Result<Option<String>> {
     let owner = rows(
         sql,
         "SELECT id FROM deliveries WHERE key = ? AND duplicate_of IS NULL AND id <> ?",
         vec![text(&item.key), text(&item.id)],
     )?;
-    let owner = owner.first().and_then(|row| row.text(0));
+    Ok(owner.first().and_then(|row| row.text(0)))
+}
+
+fn give_up(sql: &SqlStorage, item: &ClaimItem, now_ms: u64) -> Result<bool> {
+    let (known, owner) = (progress(sql, &item.id)?, owner(sql, item)?);
+    let known = known.as_ref().map(|(progress, _)| progress);
+    let Some(state) = decide_give_up(known, owner.as_deref(), item.replay) else { return Ok(false) };
+    let attempt = known.map_or(0, |progress| progress.attempt);
+    insert(sql, item, state, attempt, now_ms, owner.as_ref().filter(|_| state == State::Duplicate))?;
+    run(sql, "UPDATE deliveries SET last_error = 'given up by the queue' WHERE id = ?", vec![text(&item.id)])?;
+    count(sql, &item.source, known.map(|progress| progress.state), item.origin, state)?;
+    Ok(true)
+}
+
+fn claim(sql: &SqlStorage, item: &ClaimItem, now_ms: u64) -> Result<Claimed> {
+    let known = progress(sql, &item.id)?;
+    let owner = owner(sql, item)?;
+    let before = known.as_ref().map(|(progress, _)| progress.state);
     let decision = decide_claim(known.as_ref().map(|(progress, _)| progress), owner.as_deref(), item.replay, now_ms);
     match &decision {
         Claimed::Proceed { attempt } => {
-            if known.as_ref().is_some_and(|(progress, _)| progress.state == State::Dead) {
-                // A replay takes back what was given up: it is pending again.
-                count(sql, &item.source, "dead", -1)?;
-            }
+            count(sql, &item.source, before, item.origin, State::Claimed)?;
             insert(sql, item, State::Claimed, *attempt, now_ms, None)?;
         }
         Claimed::Duplicate { of } => {
             insert(sql, item, State::Duplicate, 0, now_ms, Some(of))?;
-            count(sql, &item.source, "duplicate", 1)?;
+            count(sql, &item.source, before, item.origin, State::Duplicate)?;
         }
         Claimed::Busy { .. } | Claimed::Settled { .. } => {}
     }
@@ -188,27 +211,22 @@ fn settle(sql: &SqlStorage, item: &SettleItem, now_ms: u64) -> Result<bool> {
             text(&item.id),
         ],
     )?;
-    if progress.state == State::Dead {
-        count(sql, &source, "dead", -1)?;
+    if !matches!(item.outcome, Outcome::NotAttempted { .. }) {
+        count(sql, &source, Some(progress.state), None, state)?;
     }
-    if matches!(item.outcome, Outcome::NotAttempted { .. }) {
-        return Ok(true);
-    }
-    let outcome = match state {
-        State::Delivered => "delivered",
-        State::Dead => "dead",
-        State::Claimed | State::Waiting | State::Duplicate => "retries",
-    };
-    count(sql, &source, outcome, 1)?;
     Ok(true)
 }
 
-fn count(sql: &SqlStorage, source: &str, outcome: &str, change: i64) -> Result<()> {
-    run(
-        sql,
-        "INSERT INTO totals VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET n = n + excluded.n",
-        vec![text(source), text(outcome), SqlStorageValue::Integer(change)],
-    )
+/// Counts the way of a row from one state to another.
+fn count(sql: &SqlStorage, source: &str, before: Option<State>, origin: Option<Origin>, after: State) -> Result<()> {
+    for (counted, change) in tally(before, origin, after) {
+        run(
+            sql,
+            "INSERT INTO totals VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET n = n + excluded.n",
+            vec![text(source), text(counted.as_str()), SqlStorageValue::Integer(change)],
+        )?;
+    }
+    Ok(())
 }
 
 fn list(
@@ -270,6 +288,7 @@ fn totals(sql: &SqlStorage) -> Result<LedgerTotals> {
             "duplicate" => source.duplicate = n,
             "dead" => source.dead = n,
             "retries" => source.retries = n,
+            "readmitted" => source.readmitted = n,
             _ => return Err(unreadable("totals")),
         }
     }

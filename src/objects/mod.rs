@@ -38,6 +38,12 @@ impl Tables {
         Self { sql: created.map(|()| sql).map_err(|error| error.to_string()), storage }
     }
 
+    /// Does what else has to be done before the first call.
+    fn prepared(self, prepare: impl FnOnce(&SqlStorage) -> worker::Result<()>) -> Self {
+        let sql = self.sql.and_then(|sql| prepare(&sql).map(|()| sql).map_err(|error| error.to_string()));
+        Self { sql, ..self }
+    }
+
     fn sql(&self) -> worker::Result<&SqlStorage> {
         self.sql.as_ref().map_err(|error| worker::Error::RustError(format!("set-up failed: {error}")))
     }

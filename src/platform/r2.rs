@@ -19,6 +19,8 @@ extern "C" {
     #[wasm_bindgen(method, catch)]
     fn get(this: &Bucket, key: &str) -> Result<Promise, JsValue>;
     #[wasm_bindgen(method, catch)]
+    fn head(this: &Bucket, key: &str) -> Result<Promise, JsValue>;
+    #[wasm_bindgen(method, catch)]
     fn list(this: &Bucket, options: &Object) -> Result<Promise, JsValue>;
     #[wasm_bindgen(method, catch)]
     fn delete(this: &Bucket, keys: &Array) -> Result<Promise, JsValue>;
@@ -74,6 +76,11 @@ pub(crate) async fn get(env: &Env, key: &str, sha256: &str) -> Result<Vec<u8>, R
     } else {
         Err(ReadError::Gone(format!("object {key} is not what was stored")))
     }
+}
+
+/// Whether there is an object of that key.
+pub(crate) async fn exists(env: &Env, key: &str) -> Result<bool, String> {
+    answered(bucket(env)?.head(key)).await.map(|object| object.is_object())
 }
 
 /// The first keys under `prefix`, in the order of their bytes.

@@ -149,7 +149,7 @@ describe("the ledger", () => {
     const [a, b, c, d] = Array.from({ length: 4 }, () => deliveryId());
     const [first, second, third] = ["k1", "k2", "k3"].map((name) => unique(name));
     expect(await claim(a, first)).toEqual([{ proceed: { attempt: 1 } }]);
-    expect(await totals()).toEqual({ delivered: 0, duplicate: 0, dead: 0, retries: 0, pending: 1, oldest_pending_ms: 1_000 });
+    expect(await totals()).toEqual({ delivered: 0, duplicate: 0, dead: 0, retries: 0, readmitted: 0, pending: 1, oldest_pending_ms: 1_000 });
     expect(await claim(b, first)).toEqual([{ duplicate: { of: a } }]);
     expect(await settle(a, 1, RETRY)).toBe(1);
     expect(await claim(a, first)).toEqual([{ proceed: { attempt: 2 } }]);
@@ -157,7 +157,7 @@ describe("the ledger", () => {
     expect(await claim(c, second, { received_at_ms: 500 })).toEqual([{ proceed: { attempt: 1 } }]);
     expect(await settle(c, 1, { dead: { reason: "destination_gone" } })).toBe(1);
     await claim(d, third, { received_at_ms: 700 });
-    const expected = { delivered: 1, duplicate: 1, dead: 1, retries: 1, pending: 1, oldest_pending_ms: 700 };
+    const expected = { delivered: 1, duplicate: 1, dead: 1, retries: 1, readmitted: 0, pending: 1, oldest_pending_ms: 700 };
     expect(await totals()).toEqual(expected);
     await evictDurableObject(object);
     expect(await totals()).toEqual(expected);

@@ -76,8 +76,11 @@ it("counts what it removed, for the operator, and finds nothing to do again", as
   await entry(100, "delivered");
   await env.PAYLOADS.put(`payloads/${datePath(50)}/kept/orphan`, "body");
   const run = async () => (await api("/api/retention", { method: "POST" })).json;
-  expect(await run()).toEqual({ deadLetters: 1, deliveries: 1, bodies: 1, auditExported: 0, auditEntries: 0, failures: 0, unfinished: false });
-  expect(await run()).toEqual({ deadLetters: 0, deliveries: 0, bodies: 0, auditExported: 0, auditEntries: 0, failures: 0, unfinished: false });
+  const nothing = { deadLetters: 0, deliveries: 0, bodies: 0, auditExported: 0, auditEntries: 0, failures: 0, unfinished: false };
+  expect(await run()).toEqual({ ...nothing, deadLetters: 1, deliveries: 1, bodies: 1 });
+  const { entries } = await read("/api/audit?action=PURGE&limit=1");
+  expect(entries).toMatchObject([{ actor: "admin", count: 3 }]);
+  expect(await run()).toEqual(nothing);
 });
 
 it("forgets no count with the rows that it removes", async () => {

@@ -2,7 +2,8 @@
 //!
 //! Promises: the figures come from three places that count on their own (the receiver's counters, the ledger's rows, the
 //! dead-letter store), and the identities of DESIGN §3 are computed, not assumed: `received = accepted + refused +
-//! unavailable` and `accepted = delivered + duplicate + pending + dead`, where `pending` is what the ledger holds plus what
+//! unavailable` and `accepted + readmitted = delivered + duplicate + pending + dead`, where `readmitted` are refused
+//! deliveries that a replay let in after all, and `pending` is what the ledger holds plus what
 //! it has not seen yet (`queued`). A `queued` below zero means that something was counted that was never accepted.
 //! Out of scope: collecting.
 
@@ -28,6 +29,8 @@ pub struct SourceAccount {
     pub delivered: u64,
     /// Had been there before.
     pub duplicate: u64,
+    /// Refused on arrival, and let in by a replay.
+    pub readmitted: u64,
     /// Not settled yet: `queued` and what the ledger holds.
     pub pending: i64,
     /// The part of `pending` that the ledger has not seen yet.
@@ -178,13 +181,14 @@ pub fn by_source(collected: &Collected) -> BTreeMap<String, SourceAccount> {
     }
     let mut held: BTreeMap<String, u64> = BTreeMap::new();
     for (source, totals) in collected.ledgers.iter().flat_map(|ledger| &ledger.sources) {
-        let SourceTotals { delivered, duplicate, dead, retries, pending, oldest_pending_ms } = totals;
+        let SourceTotals { delivered, duplicate, dead, retries, readmitted, pending, oldest_pending_ms } = totals;
         let account = accounts.entry(source.clone()).or_default();
         for (slot, n) in [
             (&mut account.delivered, delivered),
             (&mut account.duplicate, duplicate),
             (&mut account.dead, dead),
             (&mut account.retries, retries),
+            (&mut account.readmitted, readmitted),
             (held.entry(source.clone()).or_default(), pending),
         ] {
             *slot = slot.saturating_add(*n);
@@ -195,7 +199,7 @@ pub fn by_source(collected: &Collected) -> BTreeMap<String, SourceAccount> {
         let held = signed(held.get(source).copied().unwrap_or(0));
         let known = [account.delivered, account.duplicate, account.dead].map(signed);
         let known = known.into_iter().fold(held, i64::saturating_add);
-        account.queued = signed(account.accepted).saturating_sub(known);
+        account.queued = signed(account.accepted.saturating_add(account.readmitted)).saturating_sub(known);
         account.pending = account.queued.saturating_add(held);
         account.latency_ms = latency(account.latency_ms.total, &buckets.remove(source).unwrap_or_default());
     }
@@ -235,6 +239,7 @@ pub fn overall(accounts: &BTreeMap<String, SourceAccount>) -> SourceAccount {
             (&mut all.duplicate, account.duplicate),
             (&mut all.dead, account.dead),
             (&mut all.retries, account.retries),
+            (&mut all.readmitted, account.readmitted),
             (&mut all.events, account.events),
             (&mut all.bytes, account.bytes),
             (&mut all.not_quarantined, account.not_quarantined),
@@ -304,8 +309,15 @@ mod tests {
                 seen: vec![seen("a", Some(60), Some(60))],
             },
         ];
-        let ledger =
-            SourceTotals { delivered: 2, duplicate: 1, dead: 1, retries: 4, pending: 1, oldest_pending_ms: Some(7) };
+        let ledger = SourceTotals {
+            delivered: 2,
+            duplicate: 1,
+            dead: 1,
+            retries: 4,
+            readmitted: 0,
+            pending: 1,
+            oldest_pending_ms: Some(7),
+        };
         let ledgers = vec![LedgerTotals { sources: [("a".into(), ledger)].into() }, LedgerTotals::default()];
         Collected { counters, ledgers }
     }
@@ -344,6 +356,16 @@ mod tests {
             sources: [("a".into(), SourceTotals { delivered: 3, ..SourceTotals::default() })].into(),
         });
         assert_eq!(by_source(&collected)["a"].queued, -2);
+    }
+
+    #[test]
+    fn what_a_replay_let_in_was_not_accepted_and_is_accounted_for() {
+        let mut collected = collected();
+        collected.ledgers.push(LedgerTotals {
+            sources: [("a".into(), SourceTotals { delivered: 3, readmitted: 3, ..SourceTotals::default() })].into(),
+        });
+        let a = &by_source(&collected)["a"];
+        assert_eq!((a.delivered, a.readmitted, a.queued), (5, 3, 1));
     }
 
     #[test]

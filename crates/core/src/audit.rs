@@ -46,11 +46,13 @@ pub enum Action {
     CircuitOpen,
     /// It closed, by itself or by hand.
     CircuitClose,
+    /// What was kept was removed: by retention, or because a source had too much.
+    Purge,
 }
 
 impl Action {
     /// All actions.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Create,
         Self::Update,
         Self::Delete,
@@ -63,6 +65,7 @@ impl Action {
         Self::Alert,
         Self::CircuitOpen,
         Self::CircuitClose,
+        Self::Purge,
     ];
 
     /// The name that is stored and shown.
@@ -80,6 +83,7 @@ impl Action {
             Self::Alert => "ALERT",
             Self::CircuitOpen => "CIRCUIT_OPEN",
             Self::CircuitClose => "CIRCUIT_CLOSE",
+            Self::Purge => "PURGE",
         }
     }
 
@@ -115,6 +119,9 @@ pub struct Draft {
     /// The vendor's correlation id, or the identifier of the delivery.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub correlation_id: Option<String>,
+    /// How many, where one entry stands for several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub count: Option<u64>,
     /// What software did it.
     pub user_agent: String,
 }
@@ -131,6 +138,7 @@ impl Draft {
             status_code: None,
             error: None,
             correlation_id: None,
+            count: None,
             user_agent: USER_AGENT.into(),
         }
     }

@@ -6,6 +6,7 @@
 //! the first. The decisions here are pure; the `DELIVERY_LEDGER` objects keep the rows and apply them within one event,
 //! so that claims of one key cannot interleave. Out of scope: waiting (the queue's), the destination.
 
+use genesys_webhook::message::Origin;
 use serde::{Deserialize, Serialize};
 
 /// How many ledger objects share the load, by idempotency key: a Durable Object answers about 1,000 requests a second,
@@ -203,6 +204,69 @@ pub fn decide_settle(row: &Progress, attempt: u32, outcome: &Outcome) -> Option<
     }
 }
 
+/// Decides what becomes of a delivery that the platform gave up: its message will not come again. `None`: nothing.
+///
+/// A live lease is outlived deliberately. Its holder can still report a delivery, which counts whatever the row says
+/// ([`decide_settle`]), while a failure that it might report would wait for a message that does not exist any more.
+/// A row that belongs to a later replay than the message is not touched: that replay has a message of its own.
+pub fn decide_give_up(row: Option<&Progress>, owner: Option<&str>, replay: u32) -> Option<State> {
+    match row {
+        None if owner.is_some() => Some(State::Duplicate),
+        None => Some(State::Dead),
+        Some(row) if row.state.is_pending() && row.replay <= replay => Some(State::Dead),
+        Some(_) => None,
+    }
+}
+
+/// What a ledger object counts for good, by source. The names are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Tally {
+    /// [`SourceTotals::delivered`].
+    Delivered,
+    /// [`SourceTotals::duplicate`].
+    Duplicate,
+    /// [`SourceTotals::dead`].
+    Dead,
+    /// [`SourceTotals::retries`].
+    Retries,
+    /// [`SourceTotals::readmitted`].
+    Readmitted,
+}
+
+impl Tally {
+    /// The stored name.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Delivered => "delivered",
+            Self::Duplicate => "duplicate",
+            Self::Dead => "dead",
+            Self::Retries => "retries",
+            Self::Readmitted => "readmitted",
+        }
+    }
+}
+
+/// What changes in the counts when a row goes from one state to another; `before` is `None` where there was no row.
+///
+/// Together with the rows that are pending this keeps `accepted + readmitted = delivered + duplicate + pending + dead`.
+/// A replay whose row has expired says by its `origin` what was counted for it: a refused one enters the accounts now, one
+/// that had died takes its death back.
+pub fn tally(before: Option<State>, origin: Option<Origin>, after: State) -> impl Iterator<Item = (Tally, i64)> {
+    let leaves = match (before, origin) {
+        (None, Some(Origin::Refused)) => Some((Tally::Readmitted, 1)),
+        (None, Some(Origin::Dead)) | (Some(State::Dead), _) => Some((Tally::Dead, -1)),
+        (None, None) | (Some(_), _) => None,
+    };
+    let enters = match after {
+        State::Claimed => None,
+        State::Waiting => Some(Tally::Retries),
+        State::Delivered => Some(Tally::Delivered),
+        State::Dead => Some(Tally::Dead),
+        State::Duplicate => Some(Tally::Duplicate),
+    };
+    leaves.into_iter().chain(enters.map(|counted| (counted, 1)))
+}
+
 /// One delivery that a consumer wants to hand on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClaimItem {
@@ -221,6 +285,9 @@ pub struct ClaimItem {
     /// Number of the replay.
     #[serde(default)]
     pub replay: u32,
+    /// What it was before it was replayed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origin>,
 }
 
 /// What became of one delivery's attempt.
@@ -253,6 +320,11 @@ pub enum LedgerCall {
     Settle {
         /// At most a batch.
         items: Vec<SettleItem>,
+    },
+    /// Settles deliveries that the platform gave up as dead; answers how many of them that changed.
+    GiveUp {
+        /// At most a batch.
+        items: Vec<ClaimItem>,
     },
     /// Answers the newest [`DeliveryRow`]s before the cursor.
     List {
@@ -328,6 +400,9 @@ pub struct SourceTotals {
     pub dead: u64,
     /// Attempts that failed and were put off.
     pub retries: u64,
+    /// Deliveries that were refused on arrival and let in by a replay: nobody counted them as accepted.
+    #[serde(default)]
+    pub readmitted: u64,
     /// Rows claimed or waiting now.
     pub pending: u64,
     /// When the oldest of them was received.

@@ -1,8 +1,10 @@
 //! What the dead-letter store keeps, and the calls to it.
 //!
 //! Promises: a letter is stored under its delivery's identifier, so storing it twice changes nothing; small bodies are
-//! kept with it, larger ones stay in R2. Out of scope: SQL (the `DEAD_LETTER_STORE` object), replaying.
+//! kept with it, larger ones stay in R2. A letter keeps its row when it is replayed, so that one can see what became of it.
+//! Out of scope: SQL (the `DEAD_LETTER_STORE` object), what a replay decides ([`crate::replay`]).
 
+use crate::replay::{JobOrder, LastReplay, Replayed};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use genesys_webhook::message::DeadLetter;
 use serde::{Deserialize, Serialize};
@@ -51,6 +53,141 @@ pub struct Letter {
     /// The body, where `letter.body` says that it is inline.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inline: Option<BodyText>,
+    /// How far it got, on its way out of the store.
+    #[serde(default)]
+    pub status: Status,
+    /// What its latest replay came to, on its way out of the store.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_replay: Option<LastReplay>,
+}
+
+/// How far a letter got. The numbers are stored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// It waits for somebody.
+    #[default]
+    Stored,
+    /// A replay holds it.
+    Replaying,
+    /// It went on its way again.
+    Replayed,
+}
+
+impl Status {
+    /// All of them, in the order of their stored numbers.
+    pub const ALL: [Self; 3] = [Self::Stored, Self::Replaying, Self::Replayed];
+
+    /// The stored number.
+    pub const fn number(self) -> u64 {
+        match self {
+            Self::Stored => 0,
+            Self::Replaying => 1,
+            Self::Replayed => 2,
+        }
+    }
+
+    /// The status of a stored number.
+    pub fn from_number(number: u64) -> Option<Self> {
+        Self::ALL.into_iter().find(|status| status.number() == number)
+    }
+
+    /// The name in the API.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Stored => "stored",
+            Self::Replaying => "replaying",
+            Self::Replayed => "replayed",
+        }
+    }
+
+    /// The status of an API name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|status| status.as_str() == name)
+    }
+}
+
+/// What to do with a letter that arrives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arrival {
+    /// Nobody has it: store it.
+    New,
+    /// Its delivery was replayed and died again: it takes the place of the older one and waits again.
+    DiedAgain,
+    /// It is there already, or a replay has gone past it.
+    Known,
+}
+
+/// Decides about a letter that arrives; the numbers are the replays that the letters carry.
+///
+/// A queue may repeat a message at any time: a repetition never opens again what was replayed since.
+pub fn decide_arrival(stored_replay: Option<u32>, arriving_replay: u32) -> Arrival {
+    match stored_replay {
+        None => Arrival::New,
+        Some(stored) if arriving_replay > stored => Arrival::DiedAgain,
+        Some(_) => Arrival::Known,
+    }
+}
+
+/// How much of one source the store keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Caps {
+    /// Letters.
+    pub max_letters: u64,
+    /// Bytes of their bodies, in rows and in R2.
+    pub max_bytes: u64,
+}
+
+impl Default for Caps {
+    /// 100,000 letters and 1 GB: a tenth of what an object may store (10 GB: Durable Objects, limits), so that several
+    /// sources can fail at once; a destination that is away for a night at one delivery a second stays well within it.
+    fn default() -> Self {
+        Self { max_letters: 100_000, max_bytes: 1_000_000_000 }
+    }
+}
+
+impl Caps {
+    /// Whether so much is more than may be kept.
+    pub fn exceeded(&self, letters: u64, bytes: u64) -> bool {
+        letters > self.max_letters || bytes > self.max_bytes
+    }
+}
+
+/// Letters that were removed because their source had too many.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Purged {
+    /// Of them, those whose signature had been verified.
+    #[serde(default)]
+    pub verified: u64,
+    /// Those that had not.
+    #[serde(default)]
+    pub unverified: u64,
+}
+
+impl Purged {
+    /// Counts one more.
+    pub fn add(&mut self, verified: bool) {
+        let slot = if verified { &mut self.verified } else { &mut self.unverified };
+        *slot = slot.saturating_add(1);
+    }
+
+    /// All of them.
+    pub fn total(&self) -> u64 {
+        self.verified.saturating_add(self.unverified)
+    }
+}
+
+/// The answer to [`LettersCall::Put`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stored {
+    /// Letters that were not there before.
+    pub new: u64,
+    /// Letters that had to go for them, by source, for the audit.
+    #[serde(default)]
+    pub purged: BTreeMap<String, Purged>,
+    /// Keys of bodies that nothing refers to any more, for whoever deletes them.
+    #[serde(default)]
+    pub keys: Vec<String>,
 }
 
 /// Which letters are meant.
@@ -65,13 +202,22 @@ pub struct Filter {
     /// Only letters that died at or after this time.
     #[serde(default)]
     pub since_ms: Option<u64>,
+    /// Only letters that died before this time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until_ms: Option<u64>,
+    /// Only letters that got so far.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<Status>,
+    /// Only these letters; all where there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ids: Vec<String>,
 }
 
 /// A call to the dead-letter store's object.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LettersCall {
-    /// Stores letters; one that is there already is replaced. Answers how many were new.
+    /// Stores letters, as [`decide_arrival`] says. Answers [`Stored`].
     Put {
         /// At most a batch.
         letters: Vec<Letter>,
@@ -90,7 +236,8 @@ pub enum LettersCall {
         /// Identifier of the letter.
         id: String,
     },
-    /// Deletes a letter; answers it without its body as `Option<DeadLetter>`, so that a stored body can be deleted too.
+    /// Deletes a letter; answers it without its body, and the key of its stored body where nothing else refers to that, as
+    /// `Option<(DeadLetter, Option<String>)>`.
     Delete {
         /// Identifier of the letter.
         id: String,
@@ -99,12 +246,54 @@ pub enum LettersCall {
     Expire {
         /// Letters that died before this time.
         before_ms: u64,
+        /// Letters that were replayed and whose request arrived before this time, whenever they died last: their bodies
+        /// go now ([`crate::retention::Retention::received_before_ms`]).
+        #[serde(default)]
+        received_before_ms: u64,
         /// At most so many.
         limit: u32,
     },
     /// Answers [`LetterTotals`].
     Totals,
+    /// Replays one letter; answers `Option<Replayed>`.
+    Replay {
+        /// Identifier of the letter.
+        id: String,
+        /// Who wants it.
+        actor: String,
+    },
+    /// Begins to replay many; answers [`crate::replay::Job`], after its first step.
+    ReplayMany {
+        /// Which ones, and how.
+        order: JobOrder,
+    },
+    /// Answers the latest [`crate::replay::Job`]s.
+    Jobs,
+    /// Does something with a job; answers `Option<Job>`.
+    Job {
+        /// Identifier of the job.
+        id: String,
+        /// What to do.
+        action: JobAction,
+    },
+    /// Starts again what should be running and is not; answers how many jobs are running.
+    Wake,
 }
+
+/// What can be done with a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum JobAction {
+    /// Only tell how far it got.
+    Show,
+    /// Stop it before its next letters.
+    Cancel,
+    /// Go on where it stopped.
+    Resume,
+}
+
+/// The answer to [`LettersCall::Replay`].
+pub type ReplayAnswer = Option<Replayed>;
 
 /// What one step of retention removed from the store.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -146,12 +335,19 @@ pub struct Summary {
     pub dead_at_ms: u64,
     /// Size of the body.
     pub size_bytes: u64,
-    /// How often it was replayed.
+    /// How often it was replayed before it died.
     pub replay: u32,
+    /// How far it got.
+    #[serde(default)]
+    pub status: Status,
+    /// What its latest replay came to, beside what it died of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_replay: Option<LastReplay>,
 }
 
-impl From<&DeadLetter> for Summary {
-    fn from(letter: &DeadLetter) -> Self {
+impl Summary {
+    /// A letter with what became of it since.
+    pub fn new(letter: &DeadLetter, status: Status, last_replay: Option<LastReplay>) -> Self {
         Self {
             id: letter.id.clone(),
             source: letter.source.clone(),
@@ -166,6 +362,8 @@ impl From<&DeadLetter> for Summary {
             dead_at_ms: letter.dead_at_ms,
             size_bytes: letter.body.size_bytes(),
             replay: letter.replay,
+            status,
+            last_replay,
         }
     }
 }
@@ -174,10 +372,16 @@ impl From<&DeadLetter> for Summary {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LetterTotals {
-    /// All of them.
+    /// Those that wait for somebody.
     pub stored: u64,
-    /// By reason.
+    /// The same by reason.
     pub by_reason: BTreeMap<String, u64>,
+    /// Those that went on their way again, and are kept until their retention ends.
+    #[serde(default)]
+    pub replayed: u64,
+    /// Those that were removed because their source had too many, by source, since the store exists.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub purged: BTreeMap<String, Purged>,
     /// When the oldest one died.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub oldest_dead_at_ms: Option<u64>,
@@ -199,6 +403,43 @@ mod tests {
         assert_eq!(serde_json::to_string(&list).unwrap(), json);
         assert_eq!(serde_json::to_string(&BodyText::from_bytes(b"a\xff")).unwrap(), r#"{"bodyBase64":"Yf8="}"#);
         assert_eq!(serde_json::to_string(&BodyText::from_bytes(b"a")).unwrap(), r#"{"body":"a"}"#);
+    }
+
+    #[test]
+    fn names_and_numbers_of_statuses_stay() {
+        for (number, status, name) in
+            [(0, Status::Stored, "stored"), (1, Status::Replaying, "replaying"), (2, Status::Replayed, "replayed")]
+        {
+            assert_eq!((status.number(), status.as_str()), (number, name));
+            assert_eq!((Status::from_number(number), Status::from_name(name)), (Some(status), Some(status)));
+            assert_eq!(serde_json::to_string(&status).unwrap(), format!("\"{name}\""));
+        }
+        assert_eq!((Status::from_number(3), Status::from_name("Stored")), (None, None));
+    }
+
+    #[test]
+    fn a_repetition_never_opens_again_what_was_replayed() {
+        for (stored, arriving, arrival) in [
+            (None, 0, Arrival::New),
+            (None, 3, Arrival::New),
+            (Some(0), 0, Arrival::Known),
+            (Some(0), 1, Arrival::DiedAgain),
+            (Some(2), 1, Arrival::Known),
+            (Some(2), 2, Arrival::Known),
+        ] {
+            assert_eq!(decide_arrival(stored, arriving), arrival, "{stored:?} {arriving}");
+        }
+    }
+
+    #[test]
+    fn calls_of_older_versions_are_read() {
+        let list = r#"{"list":{"filter":{"source":null,"reason":"r","since_ms":null},"before":null,"limit":9}}"#;
+        let LettersCall::List { filter, .. } = serde_json::from_str(list).unwrap() else { panic!("another call") };
+        assert_eq!(filter, Filter { reason: Some("r".into()), ..Filter::default() });
+        let expire: LettersCall = serde_json::from_str(r#"{"expire":{"before_ms":5,"limit":1}}"#).unwrap();
+        assert_eq!(expire, LettersCall::Expire { before_ms: 5, received_before_ms: 0, limit: 1 });
+        let totals: LetterTotals = serde_json::from_str(r#"{"stored":1,"byReason":{"r":1}}"#).unwrap();
+        assert_eq!((totals.stored, totals.replayed), (1, 0));
     }
 
     proptest! {

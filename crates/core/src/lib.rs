@@ -33,6 +33,7 @@ pub mod lifecycle;
 pub mod metrics;
 pub mod quarantine;
 pub mod query;
+pub mod replay;
 pub mod retention;
 pub mod silence;
 pub mod time;

@@ -71,8 +71,22 @@ pub struct Delivery {
     /// How often this delivery was replayed; a higher number may pass a ledger row that is already settled.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub replay: u32,
+    /// What the letter was that this is a replay of; nothing where it came from the receiver, or where the ledger never
+    /// knew of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origin>,
     /// Where the body is.
     pub body: BodyRef,
+}
+
+/// What a replayed delivery was before, for the accounts: whoever counts has to know whether it was counted already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Origin {
+    /// Refused on arrival: it was never accepted.
+    Refused,
+    /// Accepted and given up: the ledger has counted it as dead.
+    Dead,
 }
 
 /// Where in its way a delivery died.

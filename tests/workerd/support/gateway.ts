@@ -48,6 +48,9 @@ export const SILENCE_AFTER_S = 600;
 /** Letters a minute that the source `budgeted` keeps of what it cannot verify. */
 export const BUDGET_LETTERS = 3;
 
+/** Letters that the source `capped` keeps. */
+export const CAPPED_LETTERS = 3;
+
 /** The name at the simulator of the sink that a source of the runtime `run` delivers to. */
 export function sinkName(run: string, source: string): string {
   return `${run}-${source}`;
@@ -114,6 +117,7 @@ export function bindings(simulator: string, run: string, vectors: VectorSources)
         destination: { url: sink("unsignable"), secret: "MISSING_DESTINATION_SECRET" },
         retry_schedule_s: [2],
       },
+      { name: "capped", profile: "webhooks", secrets, dead_letters: { max_letters: CAPPED_LETTERS } },
       { name: "fenced", profile: "webhooks", secrets, allow_networks: ["192.0.2.0/24", "2001:db8::/32"] },
       { name: "limited", profile: "webhooks", secrets, rate_limit: "DELIVERY_RATE" },
       { name: "unlimited", profile: "webhooks", secrets, rate_limit: "MISSING_RATE" },

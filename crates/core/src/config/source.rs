@@ -8,6 +8,7 @@ use super::reader::{Table, kind};
 use crate::cidr::Network;
 use crate::circuit::Settings;
 use crate::handover::{DEFAULT_SCHEDULE_S, MAX_DELAY_S};
+use crate::letters::Caps;
 use crate::quarantine::Budget;
 use genesys_client::address;
 use genesys_webhook::custom::{CustomScheme, MAX_TOLERANCE_S};
@@ -70,6 +71,8 @@ pub struct Source {
     pub max_body_bytes: u64,
     /// How much of what cannot be verified is kept.
     pub quarantine: Budget,
+    /// How many dead letters of it are kept.
+    pub dead_letters: Caps,
     /// Its subscription, where the gateway keeps one.
     pub subscription: Option<Subscription>,
     /// Its destination; the archive where there is none.
@@ -99,6 +102,7 @@ pub(super) fn read(table: Table<'_>, allow_private: bool) -> Option<Source> {
     let secrets = read_secrets(&table);
     let max_body_bytes = table.number("max_body_bytes", 1, MAX_BODY_BYTES).unwrap_or(DEFAULT_MAX_BODY_BYTES);
     let quarantine = table.table("quarantine").map(read_quarantine).unwrap_or_default();
+    let dead_letters = table.table("dead_letters").map(read_caps).unwrap_or_default();
     let subscription = table.table("subscription").and_then(read_subscription);
     let destination = table.table("destination").and_then(|table| destination::read(table, allow_private));
     let circuit = table.table("circuit").map(read_circuit).unwrap_or_default();
@@ -123,6 +127,7 @@ pub(super) fn read(table: Table<'_>, allow_private: bool) -> Option<Source> {
         secrets,
         max_body_bytes,
         quarantine,
+        dead_letters,
         subscription,
         destination,
         circuit,
@@ -262,6 +267,16 @@ fn read_quarantine(table: Table<'_>) -> Budget {
     };
     table.finish();
     budget
+}
+
+fn read_caps(table: Table<'_>) -> Caps {
+    let default = Caps::default();
+    let caps = Caps {
+        max_letters: table.number("max_letters", 1, 1_000_000).unwrap_or(default.max_letters),
+        max_bytes: table.number("max_bytes", 1, 1_000_000_000_000).unwrap_or(default.max_bytes),
+    };
+    table.finish();
+    caps
 }
 
 fn read_subscription(table: Table<'_>) -> Option<Subscription> {

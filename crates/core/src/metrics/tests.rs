@@ -42,6 +42,7 @@ fn snapshot() -> Snapshot {
             stored: 1,
             by_reason: [("invalid_json".into(), 1)].into(),
             oldest_dead_at_ms: Some(500),
+            ..LetterTotals::default()
         }),
         reconcile: Some(ReconcileFigures {
             started_at_ms: 7_000,

@@ -11,6 +11,7 @@ fn delivery() -> Delivery {
         dedupe_key: None,
         headers: vec![("content-type".into(), "application/json".into())],
         replay: 0,
+        origin: None,
         body: BodyRef::Inline { size_bytes: 13 },
     }
 }
@@ -48,6 +49,19 @@ fn the_form_of_a_delivery_is_pinned() {
             "\n"
         )
     );
+}
+
+#[test]
+fn a_replay_says_what_it_was_and_older_headers_say_nothing() {
+    let replayed = Delivery { replay: 2, origin: Some(Origin::Dead), ..delivery() };
+    let header = delivery_header(&replayed);
+    assert!(header.contains(r#""replay":2,"origin":"dead","body":"#), "{header}");
+    let message = frame(&header, b"thirteen byte");
+    assert_eq!(decode(&message), Ok(Message::Delivery(replayed, b"thirteen byte".as_slice())));
+    // The form before replays were told apart.
+    let message = frame(&header.replace(r#","origin":"dead""#, ""), b"thirteen byte");
+    let Ok(Message::Delivery(old, _)) = decode(&message) else { panic!("unreadable") };
+    assert_eq!((old.replay, old.origin), (2, None));
 }
 
 #[test]

@@ -1,0 +1,334 @@
+//! The rows of letters, and what is counted of them.
+//!
+//! Promises: what became of a letter stands in a table beside it (`states`), so that rows of the first version are read as
+//! they are; `held` is kept by triggers within the statement that changes a row, so that caps and totals need no scan.
+
+use crate::platform::sql::{Row, number, optional, rows, run, text, unreadable};
+use gateway_core::letters::{
+    Arrival, Caps, Expired, Filter, Letter, LetterTotals, Purged, Status, Stored, Summary, decide_arrival,
+};
+use gateway_core::replay::{Fate, Job, LEASE_MS, LastReplay, Verdict, skipped};
+use genesys_webhook::message::{BodyRef, DeadLetter};
+use worker::{Result, SqlStorage, SqlStorageValue};
+
+/// The letter itself is JSON of a versioned form, the columns beside it are what lists filter and sort by.
+/// `size_bytes` is what is kept of the body.
+pub(super) const SCHEMA: &str = "
+    CREATE TABLE IF NOT EXISTS letters (
+        id TEXT PRIMARY KEY, source TEXT NOT NULL, reason TEXT NOT NULL, dead_at_ms INTEGER NOT NULL, verified INTEGER NOT NULL,
+        size_bytes INTEGER NOT NULL, letter TEXT NOT NULL, body TEXT) WITHOUT ROWID;
+    CREATE INDEX IF NOT EXISTS by_time ON letters (dead_at_ms, id);
+    CREATE INDEX IF NOT EXISTS by_source ON letters (source, dead_at_ms, id);
+    CREATE INDEX IF NOT EXISTS by_worth ON letters (source, verified, dead_at_ms, id);
+    CREATE TABLE IF NOT EXISTS states (
+        id TEXT PRIMARY KEY, status INTEGER NOT NULL, lease_until_ms INTEGER NOT NULL, received_at_ms INTEGER NOT NULL,
+        job TEXT, last TEXT) WITHOUT ROWID;
+    CREATE INDEX IF NOT EXISTS by_receipt ON states (received_at_ms);
+    CREATE TABLE IF NOT EXISTS held (
+        source TEXT, verified INTEGER, reason TEXT, n INTEGER NOT NULL, bytes INTEGER NOT NULL, replayed INTEGER NOT NULL,
+        PRIMARY KEY (source, verified, reason)) WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS purged (source TEXT, verified INTEGER, n INTEGER NOT NULL, PRIMARY KEY (source, verified)) WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS jobs (id TEXT PRIMARY KEY, running INTEGER NOT NULL, job TEXT NOT NULL) WITHOUT ROWID;
+    CREATE TRIGGER IF NOT EXISTS letter_comes AFTER INSERT ON letters BEGIN
+        INSERT INTO held VALUES (new.source, new.verified, new.reason, 1, new.size_bytes, 0)
+            ON CONFLICT DO UPDATE SET n = n + 1, bytes = bytes + excluded.bytes;
+    END;
+    CREATE TRIGGER IF NOT EXISTS letter_goes AFTER DELETE ON letters BEGIN
+        UPDATE held SET n = n - 1, bytes = bytes - old.size_bytes,
+            replayed = replayed - (SELECT COUNT(*) FROM states WHERE id = old.id AND status = 2)
+            WHERE source = old.source AND verified = old.verified AND reason = old.reason;
+        DELETE FROM states WHERE id = old.id;
+    END;";
+
+/// A letter whose holder's lease has run out is not being replayed. `?1` is the time.
+const STATUS: &str = "CASE WHEN s.status IS NULL OR (s.status = 1 AND s.lease_until_ms <= ?1) THEN 0 ELSE s.status END";
+
+const FROM: &str = "FROM letters l LEFT JOIN states s ON s.id = l.id";
+
+/// The letters of a filter; its parameters are those of [`filter_parameters`].
+const FILTER: &str =
+    "(?2 IS NULL OR l.source = ?2) AND (?3 IS NULL OR l.reason = ?3) AND l.dead_at_ms >= ?4 AND l.dead_at_ms < ?5
+    AND (?7 IS NULL OR l.id IN (SELECT value FROM json_each(?7)))";
+
+/// The most letters that one arriving letter displaces: only a cap that was lowered asks for more than one or two.
+const MAX_DISPLACED: u32 = 500;
+
+/// What the first version had not: counts of what is there, and leases. Whoever held a letter was an earlier instance of this
+/// object, which is gone; what it may have sent carries the same replay number as what is sent next.
+pub(super) fn prepare(sql: &SqlStorage) -> Result<()> {
+    run(sql, "UPDATE states SET lease_until_ms = 0 WHERE status = 1", vec![])?;
+    if rows(sql, "SELECT 1 FROM held LIMIT 1", vec![])?.is_empty() {
+        // Bodies that were never read had their announced size in the first version.
+        run(
+            sql,
+            "UPDATE letters SET size_bytes = 0 WHERE size_bytes > 0 AND instr(letter, '\"body\":{\"omitted\"') > 0",
+            vec![],
+        )?;
+        run(
+            sql,
+            "INSERT INTO held SELECT source, verified, reason, COUNT(*), SUM(size_bytes), 0 FROM letters GROUP BY source, verified, reason",
+            vec![],
+        )?;
+    }
+    Ok(())
+}
+
+fn filter_parameters(filter: &Filter, now_ms: u64) -> Result<Vec<SqlStorageValue>> {
+    let ids = (!filter.ids.is_empty()).then(|| serde_json::to_string(&filter.ids)).transpose()?;
+    Ok(vec![
+        number(now_ms),
+        optional(filter.source.as_deref()),
+        optional(filter.reason.as_deref()),
+        number(filter.since_ms.unwrap_or(0)),
+        number(filter.until_ms.unwrap_or(u64::MAX)),
+        filter.status.map_or(SqlStorageValue::Null, |status| number(status.number())),
+        optional(ids.as_deref()),
+    ])
+}
+
+/// Stores one letter, and makes room for it. Answers through `stored`.
+pub(super) fn put(
+    sql: &SqlStorage,
+    Letter { letter, inline, .. }: &Letter,
+    caps: Caps,
+    stored: &mut Stored,
+) -> Result<()> {
+    let known = rows(
+        sql,
+        "SELECT json_extract(l.letter, '$.replay'), s.last FROM letters l LEFT JOIN states s ON s.id = l.id WHERE l.id = ?",
+        vec![text(&letter.id)],
+    )?;
+    let known = known.first();
+    let known_replay = known.map(|row| row.number(0).and_then(|n| u32::try_from(n).ok()).unwrap_or(0));
+    match decide_arrival(known_replay, letter.replay) {
+        Arrival::Known => return Ok(()),
+        Arrival::New => stored.new = stored.new.saturating_add(1),
+        Arrival::DiedAgain => run(sql, "DELETE FROM letters WHERE id = ?", vec![text(&letter.id)])?,
+    }
+    let body = inline.as_ref().map(serde_json::to_string).transpose()?;
+    run(
+        sql,
+        "INSERT INTO letters VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        vec![
+            text(&letter.id),
+            text(&letter.source),
+            text(&letter.reason),
+            number(letter.dead_at_ms),
+            number(u64::from(letter.verified)),
+            number(kept_bytes(&letter.body)),
+            text(&serde_json::to_string(letter)?),
+            optional(body.as_deref()),
+        ],
+    )?;
+    if letter.replay > 0 {
+        let last = known.and_then(|row| row.text(1));
+        run(
+            sql,
+            "INSERT INTO states VALUES (?, 0, 0, ?, NULL, ?)",
+            vec![text(&letter.id), number(letter.received_at_ms), optional(last.as_deref())],
+        )?;
+    }
+    make_room(sql, letter, caps, stored)
+}
+
+fn kept_bytes(body: &BodyRef) -> u64 {
+    if let BodyRef::Omitted { .. } = body { 0 } else { body.size_bytes() }
+}
+
+/// Removes the oldest unverified letters of a source, then the oldest of the others, until the caps hold; the arriving one
+/// only where it is more than the caps by itself.
+fn make_room(sql: &SqlStorage, arriving: &DeadLetter, caps: Caps, stored: &mut Stored) -> Result<()> {
+    for _ in 0..MAX_DISPLACED {
+        let held = rows(sql, "SELECT SUM(n), SUM(bytes) FROM held WHERE source = ?", vec![text(&arriving.source)])?;
+        let sum = |column| held.first().and_then(|row| row.number(column)).unwrap_or(0);
+        if !caps.exceeded(sum(0), sum(1)) {
+            return Ok(());
+        }
+        let least = rows(
+            sql,
+            "SELECT id, verified FROM letters WHERE source = ? AND id <> ? ORDER BY verified, dead_at_ms, id LIMIT 1",
+            vec![text(&arriving.source), text(&arriving.id)],
+        )?;
+        let least = least.first().and_then(|row| Some((row.text(0)?, row.number(1)?)));
+        let (id, verified) = least.unwrap_or_else(|| (arriving.id.clone(), u64::from(arriving.verified)));
+        if let Some((_, key)) = remove(sql, &id)? {
+            stored.keys.extend(key);
+        }
+        stored.purged.entry(arriving.source.clone()).or_default().add(verified == 1);
+        run(
+            sql,
+            "INSERT INTO purged VALUES (?, ?, 1) ON CONFLICT DO UPDATE SET n = n + 1",
+            vec![text(&arriving.source), number(verified)],
+        )?;
+    }
+    Ok(())
+}
+
+/// Removes a letter; the key of its stored body where nothing else can need it: a replayed delivery names the same one.
+pub(super) fn remove(sql: &SqlStorage, id: &str) -> Result<Option<(DeadLetter, Option<String>)>> {
+    let state = rows(sql, "SELECT status FROM states WHERE id = ?", vec![text(id)])?;
+    let untouched = state.first().and_then(|row| row.number(0)).unwrap_or(0) == Status::Stored.number();
+    let gone = rows(sql, "DELETE FROM letters WHERE id = ? RETURNING letter", vec![text(id)])?;
+    let Some(row) = gone.first() else { return Ok(None) };
+    let letter: DeadLetter = serde_json::from_str(&row.text(0).ok_or_else(|| unreadable("letter"))?)?;
+    let key = match &letter.body {
+        BodyRef::Stored { key, .. } if untouched => Some(key.clone()),
+        BodyRef::Stored { .. } | BodyRef::Inline { .. } | BodyRef::Omitted { .. } => None,
+    };
+    Ok(Some((letter, key)))
+}
+
+/// A letter with its inline body.
+pub(super) fn get(sql: &SqlStorage, id: &str, now_ms: u64) -> Result<Option<Letter>> {
+    let statement = format!("SELECT l.letter, l.body, {STATUS}, s.last {FROM} WHERE l.id = ?2");
+    let found = rows(sql, &statement, vec![number(now_ms), text(id)])?;
+    let Some(row) = found.first() else { return Ok(None) };
+    let letter = serde_json::from_str(&row.text(0).ok_or_else(|| unreadable("letter"))?)?;
+    let inline = row.text(1).map(|body| serde_json::from_str(&body)).transpose()?;
+    Ok(Some(Letter { letter, inline, status: status(row, 2)?, last_replay: last_replay(row, 3)? }))
+}
+
+fn status(row: &Row, column: usize) -> Result<Status> {
+    row.number(column).and_then(Status::from_number).ok_or_else(|| unreadable("status"))
+}
+
+fn last_replay(row: &Row, column: usize) -> Result<Option<LastReplay>> {
+    Ok(row.text(column).map(|last| serde_json::from_str(&last)).transpose()?)
+}
+
+/// The newest letters before a cursor.
+pub(super) fn list(
+    sql: &SqlStorage,
+    filter: &Filter,
+    before: Option<(u64, String)>,
+    limit: u32,
+    now_ms: u64,
+) -> Result<Vec<Summary>> {
+    let (before_ms, before_id) = before.unwrap_or((u64::MAX, String::new()));
+    let mut parameters = filter_parameters(filter, now_ms)?;
+    parameters.extend([number(before_ms), text(&before_id), number(limit.into())]);
+    let statement = format!(
+        "SELECT l.letter, {STATUS}, s.last {FROM} WHERE {FILTER} AND (?6 IS NULL OR {STATUS} = ?6)
+            AND (l.dead_at_ms, l.id) < (?8, ?9) ORDER BY l.dead_at_ms DESC, l.id DESC LIMIT ?10"
+    );
+    let summary = |row: &Row| -> Result<Summary> {
+        let letter: DeadLetter = serde_json::from_str(&row.text(0).ok_or_else(|| unreadable("letter"))?)?;
+        Ok(Summary::new(&letter, status(row, 1)?, last_replay(row, 2)?))
+    };
+    rows(sql, &statement, parameters)?.iter().map(summary).collect()
+}
+
+/// The oldest letters that a job has not come to: time of death and identifier.
+pub(super) fn next_of(sql: &SqlStorage, job: &Job, limit: u32, now_ms: u64) -> Result<Vec<(u64, String)>> {
+    let (after_ms, after_id) = job.after.clone().unwrap_or_default();
+    let mut parameters = filter_parameters(&job.filter, now_ms)?;
+    parameters.extend([
+        number(after_ms),
+        text(&after_id),
+        number(limit.into()),
+        number(job.started_at_ms),
+        text(&job.id),
+    ]);
+    let statement = format!(
+        "SELECT l.dead_at_ms, l.id {FROM} WHERE {FILTER} AND (({STATUS} < 2 AND ?6 IS NULL) OR {STATUS} = ?6)
+            AND (l.dead_at_ms, l.id) > (?8, ?9) AND l.dead_at_ms <= ?11 AND s.job IS NOT ?12
+            ORDER BY l.dead_at_ms, l.id LIMIT ?10"
+    );
+    let place = |row: &Row| Some((row.number(0)?, row.text(1)?));
+    rows(sql, &statement, parameters)?.iter().map(|row| place(row).ok_or_else(|| unreadable("letter"))).collect()
+}
+
+/// The answer to whoever wants to replay a letter.
+pub(super) enum Claim {
+    Unknown,
+    /// Not now, or not any more: the source and the code.
+    Not(String, &'static str),
+    /// It is the caller's until that time.
+    Held(Box<Letter>, u64),
+}
+
+/// Takes a letter for replaying it.
+pub(super) fn claim(sql: &SqlStorage, id: &str, now_ms: u64) -> Result<Claim> {
+    let Some(letter) = get(sql, id, now_ms)? else { return Ok(Claim::Unknown) };
+    match letter.status {
+        Status::Replaying => return Ok(Claim::Not(letter.letter.source, skipped::BEING_REPLAYED)),
+        Status::Replayed => return Ok(Claim::Not(letter.letter.source, skipped::ALREADY_REPLAYED)),
+        Status::Stored => {}
+    }
+    let until_ms = now_ms.saturating_add(LEASE_MS);
+    run(
+        sql,
+        "INSERT INTO states VALUES (?1, 1, ?2, ?3, NULL, NULL) ON CONFLICT DO UPDATE SET status = 1, lease_until_ms = excluded.lease_until_ms",
+        vec![text(id), number(until_ms), number(letter.letter.received_at_ms)],
+    )?;
+    Ok(Claim::Held(Box::new(letter), until_ms))
+}
+
+/// Puts a letter back or marks it as replayed, unless something happened to it since it was claimed until `until_ms`.
+/// `job`: the job that is through with it.
+pub(super) fn finish(sql: &SqlStorage, id: &str, until_ms: u64, last: &LastReplay, job: Option<&str>) -> Result<()> {
+    let Verdict { outcome, .. } = last.verdict;
+    let status = if outcome == Fate::Replayed { Status::Replayed } else { Status::Stored };
+    let marked = rows(
+        sql,
+        "UPDATE states SET status = ?1, lease_until_ms = 0, last = ?2, job = COALESCE(?3, job)
+            WHERE id = ?4 AND status = 1 AND lease_until_ms = ?5 RETURNING id",
+        vec![number(status.number()), text(&serde_json::to_string(last)?), optional(job), text(id), number(until_ms)],
+    )?;
+    if status == Status::Replayed && !marked.is_empty() {
+        run(
+            sql,
+            "UPDATE held SET replayed = replayed + 1 WHERE (source, verified, reason) = (SELECT source, verified, reason FROM letters WHERE id = ?)",
+            vec![text(id)],
+        )?;
+    }
+    Ok(())
+}
+
+/// Removes what is old.
+pub(super) fn expire(sql: &SqlStorage, before_ms: u64, received_before_ms: u64, limit: u32) -> Result<Expired> {
+    let old = rows(
+        sql,
+        "SELECT id FROM letters WHERE dead_at_ms < ?1 UNION ALL
+            SELECT s.id FROM states s JOIN letters l ON l.id = s.id WHERE s.received_at_ms < ?2 AND l.dead_at_ms >= ?1 LIMIT ?3",
+        vec![number(before_ms), number(received_before_ms), number(limit.into())],
+    )?;
+    let mut expired = Expired::default();
+    for id in old.iter().filter_map(|row| row.text(0)) {
+        if let Some((_, key)) = remove(sql, &id)? {
+            expired.removed = expired.removed.saturating_add(1);
+            expired.keys.extend(key);
+        }
+    }
+    Ok(expired)
+}
+
+/// What is there, without a scan.
+pub(super) fn totals(sql: &SqlStorage) -> Result<LetterTotals> {
+    let mut totals = LetterTotals::default();
+    for row in rows(sql, "SELECT reason, SUM(n - replayed), SUM(replayed) FROM held GROUP BY reason", vec![])? {
+        let (Some(reason), Some(n), Some(replayed)) = (row.text(0), row.number(1), row.number(2)) else {
+            return Err(unreadable("totals"));
+        };
+        totals.stored = totals.stored.saturating_add(n);
+        totals.replayed = totals.replayed.saturating_add(replayed);
+        if n > 0 {
+            totals.by_reason.insert(reason, n);
+        }
+    }
+    let oldest = rows(
+        sql,
+        "SELECT dead_at_ms FROM letters l WHERE NOT EXISTS (SELECT 1 FROM states s WHERE s.id = l.id AND s.status = 2)
+            ORDER BY dead_at_ms, id LIMIT 1",
+        vec![],
+    )?;
+    totals.oldest_dead_at_ms = oldest.first().and_then(|row| row.number(0));
+    for row in rows(sql, "SELECT source, verified, n FROM purged", vec![])? {
+        let (Some(source), Some(verified), Some(n)) = (row.text(0), row.number(1), row.number(2)) else {
+            return Err(unreadable("totals"));
+        };
+        let Purged { verified: of_verified, unverified } = totals.purged.entry(source).or_default();
+        *(if verified == 1 { of_verified } else { unverified }) = n;
+    }
+    Ok(totals)
+}
