@@ -3,12 +3,13 @@
  * size. It decides `LARGE_BYTES` of src/platform/body.rs. The deliveries carry a wrong signature and nothing is kept of them, so
  * that reading, hashing and answering is all that happens.
  *
- *   GATEWAY_SMALL_BYTES=0 GATEWAY_LARGE_BYTES=99999999 npm run build -- --out-dir build/hash-wasm
- *   GATEWAY_SMALL_BYTES=0 GATEWAY_LARGE_BYTES=0        npm run build -- --out-dir build/hash-webcrypto
+ *   GATEWAY_LARGE_BYTES=99999999 npm run build -- --out-dir build/hash-wasm
+ *   GATEWAY_LARGE_BYTES=0        npm run build -- --out-dir build/hash-webcrypto
  *   node_modules/.bin/node bench/hashing.mjs build/hash-wasm build/hash-webcrypto
  */
 
-import { cpuUs, median, root, send, start } from "./server.mjs";
+import { load, median, post } from "./load.mjs";
+import { cpuUs, root, start } from "./server.mjs";
 import { resolve } from "node:path";
 
 const ROUNDS = 7;
@@ -18,7 +19,7 @@ const gateway = {
   sources: [{ name: "a", profile: "webhooks", secrets: ["S"], quarantine: { letters_per_minute: 0 } }],
 };
 const [wasm, web] = await Promise.all(
-  process.argv.slice(2, 4).map((build, n) => start({ build: resolve(root, build), port: 18_700 + n, gateway, secrets: { S: "0123456789abcdef0123" } })),
+  process.argv.slice(2, 4).map((build) => start({ build: resolve(root, build), gateway, secrets: { S: "0123456789abcdef0123" } })),
 );
 const headers = { "x-genesys-signature": "00".repeat(32) };
 
@@ -26,8 +27,7 @@ async function costUs(server, size) {
   const body = Buffer.alloc(size, '{"events":[]} ');
   const count = Math.max(100, Math.min(3_000, Math.round(60_000_000 / (size + 20_000))));
   const before = cpuUs(server.pid);
-  const statuses = await send({ port: server.port, path: "/webhook/a", headers, body, count, connections: 8 });
-  if (statuses[401] !== count) throw new Error(`unexpected answers: ${JSON.stringify(statuses)} ${server.errors()}`);
+  await load({ port: server.port, request: post("/webhook/a", headers, body), count, connections: 8, status: 401 });
   return (cpuUs(server.pid) - before) / count;
 }
 

@@ -14,7 +14,7 @@ import { memoryMb, root, start } from "./server.mjs";
 const [COUNT, SIZE, CHUNK, PAUSE_MS] = [50, 5_000_000, 250_000, 50];
 const secret = "0123456789abcdef0123";
 const gateway = { sources: [{ name: "a", profile: "webhooks", secrets: ["S"], quarantine: { letters_per_minute: 0 } }] };
-const server = await start({ build: resolve(root, process.argv[2] ?? "build"), port: 18_710, gateway, secrets: { S: secret } });
+const server = await start({ build: resolve(root, process.argv[2] ?? "build"), gateway, secrets: { S: secret } });
 
 const body = Buffer.from(`{"events":["${"a".repeat(SIZE - 15)}"]}`);
 const signature = createHmac("sha256", secret).update(body).digest("hex");

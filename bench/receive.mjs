@@ -1,120 +1,168 @@
 /**
- * The receive path side by side: (a) the gateway, (b) the same in JavaScript, (c) the floor, (d) Express. One process each, run in
- * turn A B C D A B C D…: servers that share a process cannot be told apart by its CPU time.
+ * The receive path against what a user would write instead: CPU time per delivery, requests a second, time until the answer.
  *
- *   node_modules/.bin/node bench/receive.mjs BUILD [BUILD...] [--quick] [--sizes 1000,16000]
- *
- * More than one build: each is measured in the same turns, for before and after.
+ * Four servers, each in a process of its own, because CPU time can only be told apart by process: (a) the gateway, (b) a Worker in
+ * JavaScript, (c) a Worker that only reads and answers, (d) Express on Node. They are loaded in turn, a b c d a b c d …; figures are
+ * medians over the rounds, ratios are taken within a round. What they send to is in another process, so that its work is in no
+ * figure. Before anything is measured, (a), (b) and (d) have to give the same answers and queue the same message.
  */
 
-import { createHmac } from "node:crypto";
-import { resolve } from "node:path";
-import { fileURLToPath } from "node:url";
-import { quantile, requestBytes, send } from "./load.mjs";
-import { cpuUs, median, root, start } from "./server.mjs";
+import assert from "node:assert/strict";
+import { body, headers, SECRET } from "./bodies.mjs";
+import { load, median, post, quantile } from "./load.mjs";
+import { cpuUs, root, start, startNode, startWorker } from "./server.mjs";
+import { startSink } from "./sink.mjs";
+import { join } from "node:path";
 
 export const SIZES = [1_000, 16_000, 128_000, 1_000_000, 5_000_000];
-const SECRET = "0123456789abcdef0123";
-const CONNECTIONS = 8;
-/** Of the largest bodies fewer at a time, so that all fit into the gateway's budget in flight (`gateway_core::in_flight`). */
-const CONNECTIONS_LARGE = 4;
+const COUNTS = { 1_000: 3_000, 16_000: 2_000, 128_000: 600, 1_000_000: 120, 5_000_000: 24 };
+/** Few enough large bodies at a time that the gateway's budget in flight refuses none. */
+const connections = (size) => (size >= 1_000_000 ? 4 : 8);
 
-/** A body of `size` bytes as Genesys' events look: an array of small objects with strings and numbers. */
-export function deliveryBody(size) {
-  const events = [];
-  const envelope = (padding) => `{"events":[${events.join(",")}],"padding":"${padding}"}`;
-  let length = envelope("").length;
-  for (let n = 0; ; n += 1) {
-    const event = `{"id":"5f0c7d7e-4c0e-4a55-9a53-${String(n).padStart(12, "0")}","eventType":"call:created","timestamp":"2026-11-24T02:00:00.${String(n % 1000).padStart(3, "0")}Z","conversationId":"c9b1a1c2-7f1b-4c35-8a43-${String(n * 7).padStart(12, "0")}","data":{"direction":"inbound","ani":"+4930${n}","queue":"Kündigung","priority":${n % 10},"attributes":[true,null,${n}.5]}}`;
-    const bytes = Buffer.byteLength(event) + 1;
-    if (length + bytes > size) break;
-    length += bytes;
-    events.push(event);
+export const GATEWAY = { sources: [{ name: "a", profile: "webhooks", secrets: ["S"] }] };
+const PATH = "/webhook/a";
+
+/** The four servers, by letter. */
+async function startAll(build, sinkPort) {
+  const secrets = { S: SECRET };
+  const worker = (name) => ({ files: { "index.js": join(root, "bench", "workers", name) }, secrets, sinkPort });
+  const servers = {};
+  try {
+    servers.a = await start({ build, gateway: GATEWAY, secrets, sinkPort });
+    servers.b = await startWorker(worker("javascript.js"));
+    servers.c = await startWorker(worker("floor.js"));
+    servers.d = await startNode(join(root, "bench", "express", "server.mjs"), [sinkPort, SECRET]);
+  } catch (error) {
+    await stopAll(servers);
+    throw error;
   }
-  // The first event has no comma before it.
-  return Buffer.from(envelope("x".repeat(Math.max(0, size - Buffer.byteLength(envelope(""))))));
+  return servers;
 }
 
-/** Headers as a delivery has them behind Cloudflare. */
-export function deliveryHeaders(body, secret = SECRET) {
+const stopAll = (servers) => Promise.all(Object.values(servers).map((server) => server.stop()));
+
+/** What a server answers to a delivery and what it sends: everything that has to be the same, without what cannot be. */
+async function behaviour(server, sink, bytes, signature) {
+  const before = { ...sink.seen };
+  const sent = { ...headers(bytes), ...signature };
+  const answer = await fetch(`http://127.0.0.1:${server.port}${PATH}`, { method: "POST", headers: sent, body: bytes });
+  const { received, eventCount, code } = await answer.json();
+  if (answer.status !== 200) return { status: answer.status, code };
+  const message = sink.seen.message;
+  const end = message.indexOf("\n");
+  const header = JSON.parse(message.subarray(0, end).toString());
+  const where = header.body.inline ?? header.body.stored;
+  const inline = message.subarray(end + 1);
   return {
-    "content-type": "application/json",
-    accept: "*/*",
-    "user-agent": "Genesys-Cloud-Webhooks/1.0",
-    "accept-encoding": "gzip, br",
-    "cf-connecting-ip": "192.0.2.10",
-    "cf-ipcountry": "DE",
-    "cf-ray": "8f1d0c0e8b3a0f2c-FRA",
-    "cf-visitor": '{"scheme":"https"}',
-    "x-forwarded-for": "192.0.2.10",
-    "x-forwarded-proto": "https",
-    "inin-correlation-id": "8a4b7a2e-36fb-4d2f-b7a1-0f7e6f0d9f31",
-    "x-genesys-signature": createHmac("sha256", secret).update(body).digest("hex"),
+    status: 200,
+    received,
+    eventCount,
+    messages: sink.seen.messages - before.messages,
+    objects: sink.seen.objects - before.objects,
+    names: Object.keys(header).sort(),
+    events: header.event_count,
+    headers: header.headers.map(([name]) => name).sort(),
+    size: where.size_bytes,
+    sha256: where.sha256,
+    intact: Buffer.compare(where.key ? sink.seen.object : inline, bytes) === 0,
   };
 }
 
-const gateway = { sources: [{ name: "a", profile: "webhooks", secrets: ["S"] }] };
-
-async function measure(server, size, body, bytes, count) {
-  const before = cpuUs(server.pid);
-  const { statuses, latenciesMs, seconds } = await send({ port: server.port, next: () => bytes, count, connections: size > 2_000_000 ? CONNECTIONS_LARGE : CONNECTIONS });
-  if (statuses[200] !== count) throw new Error(`${server.name}, ${size} bytes: unexpected answers ${JSON.stringify(statuses)} ${server.errors()}`);
-  const cpu = (cpuUs(server.pid) - before) / count;
-  return { cpu_us: cpu, per_s: count / seconds, p50_ms: quantile(latenciesMs, 0.5), p99_ms: quantile(latenciesMs, 0.99) };
-}
-
-/** Requests of one turn: enough for the scheduler's clock, few enough that a turn is short. */
-const countOf = (size, quick) => Math.round(Math.max(quick ? 20 : 30, Math.min(3_000, 90_000_000 / (size + 30_000))) * (quick ? 0.6 : 1));
-
-const spread = (values) => ({ median: median(values), min: Math.min(...values), max: Math.max(...values) });
-
-/** Runs everything; `builds` are folders, the first of them is (a) of the report. */
-export async function run({ builds, sizes = SIZES, quick = false, log = () => {} }) {
-  const kinds = [...builds.map((build, n) => ({ name: n === 0 ? "a" : `a${n + 1}`, build })), { name: "b", kind: "javascript" }, { name: "c", kind: "floor" }, { name: "d", kind: "express" }];
-  const servers = [];
-  const rows = [];
+/** Fails unless the competitors do the same work. */
+export async function checkSameWork(build) {
+  const sink = await startSink({ keep: true });
+  const servers = await startAll(build, sink.port);
   try {
-    for (const [n, { name, ...kind }] of kinds.entries()) {
-      servers.push({ name, ...(await start({ ...kind, port: 18_720 + n, gateway, secrets: { S: SECRET }, sinks: kind.kind !== "express" && kind.kind !== "floor" })) });
+    for (const size of SIZES) {
+      const { bytes, events } = body(size);
+      const expected = await behaviour(servers.a, sink, bytes);
+      assert.deepEqual([expected.status, expected.eventCount, expected.intact], [200, events, true]);
+      for (const name of ["b", "d"]) assert.deepEqual(await behaviour(servers[name], sink, bytes), expected, `${name} at ${size} bytes`);
     }
-    const rounds = quick ? 5 : 11;
-    for (const size of sizes) {
-      const body = deliveryBody(size);
-      const bytes = requestBytes({ path: "/webhook/a", headers: deliveryHeaders(body), body });
-      const count = countOf(size, quick);
-      for (const server of servers) await measure(server, size, body, bytes, Math.max(20, Math.round(count / 2)));
-      const figures = Object.fromEntries(servers.map((server) => [server.name, []]));
-      for (let round = 0; round < rounds; round += 1) {
-        for (const server of servers) figures[server.name].push(await measure(server, size, body, bytes, count));
-      }
-      const row = { size_bytes: size, count_per_round: count, rounds, servers: {}, ratios: {} };
-      for (const { name } of servers) {
-        const of = (key) => figures[name].map((figure) => figure[key]);
-        row.servers[name] = { cpu_us: spread(of("cpu_us")), per_s: spread(of("per_s")), p50_ms: median(of("p50_ms")), p99_ms: median(of("p99_ms")) };
-        for (const to of ["b", "c", "d", "a"]) {
-          if (!name.startsWith("a") || name === to) continue;
-          row.ratios[`${name}/${to}`] = spread(figures[name].map((figure, round) => figure.cpu_us / figures[to][round].cpu_us));
-        }
-      }
-      rows.push(row);
-      log(line(row));
+    const { bytes } = body(1_000);
+    for (const [bad, signature] of [[bytes, { "x-genesys-signature": "00".repeat(32) }], [Buffer.from('{"events":1}')], [Buffer.from("{")]]) {
+      const expected = await behaviour(servers.a, sink, bad, signature);
+      for (const name of ["b", "d"]) assert.deepEqual(await behaviour(servers[name], sink, bad, signature), expected);
     }
   } finally {
-    await Promise.all(servers.map((server) => server.stop()));
+    await stopAll(servers);
+    sink.stop();
   }
-  return rows;
 }
 
-function line(row) {
-  const cpu = Object.entries(row.servers).map(([name, { cpu_us }]) => `${name} ${cpu_us.median.toFixed(0)}`);
-  const ratios = Object.entries(row.ratios).map(([name, { median, min, max }]) => `${name} ${median.toFixed(2)} (${min.toFixed(2)}..${max.toFixed(2)})`);
-  return `${row.size_bytes} bytes, CPU µs: ${cpu.join("  ")}; ${ratios.join("  ")}`;
+/** One server, one size, once. */
+async function measure(server, sink, request, count, size, sends) {
+  const before = { cpu: cpuUs(server.pid), messages: sink.seen.messages };
+  const { latenciesMs, elapsedS } = await load({ port: server.port, request, count, connections: connections(size), expect: '"received":true' });
+  assert.equal(sink.seen.messages - before.messages, sends ? count : 0, "every delivery is one message");
+  return {
+    cpuUs: (cpuUs(server.pid) - before.cpu) / count,
+    perS: count / elapsedS,
+    p50Ms: quantile(latenciesMs, 0.5),
+    p99Ms: quantile(latenciesMs, 0.99),
+  };
 }
 
-if (process.argv[1] === fileURLToPath(import.meta.url)) {
-  const list = process.argv.slice(2);
-  const sizesAt = list.indexOf("--sizes");
-  const sizes = sizesAt < 0 ? undefined : list.splice(sizesAt, 2)[1].split(",").map(Number);
-  const builds = list.filter((argument) => !argument.startsWith("--")).map((build) => resolve(root, build));
-  await run({ builds: builds.length ? builds : [resolve(root, "build")], sizes, quick: list.includes("--quick"), log: console.log });
+/** Rounds over some servers, by size: `{size: {name: [figures of each round]}}`. */
+async function measureInTurn(servers, sink, { rounds, sizes = SIZES, share = 1, sends = () => true, after = () => {} }) {
+  const results = {};
+  for (const size of sizes) {
+    const { bytes } = body(size);
+    const request = post(PATH, headers(bytes), bytes);
+    const count = Math.max(8, Math.round((COUNTS[size] ?? 1_000) * share));
+    results[size] = Object.fromEntries(Object.keys(servers).map((name) => [name, []]));
+    for (let round = -1; round < rounds; round += 1) {
+      for (const [name, server] of Object.entries(servers)) {
+        const figures = await measure(server, sink, request, count, size, sends(name));
+        // The first round warms up.
+        if (round >= 0) results[size][name].push(figures);
+      }
+    }
+    after(size, results[size]);
+  }
+  return results;
+}
+
+/** The four servers in turn. */
+export async function measureReceiving({ build, log = () => {}, ...options }) {
+  const sink = await startSink();
+  const servers = await startAll(build, sink.port);
+  const after = (size, rounds) => {
+    const ratios = Object.entries(summary(rounds).ratios).map(([name, { median }]) => `${name} ${median.toFixed(2)}`);
+    log(`${size} bytes: ${ratios.join(", ")}`);
+  };
+  try {
+    return await measureInTurn(servers, sink, { ...options, after, sends: (name) => name !== "c" });
+  } finally {
+    await stopAll(servers);
+    sink.stop();
+  }
+}
+
+/** Two builds of the gateway in turn, as (a) and (b). */
+export async function compareBuilds({ builds, ...options }) {
+  const sink = await startSink();
+  const servers = {};
+  try {
+    for (const [name, build] of Object.entries(builds)) {
+      servers[name] = await start({ build, gateway: GATEWAY, secrets: { S: SECRET }, sinkPort: sink.port });
+    }
+    return await measureInTurn(servers, sink, options);
+  } finally {
+    await stopAll(servers);
+    sink.stop();
+  }
+}
+
+/** Medians of the figures by server, and ratios of CPU per delivery of (a) to each other server with their spread. */
+export function summary(rounds) {
+  const medians = {};
+  const ratios = {};
+  for (const [name, figures] of Object.entries(rounds)) {
+    medians[name] = Object.fromEntries(Object.keys(figures[0]).map((key) => [key, median(figures.map((figure) => figure[key]))]));
+    if (name === "a") continue;
+    const each = figures.map((figure, round) => rounds.a[round].cpuUs / figure.cpuUs);
+    ratios[`a/${name}`] = { median: median(each), min: Math.min(...each), max: Math.max(...each), p25: quantile(each, 0.25), p75: quantile(each, 0.75) };
+  }
+  return { medians, ratios };
 }

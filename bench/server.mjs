@@ -1,13 +1,13 @@
 /**
- * Starts builds of the Worker on `workerd serve`, with no proxy in front, and sends them load over loopback.
+ * Starts the servers that are measured, each in a process of its own and with no proxy in front, and reads from the operating
+ * system what they use.
  *
- * Promise: bounded in count and time, ends by itself, leaves no process behind. The figure is the CPU time that the server
- * process used for the requests, from the operating system's own accounting. Out of scope: what is measured (its callers).
+ * Promise: every server is ended with this process, its folder is removed. Out of scope: load (`load.mjs`), what is measured.
  */
 
 import { spawn } from "node:child_process";
-import { copyFileSync, existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
-import { Agent, request } from "node:http";
+import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -17,92 +17,54 @@ export const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const CLASSES = ["Counters", "DeliveryLedger", "DeadLetterStore", "AuditLog", "Lifecycle", "Destination", "Watch"];
 const BINDINGS = ["COUNTERS", "DELIVERY_LEDGER", "DEAD_LETTER_STORE", "AUDIT_LOG", "LIFECYCLE", "DESTINATIONS", "WATCH"];
 
+/** Clock ticks a second of /proc; 100 on every Linux that Node runs on. */
+const TICKS_PER_S = 100;
+
 /** Text as a literal of Cap'n Proto's text format. */
 const literal = (text) => JSON.stringify(text).replaceAll("\\u", "\\\\u");
 
-/** Modules and classes of each kind of server. */
-const WORKERS = {
-  javascript: "bench/workers/javascript.js",
-  floor: "bench/workers/floor.js",
-};
-
-/** A configuration of workerd: the Worker, and where `sinks` is set what stands behind its queues and its bucket. */
-function configuration({ modules, port, gateway, secrets, classes, sinks }) {
-  const text = Object.entries(secrets).map(([name, value]) => `(name = ${literal(name)}, text = ${literal(value)})`);
-  const objects = classes ? BINDINGS.map((name, n) => `(name = "${name}", durableObjectNamespace = "${CLASSES[n]}")`) : [];
-  const namespaces = classes ? CLASSES.map((name) => `(className = "${name}", uniqueKey = "bench-${name}", enableSql = true)`) : [];
-  const stores = sinks
-    ? [`(name = "DELIVERIES", queue = "sinks")`, `(name = "DEAD_LETTERS", queue = "sinks")`, `(name = "PAYLOADS", r2Bucket = "sinks")`]
-    : [];
-  const sinksService = sinks ? `, (name = "sinks", worker = .sinks)` : "";
-  const sinksWorker = `const sinks :Workerd.Worker = (modules = [(name = "sinks.js", esModule = embed "sinks.js")], compatibilityDate = "2026-11-01");`;
-  return `using Workerd = import "/workerd/workerd.capnp";
-const config :Workerd.Config = (services = [(name = "main", worker = .gateway)${sinksService}],
-  sockets = [(name = "http", address = "127.0.0.1:${port}", http = (), service = "main")]);
-const gateway :Workerd.Worker = (
-  modules = [${modules}],
-  compatibilityDate = "2026-11-01",
-  bindings = [${[`(name = "GATEWAY", json = ${literal(JSON.stringify(gateway))})`, ...text, ...objects, ...stores].join(", ")}],
-  ${classes ? `durableObjectNamespaces = [${namespaces.join(", ")}], durableObjectStorage = (inMemory = void)` : ""});
-${sinks ? sinksWorker : ""}
-`;
+/** Where Durable Objects keep their SQLite files: the objects that workerd keeps in memory have no SQL. */
+function disk(folder) {
+  mkdirSync(join(folder, "objects"));
+  return `, (name = "disk", disk = (path = ${literal(join(folder, "objects"))}, writable = true))`;
 }
 
-/**
- * Starts one server: `build`, the folder of a build of the Worker, or `kind`: "javascript", "floor" (workerd) or "express".
- * `gateway` is the GATEWAY variable, `secrets` the Worker secrets; `sinks` binds queues and bucket to a service that forgets.
- */
-export async function start({ build, kind = "gateway", port, gateway, secrets, sinks = false, inspector }) {
-  const folder = mkdtempSync(join(tmpdir(), "gateway-bench-"));
-  const startedAt = performance.now();
-  let child;
-  if (kind === "express") {
-    const env = { ...process.env, NODE_ENV: "production", WEBHOOK_SECRET: Object.values(secrets)[0] };
-    child = spawn(process.execPath, [join(root, "bench/express/server.mjs"), String(port)], { stdio: ["ignore", "ignore", "pipe"], env });
-  } else {
-    let modules = `(name = "worker.js", esModule = embed "worker.js")`;
-    if (kind === "gateway") {
-      copyFileSync(join(build, "index.js"), join(folder, "index.js"));
-      copyFileSync(join(build, "index_bg.wasm"), join(folder, "index_bg.wasm"));
-      modules = `(name = "index.js", esModule = embed "index.js"), (name = "./index_bg.wasm", wasm = embed "index_bg.wasm")`;
-    } else {
-      copyFileSync(join(root, WORKERS[kind]), join(folder, "worker.js"));
-    }
-    if (sinks) copyFileSync(join(root, "bench/workers/sinks.js"), join(folder, "sinks.js"));
-    writeFileSync(join(folder, "config.capnp"), configuration({ modules, port, gateway, secrets, classes: kind === "gateway", sinks }));
-    const inspect = inspector ? [`--inspector-addr=127.0.0.1:${inspector}`] : [];
-    const arguments_ = ["serve", "--experimental", ...inspect, join(folder, "config.capnp")];
-    child = spawn(workerdBinary(), arguments_, { stdio: ["ignore", "ignore", "pipe"] });
-  }
+/** A port that is free now. */
+function freePort() {
+  return new Promise((resolve, reject) => {
+    const server = createServer().on("error", reject);
+    server.listen(0, "127.0.0.1", () => {
+      const { port } = server.address();
+      server.close(() => resolve(port));
+    });
+  });
+}
+
+/** Starts a program that listens on `port` and waits for its first answer; `startMs` is the time until then. */
+async function launch(program, args, port, cleanUp = () => {}) {
+  const started = performance.now();
+  const child = spawn(program, args, { stdio: ["ignore", "ignore", "pipe"] });
   let errors = "";
   child.stderr.on("data", (data) => (errors = (errors + data).slice(-4000)));
-  const atExit = () => child.kill("SIGKILL");
-  process.once("exit", atExit);
+  const kill = () => child.kill("SIGKILL");
+  process.once("exit", kill);
   const stop = async () => {
-    process.off("exit", atExit);
-    child.kill("SIGKILL");
-    rmSync(folder, { recursive: true, force: true });
+    process.off("exit", kill);
+    if (child.exitCode === null && child.signalCode === null) {
+      kill();
+      await new Promise((resolve) => child.once("exit", resolve));
+    }
+    cleanUp();
   };
-  // Where nobody listens yet the refusal is immediate; a pause of a millisecond is the resolution of the start-up time.
-  const deadline = startedAt + 20_000;
-  while (performance.now() < deadline) {
-    if (child.exitCode !== null) throw new Error(`the server ended: ${errors}`);
+  while (performance.now() - started < 10_000 && child.exitCode === null) {
     const answer = await fetch(`http://127.0.0.1:${port}/healthz`).catch(() => undefined);
-    if (answer?.ok) {
-      const readyMs = performance.now() - startedAt;
-      await answer.arrayBuffer();
-      return { pid: realPid(child.pid), port, stop, errors: () => errors, readyMs };
+    if (answer && answer.status < 300) {
+      return { pid: realPid(child.pid), port, stop, errors: () => errors, startMs: performance.now() - started };
     }
     await new Promise((resolve) => setTimeout(resolve, 1));
   }
   await stop();
-  throw new Error(`the server did not answer: ${errors}`);
-}
-
-/** The program itself; npm's `workerd` is a Node script around it, whose start would be measured too. */
-function workerdBinary() {
-  const native = join(root, "node_modules", "@cloudflare", `workerd-${process.platform}-${process.arch === "x64" ? "64" : process.arch}`, "bin", "workerd");
-  return existsSync(native) ? native : join(root, "node_modules", ".bin", "workerd");
+  throw new Error(`${program} did not answer: ${errors}`);
 }
 
 /** npm's `workerd` may be a Node script that runs the real one: the process that works is the youngest descendant. */
@@ -111,10 +73,116 @@ function realPid(pid) {
   return children ? realPid(Number(children.split(" ")[0])) : pid;
 }
 
-/** CPU time that the threads of a process have used, in microseconds, from the scheduler's own clock (nanoseconds). */
+/** The program itself where npm has it, so that starting it does not include starting a Node that starts it. */
+function workerd() {
+  const native = join(root, "node_modules", "@cloudflare", `workerd-${process.platform}-${process.arch === "x64" ? "64" : process.arch}`, "bin", "workerd");
+  return existsSync(native) ? native : join(root, "node_modules", ".bin", "workerd");
+}
+
+/**
+ * A Worker on `workerd serve`.
+ *
+ * @param files     module names and their paths; the first is the entry
+ * @param variables JSON bindings
+ * @param secrets   text bindings
+ * @param sinkPort  where the bindings DELIVERIES, DEAD_LETTERS and PAYLOADS lead; without it there are none
+ * @param objects   whether the gateway's Durable Objects are there
+ * @param v8Flags   flags of the engine
+ * @param args      more arguments of workerd
+ */
+export async function startWorker({ files, variables = {}, secrets = {}, sinkPort, objects = false, v8Flags = [], args = [] }) {
+  const folder = mkdtempSync(join(tmpdir(), "gateway-bench-"));
+  const port = await freePort();
+  const modules = Object.entries(files).map(([name, path], n) => {
+    copyFileSync(path, join(folder, `module-${n}`));
+    return `(name = "${name}", ${name.endsWith(".wasm") ? "wasm" : "esModule"} = embed "module-${n}")`;
+  });
+  const bindings = [
+    ...Object.entries(variables).map(([name, value]) => `(name = ${literal(name)}, json = ${literal(JSON.stringify(value))})`),
+    ...Object.entries(secrets).map(([name, value]) => `(name = ${literal(name)}, text = ${literal(value)})`),
+  ];
+  if (sinkPort) {
+    bindings.push('(name = "DELIVERIES", queue = "sink")', '(name = "DEAD_LETTERS", queue = "sink")', '(name = "PAYLOADS", r2Bucket = "sink")');
+  }
+  if (objects) bindings.push(...BINDINGS.map((name, n) => `(name = "${name}", durableObjectNamespace = "${CLASSES[n]}")`));
+  const namespaces = objects ? CLASSES.map((name) => `(className = "${name}", uniqueKey = "bench-${name}", enableSql = true)`) : [];
+  const sink = sinkPort ? `, (name = "sink", external = (address = "127.0.0.1:${sinkPort}", http = ()))` : "";
+  writeFileSync(
+    join(folder, "config.capnp"),
+    `using Workerd = import "/workerd/workerd.capnp";
+const config :Workerd.Config = (services = [(name = "main", worker = .tested)${sink}${objects ? disk(folder) : ""}],
+  sockets = [(name = "http", address = "127.0.0.1:${port}", http = (), service = "main")], v8Flags = ${JSON.stringify(v8Flags)});
+const tested :Workerd.Worker = (
+  modules = [${modules.join(", ")}], compatibilityDate = "2026-11-01", bindings = [${bindings.join(", ")}],
+  durableObjectNamespaces = [${namespaces.join(", ")}]${objects ? ', durableObjectStorage = (localDisk = "disk")' : ""});
+`,
+  );
+  const remove = () => rmSync(folder, { recursive: true, force: true });
+  return launch(workerd(), ["serve", "--experimental", ...args, join(folder, "config.capnp")], port, remove);
+}
+
+/** A build of the gateway; `gateway` is the GATEWAY variable, `secrets` the Worker secrets. */
+export function start({ build, gateway, secrets, sinkPort, v8Flags, args }) {
+  const files = { "index.js": join(build, "index.js"), "./index_bg.wasm": join(build, "index_bg.wasm") };
+  return startWorker({ files, variables: { GATEWAY: gateway }, secrets, sinkPort, objects: true, v8Flags, args });
+}
+
+/**
+ * The whole system in one process: the gateway, its queues (`workers/broker.js`), its objects, and the way out to loopback.
+ * There is no bucket: bodies have to fit into a message.
+ */
+export async function startSystem({ build, gateway, secrets }) {
+  const folder = mkdtempSync(join(tmpdir(), "gateway-bench-"));
+  const [port, brokerPort] = [await freePort(), await freePort()];
+  for (const name of ["index.js", "index_bg.wasm"]) copyFileSync(join(build, name), join(folder, name));
+  copyFileSync(join(root, "bench", "workers", "broker.js"), join(folder, "broker.js"));
+  const bindings = [
+    `(name = "GATEWAY", json = ${literal(JSON.stringify(gateway))})`,
+    '(name = "DELIVERIES", queue = "deliveries")',
+    '(name = "DEAD_LETTERS", queue = "dead-letters")',
+    ...Object.entries(secrets).map(([name, value]) => `(name = ${literal(name)}, text = ${literal(value)})`),
+    ...BINDINGS.map((name, n) => `(name = "${name}", durableObjectNamespace = "${CLASSES[n]}")`),
+  ];
+  const namespaces = CLASSES.map((name) => `(className = "${name}", uniqueKey = "bench-${name}", enableSql = true)`);
+  const broker = (queue) => `(
+  modules = [(name = "broker.js", esModule = embed "broker.js")], compatibilityDate = "2026-11-01",
+  compatibilityFlags = ["service_binding_extra_handlers"],
+  bindings = [(name = "QUEUE", text = "${queue}"), (name = "GATEWAY", service = "main")])`;
+  writeFileSync(
+    join(folder, "config.capnp"),
+    `using Workerd = import "/workerd/workerd.capnp";
+const config :Workerd.Config = (services = [(name = "main", worker = .gateway), (name = "deliveries", worker = .deliveries),
+    (name = "dead-letters", worker = .letters), (name = "out", network = (allow = ["private", "local"]))${disk(folder)}],
+  sockets = [(name = "http", address = "127.0.0.1:${port}", http = (), service = "main"),
+    (name = "broker", address = "127.0.0.1:${brokerPort}", http = (), service = "deliveries")]);
+const gateway :Workerd.Worker = (
+  modules = [(name = "index.js", esModule = embed "index.js"), (name = "./index_bg.wasm", wasm = embed "index_bg.wasm")],
+  compatibilityDate = "2026-11-01", globalOutbound = "out", bindings = [${bindings.join(", ")}],
+  durableObjectNamespaces = [${namespaces.join(", ")}], durableObjectStorage = (localDisk = "disk"));
+const deliveries :Workerd.Worker = ${broker("genesys-deliveries")};
+const letters :Workerd.Worker = ${broker("genesys-dead-letters")};
+`,
+  );
+  const remove = () => rmSync(folder, { recursive: true, force: true });
+  const server = await launch(workerd(), ["serve", "--experimental", join(folder, "config.capnp")], port, remove);
+  return { ...server, seen: async () => (await fetch(`http://127.0.0.1:${brokerPort}/seen`)).json() };
+}
+
+/** A Node program that takes its port as its first argument. */
+export async function startNode(script, args) {
+  const port = await freePort();
+  return launch(process.execPath, [script, String(port), ...args.map(String)], port);
+}
+
+/** CPU time that a process has used, in microseconds: nanoseconds of its threads where the kernel tells them, else ticks. */
 export function cpuUs(pid) {
-  const task = `/proc/${pid}/task`;
-  return readdirSync(task).reduce((sum, thread) => sum + Number(readFileSync(`${task}/${thread}/schedstat`, "utf8").split(" ")[0]) / 1e3, 0);
+  try {
+    const threads = readdirSync(`/proc/${pid}/task`);
+    return threads.reduce((sum, thread) => sum + Number(readFileSync(`/proc/${pid}/task/${thread}/schedstat`, "utf8").split(" ")[0]), 0) / 1_000;
+  } catch {
+    const fields = readFileSync(`/proc/${pid}/stat`, "utf8").split(") ")[1].split(" ");
+    return ((Number(fields[11]) + Number(fields[12])) / TICKS_PER_S) * 1e6;
+  }
 }
 
 /** Memory that a process has resident, now and at most, in megabytes. */
@@ -123,32 +191,3 @@ export function memoryMb(pid) {
   const field = (name) => Number(status.match(new RegExp(`${name}:\\s+(\\d+)`))[1]) / 1024;
   return { now: field("VmRSS"), peak: field("VmHWM") };
 }
-
-/** Sends `count` POSTs over `connections` kept connections and counts the answers by status. */
-export async function send({ port, path, headers, body, count, connections }) {
-  const agent = new Agent({ keepAlive: true, maxSockets: connections });
-  const statuses = {};
-  let left = count;
-  const one = () =>
-    new Promise((resolve, reject) => {
-      const call = request({ host: "127.0.0.1", port, path, method: "POST", agent, headers: { ...headers, "content-length": body.length } }, (answer) => {
-        statuses[answer.statusCode] = (statuses[answer.statusCode] ?? 0) + 1;
-        answer.resume();
-        answer.on("end", resolve);
-        answer.on("error", reject);
-      });
-      call.on("error", reject);
-      call.end(body);
-    });
-  const lane = async () => {
-    while (left > 0) {
-      left -= 1;
-      await one();
-    }
-  };
-  await Promise.all(Array.from({ length: connections }, lane));
-  agent.destroy();
-  return statuses;
-}
-
-export const median = (values) => values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)];

@@ -1,8 +1,10 @@
-/** (c) The floor: reads the body and answers. What is below it belongs to the runtime. */
-
+/** What no Worker can do without: the body is read and an answer is given. */
 export default {
   async fetch(request) {
-    const body = request.method === "POST" ? await request.arrayBuffer() : undefined;
-    return Response.json({ received: true, eventCount: body?.byteLength ?? 0, id: "0" });
+    if (request.method !== "POST") return new Response(null, { status: 204 });
+    await request.arrayBuffer();
+    return new Response('{"received":true,"eventCount":0,"id":"00000000000000000000000000"}', {
+      headers: { "content-type": "application/json", "cache-control": "no-store" },
+    });
   },
 };

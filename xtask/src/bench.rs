@@ -1,22 +1,21 @@
-//! `xtask bench`: builds the release and measures it beside the same written in JavaScript (`bench/run.mjs`).
+//! `xtask bench`: the release build, then `bench/run.mjs`, which knows its own options.
 //!
-//! Promise: what is measured is what is deployed. Out of scope: the measuring itself.
+//! Out of scope: what is measured, and how (`bench/README.md`).
 
-use anyhow::{Result, bail};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
 
 use crate::{build, project};
 
-/// Builds, then measures; `quick` for the short form.
+/// Builds the Worker and hands `options` on.
 ///
 /// # Errors
-/// The build or a server failed; their own output has been shown.
-pub(crate) fn run(quick: bool) -> Result<()> {
+/// The build fails, or Node cannot be started.
+pub(crate) fn run(options: impl Iterator<Item = String>) -> Result<ExitCode> {
     build::run(&build::Options::default())?;
     let mut node = project::command(project::npm_tool("node")?);
-    node.arg("bench/run.mjs").args(quick.then_some("--quick"));
-    let status = node.status()?;
-    if !status.success() {
-        bail!("the measurement failed ({status})");
-    }
-    Ok(())
+    node.arg(project::root().join("bench/run.mjs")).args(options);
+    let status = node.status().context("cannot start the measurements")?;
+    Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -1,4 +1,4 @@
-//! The project's own tools, behind `npm run build`, `npm start` and `npm test`; also `cargo xtask <command>`.
+//! The project's own tools, behind `npm run build`, `npm start`, `npm test` and `npm run bench`; also `cargo xtask <command>`.
 //!
 //! One program, so that building, showing and testing agree on where things are and how they are built. Out of scope: what has
 //! to happen before a Rust program can run (`scripts/bootstrap.mjs`).
@@ -23,7 +23,7 @@ Usage: npm start [-- OPTIONS]           build, then run the gateway against a si
        npm test                         every test
        npm run build [-- OPTIONS]       build/index.js and build/index_bg.wasm
 
-       npm run bench [-- --quick]       the receive path beside others (bench/README.md)
+       npm run bench [-- OPTIONS]       measurements against what a user would write instead
 
        cargo xtask client-js            build/client-js, the npm package of client and verifier
 
@@ -37,6 +37,10 @@ npm run build
   --features LIST    cargo features of the Worker
   --out-dir DIR      where the result goes (default: build)
   --fast             for development only: less optimised, in a fraction of the time
+
+npm run bench
+  --quick            a short form that writes nothing, under 3 minutes
+  --only LIST        some of the parts; an unknown name lists them
 ";
 
 fn main() -> ExitCode {
@@ -53,15 +57,7 @@ fn dispatch(mut arguments: impl Iterator<Item = String>) -> Result<ExitCode> {
     let command = arguments.next().unwrap_or_default();
     let mut arguments = Arguments(arguments);
     match command.as_str() {
-        "bench" => {
-            let quick = match arguments.next_name()?.as_deref() {
-                None => false,
-                Some("--quick") => true,
-                Some(other) => return Err(unknown(other)),
-            };
-            bench::run(quick)?;
-            Ok(ExitCode::SUCCESS)
-        }
+        "bench" => bench::run(arguments.0),
         "build" => {
             build::run(&build_options(&mut arguments)?)?;
             Ok(ExitCode::SUCCESS)

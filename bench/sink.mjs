@@ -1,0 +1,58 @@
+/**
+ * What the measured servers send to: a queue and a bucket over HTTP, in the process of the load generator, so that nothing of
+ * their work is in the figures of a server.
+ *
+ * Speaks as much as workerd's bindings need: a queue message is `POST /message`; an R2 put is `PUT` with `CF-R2-Metadata-Size`
+ * bytes of JSON before the value, answered by the object's metadata. Out of scope: keeping anything (the last message is
+ * shown for comparison).
+ */
+
+import { createServer } from "node:http";
+
+const QUEUE_ANSWER = JSON.stringify({ metadata: { metrics: { backlogCount: 0, backlogBytes: 0, oldestMessageTimestamp: 0 } } });
+const OBJECT = JSON.stringify({
+  name: "payload",
+  version: "0",
+  size: "0",
+  etag: "00000000000000000000000000000000",
+  uploaded: "1764000000000",
+  httpFields: {},
+  customFields: [],
+  checksums: {},
+  storageClass: "Standard",
+});
+
+/** Starts a sink on any free port. `keep`: holds on to the last message and the last object. */
+export async function startSink({ keep = false } = {}) {
+  const seen = { messages: 0, objects: 0, bytes: 0, message: undefined, object: undefined };
+  const server = createServer({ keepAliveTimeout: 120_000 }, (request, response) => {
+    const chunks = [];
+    request.on("data", (chunk) => {
+      seen.bytes += chunk.length;
+      if (keep) chunks.push(chunk);
+    });
+    request.on("end", () => {
+      if (request.method === "POST") {
+        seen.messages += 1;
+        seen.message = keep ? Buffer.concat(chunks) : undefined;
+        response.writeHead(200, { "content-type": "application/json", "content-length": QUEUE_ANSWER.length });
+        response.end(QUEUE_ANSWER);
+      } else {
+        seen.objects += 1;
+        const metadata = Number(request.headers["cf-r2-metadata-size"] ?? 0);
+        seen.object = keep ? Buffer.concat(chunks).subarray(metadata) : undefined;
+        response.writeHead(200, { "content-type": "application/json", "content-length": OBJECT.length, "cf-r2-metadata-size": OBJECT.length });
+        response.end(OBJECT);
+      }
+    });
+  });
+  await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
+  return {
+    port: server.address().port,
+    seen,
+    stop: () => {
+      server.closeAllConnections();
+      server.close();
+    },
+  };
+}

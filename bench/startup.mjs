@@ -1,0 +1,43 @@
+/**
+ * Size of what is deployed, and how long an instance takes to start: from the start of a fresh process until its first answer,
+ * the gateway and the JavaScript Worker in turn. The time of the runtime itself is in both.
+ */
+
+import { gzipSync } from "node:zlib";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { SECRET } from "./bodies.mjs";
+import { median } from "./load.mjs";
+import { GATEWAY } from "./receive.mjs";
+import { root, start, startWorker } from "./server.mjs";
+
+const size = (path) => {
+  const bytes = readFileSync(path);
+  return { bytes: bytes.length, gzipBytes: gzipSync(bytes, { level: 9 }).length };
+};
+
+/** Sizes in bytes; times in milliseconds by server, one for each process. */
+export async function measureStart({ build, processes }) {
+  const javascript = join(root, "bench", "workers", "javascript.js");
+  const secrets = { S: SECRET };
+  const startMs = { a: [], b: [] };
+  for (let round = -1; round < processes; round += 1) {
+    for (const name of ["a", "b"]) {
+      const server = await (name === "a" ? start({ build, gateway: GATEWAY, secrets }) : startWorker({ files: { "index.js": javascript }, secrets }));
+      await server.stop();
+      if (round >= 0) startMs[name].push(server.startMs);
+    }
+  }
+  return { wasm: size(join(build, "index_bg.wasm")), module: size(join(build, "index.js")), javascript: size(javascript), startMs };
+}
+
+/** The figures in Markdown. */
+export function startText({ wasm, module, javascript, startMs }, table) {
+  const kilobytes = ({ bytes, gzipBytes }) => [`${(bytes / 1_000).toFixed(0)} KB`, `${(gzipBytes / 1_000).toFixed(0)} KB`];
+  const spread = (values) => `${median(values).toFixed(0)} ms (${Math.min(...values).toFixed(0)}..${Math.max(...values).toFixed(0)})`;
+  const difference = median(startMs.a.map((ms, round) => ms - startMs.b[round]));
+  return [
+    table(["", "raw", "gzip"], [["`index_bg.wasm`", ...kilobytes(wasm)], ["`index.js`", ...kilobytes(module)], ["the JavaScript Worker", ...kilobytes(javascript)]]),
+    `First answer of a fresh process, over ${startMs.a.length} processes each, in turn (median, smallest..largest): gateway ${spread(startMs.a)}, JavaScript Worker ${spread(startMs.b)}; median difference ${difference.toFixed(0)} ms (aim: within 15 ms). Aim for the wasm: 400 KB gzip.`,
+  ].join("\n\n");
+}
