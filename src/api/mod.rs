@@ -116,17 +116,18 @@ async fn route(call: &Call<'_>, segments: &[&str]) -> Handled {
 fn allowed(path: &[&str]) -> &'static str {
     match path {
         ["api", "subscriptions", _, _] => "GET, PUT, DELETE",
-        ["api", "subscriptions" | "reconcile"] => "GET, POST",
+        ["api", "subscriptions" | "reconcile" | "health"] => "GET, POST",
         ["api", "probe" | "explain" | "retention"]
+        | ["api", "destinations", _, "close"]
         | ["api", "dead-letters", "replay"]
-        | ["api", "dead-letters", _, "replay"]
-        | ["api", "dead-letters", "replays", _, "resume"] => "POST",
+        | ["api", "dead-letters", "replays", _, "resume"]
+        | ["api", "dead-letters", _, "replay"] => "POST",
         ["metrics"]
-        | ["api", "event-types" | "ip-ranges" | "deliveries" | "dead-letters" | "audit"]
         | ["api", "dead-letters", "replays"]
+        | ["api", "event-types" | "ip-ranges" | "deliveries" | "dead-letters" | "destinations" | "audit"]
         | ["api", "deliveries", _]
-        | ["api", "audit", "verify"] => "GET",
-        ["api", "dead-letters", _] | ["api", "dead-letters", "replays", _] => "GET, DELETE",
+        | ["api", "audit", "verify" | "export"] => "GET",
+        ["api", "dead-letters", "replays", _] | ["api", "dead-letters", _] => "GET, DELETE",
         _ => "",
     }
 }

@@ -161,7 +161,7 @@ fn generate_glue(compiled: &Path, staging: &Path) -> Result<()> {
         let has_code = matches!(function.kind, FunctionKind::Local(_));
         function.name = function.name.take().filter(|_| has_code).map(|name| without_hash(&name).to_owned());
     }
-    let segments: Vec<_> = module.data.iter().map(|data| data.id()).collect();
+    let segments: Vec<_> = module.data.iter().map(walrus::Data::id).collect();
     for id in segments {
         module.data.get_mut(id).name = None;
     }

@@ -139,7 +139,7 @@ impl<T: Transport, R: Runtime, A: TokenSource> Client<T, R, A> {
         let mut deadline = pin!(self.runtime.sleep_ms(time_ms));
         poll_fn(|context| match token.as_mut().poll(context) {
             Poll::Pending => deadline.as_mut().poll(context).map(|()| Err(Error::Exhausted(Exhausted::Time))),
-            ready => ready,
+            ready @ Poll::Ready(_) => ready,
         })
         .await
     }

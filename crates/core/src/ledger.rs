@@ -146,6 +146,9 @@ pub fn decide_claim(row: Option<&Progress>, owner: Option<&str>, replay: u32, no
         (None, None) => Claimed::Proceed { attempt: 1 },
         // A replay is somebody's decision to deliver again what was given up: it starts a schedule of its own.
         (Some(row), _) if replay > row.replay && row.state == State::Dead => Claimed::Proceed { attempt: 1 },
+        // An older message of a delivery that was replayed since: that replay has a message of its own, and the letter that it
+        // came from still refers to the stored body.
+        (Some(row), _) if replay < row.replay => Claimed::Settled { state: State::Dead },
         (Some(row), _) => match row.state {
             State::Delivered | State::Dead | State::Duplicate => Claimed::Settled { state: row.state },
             State::Claimed if row.lease_until_ms > now_ms => Claimed::Busy { until_ms: row.lease_until_ms },

@@ -129,6 +129,21 @@ fn claims_are_decided_by_what_is_known() {
         (Some(progress(State::Dead, 8)), None, 0, 200, Claimed::Settled { state: State::Dead }),
         (Some(progress(State::Dead, 8)), None, 1, 200, proceed(1)),
         (Some(progress(State::Duplicate, 0)), Some("x"), 0, 200, Claimed::Settled { state: State::Duplicate }),
+        // A message from before the replay takes nothing from it, and must not have the stored body deleted.
+        (
+            Some(Progress { replay: 1, ..progress(State::Waiting, 1) }),
+            None,
+            0,
+            200,
+            Claimed::Settled { state: State::Dead },
+        ),
+        (
+            Some(Progress { replay: 1, ..progress(State::Delivered, 1) }),
+            None,
+            0,
+            200,
+            Claimed::Settled { state: State::Dead },
+        ),
     ] {
         assert_eq!(decide_claim(row.as_ref(), owner, replay, now_ms), decision, "{row:?} {owner:?} {replay} {now_ms}");
     }
@@ -369,16 +384,17 @@ proptest! {
                 }
                 Turn::Take(_) | Turn::GiveUp(_) | Turn::Replay(_) => {}
             }
-            let is = |state: State| ledger.truth.values().filter(|s| **s == state).count() as i64;
+            let signed = |n: usize| i64::try_from(n).unwrap();
+            let is = |state: State| signed(ledger.truth.values().filter(|s| **s == state).count());
             prop_assert_eq!(ledger.count(Tally::Delivered), is(State::Delivered));
             prop_assert_eq!(ledger.count(Tally::Dead), is(State::Dead));
             prop_assert_eq!(ledger.count(Tally::Duplicate), is(State::Duplicate));
-            let readmitted = ledger.truth.keys().filter(|id| !accepted[**id]).count() as i64;
+            let readmitted = signed(ledger.truth.keys().filter(|id| !accepted[**id]).count());
             prop_assert_eq!(ledger.count(Tally::Readmitted), readmitted);
-            let pending = ledger.rows.values().filter(|row| row.state.is_pending()).count() as i64;
+            let pending = signed(ledger.rows.values().filter(|row| row.state.is_pending()).count());
             prop_assert_eq!(pending, is(State::Claimed) + is(State::Waiting));
             let settled = [Tally::Delivered, Tally::Dead, Tally::Duplicate].map(|counted| ledger.count(counted)).iter().sum::<i64>();
-            let seen = ledger.truth.keys().filter(|id| accepted[**id]).count() as i64;
+            let seen = signed(ledger.truth.keys().filter(|id| accepted[**id]).count());
             prop_assert_eq!(seen + readmitted, settled + pending);
         }
     }
