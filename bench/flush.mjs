@@ -38,6 +38,7 @@ const CLASSES = {
   DEAD_LETTER_STORE: "DeadLetterStore",
   AUDIT_LOG: "AuditLog",
   LIFECYCLE: "Lifecycle",
+  DESTINATIONS: "Destination",
   WATCH: "Watch",
 };
 

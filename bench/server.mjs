@@ -131,11 +131,16 @@ export function start({ build, gateway, secrets, sinkPort, v8Flags, args }) {
  * The whole system in one process: the gateway, its queues (`workers/broker.js`), its objects, and the way out to loopback.
  * There is no bucket: bodies have to fit into a message.
  */
-export async function startSystem({ build, gateway, secrets }) {
+/** `gatherMs`: how long the queue waits for a batch to fill; `main`: the text of a module in front of the build, which it imports as `./index.js`. */
+export async function startSystem({ build, gateway, secrets, main, gatherMs = 20 }) {
   const folder = mkdtempSync(join(tmpdir(), "gateway-bench-"));
   const [port, brokerPort] = [await freePort(), await freePort()];
   for (const name of ["index.js", "index_bg.wasm"]) copyFileSync(join(build, name), join(folder, name));
   copyFileSync(join(root, "bench", "workers", "broker.js"), join(folder, "broker.js"));
+  if (main !== undefined) writeFileSync(join(folder, "main.js"), main);
+  const front = main === undefined ? "" : '(name = "main.js", esModule = embed "main.js"), ';
+  // With a module in front, what it imports keeps the name by which it does.
+  const own = main === undefined ? "index.js" : "./index.js";
   const bindings = [
     `(name = "GATEWAY", json = ${literal(JSON.stringify(gateway))})`,
     '(name = "DELIVERIES", queue = "deliveries")',
@@ -147,7 +152,7 @@ export async function startSystem({ build, gateway, secrets }) {
   const broker = (queue) => `(
   modules = [(name = "broker.js", esModule = embed "broker.js")], compatibilityDate = "2026-11-01",
   compatibilityFlags = ["service_binding_extra_handlers"],
-  bindings = [(name = "QUEUE", text = "${queue}"), (name = "GATEWAY", service = "main")])`;
+  bindings = [(name = "QUEUE", text = "${queue}"), (name = "GATHER_MS", text = "${gatherMs}"), (name = "GATEWAY", service = "main")])`;
   writeFileSync(
     join(folder, "config.capnp"),
     `using Workerd = import "/workerd/workerd.capnp";
@@ -156,7 +161,7 @@ const config :Workerd.Config = (services = [(name = "main", worker = .gateway), 
   sockets = [(name = "http", address = "127.0.0.1:${port}", http = (), service = "main"),
     (name = "broker", address = "127.0.0.1:${brokerPort}", http = (), service = "deliveries")]);
 const gateway :Workerd.Worker = (
-  modules = [(name = "index.js", esModule = embed "index.js"), (name = "./index_bg.wasm", wasm = embed "index_bg.wasm")],
+  modules = [${front}(name = "${own}", esModule = embed "index.js"), (name = "./index_bg.wasm", wasm = embed "index_bg.wasm")],
   compatibilityDate = "2026-11-01", globalOutbound = "out", bindings = [${bindings.join(", ")}],
   durableObjectNamespaces = [${namespaces.join(", ")}], durableObjectStorage = (localDisk = "disk"));
 const deliveries :Workerd.Worker = ${broker("genesys-deliveries")};

@@ -38,12 +38,14 @@ async function startDestination() {
 /**
  * One run: `forS` seconds at `perS` deliveries a second (0: as fast as answers come) over `sources` sources.
  *
+ * `gatherMs`: how long the queue waits for a batch to fill; `main`: a module in front of the build (`startSystem`); `onEnd`: called with the port before the server ends.
+ *
  * Every delivery has a body of its own, because the ledger would rightly take a repeated one for a duplicate.
  */
-export async function measureSystem({ build, forS, perS = 0, sources = 1, connections = 16 }) {
+export async function measureSystem({ build, forS, perS = 0, sources = 1, connections = 16, main, gatherMs, onEnd }) {
   const destination = await startDestination();
   const list = Array.from({ length: sources }, (_, n) => ({ name: `source-${n}`, profile: "webhooks", secrets: ["S"], destination: { url: destination.url } }));
-  const server = await startSystem({ build, gateway: { allow_private_addresses: true, sources: list }, secrets: { S: SECRET } });
+  const server = await startSystem({ build, gateway: { allow_private_addresses: true, sources: list }, secrets: { S: SECRET }, main, gatherMs });
   const template = body(SIZE).bytes;
   // The padding at the end becomes the number.
   const numbered = (number) => {
@@ -72,6 +74,7 @@ export async function measureSystem({ build, forS, perS = 0, sources = 1, connec
     const foreign = [...destination.arrivals.keys()].filter((id) => !sentAt.has(id));
     const endToEndMs = [...sentAt].filter(([id]) => destination.arrivals.has(id)).map(([id, at]) => destination.arrivals.get(id) - at);
     const queue = await server.seen();
+    await onEnd?.(server.port);
     return {
       sources,
       perS: latenciesMs.length / elapsedS,

@@ -7,7 +7,7 @@
  * order, dead-letter queues.
  */
 
-const [BATCH, BATCHES_AT_ONCE, GATHER_MS] = [50, 8, 20];
+const [BATCH, BATCHES_AT_ONCE] = [50, 8];
 
 /** Waiting messages by queue. */
 const waiting = new Map();
@@ -16,17 +16,18 @@ let numbers = 0;
 const seen = { messages: 0, batches: 0, redelivered: 0 };
 
 async function drive(env, queue) {
+  const GATHER_MS = Number(env.GATHER_MS);
   drivers += 1;
   try {
-    await scheduler.wait(GATHER_MS);
     for (;;) {
       // Other requests and drivers change it while this one waits.
       let messages = waiting.get(queue);
       if (messages.length === 0) break;
       const now = Date.now();
       const ready = messages.filter(({ notBefore }) => notBefore <= now).slice(0, BATCH);
-      if (ready.length === 0) {
-        await scheduler.wait(GATHER_MS);
+      const waitMs = ready.length === 0 ? GATHER_MS : ready[0].timestamp.getTime() + GATHER_MS - now;
+      if (ready.length < BATCH && waitMs > 0) {
+        await scheduler.wait(Math.min(waitMs, 20));
         continue;
       }
       const taken = new Set(ready);

@@ -9,14 +9,16 @@ use crate::platform::sql::{number, optional, rows, run, text, unreadable};
 use crate::platform::{clock, objects, sql::Row};
 use gateway_core::ledger::{
     ClaimItem, Claimed, DeliveryRow, LEASE_MS, LedgerCall, LedgerTotals, Outcome, Progress, SettleItem, SourceTotals,
-    State, decide_claim, decide_give_up, decide_settle, tally,
+    State, Tally, decide_claim, decide_give_up, decide_settle, tally,
 };
 use genesys_webhook::message::Origin;
+use std::collections::BTreeMap;
 use worker::{
     DurableObject, Env, Request, Response, Result, SqlStorage, SqlStorageValue, State as ObjectState, durable_object,
 };
 
-/// `key` is unique among the rows that own theirs, so two owners cannot come to be even by mistake.
+/// Identifiers sort by the time of receipt, so their order is that of lists. Every index more is a row more that is written, and
+/// billed, for each delivery. `key` is unique among the rows that own theirs, so two owners cannot come to be even by mistake.
 const SCHEMA: &str = "
     CREATE TABLE IF NOT EXISTS deliveries (
         id TEXT PRIMARY KEY, key TEXT NOT NULL, source TEXT NOT NULL, state INTEGER NOT NULL, attempt INTEGER NOT NULL,
@@ -24,7 +26,7 @@ const SCHEMA: &str = "
         updated_at_ms INTEGER NOT NULL, event_count INTEGER NOT NULL, size_bytes INTEGER NOT NULL, last_status INTEGER,
         last_error TEXT, duplicate_of TEXT) WITHOUT ROWID;
     CREATE UNIQUE INDEX IF NOT EXISTS owners ON deliveries (key) WHERE duplicate_of IS NULL;
-    CREATE INDEX IF NOT EXISTS by_time ON deliveries (received_at_ms, id);
+    DROP INDEX IF EXISTS by_time;
     CREATE INDEX IF NOT EXISTS pending ON deliveries (source, received_at_ms) WHERE state < 2;
     CREATE TABLE IF NOT EXISTS totals (source TEXT, outcome TEXT, n INTEGER NOT NULL, PRIMARY KEY (source, outcome)) WITHOUT ROWID;";
 
@@ -46,26 +48,14 @@ impl DurableObject for DeliveryLedger {
         objects::serve(request, async |call: LedgerCall| -> Result<String> {
             let sql = self.tables.sql()?;
             Ok(match call {
-                LedgerCall::Claim { items } => {
-                    let now_ms = clock::now_ms();
-                    let claims: Result<Vec<Claimed>> = items.iter().map(|item| claim(sql, item, now_ms)).collect();
-                    objects::json(&claims?)?
-                }
+                LedgerCall::Claim { items } => objects::json(&self.change(|sql, counts, now_ms| {
+                    items.iter().map(|item| claim(sql, counts, item, now_ms)).collect::<Result<Vec<Claimed>>>()
+                })?)?,
                 LedgerCall::Settle { items } => {
-                    let now_ms = clock::now_ms();
-                    let mut counted = 0u64;
-                    for item in &items {
-                        counted = counted.saturating_add(u64::from(settle(sql, item, now_ms)?));
-                    }
-                    counted.to_string()
+                    self.change(|sql, counts, now_ms| how_many(items.iter().map(|item| settle(sql, counts, item, now_ms))))?.to_string()
                 }
                 LedgerCall::GiveUp { items } => {
-                    let now_ms = clock::now_ms();
-                    let mut changed = 0u64;
-                    for item in &items {
-                        changed = changed.saturating_add(u64::from(give_up(sql, item, now_ms)?));
-                    }
-                    changed.to_string()
+                    self.change(|sql, counts, now_ms| how_many(items.iter().map(|item| give_up(sql, counts, item, now_ms))))?.to_string()
                 }
                 LedgerCall::List { source, state, before, limit } => objects::json(&list(sql, source.as_deref(), state, before, limit)?)?,
                 LedgerCall::Get { id } => {
@@ -74,7 +64,7 @@ impl DurableObject for DeliveryLedger {
                 }
                 LedgerCall::Expire { before_ms, limit } => {
                     let expired = "DELETE FROM deliveries WHERE id IN (SELECT id FROM deliveries WHERE received_at_ms < ?1 AND \
-                        updated_at_ms < ?1 AND state >= 2 ORDER BY received_at_ms, id LIMIT ?2) RETURNING id";
+                        updated_at_ms < ?1 AND state >= 2 ORDER BY id LIMIT ?2) RETURNING id";
                     rows(sql, expired, vec![number(before_ms), number(limit.into())])?.len().to_string()
                 }
                 LedgerCall::Totals => objects::json(&totals(sql)?)?,
@@ -82,6 +72,31 @@ impl DurableObject for DeliveryLedger {
         })
         .await
     }
+}
+
+/// What changes in the totals, by source: written once for a batch.
+type Counts = BTreeMap<(String, Tally), i64>;
+
+impl DeliveryLedger {
+    /// Changes rows and totals, as a whole or not at all.
+    fn change<T>(&self, work: impl FnOnce(&SqlStorage, &mut Counts, u64) -> Result<T>) -> Result<T> {
+        self.tables.transaction(|sql| {
+            let mut counts = Counts::new();
+            let done = work(sql, &mut counts, clock::now_ms())?;
+            for ((source, counted), change) in counts.into_iter().filter(|(_, change)| *change != 0) {
+                run(
+                    sql,
+                    "INSERT INTO totals VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET n = n + excluded.n",
+                    vec![text(&source), text(counted.as_str()), SqlStorageValue::Integer(change)],
+                )?;
+            }
+            Ok(done)
+        })
+    }
+}
+
+fn how_many(mut changed: impl Iterator<Item = Result<bool>>) -> Result<u64> {
+    changed.try_fold(0u64, |n, changed| Ok(n.saturating_add(u64::from(changed?))))
 }
 
 fn progress(sql: &SqlStorage, id: &str) -> Result<Option<(Progress, String)>> {
@@ -121,30 +136,30 @@ fn owner(sql: &SqlStorage, item: &ClaimItem) -> Result<Option<String>> {
     Ok(owner.first().and_then(|row| row.text(0)))
 }
 
-fn give_up(sql: &SqlStorage, item: &ClaimItem, now_ms: u64) -> Result<bool> {
+fn give_up(sql: &SqlStorage, counts: &mut Counts, item: &ClaimItem, now_ms: u64) -> Result<bool> {
     let (known, owner) = (progress(sql, &item.id)?, owner(sql, item)?);
     let known = known.as_ref().map(|(progress, _)| progress);
     let Some(state) = decide_give_up(known, owner.as_deref(), item.replay) else { return Ok(false) };
     let attempt = known.map_or(0, |progress| progress.attempt);
     insert(sql, item, state, attempt, now_ms, owner.as_ref().filter(|_| state == State::Duplicate))?;
     run(sql, "UPDATE deliveries SET last_error = 'given up by the queue' WHERE id = ?", vec![text(&item.id)])?;
-    count(sql, &item.source, known.map(|progress| progress.state), item.origin, state)?;
+    count(counts, &item.source, known.map(|progress| progress.state), item.origin, state);
     Ok(true)
 }
 
-fn claim(sql: &SqlStorage, item: &ClaimItem, now_ms: u64) -> Result<Claimed> {
+fn claim(sql: &SqlStorage, counts: &mut Counts, item: &ClaimItem, now_ms: u64) -> Result<Claimed> {
     let known = progress(sql, &item.id)?;
     let owner = owner(sql, item)?;
     let before = known.as_ref().map(|(progress, _)| progress.state);
     let decision = decide_claim(known.as_ref().map(|(progress, _)| progress), owner.as_deref(), item.replay, now_ms);
     match &decision {
         Claimed::Proceed { attempt } => {
-            count(sql, &item.source, before, item.origin, State::Claimed)?;
+            count(counts, &item.source, before, item.origin, State::Claimed);
             insert(sql, item, State::Claimed, *attempt, now_ms, None)?;
         }
         Claimed::Duplicate { of } => {
             insert(sql, item, State::Duplicate, 0, now_ms, Some(of))?;
-            count(sql, &item.source, before, item.origin, State::Duplicate)?;
+            count(counts, &item.source, before, item.origin, State::Duplicate);
         }
         Claimed::Busy { .. } | Claimed::Settled { .. } => {}
     }
@@ -182,7 +197,7 @@ fn insert(
     )
 }
 
-fn settle(sql: &SqlStorage, item: &SettleItem, now_ms: u64) -> Result<bool> {
+fn settle(sql: &SqlStorage, counts: &mut Counts, item: &SettleItem, now_ms: u64) -> Result<bool> {
     let Some((progress, source)) = progress(sql, &item.id)? else { return Ok(false) };
     let Some(state) = decide_settle(&progress, item.attempt, &item.outcome) else { return Ok(false) };
     let next_attempt_ms = match &item.outcome {
@@ -212,21 +227,17 @@ fn settle(sql: &SqlStorage, item: &SettleItem, now_ms: u64) -> Result<bool> {
         ],
     )?;
     if !matches!(item.outcome, Outcome::NotAttempted { .. }) {
-        count(sql, &source, Some(progress.state), None, state)?;
+        count(counts, &source, Some(progress.state), None, state);
     }
     Ok(true)
 }
 
 /// Counts the way of a row from one state to another.
-fn count(sql: &SqlStorage, source: &str, before: Option<State>, origin: Option<Origin>, after: State) -> Result<()> {
+fn count(counts: &mut Counts, source: &str, before: Option<State>, origin: Option<Origin>, after: State) {
     for (counted, change) in tally(before, origin, after) {
-        run(
-            sql,
-            "INSERT INTO totals VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET n = n + excluded.n",
-            vec![text(source), text(counted.as_str()), SqlStorageValue::Integer(change)],
-        )?;
+        let sum = counts.entry((source.to_owned(), counted)).or_default();
+        *sum = sum.saturating_add(change);
     }
-    Ok(())
 }
 
 fn list(
@@ -236,15 +247,15 @@ fn list(
     before: Option<(u64, String)>,
     limit: u32,
 ) -> Result<Vec<DeliveryRow>> {
-    let (before_ms, before_id) = before.unwrap_or((u64::MAX, String::new()));
+    // No identifier sorts behind it.
+    let before_id = before.map_or_else(|| "~".to_owned(), |(_, id)| id);
     let found = rows(
         sql,
         &format!(
-            "SELECT {COLUMNS} FROM deliveries WHERE (received_at_ms, id) < (?1, ?2) AND (?3 IS NULL OR source = ?3)
-                AND (?4 IS NULL OR state = ?4) ORDER BY received_at_ms DESC, id DESC LIMIT ?5"
+            "SELECT {COLUMNS} FROM deliveries WHERE id < ?1 AND (?2 IS NULL OR source = ?2) AND (?3 IS NULL OR state = ?3)
+                ORDER BY id DESC LIMIT ?4"
         ),
         vec![
-            number(before_ms),
             text(&before_id),
             optional(source),
             state.map_or(SqlStorageValue::Null, state_number),
