@@ -197,7 +197,9 @@ async fn account(demo: &Demo, simulation: &Simulation, gateway: &mut Gateway, en
     if metrics.incomplete {
         println!("Some of the gateway's counters did not answer: its counts may be too low.");
     }
-    let lines = accounting::lines(&simulation.sender(), &metrics.accounting, &simulation.sink());
+    let mut lines = accounting::lines(&simulation.sender(), &metrics.accounting, &simulation.sink());
+    lines.push(accounting::judged(&gateway.dry_replay().await?, &metrics.accounting));
+    lines.push(accounting::checked(&gateway.check_audit().await?));
     let in_order = lines.iter().all(|line| line.holds);
     println!("\nAccounting");
     for line in &lines {

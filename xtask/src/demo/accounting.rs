@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+use super::gateway::{Checked, Judged};
+
 /// What the sender saw: one for every request that it made, repeats included, by the answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Sender {
@@ -73,6 +75,19 @@ impl Line {
         let holds = in_the_gateway.abs_diff(at_the_end) <= missing;
         Self { text: format!("{what}: {at_the_end}, and the gateway counted {in_the_gateway}"), holds }
     }
+}
+
+/// What was refused was forged or broken, and stays refused when it is judged again; only what was given up may be delivered.
+pub(crate) fn judged(judged: &Judged, gateway: &Gateway) -> Line {
+    let Judged { matched, replayed, still_refused } = judged;
+    let holds = *matched > 0 && *replayed <= gateway.dead && still_refused + replayed == *matched;
+    Line { text: format!("a replay would refuse {still_refused} of {matched} dead letters again"), holds }
+}
+
+/// The audit trail has entries, and its chain holds.
+pub(crate) fn checked(checked: &Checked) -> Line {
+    let Checked { intact, checked } = *checked;
+    Line { text: format!("audit trail: the chain of {checked} entries holds"), holds: intact && checked > 0 }
 }
 
 /// Every sum of the accounting. The run is in order if all of them hold.

@@ -5,11 +5,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use http_body_util::{BodyExt, Empty};
+use http_body_util::{BodyExt, Full};
 use hyper::{Method, Request, StatusCode, body::Bytes};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 use super::accounting;
 use crate::process::Group;
@@ -30,7 +32,7 @@ const RECONCILE_CRON: &str = "*/5 * * * *";
 /// A running gateway; dropping it ends it.
 pub(crate) struct Gateway {
     group: Group,
-    client: Client<HttpConnector, Empty<Bytes>>,
+    client: Client<HttpConnector, Full<Bytes>>,
     base_url: String,
     admin_token: String,
     log: PathBuf,
@@ -159,6 +161,29 @@ impl Gateway {
         parse_metrics(&body)
     }
 
+    /// What a replay of the dead letters would come to.
+    ///
+    /// # Errors
+    /// The gateway did not answer, or with something else.
+    pub(crate) async fn dry_replay(&self) -> Result<Judged> {
+        let order = Full::from(r#"{"filter":{},"dryRun":true}"#);
+        self.answer(Method::POST, "/api/dead-letters/replay", order).await
+    }
+
+    /// Whether the chain of the audit trail holds, as far as one step of the check reaches.
+    ///
+    /// # Errors
+    /// The gateway did not answer, or with something else.
+    pub(crate) async fn check_audit(&self) -> Result<Checked> {
+        self.answer(Method::GET, "/api/audit/verify?limit=10000", Full::default()).await
+    }
+
+    async fn answer<T: DeserializeOwned>(&self, method: Method, path: &str, body: Full<Bytes>) -> Result<T> {
+        let (status, body) = self.call(method, path, body).await?;
+        ensure!(status == StatusCode::OK, "{path} answered {status}: {}", String::from_utf8_lossy(&body));
+        serde_json::from_slice(&body).with_context(|| format!("{path} did not answer as expected"))
+    }
+
     /// The text of the last reconciliation's report, for the reader of an error.
     pub(crate) async fn reconcile_report(&self) -> String {
         match self.get("/api/reconcile").await {
@@ -183,19 +208,42 @@ impl Gateway {
     }
 
     async fn get(&self, path: &str) -> Result<(StatusCode, Bytes)> {
+        self.call(Method::GET, path, Full::default()).await
+    }
+
+    async fn call(&self, method: Method, path: &str, body: Full<Bytes>) -> Result<(StatusCode, Bytes)> {
         let request = Request::builder()
-            .method(Method::GET)
+            .method(method)
             .uri(format!("{}{path}", self.base_url))
             .header("authorization", format!("Bearer {}", self.admin_token))
             .header("accept", "application/json")
-            .body(Empty::new())?;
+            .body(body)?;
         let call = async {
             let response = self.client.request(request).await?;
             let status = response.status();
             anyhow::Ok((status, response.into_body().collect().await?.to_bytes()))
         };
-        tokio::time::timeout(CALL_LIMIT, call).await.with_context(|| format!("GET {path} got no answer in time"))?
+        tokio::time::timeout(CALL_LIMIT, call).await.with_context(|| format!("{path} got no answer in time"))?
     }
+}
+
+/// A dry run of a replay.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Judged {
+    /// Letters that were looked at.
+    pub(crate) matched: u64,
+    /// Those that would be delivered.
+    pub(crate) replayed: u64,
+    /// Those that are refused still.
+    pub(crate) still_refused: u64,
+}
+
+/// A walk along the audit trail.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Checked {
+    pub(crate) intact: bool,
+    pub(crate) checked: u64,
 }
 
 fn parse_metrics(body: &[u8]) -> Result<Metrics> {
