@@ -183,16 +183,17 @@ function parts(target) {
  *
  * `gateway`: the GATEWAY variable, or a function that makes it from the gateway's own address. What it does not say of the
  * surroundings (where the vendor is, how the gateway is reached, that loopback is allowed) is added, unless `exactly` is set.
- * `without`: Worker secrets that are left out.
+ * `without`: Worker secrets that are left out. `secrets`: those that are not drawn at random. `state`: a folder of the test's own, for a
+ * gateway that is started again on what an earlier one stored.
  */
-export async function startGateway(simulator, { gateway, exactly = false, without = [] }) {
+export async function startGateway(simulator, { gateway, exactly = false, without = [], secrets: givenSecrets = {}, state }) {
   const folder = mkdtempSync(join(tmpdir(), "gateway-e2e-"));
   const log = join(folder, "wrangler.log");
   const url = `http://127.0.0.1:${await freePort()}`;
   const given = typeof gateway === "function" ? gateway(url) : gateway;
   const vendor = { login_url: simulator.baseUrl, api_url: simulator.baseUrl };
   const variable = exactly ? given : { ...vendor, public_url: url, allow_private_addresses: true, ...given };
-  const secrets = drawSecrets(simulator, variable);
+  const secrets = { ...drawSecrets(simulator, variable), ...givenSecrets };
   for (const name of without) delete secrets[name];
   const private_ = { mode: 0o600 };
   writeFileSync(log, "", private_);
@@ -201,7 +202,7 @@ export async function startGateway(simulator, { gateway, exactly = false, withou
   const wrangler = [
     ...[join(ROOT, "node_modules/wrangler/bin/wrangler.js"), "dev", "--config", join(folder, "wrangler.toml")],
     ...["--ip", "127.0.0.1", "--port", new URL(url).port, "--inspector-port", String(await freePort())],
-    ...["--persist-to", join(folder, "state"), "--log-level", "info", "--show-interactive-dev-session=false"],
+    ...["--persist-to", state ?? join(folder, "state"), "--log-level", "info", "--show-interactive-dev-session=false"],
   ];
   const supervisor = spawn(
     process.execPath,
@@ -210,12 +211,13 @@ export async function startGateway(simulator, { gateway, exactly = false, withou
   );
   let ended;
   supervisor.stdout.on("data", (text) => (ended = String(text).trim()));
-  after(async () => {
+  const stop = async () => {
     const gone = supervisor.exitCode ?? once(supervisor, "exit");
     supervisor.stdin.end();
     await gone;
-  });
-  const started = new Gateway(url, secrets, log, join(folder, "state"));
+  };
+  after(stop);
+  const started = new Gateway(url, secrets, log, state ?? join(folder, "state"), stop);
   const ready = async () => {
     if (ended !== undefined) assert.fail(`wrangler has ${ended}\n${started.log()}`);
     return fetch(`${url}/healthz`, { signal: AbortSignal.timeout(5_000) }).then((answer) => answer.status, () => 0);
@@ -285,7 +287,9 @@ class Gateway {
   #log;
   #answers = [];
 
-  constructor(url, secrets, log, state) {
+  constructor(url, secrets, log, state, stop) {
+    /** Ends it before the test file does. */
+    this.stop = stop;
     /** The folder of everything that is stored: objects' databases, the bucket. */
     this.state = state;
     this.url = url;
