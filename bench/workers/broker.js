@@ -55,11 +55,13 @@ export default {
     const { pathname } = new URL(request.url);
     if (pathname === "/seen") return Response.json(seen);
     const queue = env.QUEUE;
+    // Before the list is looked up: a driver may put another one in its place meanwhile.
+    const body = new Uint8Array(await request.arrayBuffer());
     if (!waiting.has(queue)) waiting.set(queue, []);
     const messages = waiting.get(queue);
     numbers += 1;
     seen.messages += 1;
-    messages.push({ id: `message-${numbers}`, timestamp: new Date(), attempts: 0, notBefore: 0, body: new Uint8Array(await request.arrayBuffer()) });
+    messages.push({ id: `message-${numbers}`, timestamp: new Date(), attempts: 0, notBefore: 0, body });
     if (drivers === 0 || (messages.length >= BATCH && drivers < BATCHES_AT_ONCE)) context.waitUntil(drive(env, queue));
     return Response.json({ metadata: { metrics: { backlogCount: 0, backlogBytes: 0, oldestMessageTimestamp: 0 } } });
   },
