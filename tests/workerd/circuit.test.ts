@@ -73,6 +73,19 @@ describe("a circuit", () => {
     expect(entry).toMatchObject({ source: "tripping", actor: "consumer", statusCode: 503 });
   });
 
+  it("is shown by the metrics while it is open, and raises an alert", async () => {
+    const line = async (state: string) =>
+      (await api("/metrics?format=prometheus")).text.match(new RegExp(`genesys_gateway_circuit_state{source="tripping",state="${state}"} (.*)`))?.[1];
+    await trip();
+    expect((await read("/metrics")).circuits).toMatchObject([{ source: "tripping", state: "open" }]);
+    expect([await line("open"), await line("closed")]).toEqual(["1.0", "0.0"]);
+    expect((await api("/api/health", { method: "POST" })).status).toBe(200);
+    expect((await read("/api/health")).alerts).toContainEqual(expect.objectContaining({ kind: "circuit_open", source: "tripping" }));
+    await api("/api/destinations/tripping/close", { method: "POST" });
+    expect((await read("/metrics")).circuits).toEqual([]);
+    expect([await line("open"), await line("closed")]).toEqual(["0.0", "1.0"]);
+  });
+
   it("lets one probe through at a time, waits longer after each that fails, and closes by itself", async () => {
     await trip();
     pass(30);
