@@ -3,14 +3,16 @@
 //! Promises: a letter is acknowledged once it is stored, and stored once however often it arrives; whatever else comes
 //! through this queue (a delivery that the platform gave up, bytes of another version) is stored too, with its raw form;
 //! each is audited, and so is what had to go for it. Of a delivery that the platform gave up the ledger learns that it is
-//! dead, before the message is acknowledged: nobody else would settle it. Out of scope: why a letter died.
+//! dead, before the message is acknowledged: nobody else would settle it. However long the store is away, no letter uses up
+//! the queue's retries. Out of scope: why a letter died.
 
 use super::attempt::dead_letter;
 use super::deliveries::claim_item;
 use crate::platform::body::Body;
-use crate::platform::queue::QueueMessage;
+use crate::platform::queue::{self, QueueMessage};
 use crate::platform::{clock, log, objects, r2};
 use gateway_core::audit::{Action, Draft};
+use gateway_core::handover::RENEW_FROM_ATTEMPT;
 use gateway_core::ledger::{ClaimItem, LedgerCall, ledger_shard};
 use gateway_core::letters::{BodyText, INLINE_MAX_BYTES, Letter, LettersCall, STORE_OBJECT, Status, Stored};
 use gateway_core::time::date_path;
@@ -41,7 +43,7 @@ pub(super) async fn consume(messages: &[QueueMessage], env: &Env) {
             }
             Err(error) => {
                 log::error("letter_body_failed", &[("message", &message.id()), ("error", &error)]);
-                message.put_off(STORE_DELAY_S);
+                put_off(message, env).await;
             }
         }
     }
@@ -54,7 +56,7 @@ pub(super) async fn consume(messages: &[QueueMessage], env: &Env) {
         Err(error) => {
             log::error("letters_not_stored", &[("error", &error.to_string())]);
             for (message, _) in stored {
-                message.put_off(STORE_DELAY_S);
+                put_off(message, env).await;
             }
             return;
         }
@@ -68,7 +70,7 @@ pub(super) async fn consume(messages: &[QueueMessage], env: &Env) {
         if told {
             message.done();
         } else {
-            message.put_off(STORE_DELAY_S);
+            put_off(message, env).await;
         }
     }
     for (source, removed) in &purged.purged {
@@ -85,6 +87,23 @@ pub(super) async fn consume(messages: &[QueueMessage], env: &Env) {
         log::warn("payload_delete_failed", &[("error", &error)]);
     }
     crate::audit::append(env, drafts).await;
+}
+
+/// Back to the queue. Behind this queue there is no other: what it gave up would be lost, so a message is sent again as a new
+/// one before. A copy that is left over where the platform repeats is harmless: a letter is stored once.
+async fn put_off(message: &QueueMessage, env: &Env) {
+    if message.attempts() < RENEW_FROM_ATTEMPT {
+        message.put_off(STORE_DELAY_S);
+        return;
+    }
+    let body = Body::Small(message.bytes());
+    match queue::send_later(env, queue::DEAD_LETTERS, "", &body, STORE_DELAY_S).await {
+        Ok(()) => message.done(),
+        Err(error) => {
+            log::warn("renewal_failed", &[("message", &message.id()), ("error", &error)]);
+            message.put_off(STORE_DELAY_S);
+        }
+    }
 }
 
 /// Tells the ledger of a delivery that the platform gave up; such messages are rare and come one by one.

@@ -1,7 +1,8 @@
 /** The consumer of dead letters, and the messages that no consumer can read. */
 
+import { runInDurableObject } from "cloudflare:test";
 import { env } from "cloudflare:workers";
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 
 import { base64, bytes, deliver, eventually, pages, read, unique } from "./support/client.ts";
 import { acknowledged, parcel, storedParcel } from "./support/deliveries.ts";
@@ -141,4 +142,26 @@ describe("a letter", () => {
       expect(ids).toEqual(ids.toSorted().reverse());
     });
   });
+});
+
+/** Behind this queue there is no other: what it gives up after 100 retries is gone. */
+it("no letter is lost to a store that is away for long", { timeout: 60_000 }, async () => {
+  const store = env.DEAD_LETTER_STORE.getByName("dead-letters");
+  const run = (statement: string) => runInDurableObject(store, (_, state) => void state.storage.sql.exec(statement));
+  await read("/api/dead-letters");
+  await run("CREATE TRIGGER failing BEFORE INSERT ON letters BEGIN SELECT RAISE(ABORT, 'no room'); END");
+  const [early, late] = [79, 80].map((attempts) => ({ attempts, raw: unique("raw") }));
+  const messages = [early, late].map(({ raw, attempts }) => message(bytes(raw).buffer, attempts));
+  // One of them goes on as a new message, whose retries begin again.
+  expect(await consume(DEAD_LETTERS, messages)).toEqual({
+    acknowledged: [messages[1].id],
+    putOff: [expect.objectContaining({ msgId: messages[0].id, delaySeconds: 30 })],
+  });
+  await run("DROP TRIGGER failing");
+  const stored = async () => {
+    const letters = (await pages("/api/dead-letters?reason=undecodable_message", "deadLetters")).flat();
+    const bodies = await Promise.all(letters.map(async ({ id }) => (await read(`/api/dead-letters/${id}`)).body));
+    expect(bodies.filter((body) => body === late.raw)).toHaveLength(1);
+  };
+  await vi.waitFor(stored, { timeout: 50_000, interval: 500 });
 });
