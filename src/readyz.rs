@@ -25,6 +25,9 @@ const HOLDS_MS: u64 = 10_000;
 /// How long a check may take, in milliseconds.
 const CHECK_MS: u64 = 3_000;
 
+/// Each source has an object of its own, `destination:…` or `archive:…`; this one belongs to none.
+const PROBED_DESTINATION: &str = "readyz";
+
 /// What the last round of checks said.
 struct Round {
     /// Until when nobody else starts one.
@@ -75,6 +78,7 @@ async fn check(env: &Env) -> (u16, String) {
         ("audit_log", objects::AUDIT_LOG, AUDIT_OBJECT),
         ("lifecycle", objects::LIFECYCLE, LIFECYCLE_OBJECT),
         ("watch", objects::WATCH, WATCH_OBJECT),
+        ("destinations", objects::DESTINATIONS, PROBED_DESTINATION),
     ];
     let asked = classes.map(|(check, binding, name)| async move {
         (

@@ -26,6 +26,7 @@ const CHECKS = [
   "audit_log",
   "lifecycle",
   "watch",
+  "destinations",
 ];
 
 it("tells anybody which checks of readiness hold, and nothing else", async () => {
