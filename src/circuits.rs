@@ -8,7 +8,7 @@ use crate::audit;
 use crate::config::Gateway;
 use crate::platform::objects::CallError;
 use crate::platform::{clock, log, objects};
-use futures_util::future::{Either, join_all, select};
+use futures_util::future::join_all;
 use gateway_core::audit::{Action, Draft};
 use gateway_core::circuit::{
     Change, Circuit, CircuitCall, CircuitRow, Gate, Reported, Settings, Tally, object_name, shown_url,
@@ -17,7 +17,6 @@ use gateway_core::config::Source;
 use serde::de::DeserializeOwned;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::pin::pin;
 use worker::Env;
 
 /// How long a batch waits for a circuit's object, in milliseconds.
@@ -52,11 +51,8 @@ fn remember(name: &str, settings: &Settings, failing: Option<bool>) {
 
 /// Calls a circuit's object, and gives up when it takes too long.
 async fn call<T: DeserializeOwned>(env: &Env, name: &str, request: &CircuitCall) -> Result<T, CallError> {
-    let answer = pin!(objects::call(env, objects::DESTINATIONS, name, request));
-    match select(answer, pin!(clock::sleep_ms(ANSWER_MS))).await {
-        Either::Left((answer, _)) => answer,
-        Either::Right(_) => Err(CallError::late(objects::DESTINATIONS)),
-    }
+    let answer = clock::within(ANSWER_MS, objects::call(env, objects::DESTINATIONS, name, request)).await;
+    answer.unwrap_or_else(|| Err(CallError::late(objects::DESTINATIONS)))
 }
 
 /// What a batch may do with the deliveries of `source`. `lease_ms`: how long a probe may take.

@@ -12,9 +12,9 @@ use crate::platform::queue::{self, QueueMessage};
 use crate::platform::{clock, log, r2};
 use crate::receiver::send_letter;
 use gateway_core::circuit::{Sign, sign};
-use gateway_core::handover::{RENEW_FROM_ATTEMPT, Verdict, judge};
+use gateway_core::handover::{Verdict, judge};
 use gateway_core::ledger::{ClaimItem, Outcome, SettleItem};
-use genesys_webhook::message::{BodyRef, DeadLetter, Delivery, Stage, delivery_header, reason};
+use genesys_webhook::message::{BodyRef, DeadLetter, Delivery, Stage, reason};
 use worker::Env;
 
 /// How long a delivery waits whose ledger object or stored body cannot be reached, in seconds.
@@ -54,20 +54,9 @@ impl Work<'_> {
         }
     }
 
-    /// Back to the queue. A copy that is left over where the platform repeats is harmless: the ledger knows the delivery.
+    /// Back to the queue.
     pub(super) async fn put_off(&self, delay_s: u32, env: &Env) {
-        if self.message.attempts() < RENEW_FROM_ATTEMPT {
-            self.message.put_off(delay_s);
-            return;
-        }
-        let body = Body::Small(self.inline.clone());
-        match queue::send_later(env, queue::DELIVERIES, &delivery_header(&self.delivery), &body, delay_s).await {
-            Ok(()) => self.message.done(),
-            Err(error) => {
-                log::warn("renewal_failed", &[("delivery", &self.delivery.id), ("error", &error)]);
-                self.message.put_off(delay_s);
-            }
-        }
+        super::put_off(self.message, queue::DELIVERIES, delay_s, env).await;
     }
 }
 
@@ -176,11 +165,7 @@ async fn bury<'m>(
 ) -> Option<Settlement<'m>> {
     let mut letter = dead_letter(&work.delivery, reason, attempts, status, error.clone(), clock::now_ms());
     let body = Body::Small(std::mem::take(&mut work.inline));
-    let sent = send_letter(env, &mut letter, &body).await;
-    if let Body::Small(inline) = body {
-        work.inline = inline;
-    }
-    if let Err((cause, error)) = sent {
+    if let Err((cause, error)) = send_letter(env, &mut letter, &body).await {
         log::error(cause, &[("delivery", &letter.id), ("error", &error)]);
         work.put_off(STORAGE_DELAY_S, env).await;
         return None;

@@ -12,7 +12,6 @@ use crate::platform::body::Body;
 use crate::platform::queue::{self, QueueMessage};
 use crate::platform::{clock, log, objects, r2};
 use gateway_core::audit::{Action, Draft};
-use gateway_core::handover::RENEW_FROM_ATTEMPT;
 use gateway_core::ledger::{ClaimItem, LedgerCall, ledger_shard};
 use gateway_core::letters::{BodyText, INLINE_MAX_BYTES, Letter, LettersCall, STORE_OBJECT, Status, Stored};
 use gateway_core::time::date_path;
@@ -89,21 +88,9 @@ pub(super) async fn consume(messages: &[QueueMessage], env: &Env) {
     crate::audit::append(env, drafts).await;
 }
 
-/// Back to the queue. Behind this queue there is no other: what it gave up would be lost, so a message is sent again as a new
-/// one before. A copy that is left over where the platform repeats is harmless: a letter is stored once.
+/// Behind this queue there is no other: what it gave up would be lost.
 async fn put_off(message: &QueueMessage, env: &Env) {
-    if message.attempts() < RENEW_FROM_ATTEMPT {
-        message.put_off(STORE_DELAY_S);
-        return;
-    }
-    let body = Body::Small(message.bytes());
-    match queue::send_later(env, queue::DEAD_LETTERS, "", &body, STORE_DELAY_S).await {
-        Ok(()) => message.done(),
-        Err(error) => {
-            log::warn("renewal_failed", &[("message", &message.id()), ("error", &error)]);
-            message.put_off(STORE_DELAY_S);
-        }
-    }
+    super::put_off(message, queue::DEAD_LETTERS, STORE_DELAY_S, env).await;
 }
 
 /// Tells the ledger of a delivery that the platform gave up; such messages are rare and come one by one.

@@ -5,7 +5,7 @@
 //! ([`header_value_problem`] is for whoever reads them).
 
 use super::reader::Table;
-use super::source::{binding, is_binding, url};
+use super::source::{NOT_A_BINDING, binding, is_binding, url};
 use genesys_webhook::headers::{is_credential_name, is_name};
 
 /// Default time for a destination to answer, in milliseconds.
@@ -81,8 +81,6 @@ pub(super) fn read(table: Table<'_>, allow_private: bool) -> Option<Destination>
     table.finish();
     Some(Destination { url: url?, secret, timeout_ms, headers, forward_headers, secret_headers })
 }
-
-const NOT_A_BINDING: &str = "expected the name of a Worker secret (letters, digits and _, not beginning with a digit)";
 
 /// Why no request can carry a header of this name that is not the gateway's own.
 fn name_problem(name: &str) -> Option<&'static str> {

@@ -25,6 +25,10 @@ const MAX_BODY_BYTES: u64 = 25_000_000;
 /// Longest limit of silence, 30 days: a source that delivers less often is not worth watching.
 const MAX_SILENCE_S: u64 = 2_592_000;
 
+/// What is said where the name of a Worker secret is not one; the text that stood there might be the secret itself.
+pub(super) const NOT_A_BINDING: &str =
+    "expected the name of a Worker secret (letters, digits and _, not beginning with a digit)";
+
 /// Longest name of a source: it is part of addresses, keys and labels.
 const MAX_NAME_BYTES: usize = 64;
 
@@ -211,10 +215,7 @@ fn read_secrets(table: &Table<'_>) -> Vec<SecretRef> {
         let Some(secret) = read_secret(table, &key, value) else { continue };
         if !is_binding(&secret.name) {
             // Not shown: somebody may have put the secret itself here.
-            table.problem(
-                &key,
-                "expected the name of a Worker secret (letters, digits and _, not beginning with a digit)",
-            );
+            table.problem(&key, NOT_A_BINDING);
         } else if secrets.iter().any(|other| other.label == secret.label) {
             table.problem(&key, "has the label of another secret of this source");
         }
@@ -301,7 +302,7 @@ pub(super) fn url(table: &Table<'_>, allow_private: bool) -> Option<String> {
 pub(super) fn binding(table: &Table<'_>, key: &'static str) -> Option<String> {
     let name = table.text(key)?;
     if !is_binding(name) {
-        table.problem(key, "expected the name of a Worker secret (letters, digits and _, not beginning with a digit)");
+        table.problem(key, NOT_A_BINDING);
     }
     Some(name.to_owned())
 }
