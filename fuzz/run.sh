@@ -1,20 +1,28 @@
 #!/usr/bin/env bash
-# Runs every fuzz target for a bounded time, one after the other: fuzz/run.sh [seconds each, default 20] [target...]
+# Runs every fuzz target, one after the other: fuzz/run.sh [seconds each, default 20 | check] [target...]
+#
+# With seconds it looks for something new, differently each time. `check` is for whoever has to decide whether a change may
+# land: the seeds, and from them a fixed number of inputs from a fixed start, so that the same code has the same result.
 #
 # Fails when a target finds something; the input is then under fuzz/artifacts/<target>/, and
 # `cargo +nightly fuzz run <target> <input>` repeats it. A finding of another machine goes into fuzz/seeds.mjs as a seed.
 # Needs a nightly toolchain. Without one nothing is run, which is said, and is no failure: the same properties are tested
 # natively with fewer inputs. cargo-fuzz is installed into target/tools where it is missing.
 set -euo pipefail
+shopt -s extglob
 cd "$(dirname "$0")"
 
 cargo_fuzz=0.13.2
-seconds="${1:-20}"
+how="${1:-20}"
 shift || true
-if ! [[ "$seconds" =~ ^[1-9][0-9]*$ ]]; then
-  echo "usage: fuzz/run.sh [seconds each] [target...]" >&2
-  exit 2
-fi
+case "$how" in
+  check) bounds=(-seed=1 -runs=20000) ;;
+  [1-9]*([0-9])) bounds=(-max_total_time="$how") how="for $how s" ;;
+  *)
+    echo "usage: fuzz/run.sh [seconds each | check] [target...]" >&2
+    exit 2
+    ;;
+esac
 
 if ! rustup run nightly rustc --version >/dev/null 2>&1; then
   echo "fuzz: skipped: no nightly toolchain (rustup toolchain install nightly)"
@@ -46,10 +54,10 @@ for target in "${targets[@]}"; do
     address | retry_after) dictionary="$target" max_len=256 ;;
     *) dictionary="$target" max_len=4096 ;;
   esac
-  printf '\n==> fuzz %s for %s s\n' "$target" "$seconds"
+  printf '\n==> fuzz %s %s\n' "$target" "$how"
   mkdir -p "$found/$target"
   if ! cargo +nightly fuzz run --fuzz-dir . "$target" "$found/$target" "corpus/$target" -- \
-    -max_total_time="$seconds" -max_len="$max_len" -timeout=10 -rss_limit_mb=2048 \
+    "${bounds[@]}" -max_len="$max_len" -timeout=10 -rss_limit_mb=2048 \
     -dict="dictionaries/$dictionary.dict" -print_final_stats=1 -verbosity=0; then
     failed+=("$target")
   fi

@@ -58,7 +58,11 @@ const changes = ["line_end", "no_line_end", "bom", "empty", "compact", "pretty"]
   signed("webhooks", "own", change, '{ "events" : [ {"a":1.0}, "\\u00e9" ] }\n'));
 
 write("signature", [...some(signatures, 40), ...made]);
-write("doctor", [...some(signatures, 24), ...made, ...changes]);
+// A piece of an explanation in place of a signature, which the explanation shows whatever was sent (found by the target).
+const echo = `${JSON.stringify({
+  header: "x-s", encoding: "base64url", several: "comma", envelope: "events-array", signed_content: "{body}{id}", id_header: "x-id",
+})}\n@1700000020000\n*0123456789abcdef0123\nx-id: 7\nx-s: AAAAA"secret_format"AAAAAAAAAvents-array","signed_content":"{body}{id}","id_header":"x"\n\n{"events":[1,2,3]}`;
+write("doctor", [...some(signatures, 24), ...made, ...changes, echo]);
 
 const small = (list) => list.map(body).filter((bytes) => bytes.length < 1_000);
 const envelopes = [...small(vectors("envelopes")), ...some(small(vectors("json")), 30)];

@@ -55,9 +55,32 @@ fn agrees(request: &Request, explanation: &Explanation) {
     assert!(!explanation.summary.is_empty());
 }
 
-/// Everything that must not be shown, except what the source's own description says anyway.
+/// Everything that must not be shown, except what is shown of the source whatever is sent to it.
 fn hidden(request: &Request) -> Vec<String> {
+    let mut hidden = secret_forms(request);
     let scheme = request.verifier.scheme();
+    let headers = scheme.headers().collect::<Vec<_>>().join(" ");
+    let described = format!("{headers} {:?} {:?} {}", scheme.prefix(), scheme.dedupe(), scheme.signed_content());
+    hidden.retain(|text| text.len() >= MIN_SIGNATURE_CHARS.min(16) && !described.contains(text.as_str()));
+
+    // Any text can be presented as a signature. Only what has the letters of an encoding could be one, and only what is not
+    // shown anyway (settings of the source, the name of a verdict) tells something by being shown.
+    let nothing: [(&str, &str); 0] = [];
+    let bare = explain(&request.verifier, nothing.as_slice(), b"", request.now_ms);
+    let bare = format!("{described} {bare:?} {:?}", request.verifier);
+    let tells = |part: &&str| {
+        part.len() >= MIN_SIGNATURE_CHARS
+            && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+/-_".contains(&byte))
+            && RefusalCode::from_name(part).is_none()
+            && !bare.contains(part)
+    };
+    let signature = request.header(scheme.signature_header()).unwrap_or_default();
+    hidden.extend(signature.split([' ', ',', '=', ';']).filter(tells).map(str::to_owned));
+    hidden
+}
+
+/// The secrets, and the tags that this request, or its body alone, would be accepted with, in every form.
+fn secret_forms(request: &Request) -> Vec<String> {
     let mut hidden = Vec::new();
     for secret in request.verifier.secrets() {
         let key = secret.key_bytes();
@@ -66,7 +89,6 @@ fn hidden(request: &Request) -> Vec<String> {
             hidden.push(text.to_owned());
             hidden.push(text.trim().to_owned());
         }
-        // The tags that this request, or the body alone, would be accepted with.
         let mut tags = vec![hmac_sha256(key, &request.body)];
         if let Ok(prepared) = request.verifier.prepare(request.headers.as_slice(), request.now_ms) {
             let content = [prepared.before_body(), &request.body, prepared.after_body()].concat();
@@ -82,12 +104,5 @@ fn hidden(request: &Request) -> Vec<String> {
             hidden.push(URL_SAFE.encode(tag));
         }
     }
-    let signature = request.header(scheme.signature_header()).unwrap_or_default();
-    hidden.extend(
-        signature.split([' ', ',', '=', ';']).filter(|part| part.len() >= MIN_SIGNATURE_CHARS).map(str::to_owned),
-    );
-    let headers = scheme.headers().collect::<Vec<_>>().join(" ");
-    let told = format!("{headers} {:?} {:?} {}", scheme.prefix(), scheme.dedupe(), scheme.signed_content());
-    hidden.retain(|text| text.len() >= MIN_SIGNATURE_CHARS.min(16) && !told.contains(text.as_str()));
     hidden
 }
