@@ -7,6 +7,7 @@
 use crate::platform::log;
 use gateway_core::config::{Config, Problem, Source, header_value_problem};
 use genesys_webhook::doctor::SecretTexts;
+use genesys_webhook::intake::Gate;
 use genesys_webhook::scheme::Scheme;
 use genesys_webhook::secret::SigningSecret;
 use genesys_webhook::signature::Verifier;
@@ -43,6 +44,15 @@ pub(crate) struct SourceSecrets {
 pub(crate) struct Configured<'g> {
     pub(crate) source: &'g Source,
     pub(crate) secrets: &'g SourceSecrets,
+}
+
+impl<'g> Configured<'g> {
+    /// What it says of the requests that it takes.
+    pub(crate) fn gate(self) -> Gate<'g> {
+        let Self { source, secrets } = self;
+        let forwarded = source.destination.as_ref().map_or(&[][..], |destination| &destination.forward_headers);
+        Gate { source: &source.name, verifier: &secrets.verifier, texts: &secrets.texts, forwarded }
+    }
 }
 
 thread_local! {

@@ -59,6 +59,13 @@ pub(crate) struct Count<'a> {
 
 /// Adds a request and sees to it that the counts are sent.
 pub(crate) fn count(env: &Env, context: &EventContext, count: &Count<'_>) {
+    if add_request(count, clock::now_ms()) {
+        drive(env, context);
+    }
+}
+
+/// Adds a request; whether its caller is to [`drive`] the sending.
+pub(crate) fn add_request(count: &Count<'_>, now_ms: u64) -> bool {
     let drive = with(|counting| {
         let buffer = &mut counting.buffer;
         buffer.add(Metric::Received, count.source, "", 1);
@@ -68,21 +75,23 @@ pub(crate) fn count(env: &Env, context: &EventContext, count: &Count<'_>) {
         for (metric, label, n) in count.outcome {
             buffer.add(*metric, count.source, label, *n);
         }
-        let now_ms = clock::now_ms();
         let drive = counting.driven_until_ms <= now_ms;
         if drive {
             counting.driven_until_ms = now_ms.saturating_add(FLUSH_LEASE_MS);
         }
         drive
     });
-    if drive == Some(true) {
-        let env = env.clone();
-        context.wait_until(async move {
-            gather().await;
-            flush(&env).await;
-            with(|counting| counting.driven_until_ms = 0);
-        });
-    }
+    drive == Some(true)
+}
+
+/// Sends what was added and what is added meanwhile, outside of the answer.
+pub(crate) fn drive(env: &Env, context: &EventContext) {
+    let env = env.clone();
+    context.wait_until(async move {
+        gather().await;
+        flush(&env).await;
+        with(|counting| counting.driven_until_ms = 0);
+    });
 }
 
 /// Adds to what belongs to no request; sent by [`flush`] or by the next request.

@@ -57,9 +57,14 @@ function isTrap(error) {
   );
 }
 
+/** A line in the form of the Worker's own (src/platform/log.rs). */
+function log(event, cause) {
+  console.error(JSON.stringify({ level: "error", event, error: String(cause), stack: cause?.stack }));
+}
+
 /** Replaces the instance and settles what it was working on. */
 function replaceInstance(cause) {
-  console.error("the wasm instance has crashed and is replaced", cause);
+  log("instance_replaced", cause);
   // Until the successor has started, every event tries again to start it.
   instance.criticalError = true;
   settleInFlight();
@@ -82,7 +87,7 @@ function tryReplaceInstance(cause) {
   try {
     replaceInstance(cause);
   } catch (error) {
-    console.error("the successor of the wasm instance did not start", error);
+    log("instance_not_started", error);
   }
 }
 
@@ -100,14 +105,14 @@ function ensureInstance() {
 /**
  * Starts an event and waits for its end or for the end of its instance.
  *
- * @param {(target: object, event: unknown, env?: unknown, context?: unknown, body?: Uint8Array) => Promise<unknown>} start
+ * @param {(target: object, event: unknown, env?: unknown, context?: unknown, body?: Uint8Array, ticket?: number) => Promise<unknown>} start
  * @returns what the event answers, or `INTERRUPTED`
  */
-function supervise(start, target, event, env, context, body) {
+function supervise(start, target, event, env, context, body, ticket) {
   let answer;
   try {
     ensureInstance();
-    answer = start(target, event, env, context, body);
+    answer = start(target, event, env, context, body, ticket);
   } catch (error) {
     // Exported functions are asynchronous: failures are rejections, and nothing but a crash is thrown.
     tryReplaceInstance(error);
@@ -156,75 +161,115 @@ addEventListener("error", ({ error }) => {
   }
 });
 
-const startFetch = (_, request, env, context, body) => wasm.fetch(request, env, context, body);
+const startFetch = (_, request, env, context, body, ticket) => wasm.fetch(request, env, context, body, ticket);
 const startQueue = (_, batch, env, context) => wasm.queue(batch, env, context);
 const startScheduled = (_, event, env, context) => wasm.scheduled(event, env, context);
 
-/** An address of a source: `https://host/webhook/…`. */
-const WEBHOOK = /^[a-z]+:\/\/[^/]+\/webhook\//;
+/** From this size on a body is hashed by the runtime, in place. */
+const HASHED_OUTSIDE_FROM = wasm.short_hashed_outside_from();
+const NOTHING = new Uint8Array(0);
 const BYTES = { contentType: "bytes" };
-const ACCEPTED = { headers: { "content-type": "application/json", "cache-control": "no-store" } };
+/** Made once: the runtime copies headers faster than it reads them out of an object. */
+const ACCEPTED = { headers: new Headers({ "content-type": "application/json", "cache-control": "no-store" }) };
 
-/** URL and headers, a line each: one text crosses to the wasm faster than a dozen. */
-function headOf(request) {
-  let head = request.url;
-  for (const [name, value] of request.headers) head += `\n${name}\n${value}`;
-  return head;
+/** A longer body has no place in any isolate. */
+const MAX_U32 = 0xffffffff;
+/** Of HMAC-SHA256. */
+const TAG_BYTES = 32;
+/** What `short_inspect` begins with where the body goes to the bucket. */
+const STORE = 0;
+/** What `short_sent` answers: it knows no such ticket; it was counted, and the counts are to be sent. */
+const [UNKNOWN, FLUSH_DUE] = [0, 2];
+
+/** Text of ASCII bytes, a hundred at most: cheaper than a decoder, which is a call into the runtime. */
+const ascii = (bytes) => String.fromCharCode.apply(null, bytes);
+
+/** The general way: everything but what `shortWay` accepts. `ticket`: what is known of `body`, 0 for nothing. */
+async function generalWay(request, env, context, body, ticket = 0) {
+  const answer = await supervise(startFetch, undefined, request, env, context, body, ticket);
+  return answer === INTERRUPTED ? unavailable() : answer;
 }
 
 /**
- * The short way of a small delivery (src/small.rs): reads, asks, sends and answers here. It can only accept. Every call to the
- * wasm is synchronous, so a crash of the instance comes out of it as an exception or shows in the instance's number.
- *
- * @returns the answer to an accepted delivery; `INTERRUPTED`; or the body, if it was read, for the general way
+ * The short way of a delivery (src/short.rs): reads, hashes, stores, sends and answers here. It can only accept; everything else goes
+ * on along the general way, with the body if it was read. Every call to the wasm is synchronous, so a crash of the instance comes
+ * out of it as an exception or shows in the instance's number; a ticket belongs to the instance that gave it.
  */
-async function acceptSmall(request, env, context, sizeBytes) {
+async function shortWay(request, env, context) {
+  let ticket = 0;
   let body;
+  // Whether the runtime is at work, not the wasm: its failures are no crash.
+  let isOutside = false;
+  let instanceId;
+  // Where a successor did not start, the number is still that of the instance that has crashed.
+  const isReplaced = () => instance.criticalError || instanceId !== instance.instanceId;
+  const goOn = () => generalWay(request, env, context, body, isReplaced() ? 0 : ticket);
   try {
     ensureInstance();
-    const ticket = wasm.small_admit(sizeBytes);
-    if (ticket === 0) return undefined;
-    const { instanceId } = instance;
-    try {
-      body = new Uint8Array(await request.arrayBuffer());
-    } catch {
-      if (instanceId === instance.instanceId) wasm.small_release(ticket);
-      return undefined;
+    instanceId = instance.instanceId;
+    // URL and headers, a line each: one text crosses to the wasm faster than a dozen.
+    let head = request.url;
+    let sizeBytes = Infinity;
+    request.headers.forEach((value, name) => {
+      if (name === "content-length") sizeBytes = Number(value);
+      head += `\n${name}\n${value}`;
+    });
+    if (sizeBytes <= MAX_U32) ticket = wasm.short_begin(env, head, sizeBytes);
+    if (ticket === 0) return goOn();
+
+    isOutside = true;
+    body = new Uint8Array(await request.arrayBuffer());
+    let tags = NOTHING;
+    if (body.length >= HASHED_OUTSIDE_FROM) {
+      if (isReplaced()) return goOn();
+      isOutside = false;
+      const keys = wasm.short_keys(ticket);
+      if (keys === undefined) return goOn();
+      isOutside = true;
+      tags = new Uint8Array(TAG_BYTES * keys.length);
+      for (let n = 0; n < keys.length; n += 1) {
+        tags.set(new Uint8Array(await crypto.subtle.sign("HMAC", keys[n], body)), TAG_BYTES * n);
+      }
     }
-    if (instanceId !== instance.instanceId) return body;
-    const message = wasm.small_inspect(ticket, env, headOf(request), body);
-    if (message === undefined) return body;
-    try {
-      await env.DELIVERIES.send(message, BYTES);
-    } catch {
-      // The general way tries once more, and says what is wrong.
-      if (instanceId === instance.instanceId) wasm.small_release(ticket);
-      return body;
+    if (isReplaced()) return goOn();
+    isOutside = false;
+    let reply = wasm.short_inspect(ticket, body, tags);
+    if (reply === undefined) return goOn();
+
+    isOutside = true;
+    let inline = body;
+    if (reply[0] === STORE) {
+      const sha256 = new Uint8Array(await crypto.subtle.digest("SHA-256", body));
+      await env.PAYLOADS.put(ascii(reply.subarray(1)), body);
+      if (isReplaced()) return goOn();
+      isOutside = false;
+      reply = wasm.short_stored(ticket, sha256);
+      isOutside = true;
+      inline = NOTHING;
     }
-    // Durable, but uncounted: the sender repeats, and the ledger sees that it is the same.
-    if (instanceId !== instance.instanceId) return INTERRUPTED;
-    const text = wasm.small_sent(ticket, env, context);
-    return text === undefined ? INTERRUPTED : new Response(text, ACCEPTED);
+    const header = reply.subarray(1 + reply[0]);
+    const message = new Uint8Array(header.length + inline.length);
+    message.set(header);
+    message.set(inline, header.length);
+    await env.DELIVERIES.send(message, BYTES);
+
+    // Where the instance was replaced the delivery is durable and uncounted: its sender repeats, the ledger knows it again.
+    isOutside = false;
+    const counted = isReplaced() ? UNKNOWN : wasm.short_sent(ticket);
+    if (counted === UNKNOWN) return unavailable();
+    if (counted === FLUSH_DUE) wasm.short_flush(env, context);
+    return new Response(ascii(reply.subarray(1, 1 + reply[0])), ACCEPTED);
   } catch (error) {
+    // The general way tries once more, and says what is wrong.
+    if (isOutside && !isTrap(error)) return goOn();
     tryReplaceInstance(error);
-    return INTERRUPTED;
+    return unavailable();
   }
 }
 
 export default {
-  async fetch(request, env, context) {
-    let body;
-    if (request.method === "POST") {
-      const length = request.headers.get("content-length");
-      if (length !== null && WEBHOOK.test(request.url)) {
-        const small = await acceptSmall(request, env, context, Number(length));
-        if (small instanceof Response) return small;
-        if (small === INTERRUPTED) return unavailable();
-        body = small;
-      }
-    }
-    const answer = await supervise(startFetch, undefined, request, env, context, body);
-    return answer === INTERRUPTED ? unavailable() : answer;
+  fetch(request, env, context) {
+    return request.method === "POST" ? shortWay(request, env, context) : generalWay(request, env, context);
   },
   async queue(batch, env, context) {
     return orFail(await supervise(startQueue, undefined, batch, env, context));

@@ -19,11 +19,13 @@ mod receiver;
 mod reconcile;
 mod replay;
 mod retention;
-mod small;
+mod short;
 mod watching;
 
 pub use objects::{AuditLog, Counters, DeadLetterStore, DeliveryLedger, Destination, Lifecycle, Watch};
-pub use small::{small_admit, small_inspect, small_release, small_sent};
+pub use short::{
+    short_begin, short_flush, short_hashed_outside_from, short_inspect, short_keys, short_sent, short_stored,
+};
 
 use platform::context::EventContext;
 use platform::http::{Answer, Problem, json_text, path_and_query};
@@ -34,7 +36,7 @@ use worker::Env;
 /// Version of the gateway, as `/healthz` and `/metrics` show it.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// An HTTP request; `body` where it was read already.
+/// An HTTP request; `body` where it was read already, `ticket` where more is known of it ([`short`]), else 0.
 ///
 /// # Errors
 /// The exception that building the answer threw.
@@ -44,12 +46,15 @@ pub async fn fetch(
     env: Env,
     context: EventContext,
     body: Option<js_sys::Uint8Array>,
+    ticket: u32,
 ) -> Result<web_sys::Response, JsValue> {
+    let begun = short::end(ticket);
+    let read = body.map(|body| (body, begun));
     let url = request.url();
     let (path, query) = gateway_core::query::split(path_and_query(&url));
     if let Some(source) = path.strip_prefix("/webhook/") {
         return match config::gateway(&env) {
-            Ok(gateway) => receiver::receive(&gateway, source, &request, body, &env, &context).await,
+            Ok(gateway) => receiver::receive(&gateway, source, &request, read, &env, &context).await,
             Err(_) => receiver::unavailable("bad_configuration"),
         };
     }

@@ -12,15 +12,16 @@ use crate::platform::context::EventContext;
 use crate::platform::crypto::{self, Failed};
 use crate::platform::http::{Answer, Problem, RequestHeaders, empty, json_text};
 use crate::platform::{clock, log, queue, r2};
+use crate::short::Begun;
 use gateway_core::cidr::allows;
 use gateway_core::config::Source;
 use gateway_core::counters::Metric;
 use gateway_core::quarantine::Quarantine;
 use gateway_core::time::date_path;
 use genesys_webhook::doctor;
-use genesys_webhook::headers::{KeptHeaders, keep_first};
 use genesys_webhook::id::delivery_id;
-use genesys_webhook::message::{self, BodyRef, DeadLetter, Delivery, Stage};
+use genesys_webhook::intake::Head;
+use genesys_webhook::message::{self, BodyRef, DeadLetter, Stage};
 use genesys_webhook::refusal::Refusal;
 use genesys_webhook::signature::VerifyError;
 use js_sys::Uint8Array;
@@ -61,12 +62,12 @@ enum Outcome {
     },
 }
 
-/// Answers whatever is sent to `/webhook/{name}`.
+/// Answers whatever is sent to `/webhook/{name}`. `read`: its body and what is known of it, where [`crate::short`] has read it.
 pub(crate) async fn receive(
     gateway: &Gateway,
     name: &str,
     request: &Request,
-    body: Option<Uint8Array>,
+    read: Option<(Uint8Array, Option<Begun>)>,
     env: &Env,
     context: &EventContext,
 ) -> Answer {
@@ -82,9 +83,10 @@ pub(crate) async fn receive(
                 .answer();
         }
     }
-    let received_at_ms = clock::now_ms();
+    let begun = read.as_ref().and_then(|(_, begun)| begun.as_ref());
+    let received_at_ms = begun.map_or_else(clock::now_ms, |begun| begun.received_at_ms);
     let mut size_bytes = 0;
-    let outcome = process(configured, request, body, env, received_at_ms, &mut size_bytes).await;
+    let outcome = process(configured, request, read, env, received_at_ms, &mut size_bytes).await;
     let latency_ms = clock::now_ms().saturating_sub(received_at_ms);
     let counted =
         |outcome: &[(Metric, &str, u64)]| count(env, context, &Count { source: name, latency_ms, size_bytes, outcome });
@@ -127,7 +129,7 @@ pub(crate) fn unavailable(cause: &'static str) -> Answer {
 async fn process(
     configured: Configured<'_>,
     request: &Request,
-    body: Option<Uint8Array>,
+    read: Option<(Uint8Array, Option<Begun>)>,
     env: &Env,
     received_at_ms: u64,
     size_bytes: &mut u64,
@@ -138,12 +140,16 @@ async fn process(
     }
     let Ok(random) = clock::random() else { return Outcome::Unavailable { cause: "no_randomness" } };
     let id = delivery_id(received_at_ms, random);
-    // Read once, as they are: asking JavaScript for one after the other costs more than all together.
-    let pairs = RequestHeaders(request.headers()).pairs();
-    let pairs: Vec<(&str, &str)> = pairs.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-    let headers = pairs.as_slice();
-    let read = match body {
-        Some(array) => body::take(array, source.max_body_bytes),
+    let (array, begun) = read.unzip();
+    let (place, head, tags) = match begun.flatten() {
+        Some(Begun { place, head, tags, .. }) => (Some(place), head, tags),
+        // Read once, as they are: asking JavaScript for one after the other costs more than all together.
+        None => (None, RequestHeaders(request.headers()).head(&request.url()), None),
+    };
+    let headers = Head::read(&head).headers;
+    let headers = headers.as_slice();
+    let read = match array {
+        Some(array) => body::take(array, place, source.max_body_bytes),
         None => body::read(request, source.max_body_bytes).await,
     };
     let (body, _place) = match read {
@@ -160,9 +166,15 @@ async fn process(
         }
     };
     *size_bytes = body.len() as u64;
-    let verified = match &body {
-        Body::Small(bytes) => secrets.verifier.verify(headers, bytes, received_at_ms).map_err(Failed::Verify),
-        Body::Large(array) => crypto::verify(&source.name, &secrets.verifier, headers, array, received_at_ms).await,
+    let verified = match (&body, tags) {
+        (_, Some(tags)) => {
+            let prepared = secrets.verifier.prepare(headers, received_at_ms);
+            prepared.and_then(|prepared| Ok(prepared.check(&tags)?)).map_err(Failed::Verify)
+        }
+        (Body::Small(bytes), None) => secrets.verifier.verify(headers, bytes, received_at_ms).map_err(Failed::Verify),
+        (Body::Large(array), None) => {
+            crypto::verify(&source.name, &secrets.verifier, headers, array, received_at_ms).await
+        }
     };
     let label = match verified {
         Ok(verified) => verified.label.to_owned(),
@@ -178,26 +190,13 @@ async fn process(
             return Outcome::Unavailable { cause: "crypto_failed" };
         }
     };
-    let envelope = match body.with_bytes(|bytes| source.scheme.inspect(bytes)) {
-        Ok(envelope) => envelope,
+    let made = body.with_bytes(|bytes| configured.gate().delivery(id.clone(), &label, headers, bytes, received_at_ms));
+    let mut delivery = match made {
+        Ok(delivery) => delivery,
         Err(refusal) => {
             let refused = Refused { id, refusal, label: Some(label), received_at_ms, omitted_bytes: None };
             return refused.keep(configured, env, headers, body).await;
         }
-    };
-    let dedupe_key = source.scheme.idempotency_key(headers, &envelope);
-    let kept = kept_headers(configured, headers);
-    let mut delivery = Delivery {
-        id,
-        source: source.name.clone(),
-        received_at_ms,
-        event_count: envelope.event_count,
-        secret_label: label,
-        dedupe_key,
-        headers: kept.headers,
-        replay: 0,
-        origin: None,
-        body: BodyRef::Inline { size_bytes: *size_bytes },
     };
     let header = message::delivery_header(&delivery);
     let sent = if message::fits(&header, body.len()) {
@@ -249,17 +248,14 @@ async fn at_the_door(source: &Source, request: &Request, env: &Env) -> Option<Ou
     }
 }
 
-/// What is kept of the headers, given as pairs of name and value.
-pub(crate) fn kept_headers(configured: Configured<'_>, pairs: &[(&str, &str)]) -> KeptHeaders {
-    // A sender that shows the secret in place of a signature must not have it stored.
-    let harmless = pairs.iter().copied().filter(|(_, value)| !configured.secrets.texts.are_carried_by(value));
-    let forwarded = configured.source.destination.as_ref().map_or(&[][..], |destination| &destination.forward_headers);
-    keep_first(&configured.source.scheme, forwarded, harmless)
+/// Where in the bucket a body is kept, so that its key says when and whose.
+pub(crate) fn payload_key(source: &str, id: &str, received_at_ms: u64) -> String {
+    format!("payloads/{}/{source}/{id}", date_path(received_at_ms))
 }
 
-/// Puts a body into R2 under a key that says when and whose.
+/// Puts a body into R2.
 async fn store(env: &Env, source: &str, id: &str, received_at_ms: u64, body: &Body) -> Result<BodyRef, String> {
-    let key = format!("payloads/{}/{source}/{id}", date_path(received_at_ms));
+    let key = payload_key(source, id, received_at_ms);
     let (size_bytes, sha256) = (body.len() as u64, r2::body_sha256_hex(body).await?);
     r2::put(env, &key, body).await?;
     Ok(BodyRef::Stored { key, size_bytes, sha256 })
@@ -303,7 +299,7 @@ impl Refused {
             event_count: None,
             secret_label: self.label,
             dedupe_key: None,
-            headers: kept_headers(configured, headers).headers,
+            headers: configured.gate().kept_headers(headers),
             replay: 0,
             body: match self.omitted_bytes {
                 Some(size_bytes) => BodyRef::Omitted { size_bytes },

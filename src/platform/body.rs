@@ -56,9 +56,9 @@ pub(crate) enum BodyError {
 pub(crate) struct Place(Ticket);
 
 impl Place {
-    /// A place for `bytes`.
-    pub(crate) fn take(bytes: u64) -> Result<Self, BodyError> {
-        with_budget(|budget| budget.admit(bytes, clock::now_ms())).flatten().map(Self).ok_or(BodyError::Busy)
+    /// A place for `bytes`. `now_ms`: milliseconds since the epoch.
+    pub(crate) fn take(bytes: u64, now_ms: u64) -> Result<Self, BodyError> {
+        with_budget(|budget| budget.admit(bytes, now_ms)).flatten().map(Self).ok_or(BodyError::Busy)
     }
 
     fn grow(&self, bytes: u64) -> Result<(), BodyError> {
@@ -107,13 +107,13 @@ impl Body {
     }
 }
 
-/// Takes a body that was read already, within the same limit and budget.
-pub(crate) fn take(array: Uint8Array, limit_bytes: u64) -> Result<(Body, Place), BodyError> {
+/// Takes a body that was read already, within the same limit and budget; `place`: the one that it has.
+pub(crate) fn take(array: Uint8Array, place: Option<Place>, limit_bytes: u64) -> Result<(Body, Place), BodyError> {
     let size_bytes = u64::from(array.length());
     if size_bytes > limit_bytes {
         return Err(BodyError::TooLarge { size_bytes });
     }
-    let place = Place::take(size_bytes)?;
+    let place = place.map_or_else(|| Place::take(size_bytes, clock::now_ms()), Ok)?;
     Ok((Body::of(array), place))
 }
 
@@ -124,7 +124,7 @@ pub(crate) async fn read(request: &Request, limit_bytes: u64) -> Result<(Body, P
         Some(size_bytes) if size_bytes > limit_bytes => Err(BodyError::TooLarge { size_bytes }),
         // The runtime holds the sender to a length that it declared.
         Some(size_bytes) => {
-            let place = Place::take(size_bytes)?;
+            let place = Place::take(size_bytes, clock::now_ms())?;
             let promise = request.array_buffer().map_err(|error| unreadable(&error))?;
             let array = Uint8Array::new(&JsFuture::from(promise).await.map_err(|error| unreadable(&error))?);
             Ok((Body::of(array), place))
@@ -134,7 +134,7 @@ pub(crate) async fn read(request: &Request, limit_bytes: u64) -> Result<(Body, P
 }
 
 async fn read_chunks(request: &Request, limit_bytes: u64) -> Result<(Body, Place), BodyError> {
-    let place = Place::take(0)?;
+    let place = Place::take(0, clock::now_ms())?;
     let Some(stream) = request.body() else { return Ok((Body::Small(vec![]), place)) };
     let reader: ReadableStreamDefaultReader = stream.get_reader().unchecked_into();
     let mut chunks: Vec<Uint8Array> = vec![];

@@ -76,10 +76,22 @@ fn signed_content(before: &[u8], body: &Uint8Array, after: &[u8]) -> Uint8Array 
     content
 }
 
+fn key_name(source: &str, secret: &SigningSecret) -> String {
+    format!("{source}\u{1f}{}", secret.label())
+}
+
+fn imported_key(name: &str) -> Option<JsValue> {
+    KEYS.with(|keys| keys.try_borrow().ok().and_then(|keys| keys.get(name).cloned()))
+}
+
+/// The keys of secrets; nothing where one was not imported yet.
+pub(crate) fn imported_keys(source: &str, secrets: &[&SigningSecret]) -> Option<Array> {
+    secrets.iter().map(|secret| imported_key(&key_name(source, secret))).collect()
+}
+
 async fn tag(source: &str, secret: &SigningSecret, content: &Uint8Array) -> Result<Tag, JsValue> {
-    let name = format!("{source}\u{1f}{}", secret.label());
-    let known = KEYS.with(|keys| keys.try_borrow().ok().and_then(|keys| keys.get(&name).cloned()));
-    let key = if let Some(key) = known {
+    let name = key_name(source, secret);
+    let key = if let Some(key) = imported_key(&name) {
         key
     } else {
         let algorithm = Object::new();

@@ -12,10 +12,13 @@ const SUBSTITUTES = {
     export const __worker_init_state = () => wasm.state;
     export const __wbg_reset_state = () => wasm.reset();
     export const fetch = (...args) => wasm.fetch(...args);
-    export const small_admit = (...args) => wasm.small.admit(...args);
-    export const small_inspect = (...args) => wasm.small.inspect(...args);
-    export const small_sent = (...args) => wasm.small.sent(...args);
-    export const small_release = (...args) => wasm.small.release(...args);
+    export const short_hashed_outside_from = () => 100;
+    export const short_begin = (...args) => wasm.short.begin(...args);
+    export const short_keys = (...args) => wasm.short.keys(...args);
+    export const short_inspect = (...args) => wasm.short.inspect(...args);
+    export const short_stored = (...args) => wasm.short.stored(...args);
+    export const short_sent = (...args) => wasm.short.sent(...args);
+    export const short_flush = (...args) => wasm.short.flush(...args);
     export const queue = (...args) => wasm.queue(...args);
     export const scheduled = (...args) => wasm.scheduled(...args);
     export const Counters = wasm.Counters;
@@ -54,7 +57,7 @@ function fakeWasm() {
       wasm.state.instanceId += 1;
     },
     fetch: async () => "answer",
-    small: { admit: () => 0, inspect: () => undefined, sent: () => undefined, release: () => undefined },
+    short: { begin: () => 0, keys: () => undefined, inspect: () => undefined, stored: () => undefined, sent: () => 0, flush: () => undefined },
     queue: async () => undefined,
     scheduled: async () => undefined,
     built: [],

@@ -82,6 +82,16 @@ test("a crash settles every event in flight, each in its own way", async () => {
   assert.equal(wasm.starts, 2);
 });
 
+test("a crash is logged in the form of the Worker's own lines", async () => {
+  const { handlers, wasm } = await load();
+  wasm.fetch = async () => {
+    throw trap();
+  };
+  await assertInterrupted(await handlers.fetch("request"));
+  const lines = console.error.mock.calls.map(({ arguments: [line] }) => JSON.parse(line));
+  assert.deepEqual(lines.map(({ level, event, error }) => [level, event, error]), [["error", "instance_replaced", "RuntimeError: unreachable"]]);
+});
+
 test("an event that ended before the crash is not touched by it", async () => {
   const { handlers, raise } = await load();
   const answered = handlers.fetch("request");

@@ -20,6 +20,8 @@ pub const LEASE_MS: u64 = 60_000;
 pub struct InFlight {
     next: u64,
     held: BTreeMap<u64, Held>,
+    /// The sum of what is held.
+    bytes: u64,
 }
 
 #[derive(Debug)]
@@ -35,38 +37,45 @@ pub struct Ticket(u64);
 impl InFlight {
     /// Bytes held now.
     pub fn bytes(&self) -> u64 {
-        self.held.values().fold(0, |sum, held| sum.saturating_add(held.bytes))
+        self.bytes
     }
 
     /// Admits a body of `bytes`; `None` where the budget does not have them. A body alone is always admitted: the source's
     /// own limit bounds it.
     pub fn admit(&mut self, bytes: u64, now_ms: u64) -> Option<Ticket> {
-        self.held.retain(|_, held| held.until_ms > now_ms);
-        if !self.held.is_empty() && self.bytes().saturating_add(bytes) > BUDGET_BYTES {
+        // Places are given in the order of time.
+        while let Some(oldest) = self.held.first_entry().filter(|oldest| oldest.get().until_ms <= now_ms) {
+            self.bytes = self.bytes.saturating_sub(oldest.remove().bytes);
+        }
+        if !self.held.is_empty() && self.bytes.saturating_add(bytes) > BUDGET_BYTES {
             return None;
         }
         self.next = self.next.wrapping_add(1);
+        self.bytes = self.bytes.saturating_add(bytes);
         self.held.insert(self.next, Held { bytes, until_ms: now_ms.saturating_add(LEASE_MS) });
         Some(Ticket(self.next))
     }
 
     /// Lets an admitted body become `bytes` large; `false` where the budget does not have them.
     pub fn grow(&mut self, ticket: Ticket, bytes: u64) -> bool {
-        let others = self.held.iter().filter(|(id, _)| **id != ticket.0);
-        let (count, sum) = others
-            .fold((0u64, 0u64), |(count, sum), (_, held)| (count.saturating_add(1), sum.saturating_add(held.bytes)));
-        if count > 0 && sum.saturating_add(bytes) > BUDGET_BYTES {
+        let own = self.held.get(&ticket.0).map(|held| held.bytes);
+        let others = self.bytes.saturating_sub(own.unwrap_or(0));
+        let is_alone = self.held.len() <= usize::from(own.is_some());
+        if !is_alone && others.saturating_add(bytes) > BUDGET_BYTES {
             return false;
         }
         if let Some(held) = self.held.get_mut(&ticket.0) {
             held.bytes = bytes;
+            self.bytes = others.saturating_add(bytes);
         }
         true
     }
 
     /// The body is no longer held.
     pub fn release(&mut self, ticket: Ticket) {
-        self.held.remove(&ticket.0);
+        if let Some(held) = self.held.remove(&ticket.0) {
+            self.bytes = self.bytes.saturating_sub(held.bytes);
+        }
     }
 }
 
@@ -112,6 +121,22 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn the_sum_is_that_of_what_is_held(steps in proptest::collection::vec((0u8..4, 0u64..12_000_000, 0usize..8), 1..80)) {
+            let mut in_flight = InFlight::default();
+            let (mut now_ms, mut tickets) = (0, vec![]);
+            for (step, bytes, which) in steps {
+                let ticket = tickets.get(which).copied();
+                match (step, ticket) {
+                    (0, Some(ticket)) => in_flight.release(ticket),
+                    (1, Some(ticket)) => drop(in_flight.grow(ticket, bytes)),
+                    (2, _) => now_ms += LEASE_MS / 3,
+                    _ => tickets.extend(in_flight.admit(bytes, now_ms)),
+                }
+                prop_assert_eq!(in_flight.bytes(), in_flight.held.values().map(|held| held.bytes).sum::<u64>());
+            }
+        }
+
         #[test]
         fn the_sum_stays_below_the_budget(sizes in proptest::collection::vec(1u64..20_000_000, 1..60)) {
             let mut in_flight = InFlight::default();

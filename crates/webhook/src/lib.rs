@@ -30,6 +30,7 @@ pub mod encoding;
 pub mod envelope;
 pub mod headers;
 pub mod id;
+pub mod intake;
 pub mod message;
 pub mod pointer;
 pub mod profile;

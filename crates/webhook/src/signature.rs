@@ -106,8 +106,7 @@ impl Verifier {
         now_ms: u64,
     ) -> Result<Verified<'_>, VerifyError> {
         let prepared = self.prepare(headers, now_ms)?;
-        let tags: Vec<Tag> = prepared.active.iter().map(|secret| prepared.tag(secret, body)).collect();
-        Ok(prepared.check(&tags)?)
+        Ok(prepared.check(&prepared.tags(body))?)
     }
 
     /// Reads the headers.
@@ -157,6 +156,11 @@ impl<'v> Prepared<'v> {
     /// The secrets to compute a tag with, in the order that [`Self::check`] takes the tags in.
     pub fn secrets(&self) -> &[&'v SigningSecret] {
         &self.active
+    }
+
+    /// The tags that [`Self::check`] takes, computed here.
+    pub fn tags(&self, body: &[u8]) -> Vec<Tag> {
+        self.active.iter().map(|secret| self.tag(secret, body)).collect()
     }
 
     /// The tag that `secret` gives for `body` in this request, computed here.

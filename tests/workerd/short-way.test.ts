@@ -1,4 +1,4 @@
-/** The short way of small deliveries and the general way are one: the same request, with and without a length, comes to the same. */
+/** The short way and the general way are one: the same request, with and without a length, comes to the same. */
 
 import { expect, it } from "vitest";
 
@@ -26,11 +26,15 @@ const seconds = () => Math.floor(Date.now() / 1000);
 const genuine = events(3);
 const withBytes = (text: string, ...more: number[]) => new Uint8Array([...bytes(text), ...more]);
 const signed = (body: Uint8Array | string) => () => webhooksHeaders(body);
-const large = events(150);
+const long = events(150);
+/** Hashed by the runtime, by either way. */
+const large = `{"events":[1,"${"x".repeat(60_000)}"]}`;
+/** Fits into no message. */
+const stored = `{"events":[1,2,"${"y".repeat(200_000)}"]}`;
 
 const cases: [string, string, Uint8Array, () => Promise<Headers_>][] = [
   ["genuine", "archive", bytes(genuine), signed(genuine)],
-  ["genuine and of more than one word", "archive", bytes(large), signed(large)],
+  ["genuine and of more than one word", "archive", bytes(long), signed(long)],
   ["previous secret", "contact-center", bytes(genuine), () => webhooksHeaders(genuine, SECRETS.WEBHOOK_SECRET_PREVIOUS)],
   ["Open Messaging", "messaging", bytes('{"type":"Text"}'), () => messagingHeaders('{"type":"Text"}')],
   ["Standard Webhooks", "standard", bytes('{"a":1}'), () => standardHeaders('{"a":1}', unique("msg"), seconds())],
@@ -43,6 +47,17 @@ const cases: [string, string, Uint8Array, () => Promise<Headers_>][] = [
   ["an empty body", "archive", bytes(""), signed("")],
   ["no UTF-8", "archive", withBytes('{"events":["', 0xff, 0x22, 0x5d, 0x7d), signed(withBytes('{"events":["', 0xff, 0x22, 0x5d, 0x7d))],
   ["another envelope", "archive", bytes('{"events":{}}'), signed('{"events":{}}')],
+  ["large", "archive", bytes(large), signed(large)],
+  ["large, previous secret", "contact-center", bytes(large), () => webhooksHeaders(large, SECRETS.WEBHOOK_SECRET_PREVIOUS)],
+  ["large, Open Messaging", "messaging", bytes(large), () => messagingHeaders(large)],
+  ["large, Standard Webhooks", "standard", bytes(large), () => standardHeaders(large, unique("msg"), seconds())],
+  ["large, another signature", "archive", bytes(large), signed(`${large} `)],
+  ["large, another signature over more than the body", "standard", bytes(large), () => standardHeaders(`${large} `, unique("msg"), seconds())],
+  ["large, no JSON", "archive", bytes(`${large}}`), signed(`${large}}`)],
+  ["stored", "archive", bytes(stored), signed(stored)],
+  ["stored, another signature", "archive", bytes(stored), signed(`${stored} `)],
+  ["stored, another envelope", "archive", bytes(`[${stored}]`), signed(`[${stored}]`)],
+  ["over the limit", "archive", bytes("z".repeat(5_000_001)), signed("z")],
   ["an unknown source", "nobody", bytes(genuine), signed(genuine)],
 ];
 

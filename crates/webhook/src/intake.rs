@@ -1,0 +1,133 @@
+//! From a verified request to the delivery that is queued: the envelope is read, the idempotency key found, the headers
+//! chosen.
+//!
+//! Promises: what a delivery is depends on the request, its source and the time of receipt alone, whichever way it came; a
+//! header that shows one of the source's secrets in place of a signature is not kept. Out of scope: who verified it and
+//! where ([`crate::signature`]), sending it.
+
+use alloc::{borrow::ToOwned, string::String, vec::Vec};
+
+use crate::doctor::SecretTexts;
+use crate::headers::keep_first;
+use crate::message::{BodyRef, Delivery, HeaderPair};
+use crate::refusal::Refusal;
+use crate::signature::Verifier;
+
+/// What a source's configuration says of the requests that it takes.
+#[derive(Clone, Copy)]
+pub struct Gate<'g> {
+    /// Its name.
+    pub source: &'g str,
+    /// Its scheme and secrets.
+    pub verifier: &'g Verifier,
+    /// What its secrets may look like in a header.
+    pub texts: &'g SecretTexts,
+    /// Names of the headers that its destination gets, lower case.
+    pub forwarded: &'g [String],
+}
+
+impl Gate<'_> {
+    /// The delivery that a verified request is, with its body in the message itself.
+    ///
+    /// `label`: of the secret that verified it; `id`: [`crate::id::delivery_id`]; `received_at_ms`: milliseconds since the
+    /// epoch. Errors: [`Refusal::InvalidJson`], [`Refusal::InvalidEnvelope`].
+    pub fn delivery(
+        &self,
+        id: String,
+        label: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+        received_at_ms: u64,
+    ) -> Result<Delivery, Refusal> {
+        let scheme = self.verifier.scheme();
+        let envelope = scheme.inspect(body)?;
+        Ok(Delivery {
+            id,
+            source: self.source.to_owned(),
+            received_at_ms,
+            event_count: envelope.event_count,
+            secret_label: label.to_owned(),
+            dedupe_key: scheme.idempotency_key(headers, &envelope),
+            headers: self.kept_headers(headers),
+            replay: 0,
+            origin: None,
+            body: BodyRef::Inline { size_bytes: body.len() as u64 },
+        })
+    }
+
+    /// What is kept of a request's headers, be it accepted or refused.
+    pub fn kept_headers(&self, headers: &[(&str, &str)]) -> Vec<HeaderPair> {
+        let harmless = headers.iter().copied().filter(|(_, value)| !self.texts.are_carried_by(value));
+        keep_first(self.verifier.scheme(), self.forwarded, harmless).headers
+    }
+}
+
+/// The head of a request as one text: its URL, then name and value of each header, a line each. None of them can contain the
+/// end of a line.
+#[derive(Debug)]
+pub struct Head<'h> {
+    /// The URL.
+    pub url: &'h str,
+    /// Names and values in the order of arrival.
+    pub headers: Vec<(&'h str, &'h str)>,
+}
+
+impl<'h> Head<'h> {
+    /// Reads the text; a name without a value is left out.
+    pub fn read(text: &'h str) -> Self {
+        let mut lines = text.split('\n');
+        let url = lines.next().unwrap_or_default();
+        // Genesys sends about a dozen headers, Cloudflare adds about as many.
+        let mut headers = Vec::with_capacity(24);
+        while let (Some(name), Some(value)) = (lines.next(), lines.next()) {
+            headers.push((name, value));
+        }
+        Self { url, headers }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scheme::Scheme;
+    use crate::secret::SigningSecret;
+
+    const SECRET: &str = "0123456789abcdef0123";
+
+    #[test]
+    fn a_delivery_has_the_key_and_the_headers_of_its_scheme_and_no_secret() {
+        let scheme = Scheme::open_messaging();
+        let secret = SigningSecret::new(&scheme, "current", SECRET, None).unwrap();
+        let verifier = Verifier::new(scheme, vec![secret]);
+        let texts = SecretTexts::of(&verifier);
+        let forwarded = ["x-tenant".to_owned()];
+        let gate = Gate { source: "chat", verifier: &verifier, texts: &texts, forwarded: &forwarded };
+        let headers = [
+            ("content-type", "application/json"),
+            ("authorization", "Bearer x"),
+            ("x-shown", SECRET),
+            ("x-tenant", "7"),
+            ("x-hub-signature-256", "sha256=x"),
+        ];
+        let body = br#"{"id":"m","type":"Text","channel":{"time":"t"}}"#;
+        let delivery = gate.delivery("ID".into(), "current", &headers, body, 5).unwrap();
+        let names: Vec<&str> = delivery.headers.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, ["x-hub-signature-256", "x-tenant", "content-type"]);
+        assert_eq!(delivery.dedupe_key.as_deref(), Some("members:m|Text|t"));
+        assert_eq!(delivery.body, BodyRef::Inline { size_bytes: body.len() as u64 });
+        assert_eq!((delivery.source.as_str(), delivery.received_at_ms, delivery.event_count), ("chat", 5, 1));
+        assert!(matches!(
+            gate.delivery("ID".into(), "current", &headers, b"[]", 5),
+            Err(Refusal::InvalidEnvelope { .. })
+        ));
+    }
+
+    #[test]
+    fn a_head_is_read_line_by_line() {
+        let head = Head::read("https://h/webhook/a?b\nx-empty\n\ncontent-type\ntext/plain");
+        assert_eq!(head.url, "https://h/webhook/a?b");
+        assert_eq!(head.headers, [("x-empty", ""), ("content-type", "text/plain")]);
+        assert!(Head::read("https://h/").headers.is_empty());
+        assert!(Head::read("").url.is_empty());
+    }
+}
