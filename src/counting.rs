@@ -71,7 +71,7 @@ pub(crate) fn add_request(count: &Count<'_>, now_ms: u64) -> bool {
         buffer.add(Metric::Received, count.source, "", 1);
         buffer.add(Metric::Bytes, count.source, "", count.size_bytes);
         buffer.add(Metric::LatencyMs, count.source, "", count.latency_ms);
-        buffer.add(Metric::LatencyBucket, count.source, &latency_bucket(count.latency_ms), 1);
+        buffer.add(Metric::LatencyBucket, count.source, latency_bucket(count.latency_ms), 1);
         for (metric, label, n) in count.outcome {
             buffer.add(*metric, count.source, label, *n);
         }

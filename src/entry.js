@@ -184,6 +184,13 @@ const [UNKNOWN, FLUSH_DUE] = [0, 2];
 /** Text of ASCII bytes, a hundred at most: cheaper than a decoder, which is a call into the runtime. */
 const ascii = (bytes) => String.fromCharCode.apply(null, bytes);
 
+function joined(first, second) {
+  const both = new Uint8Array(first.length + second.length);
+  both.set(first);
+  both.set(second, first.length);
+  return both;
+}
+
 /** The general way: everything but what `shortWay` accepts. `ticket`: what is known of `body`, 0 for nothing. */
 async function generalWay(request, env, context, body, ticket = 0) {
   const answer = await supervise(startFetch, undefined, request, env, context, body, ticket);
@@ -203,13 +210,17 @@ async function shortWay(request, env, context) {
   let instanceId;
   // Where a successor did not start, the number is still that of the instance that has crashed.
   const isReplaced = () => instance.criticalError || instanceId !== instance.instanceId;
-  const goOn = () => generalWay(request, env, context, body, isReplaced() ? 0 : ticket);
+  let sizeBytes = Infinity;
+  const goOn = () => {
+    // A body whose buffer went with a failed call is gone: whoever looked at it now would take it for an empty one.
+    if (body !== undefined && body.length !== sizeBytes) return unavailable();
+    return generalWay(request, env, context, body, isReplaced() ? 0 : ticket);
+  };
   try {
     ensureInstance();
     instanceId = instance.instanceId;
     // URL and headers, a line each: one text crosses to the wasm faster than a dozen.
     let head = request.url;
-    let sizeBytes = Infinity;
     request.headers.forEach((value, name) => {
       if (name === "content-length") sizeBytes = Number(value);
       head += `\n${name}\n${value}`;
@@ -237,7 +248,6 @@ async function shortWay(request, env, context) {
     if (reply === undefined) return goOn();
 
     isOutside = true;
-    let inline = body;
     if (reply[0] === STORE) {
       const sha256 = new Uint8Array(await crypto.subtle.digest("SHA-256", body));
       await env.PAYLOADS.put(ascii(reply.subarray(1)), body);
@@ -245,12 +255,12 @@ async function shortWay(request, env, context) {
       isOutside = false;
       reply = wasm.short_stored(ticket, sha256);
       isOutside = true;
-      inline = NOTHING;
+    } else if (tags !== NOTHING) {
+      reply = joined(reply, body);
     }
-    const header = reply.subarray(1 + reply[0]);
-    const message = new Uint8Array(header.length + inline.length);
-    message.set(header);
-    message.set(inline, header.length);
+    // Before the message is sent: the runtime takes its buffer away.
+    const answer = ascii(reply.subarray(1, 1 + reply[0]));
+    const message = reply.subarray(1 + reply[0]);
     await env.DELIVERIES.send(message, BYTES);
 
     // Where the instance was replaced the delivery is durable and uncounted: its sender repeats, the ledger knows it again.
@@ -258,7 +268,7 @@ async function shortWay(request, env, context) {
     const counted = isReplaced() ? UNKNOWN : wasm.short_sent(ticket);
     if (counted === UNKNOWN) return unavailable();
     if (counted === FLUSH_DUE) wasm.short_flush(env, context);
-    return new Response(ascii(reply.subarray(1, 1 + reply[0])), ACCEPTED);
+    return new Response(answer, ACCEPTED);
   } catch (error) {
     // The general way tries once more, and says what is wrong.
     if (isOutside && !isTrap(error)) return goOn();

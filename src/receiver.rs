@@ -19,6 +19,7 @@ use gateway_core::counters::Metric;
 use gateway_core::quarantine::Quarantine;
 use gateway_core::time::date_path;
 use genesys_webhook::doctor;
+use genesys_webhook::headers::owned;
 use genesys_webhook::id::delivery_id;
 use genesys_webhook::intake::Head;
 use genesys_webhook::message::{self, BodyRef, DeadLetter, Stage};
@@ -198,7 +199,7 @@ async fn process(
             return refused.keep(configured, env, headers, body).await;
         }
     };
-    let header = message::delivery_header(&delivery);
+    let header = delivery.header_line();
     let sent = if message::fits(&header, body.len()) {
         queue::send(env, queue::DELIVERIES, &header, &body).await.map_err(|error| ("queue_failed", error))
     } else {
@@ -206,7 +207,7 @@ async fn process(
             Err(error) => Err(("storage_failed", error)),
             Ok(stored) => {
                 delivery.body = stored;
-                let header = message::delivery_header(&delivery);
+                let header = delivery.header_line();
                 queue::send(env, queue::DELIVERIES, &header, &NOTHING).await.map_err(|error| ("queue_failed", error))
             }
         }
@@ -299,7 +300,7 @@ impl Refused {
             event_count: None,
             secret_label: self.label,
             dedupe_key: None,
-            headers: configured.gate().kept_headers(headers),
+            headers: owned(configured.gate().kept_headers(headers)),
             replay: 0,
             body: match self.omitted_bytes {
                 Some(size_bytes) => BodyRef::Omitted { size_bytes },

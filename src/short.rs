@@ -41,7 +41,16 @@ pub(crate) struct Begun {
     /// The tags of its body by the source's active secrets, once they are computed.
     pub(crate) tags: Option<Vec<Tag>>,
     gateway: Rc<Gateway>,
-    delivery: Option<Delivery>,
+    accepted: Option<Accepted>,
+}
+
+/// What is told of a delivery once its message is sent.
+struct Accepted {
+    event_count: u64,
+    secret_label: String,
+    size_bytes: u64,
+    /// One whose body has to be stored first.
+    to_store: Option<Delivery>,
 }
 
 #[derive(Default)]
@@ -106,7 +115,7 @@ fn begin(env: &Env, head: String, size_bytes: u32) -> Option<u32> {
         // Zero says no.
         let ticket = deliveries.last_ticket.wrapping_add(1).max(1);
         deliveries.last_ticket = ticket;
-        deliveries.begun.insert(ticket, Begun { received_at_ms, place, head, tags: None, gateway, delivery: None });
+        deliveries.begun.insert(ticket, Begun { received_at_ms, place, head, tags: None, gateway, accepted: None });
         ticket
     })
 }
@@ -127,9 +136,9 @@ pub fn short_keys(ticket: u32) -> Option<js_sys::Array> {
 
 /// What to send for a delivery, or nothing where the receiver has to decide.
 ///
-/// `tags`: 32 bytes a key of [`short_keys`]; where there are none the body is hashed here. What comes back begins with the length of the
-/// answer in a byte; the answer and the header line of the message follow. A length of 0: the body does not fit into a message,
-/// and the key to store it under follows.
+/// `tags`: 32 bytes a key of [`short_keys`]; where there are none the body is hashed here. What comes back begins with the length
+/// of the answer in a byte; the answer follows, then the message: whole where the body was hashed here, else its header line.
+/// A length of 0: the body does not fit into a message, and the key to store it under follows.
 #[wasm_bindgen]
 pub fn short_inspect(ticket: u32, body: &[u8], tags: &[u8]) -> Option<Vec<u8>> {
     with(|deliveries| inspect(deliveries.begun.get_mut(&ticket)?, body, tags))?
@@ -137,26 +146,32 @@ pub fn short_inspect(ticket: u32, body: &[u8], tags: &[u8]) -> Option<Vec<u8>> {
 
 fn inspect(begun: &mut Begun, body: &[u8], tags: &[u8]) -> Option<Vec<u8>> {
     let received_at_ms = begun.received_at_ms;
-    let Configured { source, secrets } = source(&begun.gateway, &begun.head)?;
+    let configured = source(&begun.gateway, &begun.head)?;
     let headers = Head::read(&begun.head).headers;
-    if body.len() as u64 > source.max_body_bytes {
+    if body.len() as u64 > configured.source.max_body_bytes {
         return None;
     }
-    let prepared = secrets.verifier.prepare(headers.as_slice(), received_at_ms).ok()?;
+    let prepared = configured.secrets.verifier.prepare(headers.as_slice(), received_at_ms).ok()?;
+    let inline = if tags.is_empty() { body } else { &[] };
     let tags = if tags.is_empty() { prepared.tags(body) } else { tags.as_chunks().0.to_vec() };
-    let tags = begun.tags.insert(tags);
-    let verified = prepared.check(tags).ok()?;
+    let verified = prepared.check(begun.tags.insert(tags)).ok()?;
     let id = delivery_id(received_at_ms, clock::random().ok()?);
-    let delivery =
-        Configured { source, secrets }.gate().delivery(id, verified.label, &headers, body, received_at_ms).ok()?;
-    let header = message::delivery_header(&delivery);
+    let delivery = configured.gate().delivery(id, verified.label, &headers, body, received_at_ms).ok()?;
+    let header = delivery.header_line();
+    let mut accepted = Accepted {
+        event_count: delivery.event_count,
+        secret_label: verified.label.to_owned(),
+        size_bytes: body.len() as u64,
+        to_store: None,
+    };
     let out = if message::fits(&header, body.len()) {
-        reply(&delivery, &header)
+        reply(&accepted_text(&delivery.id, delivery.event_count), &header, inline)
     } else {
-        let key = payload_key(&source.name, &delivery.id, received_at_ms);
+        let key = payload_key(&delivery.source, &delivery.id, received_at_ms);
+        accepted.to_store = Some(delivery.into_owned());
         Some([&[0], key.as_bytes()].concat())
     };
-    begun.delivery = Some(delivery);
+    begun.accepted = Some(accepted);
     out
 }
 
@@ -167,35 +182,36 @@ fn inspect(begun: &mut Begun, body: &[u8], tags: &[u8]) -> Option<Vec<u8>> {
 pub fn short_stored(ticket: u32, sha256: &[u8]) -> Option<Vec<u8>> {
     with(|deliveries| {
         let begun = deliveries.begun.get_mut(&ticket)?;
-        let delivery = begun.delivery.as_mut()?;
+        let mut delivery = begun.accepted.as_mut()?.to_store.take()?;
         let key = payload_key(&delivery.source, &delivery.id, begun.received_at_ms);
         delivery.body = BodyRef::Stored { key, size_bytes: delivery.body.size_bytes(), sha256: hex(sha256) };
-        reply(delivery, &message::delivery_header(delivery))
+        reply(&accepted_text(&delivery.id, delivery.event_count), &message::delivery_header(&delivery), &[])
     })?
 }
 
 /// An answer is a hundred characters at most, so its length fits into a byte.
-fn reply(delivery: &Delivery, header: &str) -> Option<Vec<u8>> {
-    let answer = accepted_text(&delivery.id, delivery.event_count);
+fn reply(answer: &str, header: &str, inline: &[u8]) -> Option<Vec<u8>> {
     let length = u8::try_from(answer.len()).ok()?;
-    Some([&[length], answer.as_bytes(), header.as_bytes()].concat())
+    Some([&[length], answer.as_bytes(), header.as_bytes(), inline].concat())
 }
 
 /// The message was sent: counts the delivery. 0: the ticket is unknown; 2: [`short_flush`] is to be called.
 #[wasm_bindgen]
 pub fn short_sent(ticket: u32) -> u32 {
-    let begun = with(|deliveries| deliveries.begun.remove(&ticket)).flatten();
-    let Some((delivery, received_at_ms)) = begun.and_then(|begun| Some((begun.delivery?, begun.received_at_ms))) else {
-        return 0;
-    };
+    sent(ticket).unwrap_or(0)
+}
+
+fn sent(ticket: u32) -> Option<u32> {
+    let begun = end(ticket)?;
+    let accepted = begun.accepted.as_ref()?;
     let now_ms = clock::now_ms();
     let count = Count {
-        source: &delivery.source,
-        latency_ms: now_ms.saturating_sub(received_at_ms),
-        size_bytes: delivery.body.size_bytes(),
-        outcome: &accepted_counts(delivery.event_count, &delivery.secret_label),
+        source: &begun.source()?.source.name,
+        latency_ms: now_ms.saturating_sub(begun.received_at_ms),
+        size_bytes: accepted.size_bytes,
+        outcome: &accepted_counts(accepted.event_count, &accepted.secret_label),
     };
-    if counting::add_request(&count, now_ms) { 2 } else { 1 }
+    Some(if counting::add_request(&count, now_ms) { 2 } else { 1 })
 }
 
 /// Sees to it that the counts are sent.

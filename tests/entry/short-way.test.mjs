@@ -29,7 +29,9 @@ async function accepting({ send = async () => undefined, put = async () => undef
   wasm.short = {
     begin: (_env, head, size) => log.push(["begin", head.split("\n")[0], size]) && 7,
     keys: (ticket) => log.push(["keys", ticket]) && keys,
-    inspect: (ticket, body, tags) => log.push(["inspect", ticket, text(body), [...tags]]) && reply("accepted", "header\n"),
+    // What it hashes itself it puts into the message.
+    inspect: (ticket, body, tags) =>
+      log.push(["inspect", ticket, text(body), [...tags]]) && reply("accepted", `header\n${tags.length ? "" : text(body)}`),
     stored: (ticket, sha256) => log.push(["stored", ticket, [...sha256]]) && reply("accepted and stored", "stored\n"),
     sent: (ticket) => log.push(["sent", ticket]) && 1,
     flush: () => log.push(["flush"]),
@@ -39,8 +41,8 @@ async function accepting({ send = async () => undefined, put = async () => undef
     return new Response("general", { status: 503 });
   };
   const env = {
-    DELIVERIES: { send: async (message, options) => log.push(["send", text(message), options]) && send() },
-    PAYLOADS: { put: async (key, body) => log.push(["put", key, text(body)]) && put() },
+    DELIVERIES: { send: async (message, options) => log.push(["send", text(message), options]) && send(message) },
+    PAYLOADS: { put: async (key, body) => log.push(["put", key, text(body)]) && put(body) },
   };
   return { log, wasm, call: (request = post()) => handlers.fetch(request, env, {}) };
 }
@@ -80,7 +82,7 @@ test("a large body is hashed by the runtime, with every key, over the bytes that
   const { log, call } = await accepting();
   assert.equal(await (await call(post(LARGE))).text(), "accepted");
   const tags = KEYS.map((secret) => [...createHmac("sha256", secret).update(LARGE).digest()]).flat();
-  assert.deepEqual(log.slice(1, 3), [["keys", 7], ["inspect", 7, LARGE, tags]]);
+  assert.deepEqual(log.slice(1, 4), [["keys", 7], ["inspect", 7, LARGE, tags], ["send", `header\n${LARGE}`, { contentType: "bytes" }]]);
 });
 
 test("a body that fits into no message is stored before its message is sent", async () => {
@@ -138,6 +140,18 @@ test("a body that could not be stored is never sent: the general way decides", a
   wasm.short.inspect = () => new Uint8Array([0, 97]);
   assert.equal((await call(post(LARGE))).status, 503);
   assert.deepEqual(log.slice(2), [["put", "a", LARGE], ["fetch", LARGE, 7]]);
+});
+
+test("a body that a failed call took with it is not looked at again: its sender repeats", async () => {
+  const { log, wasm, call } = await accepting({ put: (body) => (structuredClone(body.buffer, { transfer: [body.buffer] }), Promise.reject(new Error("bucket"))) });
+  wasm.short.inspect = () => new Uint8Array([0, 97]);
+  assert.equal((await call(post(LARGE))).status, 503);
+  assert.ok(!log.some(([what]) => what === "fetch"));
+});
+
+test("the runtime may take the buffer of a message", async () => {
+  const { call } = await accepting({ send: (message) => structuredClone(message.buffer, { transfer: [message.buffer] }) });
+  assert.equal(await (await call()).text(), "accepted");
 });
 
 test("what the runtime cannot hash is no crash", async () => {

@@ -107,9 +107,13 @@ impl Metric {
 /// Upper bounds of the latency histogram, in milliseconds. Genesys gives up after 10 s.
 pub const LATENCY_BUCKETS_MS: [u64; 12] = [1, 2, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 10_000];
 
+/// The labels of the buckets, for each of [`LATENCY_BUCKETS_MS`].
+const LATENCY_LABELS: [&str; 12] = ["1", "2", "5", "10", "25", "50", "100", "250", "500", "1000", "2500", "10000"];
+
 /// The label of the bucket that `latency_ms` falls into.
-pub fn latency_bucket(latency_ms: u64) -> String {
-    LATENCY_BUCKETS_MS.iter().find(|bound| latency_ms <= **bound).map_or_else(|| "inf".into(), ToString::to_string)
+pub fn latency_bucket(latency_ms: u64) -> &'static str {
+    let mut buckets = LATENCY_BUCKETS_MS.iter().zip(LATENCY_LABELS);
+    buckets.find(|(bound, _)| latency_ms <= **bound).map_or("inf", |(_, label)| label)
 }
 
 /// One thing counted: metric, source, label (empty where the metric has none).
@@ -206,7 +210,8 @@ pub fn counter_shards() -> impl Iterator<Item = String> {
 pub struct CounterBuffer {
     isolate: String,
     last_seq: u64,
-    pending: BTreeMap<Series, u64>,
+    /// Metric, label and value by source: a handful each, so that looking through them costs less than making a key.
+    pending: BTreeMap<String, Vec<(Metric, String, u64)>>,
     under_way: Option<UnderWay>,
 }
 
@@ -225,8 +230,8 @@ impl CounterBuffer {
 
     /// How many requests wait for the next flush.
     pub fn pending_requests(&self) -> u64 {
-        let received = self.pending.iter().filter(|(series, _)| series.0 == Metric::Received);
-        received.fold(0, |sum, (_, n)| sum.saturating_add(*n))
+        let received = self.pending.values().flatten().filter(|(metric, ..)| *metric == Metric::Received);
+        received.fold(0, |sum, (.., n)| sum.saturating_add(*n))
     }
 
     /// Adds `n` to a series; adding nothing makes no series.
@@ -234,8 +239,14 @@ impl CounterBuffer {
         if n == 0 {
             return;
         }
-        let value = self.pending.entry(Series(metric, source.into(), label.into())).or_default();
-        *value = value.saturating_add(n);
+        if !self.pending.contains_key(source) {
+            self.pending.insert(source.into(), vec![]);
+        }
+        let Some(series) = self.pending.get_mut(source) else { return };
+        match series.iter_mut().find(|(of, under, _)| *of == metric && under == label) {
+            Some((.., value)) => *value = value.saturating_add(n),
+            None => series.push((metric, label.into(), n)),
+        }
     }
 
     /// What to send now: the flush that failed or got lost, else everything pending; `None` while one is under way or
@@ -252,7 +263,11 @@ impl CounterBuffer {
             return None;
         }
         self.last_seq = self.last_seq.saturating_add(1);
-        let deltas = std::mem::take(&mut self.pending).into_iter().collect();
+        let pending = std::mem::take(&mut self.pending).into_iter();
+        let deltas = pending.flat_map(|(source, series)| {
+            series.into_iter().map(move |(metric, label, n)| (Series(metric, source.clone(), label), n))
+        });
+        let deltas = deltas.collect();
         let flush = Flush { v: 1, isolate: self.isolate.clone(), seq: self.last_seq, deltas, at_ms: now_ms };
         self.under_way = Some(UnderWay { flush: flush.clone(), sent_ms: Some(now_ms) });
         Some(flush)

@@ -4,6 +4,8 @@
 //! again, so their values are needed; a signature opens nothing but the body it stands next to), then those that the
 //! destination is to get, and what is kept is bounded in number and size. What does not fit is dropped whole: a cut value would be a false one.
 
+use alloc::borrow::Cow;
+
 use crate::message::HeaderPair;
 use crate::scheme::Scheme;
 
@@ -34,11 +36,14 @@ const CREDENTIAL_PARTS: [&str; 10] =
 /// Schemes of RFC 9110's `Authorization`: such a value is a credential under any name.
 const CREDENTIAL_SCHEMES: [&str; 3] = ["bearer ", "basic ", "digest "];
 
+/// A header that is kept, of a request that is still there: name in lower case, value.
+pub type KeptHeader<'h> = (Cow<'h, str>, &'h str);
+
 /// What is kept of a request's headers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct KeptHeaders {
-    /// Names in lower case: the scheme's headers first, then the others in the order of arrival.
-    pub headers: Vec<HeaderPair>,
+pub struct KeptHeaders<'h> {
+    /// The scheme's headers first, then the others in the order of arrival.
+    pub headers: Vec<KeptHeader<'h>>,
     /// How many were removed as credentials.
     pub credentials_removed: usize,
     /// How many did not fit.
@@ -46,7 +51,7 @@ pub struct KeptHeaders {
 }
 
 /// Chooses what to keep of a request's headers.
-pub fn keep<'h>(scheme: &Scheme, headers: impl Iterator<Item = (&'h str, &'h str)>) -> KeptHeaders {
+pub fn keep<'h>(scheme: &Scheme, headers: impl Iterator<Item = (&'h str, &'h str)>) -> KeptHeaders<'h> {
     keep_first(scheme, &[], headers)
 }
 
@@ -56,23 +61,27 @@ pub fn keep_first<'h>(
     scheme: &Scheme,
     first: &[String],
     headers: impl Iterator<Item = (&'h str, &'h str)>,
-) -> KeptHeaders {
-    let mut own = Vec::new();
-    let mut wanted = Vec::new();
-    let mut others = Vec::new();
+) -> KeptHeaders<'h> {
     let mut kept = KeptHeaders::default();
+    let (mut own, mut wanted, mut others) = (Vec::new(), Vec::new(), Vec::with_capacity(MAX_HEADERS));
     for (name, value) in headers {
-        let name = name.to_ascii_lowercase();
+        // As the runtime gives them, names are in lower case already.
+        let name = if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
+            Cow::Owned(name.to_ascii_lowercase())
+        } else {
+            Cow::Borrowed(name)
+        };
         if scheme.headers().any(|header| header == name) {
             own.push((name, value));
         } else if is_credential_name(&name) || is_credential_value(value) {
             kept.credentials_removed = kept.credentials_removed.saturating_add(1);
-        } else if first.contains(&name) {
+        } else if first.iter().any(|wanted| *wanted == name) {
             wanted.push((name, value));
         } else {
             others.push((name, value));
         }
     }
+    kept.headers.reserve(own.len().saturating_add(wanted.len()).saturating_add(others.len()));
     let mut total_bytes = 0usize;
     for (name, value) in own.into_iter().chain(wanted).chain(others) {
         let grown = total_bytes.saturating_add(name.len()).saturating_add(value.len());
@@ -82,12 +91,17 @@ pub fn keep_first<'h>(
             && grown <= MAX_TOTAL_BYTES;
         if fits {
             total_bytes = grown;
-            kept.headers.push((name, value.to_owned()));
+            kept.headers.push((name, value));
         } else {
             kept.dropped = kept.dropped.saturating_add(1);
         }
     }
     kept
+}
+
+/// The headers for a message that outlives the request.
+pub fn owned(headers: Vec<KeptHeader<'_>>) -> Vec<HeaderPair> {
+    headers.into_iter().map(|(name, value)| (name.into_owned(), value.to_owned())).collect()
 }
 
 /// Whether a header of this name (lower case) is removed from what is kept.
@@ -125,8 +139,8 @@ pub fn is_name(text: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn names(kept: &KeptHeaders) -> Vec<&str> {
-        kept.headers.iter().map(|(name, _)| name.as_str()).collect()
+    fn names<'k>(kept: &'k KeptHeaders<'_>) -> Vec<&'k str> {
+        kept.headers.iter().map(|(name, _)| &**name).collect()
     }
 
     #[test]

@@ -8,8 +8,8 @@
 use alloc::{borrow::ToOwned, string::String, vec::Vec};
 
 use crate::doctor::SecretTexts;
-use crate::headers::keep_first;
-use crate::message::{BodyRef, Delivery, HeaderPair};
+use crate::headers::{KeptHeader, keep_first, owned};
+use crate::message::{self, BodyRef, Delivery};
 use crate::refusal::Refusal;
 use crate::signature::Verifier;
 
@@ -26,19 +26,22 @@ pub struct Gate<'g> {
     pub forwarded: &'g [String],
 }
 
+/// A delivery whose request is still there.
+pub type Incoming<'h> = Delivery<KeptHeader<'h>>;
+
 impl Gate<'_> {
     /// The delivery that a verified request is, with its body in the message itself.
     ///
     /// `label`: of the secret that verified it; `id`: [`crate::id::delivery_id`]; `received_at_ms`: milliseconds since the
     /// epoch. Errors: [`Refusal::InvalidJson`], [`Refusal::InvalidEnvelope`].
-    pub fn delivery(
+    pub fn delivery<'h>(
         &self,
         id: String,
         label: &str,
-        headers: &[(&str, &str)],
+        headers: &[(&'h str, &'h str)],
         body: &[u8],
         received_at_ms: u64,
-    ) -> Result<Delivery, Refusal> {
+    ) -> Result<Incoming<'h>, Refusal> {
         let scheme = self.verifier.scheme();
         let envelope = scheme.inspect(body)?;
         Ok(Delivery {
@@ -56,9 +59,24 @@ impl Gate<'_> {
     }
 
     /// What is kept of a request's headers, be it accepted or refused.
-    pub fn kept_headers(&self, headers: &[(&str, &str)]) -> Vec<HeaderPair> {
+    pub fn kept_headers<'h>(&self, headers: &[(&'h str, &'h str)]) -> Vec<KeptHeader<'h>> {
         let harmless = headers.iter().copied().filter(|(_, value)| !self.texts.are_carried_by(value));
         keep_first(self.verifier.scheme(), self.forwarded, harmless).headers
+    }
+}
+
+impl Incoming<'_> {
+    /// The header line of its message ([`message::delivery_header`]).
+    pub fn header_line(&self) -> String {
+        message::delivery_header(self)
+    }
+
+    /// The delivery without its request.
+    pub fn into_owned(self) -> Delivery {
+        let Self { id, source, received_at_ms, event_count, secret_label, dedupe_key, headers, replay, origin, body } =
+            self;
+        let headers = owned(headers);
+        Delivery { id, source, received_at_ms, event_count, secret_label, dedupe_key, headers, replay, origin, body }
     }
 }
 
@@ -111,7 +129,7 @@ mod tests {
         ];
         let body = br#"{"id":"m","type":"Text","channel":{"time":"t"}}"#;
         let delivery = gate.delivery("ID".into(), "current", &headers, body, 5).unwrap();
-        let names: Vec<&str> = delivery.headers.iter().map(|(name, _)| name.as_str()).collect();
+        let names: Vec<&str> = delivery.headers.iter().map(|(name, _)| &**name).collect();
         assert_eq!(names, ["x-hub-signature-256", "x-tenant", "content-type"]);
         assert_eq!(delivery.dedupe_key.as_deref(), Some("members:m|Text|t"));
         assert_eq!(delivery.body, BodyRef::Inline { size_bytes: body.len() as u64 });

@@ -50,9 +50,9 @@ impl BodyRef {
     }
 }
 
-/// A verified and validated delivery on its way to its destination.
+/// A verified and validated delivery on its way to its destination. `H`: a header, borrowed where the request is still there.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Delivery {
+pub struct Delivery<H = HeaderPair> {
     /// Identifier given at receipt ([`crate::id`]).
     pub id: String,
     /// Name of the source.
@@ -67,7 +67,7 @@ pub struct Delivery {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dedupe_key: Option<String>,
     /// Headers of the request that are handed on.
-    pub headers: Vec<HeaderPair>,
+    pub headers: Vec<H>,
     /// How often this delivery was replayed; a higher number may pass a ledger row that is already settled.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub replay: u32,
@@ -173,18 +173,11 @@ pub mod reason {
 }
 
 #[derive(Serialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
-enum HeaderOut<'a> {
-    Delivery {
-        v: u32,
-        #[serde(flatten)]
-        message: &'a Delivery,
-    },
-    DeadLetter {
-        v: u32,
-        #[serde(flatten)]
-        message: &'a DeadLetter,
-    },
+struct HeaderOut<'a, M> {
+    kind: &'static str,
+    v: u32,
+    #[serde(flatten)]
+    message: &'a M,
 }
 
 #[derive(Deserialize)]
@@ -234,20 +227,22 @@ pub enum DecodeError {
 }
 
 /// The header line of a delivery, newline included; the inline body follows it.
-pub fn delivery_header(message: &Delivery) -> String {
-    header_line(&HeaderOut::Delivery { v: 1, message })
+pub fn delivery_header<H: Serialize>(message: &Delivery<H>) -> String {
+    header_line(&HeaderOut { kind: "delivery", v: 1, message })
 }
 
 /// The header line of a dead letter, newline included; the inline body follows it.
 pub fn dead_letter_header(message: &DeadLetter) -> String {
-    header_line(&HeaderOut::DeadLetter { v: 1, message })
+    header_line(&HeaderOut { kind: "dead_letter", v: 1, message })
 }
 
-fn header_line(header: &HeaderOut<'_>) -> String {
+fn header_line(header: &impl Serialize) -> String {
+    // A delivery's usual headers: growing step by step would copy them several times.
+    let mut line = Vec::with_capacity(1_500);
     // Strings, numbers and lists: none of them can fail to serialize. An empty header would be refused by `decode`.
-    let mut line = serde_json::to_string(header).unwrap_or_default();
-    line.push('\n');
-    line
+    let _ = serde_json::to_writer(&mut line, header);
+    line.push(b'\n');
+    String::from_utf8(line).unwrap_or_default()
 }
 
 /// A whole message: header line and inline body.

@@ -52,6 +52,9 @@ fn stored_names_are_those_that_are_sent() {
 
 #[test]
 fn latencies_fall_into_the_first_bucket_that_holds_them() {
+    for bound in LATENCY_BUCKETS_MS {
+        assert_eq!(latency_bucket(bound), bound.to_string());
+    }
     assert_eq!(latency_bucket(0), "1");
     assert_eq!(latency_bucket(10), "10");
     assert_eq!(latency_bucket(11), "25");
