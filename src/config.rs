@@ -20,7 +20,10 @@ use worker::Env;
 /// The checked configuration with its secrets.
 pub(crate) struct Gateway {
     pub(crate) config: Config,
-    sources: BTreeMap<String, SourceSecrets>,
+    /// Of each source of `config`, in its order.
+    secrets: Vec<SourceSecrets>,
+    /// Where each source stands in that order.
+    places: BTreeMap<String, usize>,
     /// Signs alerts; an error names the Worker secret that is missing or unusable. `None` where nobody is told.
     pub(crate) alerts: Option<Result<SigningSecret, Problem>>,
 }
@@ -76,8 +79,8 @@ pub(crate) fn gateway(env: &Env) -> Result<Rc<Gateway>, Rc<Vec<Problem>>> {
 impl Gateway {
     fn read(env: &Env) -> Result<Self, Vec<Problem>> {
         let config = Config::parse(&variable(env)?)?;
-        let sources =
-            config.sources.iter().map(|source| (source.name.clone(), SourceSecrets::read(env, source))).collect();
+        let secrets = config.sources.iter().map(|source| SourceSecrets::read(env, source)).collect();
+        let places = config.sources.iter().enumerate().map(|(at, source)| (source.name.clone(), at)).collect();
         let alerts = config.alerts.as_ref().map(|to| {
             let made = standard_secret(env, &to.secret, "alerts");
             made.map_err(|problem| {
@@ -85,18 +88,28 @@ impl Gateway {
                 Problem { key: to.secret.clone(), problem }
             })
         });
-        Ok(Self { config, sources, alerts })
+        Ok(Self { config, secrets, places, alerts })
     }
 
     /// The source of a name.
     pub(crate) fn source(&self, name: &str) -> Option<Configured<'_>> {
-        Some(Configured { source: self.config.source(name)?, secrets: self.sources.get(name)? })
+        self.source_at(self.place(name)?)
+    }
+
+    /// Where the source of a name stands, for [`Self::source_at`].
+    pub(crate) fn place(&self, name: &str) -> Option<usize> {
+        self.places.get(name).copied()
+    }
+
+    /// The source at a place.
+    pub(crate) fn source_at(&self, place: usize) -> Option<Configured<'_>> {
+        Some(Configured { source: self.config.sources.get(place)?, secrets: self.secrets.get(place)? })
     }
 
     /// Secrets that are missing or unusable, of all sources.
     pub(crate) fn secret_problems(&self) -> Vec<Problem> {
         let alerts = self.alerts.iter().filter_map(|secret| secret.as_ref().err());
-        self.sources.values().flat_map(|source| &source.problems).chain(alerts).cloned().collect()
+        self.secrets.iter().flat_map(|source| &source.problems).chain(alerts).cloned().collect()
     }
 }
 

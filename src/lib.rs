@@ -27,8 +27,9 @@ pub use short::{
     short_begin, short_flush, short_hashed_outside_from, short_inspect, short_keys, short_sent, short_stored,
 };
 
+use genesys_webhook::intake::path_and_query;
 use platform::context::EventContext;
-use platform::http::{Answer, Problem, json_text, path_and_query};
+use platform::http::{Answer, Problem, json_text};
 use platform::queue::QueueBatch;
 use wasm_bindgen::prelude::*;
 use worker::Env;

@@ -14,13 +14,12 @@ use crate::config::{self, Configured, Gateway};
 use crate::counting::{self, Count};
 use crate::platform::body::{LARGE_BYTES, Place};
 use crate::platform::context::EventContext;
-use crate::platform::http::path_and_query;
 use crate::platform::{clock, crypto};
 use crate::receiver::{accepted_counts, accepted_text, payload_key};
 use gateway_core::in_flight::LEASE_MS;
 use genesys_webhook::encoding::{Tag, hex};
 use genesys_webhook::id::delivery_id;
-use genesys_webhook::intake::Head;
+use genesys_webhook::intake::{Head, path_and_query};
 use genesys_webhook::message::{self, BodyRef, Delivery};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -41,6 +40,8 @@ pub(crate) struct Begun {
     /// The tags of its body by the source's active secrets, once they are computed.
     pub(crate) tags: Option<Vec<Tag>>,
     gateway: Rc<Gateway>,
+    /// Which of the gateway's sources it is sent to.
+    source: usize,
     accepted: Option<Accepted>,
 }
 
@@ -71,14 +72,8 @@ fn with<T>(f: impl FnOnce(&mut Deliveries) -> T) -> Option<T> {
 impl Begun {
     /// The source that it is sent to.
     fn source(&self) -> Option<Configured<'_>> {
-        source(&self.gateway, &self.head)
+        self.gateway.source_at(self.source)
     }
-}
-
-fn source<'g>(gateway: &'g Gateway, head: &str) -> Option<Configured<'g>> {
-    let url = head.split('\n').next()?;
-    let (path, _) = gateway_core::query::split(path_and_query(url));
-    gateway.source(path.strip_prefix("/webhook/")?)
 }
 
 /// From this size on [`short_inspect`] wants tags that the runtime has computed, with the keys of [`short_keys`].
@@ -97,7 +92,10 @@ pub fn short_begin(env: &Env, head: String, size_bytes: u32) -> u32 {
 
 fn begin(env: &Env, head: String, size_bytes: u32) -> Option<u32> {
     let gateway = config::gateway(env).ok()?;
-    let Configured { source, .. } = source(&gateway, &head)?;
+    let url = head.split_once('\n').map_or(&*head, |(url, _)| url);
+    let (path, _) = gateway_core::query::split(path_and_query(url));
+    let at = gateway.place(path.strip_prefix("/webhook/")?)?;
+    let source = gateway.source_at(at)?.source;
     let is_conditional = !source.allow_networks.is_empty() || source.rate_limit.is_some();
     if !IS_OPEN || is_conditional || u64::from(size_bytes) > source.max_body_bytes {
         return None;
@@ -115,7 +113,8 @@ fn begin(env: &Env, head: String, size_bytes: u32) -> Option<u32> {
         // Zero says no.
         let ticket = deliveries.last_ticket.wrapping_add(1).max(1);
         deliveries.last_ticket = ticket;
-        deliveries.begun.insert(ticket, Begun { received_at_ms, place, head, tags: None, gateway, accepted: None });
+        let begun = Begun { received_at_ms, place, head, tags: None, gateway, source: at, accepted: None };
+        deliveries.begun.insert(ticket, begun);
         ticket
     })
 }
@@ -146,7 +145,7 @@ pub fn short_inspect(ticket: u32, body: &[u8], tags: &[u8]) -> Option<Vec<u8>> {
 
 fn inspect(begun: &mut Begun, body: &[u8], tags: &[u8]) -> Option<Vec<u8>> {
     let received_at_ms = begun.received_at_ms;
-    let configured = source(&begun.gateway, &begun.head)?;
+    let configured = begun.gateway.source_at(begun.source)?;
     let headers = Head::read(&begun.head).headers;
     if body.len() as u64 > configured.source.max_body_bytes {
         return None;

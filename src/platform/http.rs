@@ -33,12 +33,6 @@ impl RequestHeaders {
     }
 }
 
-/// The path and query of a URL, without the `url` crate: `https://host/a?b` → `/a?b`.
-pub(crate) fn path_and_query(url: &str) -> &str {
-    let after_scheme = url.split_once("://").map_or(url, |(_, rest)| rest);
-    after_scheme.find('/').and_then(|start| after_scheme.get(start..)).unwrap_or("/")
-}
-
 fn init(status: u16, headers: &[(&str, &str)]) -> Result<ResponseInit, JsValue> {
     let js_headers = Headers::new()?;
     for (name, value) in headers {

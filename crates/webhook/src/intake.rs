@@ -90,11 +90,19 @@ pub struct Head<'h> {
     pub headers: Vec<(&'h str, &'h str)>,
 }
 
+/// The path and query of a URL, without the `url` crate: `https://host/a?b` → `/a?b`.
+pub fn path_and_query(url: &str) -> &str {
+    // A search for `://` prepares more than it finds.
+    let authority = url.split_once(':').and_then(|(_, rest)| rest.strip_prefix("//"));
+    let from_host = authority.unwrap_or(url);
+    from_host.find('/').and_then(|start| from_host.get(start..)).unwrap_or("/")
+}
+
 impl<'h> Head<'h> {
     /// Reads the text; a name without a value is left out.
     pub fn read(text: &'h str) -> Self {
-        let mut lines = text.split('\n');
-        let url = lines.next().unwrap_or_default();
+        let (url, rest) = text.split_once('\n').unwrap_or((text, ""));
+        let mut lines = rest.split('\n');
         // Genesys sends about a dozen headers, Cloudflare adds about as many.
         let mut headers = Vec::with_capacity(24);
         while let (Some(name), Some(value)) = (lines.next(), lines.next()) {
@@ -138,6 +146,19 @@ mod tests {
             gate.delivery("ID".into(), "current", &headers, b"[]", 5),
             Err(Refusal::InvalidEnvelope { .. })
         ));
+    }
+
+    #[test]
+    fn the_path_of_a_url_is_what_is_behind_its_host() {
+        for (url, expected) in [
+            ("https://hooks.example.com/webhook/a?b=/c", "/webhook/a?b=/c"),
+            ("http://[::1]:8787/webhook/a", "/webhook/a"),
+            ("https://h", "/"),
+            ("/webhook/a", "/webhook/a"),
+            ("", "/"),
+        ] {
+            assert_eq!(path_and_query(url), expected, "{url}");
+        }
     }
 
     #[test]
