@@ -6,9 +6,11 @@
 //! secret. Out of scope: storing (the `AUDIT_LOG` object).
 
 mod calls;
+mod letters;
 mod segments;
 
 pub use calls::{AuditCall, Lines, Verification};
+pub use letters::letter_drafts;
 pub use segments::{Anchor, SEGMENT_ENTRIES, Segment, SegmentBroken, check_segment, segment_bounds, segment_key};
 
 use genesys_webhook::encoding::hex;

@@ -1,4 +1,5 @@
 use super::*;
+use genesys_webhook::message::{BodyRef, DeadLetter, Stage};
 
 fn entries() -> Vec<Entry> {
     let mut entries: Vec<Entry> = vec![];
@@ -127,4 +128,59 @@ fn calls_of_versions_without_filters_and_batches_are_read() {
     assert_eq!(serde_json::from_str::<AuditCall>(append).unwrap(), AuditCall::Append { drafts: vec![], batch: None });
     let verification = r#"{"intact":true,"checked":3}"#;
     assert_eq!(serde_json::from_str::<Verification>(verification).unwrap().after_anchor, None);
+}
+
+fn letter(id: &str, source: &str, reason: &str, verified: bool) -> DeadLetter {
+    DeadLetter {
+        id: id.into(),
+        source: source.into(),
+        stage: Stage::Receive,
+        reason: reason.into(),
+        detail: None,
+        diagnosis: None,
+        verified,
+        received_at_ms: 1,
+        dead_at_ms: 2,
+        attempts: 0,
+        last_status: verified.then_some(503),
+        event_count: None,
+        secret_label: None,
+        dedupe_key: None,
+        headers: vec![],
+        replay: 0,
+        body: BodyRef::Inline { size_bytes: 0 },
+    }
+}
+
+#[test]
+fn letters_that_nobody_vouches_for_share_an_entry_a_source_and_reason() {
+    let letters = [
+        letter("1", "a", "signature_mismatch", false),
+        letter("2", "a", "retries_exhausted", true),
+        letter("3", "a", "signature_mismatch", false),
+        letter("4", "b", "signature_mismatch", false),
+        letter("5", "a", "retries_exhausted", true),
+        letter("6", "a", "missing_signature", false),
+        letter("7", "a", "signature_mismatch", false),
+        letter("8", "", "undecodable_message", false),
+        // The same reason of somebody who is known is another matter.
+        letter("9", "a", "signature_mismatch", true),
+    ];
+    let said: Vec<_> = letter_drafts(&letters)
+        .into_iter()
+        .map(|draft| (draft.correlation_id.unwrap(), draft.source, draft.status_code, draft.count))
+        .collect();
+    let (a, b) = (Some("a".to_owned()), Some("b".to_owned()));
+    assert_eq!(
+        said,
+        [
+            ("1".to_owned(), a.clone(), None, Some(3)),
+            ("2".to_owned(), a.clone(), Some(503), None),
+            ("4".to_owned(), b, None, None),
+            ("5".to_owned(), a.clone(), Some(503), None),
+            ("6".to_owned(), a.clone(), None, None),
+            ("8".to_owned(), None, None, None),
+            ("9".to_owned(), a, Some(503), None),
+        ]
+    );
 }
