@@ -5,14 +5,13 @@
 //! go unnoticed; whatever is wrong with a row, a walk names it and the next entry is recorded. Out of scope: what the hashes
 //! cover (`gateway_core::audit`).
 
+mod list;
 mod segments;
 
 use super::Tables;
 use crate::platform::sql::{Row, number, optional, rows, run, text};
 use crate::platform::{clock, objects};
-use gateway_core::audit::{
-    Action, Anchor, AuditCall, Broken, Draft, Entry, GENESIS_HASH, Head, Verification, segment_bounds,
-};
+use gateway_core::audit::{Anchor, AuditCall, Broken, Draft, Entry, GENESIS_HASH, Head, Verification, segment_bounds};
 use worker::{DurableObject, Env, Request, Response, Result, SqlStorage, State, durable_object};
 
 /// Name of the object: there is one chain.
@@ -48,8 +47,8 @@ impl DurableObject for AuditLog {
                     self.tables.transaction(|sql| append(sql, drafts, batch.as_deref()))?.to_string()
                 }
                 AuditCall::List { action, source, since, until, before_seq, limit } => {
-                    let filters = [action.map(Action::as_str), source.as_deref(), since.as_deref(), until.as_deref()];
-                    list(sql, filters, before_seq, limit)?
+                    let recorded = [since.as_deref(), until.as_deref()];
+                    list::page(sql, (action, source.as_deref()), recorded, before_seq, limit)?
                 }
                 AuditCall::Verify { from_seq, limit } => objects::json(&walk(sql, from_seq, limit)?)?,
                 AuditCall::Lines { from_seq, limit } => objects::json(&segments::lines(sql, from_seq, limit)?)?,
@@ -137,25 +136,6 @@ fn append(sql: &SqlStorage, mut drafts: Vec<Draft>, batch: Option<&str>) -> Resu
         remember(sql, batch)?;
     }
     Ok(head.seq)
-}
-
-/// A page as the API answers it, made of the texts that are stored: an auditor hashes what was written, field by field.
-/// `filters`: action, source, since, until. Times grow with the numbers, and their texts sort as they do.
-fn list(sql: &SqlStorage, filters: [Option<&str>; 4], before_seq: Option<u64>, limit: u32) -> Result<String> {
-    let mut parameters = vec![number(before_seq.unwrap_or(u64::MAX)), number(limit.into())];
-    parameters.extend(filters.map(optional));
-    let found = rows(
-        sql,
-        "SELECT entry, seq FROM entries WHERE seq < ?1 AND (?3 IS NULL OR action = ?3)
-            AND (?4 IS NULL OR entry ->> '$.source' = ?4) AND (?5 IS NULL OR entry ->> '$.timestamp' >= ?5)
-            AND (?6 IS NULL OR entry ->> '$.timestamp' < ?6) ORDER BY seq DESC LIMIT ?2",
-        parameters,
-    )?;
-    let last_seq =
-        found.last().and_then(|row| row.number(1)).filter(|seq| *seq > 1 && found.len() as u64 == u64::from(limit));
-    let next_cursor = last_seq.map_or_else(|| "null".into(), |seq| format!("\"{seq}\""));
-    let entries: Vec<String> = found.iter().filter_map(|row| row.text(0)).collect();
-    Ok(format!(r#"{{"entries":[{}],"nextCursor":{next_cursor}}}"#, entries.join(",")))
 }
 
 /// The head of the chain before a walk that begins behind entry `seq`: it was checked by the walk that ended there.

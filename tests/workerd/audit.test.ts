@@ -304,3 +304,60 @@ describe("whatever became of the last entry, the next is recorded", () => {
     });
   });
 });
+
+describe("a list", () => {
+  const long = env.AUDIT_LOG.getByName("long");
+  const ROWS = 25_000;
+  const START_S = 1_767_225_600;
+  const list = (filters: object) => call(long, { list: { action: null, before_seq: null, limit: 50, ...filters } });
+  const numbers = ({ entries }: any) => entries.map(({ seq }: any) => seq);
+  const at = (seq: number) => new Date((START_S + seq) * 1_000).toISOString();
+
+  beforeAll(async () => {
+    await call(long, { append: { drafts: [] } });
+    // A row a second; two of a source that is rare.
+    await sqlOf(long)(
+      `WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?)
+       INSERT INTO entries SELECT i, iif(i % 1000 = 0, 'PROBE', 'CREATE'), json_object('seq', i,
+         'timestamp', strftime('%Y-%m-%dT%H:%M:%S.000Z', ? + i, 'unixepoch'), 'source', iif(i IN (3, 24000), 'rare', 'common'))
+       FROM n`,
+      ROWS,
+      START_S,
+    );
+  });
+
+  it("by source looks at a bounded number of entries, and says where to go on", async () => {
+    const found = [];
+    for (let before_seq: number | null = null; ;) {
+      const page: any = await list({ source: "rare", before_seq });
+      found.push(numbers(page));
+      if (page.nextCursor === null) {
+        break;
+      }
+      before_seq = Number(page.nextCursor);
+    }
+    expect(found).toEqual([[24_000], [], [3]]);
+    // An action has an index: what else there is need not be looked at.
+    expect(await list({ source: "rare", action: "PROBE" })).toMatchObject({ entries: [{ seq: 24_000 }], nextCursor: null });
+  });
+
+  it("by time is exact, wherever it begins and ends", async () => {
+    for (const [since, until] of [[1, 2], [7, 7], [12_344, 12_390], [24_999, 25_001]]) {
+      const expected = Array.from({ length: until - since }, (_, index) => until - 1 - index);
+      const filters = { since: at(since), until: at(until) };
+      expect(await list(filters)).toMatchObject({ entries: expected.map((seq) => ({ seq })), nextCursor: null });
+    }
+    expect(numbers(await list({ until: at(0) }))).toEqual([]);
+    expect(numbers(await list({ since: at(ROWS + 1) }))).toEqual([]);
+    // A gap and a row that says no time are passed over.
+    await sqlOf(long)("DELETE FROM entries WHERE seq BETWEEN 12000 AND 13000");
+    await sqlOf(long)("UPDATE entries SET entry = '{' WHERE seq = 13001");
+    expect(numbers(await list({ since: at(11_999), until: at(13_003) }))).toEqual([13_002, 13_001, 11_999]);
+  });
+
+  it("is JSON whatever is in its rows", async () => {
+    const [first, second] = (await list({ before_seq: 13_003, limit: 2 })).entries;
+    expect([first.seq, second]).toEqual([13_002, { seq: 13_001, unreadable: "{" }]);
+    expect(numbers(await list({ before_seq: 13_003, source: "rare" }))).toEqual([]);
+  });
+});

@@ -30,7 +30,7 @@ pub(super) fn last(sql: &SqlStorage) -> Result<Option<Anchor>> {
 }
 
 /// Number of the first row.
-fn first_seq(sql: &SqlStorage) -> Result<Option<u64>> {
+pub(super) fn first_seq(sql: &SqlStorage) -> Result<Option<u64>> {
     Ok(rows(sql, "SELECT MIN(seq) FROM entries", vec![])?.first().and_then(|row| row.number(0)))
 }
 
