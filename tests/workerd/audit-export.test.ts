@@ -188,3 +188,34 @@ describe("entries that are old", () => {
     expect(await exported()).toEqual(range(1, 4_003));
   });
 });
+
+it("goes on until everything is written, and up to what does not hold", async () => {
+  // More than one step of the export takes.
+  for (let from = 0; from < 23; from += 1) {
+    await append(0, SEGMENT);
+  }
+  const run = (from: string, to: string) =>
+    runInDurableObject(log(), (_, state) => {
+      state.storage.sql.exec("UPDATE entries SET entry = replace(entry, ?, ?) WHERE seq = 26500", from, to);
+    });
+  await run("admin", "nobody");
+  expect(await retain()).toMatchObject({ auditExported: 22 * SEGMENT, failures: 1, unfinished: true });
+  await run("nobody", "admin");
+  expect(await retain()).toMatchObject({ auditExported: SEGMENT, failures: 0, unfinished: false });
+  expect(await read("/api/audit/verify?segment=27")).toMatchObject({ intact: true, checked: SEGMENT });
+});
+
+it("leaves the log early where too much came after it", async () => {
+  const full = env.AUDIT_LOG.getByName("full");
+  const sql = (statement: string, ...values: SqlStorageValue[]) =>
+    runInDurableObject(full, (_, state) => void state.storage.sql.exec(statement, ...values));
+  const drafts = Array.from({ length: SEGMENT }, () => ({ action: "CREATE", actor: "admin", userAgent: "tests/1" }));
+  await call(full, { append: { drafts } });
+  const anchor = { from: 1, to: SEGMENT, untilMs: Date.now(), previousHash: "", lastHash: "", sha256: "" };
+  await sql("INSERT INTO segments VALUES (?, ?)", SEGMENT, JSON.stringify(anchor));
+  const expire = () => call(full, { expire: { before_ms: 0 } });
+  await sql("UPDATE head SET seq = ?", SEGMENT + 1_999_999);
+  expect(await expire()).toBe(0);
+  await sql("UPDATE head SET seq = ?", SEGMENT + 2_000_000);
+  expect(await expire()).toBe(SEGMENT);
+});

@@ -11,7 +11,9 @@ mod segments;
 pub use calls::{AuditCall, Lines, Verification};
 pub use chain::{Broken, GENESIS_HASH, Head};
 pub use letters::letter_drafts;
-pub use segments::{Anchor, SEGMENT_ENTRIES, Segment, SegmentBroken, check_segment, segment_bounds, segment_key};
+pub use segments::{
+    Anchor, MAX_ENTRIES, SEGMENT_ENTRIES, Segment, SegmentBroken, check_segment, segment_bounds, segment_key,
+};
 
 use serde::{Deserialize, Serialize};
 

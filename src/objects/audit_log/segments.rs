@@ -10,8 +10,8 @@ use crate::platform::sql::{number, rows, run, text, unreadable};
 use gateway_core::audit::{Anchor, Head, Lines, SEGMENT_ENTRIES, Segment, segment_key};
 use worker::{Env, Error, Result, SqlStorage};
 
-/// Segments that one call removes: ten thousand rows.
-const MAX_REMOVED: u64 = 10;
+/// Segments that one call removes: twenty thousand rows.
+const MAX_REMOVED: u64 = 20;
 
 fn anchors(sql: &SqlStorage, which: &str, parameter: u64) -> Result<Vec<Anchor>> {
     let found = rows(sql, &format!("SELECT anchor FROM segments {which}"), vec![number(parameter)])?;
@@ -98,13 +98,13 @@ pub(super) fn lines(sql: &SqlStorage, from_seq: u64, limit: u32) -> Result<Lines
     Ok(Lines { lines: lines.concat(), next_seq, anchor: None })
 }
 
-/// Removes the entries of the oldest anchored segments that are old enough.
+/// Removes the entries of the oldest anchored segments that may leave.
 pub(super) fn expire(sql: &SqlStorage, before_ms: u64) -> Result<u64> {
     let Some(first) = first_seq(sql)? else { return Ok(0) };
-    let mut removed = 0u64;
+    let (mut removed, head_seq) = (0u64, kept_head(sql)?.seq);
     let until = first.saturating_add(SEGMENT_ENTRIES.saturating_mul(MAX_REMOVED));
     for anchor in anchors(sql, "WHERE to_seq >= ? ORDER BY to_seq", first)? {
-        if anchor.until_ms >= before_ms || anchor.to >= until {
+        if anchor.to >= until || !anchor.may_leave(before_ms, head_seq) {
             break;
         }
         let range = vec![number(anchor.from), number(anchor.to)];

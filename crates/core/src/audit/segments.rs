@@ -13,6 +13,10 @@ use sha2::{Digest, Sha256};
 /// Entries of a segment: some 400 KB as JSON, which one call to the object carries and one look at R2 reads.
 pub const SEGMENT_ENTRIES: u64 = 1_000;
 
+/// Entries beyond which the oldest leave the log whatever their age, once they are in files: with their index some 2 GB of the
+/// 10 GB that an object may have. Whoever makes the gateway write many entries must not bring its log to a stop.
+pub const MAX_ENTRIES: u64 = 2_000_000;
+
 /// First and last number of the entries of a segment, which are numbered from 1.
 pub fn segment_bounds(segment: u64) -> (u64, u64) {
     let to = segment.saturating_mul(SEGMENT_ENTRIES);
@@ -85,6 +89,14 @@ impl Segment {
             last_hash: self.last_hash.clone(),
             sha256: hex(&Sha256::digest(self.lines.as_bytes())),
         }
+    }
+}
+
+impl Anchor {
+    /// Whether its entries may leave a log that has got to number `head_seq`: they are older than `before_ms`, or too many
+    /// came after them.
+    pub fn may_leave(&self, before_ms: u64, head_seq: u64) -> bool {
+        self.until_ms < before_ms || head_seq.saturating_sub(self.to) >= MAX_ENTRIES
     }
 }
 

@@ -195,6 +195,20 @@ fn a_file_that_was_touched_is_named_by_what_breaks_first() {
 }
 
 #[test]
+fn entries_leave_the_log_when_they_are_old_or_too_many_came_after_them() {
+    let anchor = Anchor { until_ms: 5_000, ..segment().anchor() };
+    for (before_ms, head_seq, leaves) in [
+        (5_000, 4, false),
+        (5_001, 4, true),
+        (0, 4 + MAX_ENTRIES - 1, false),
+        (0, 4 + MAX_ENTRIES, true),
+        (0, 0, false),
+    ] {
+        assert_eq!(anchor.may_leave(before_ms, head_seq), leaves, "{before_ms} {head_seq}");
+    }
+}
+
+#[test]
 fn segments_and_their_anchors_have_a_pinned_form() {
     assert_eq!([segment_bounds(1), segment_bounds(2)], [(1, 1_000), (1_001, 2_000)]);
     assert_eq!(segment_key(1, 1_000), "audit/000000000001-000000001000.jsonl");
