@@ -7,7 +7,7 @@
 use crate::counting;
 use crate::objects::AUDIT_OBJECT;
 use crate::platform::{clock, log, objects};
-use gateway_core::audit::{AuditCall, Draft};
+use gateway_core::audit::{Action, AuditCall, Draft};
 use gateway_core::counters::Metric;
 use genesys_webhook::encoding::hex;
 use worker::Env;
@@ -15,11 +15,30 @@ use worker::Env;
 /// Waits between attempts, in milliseconds: an object that moves or restarts is back within a second.
 const WAITS_MS: [u64; 3] = [100, 500, 2_000];
 
+/// A call that changed something at the vendor, or should have, is an event of the log too, with the identifier under which
+/// the vendor finds it.
+fn tell(draft: &Draft) {
+    let is_change = matches!(draft.action, Action::Create | Action::Update | Action::Delete);
+    if !is_change && (draft.action != Action::Validate || draft.error.is_none()) {
+        return;
+    }
+    let fields = [
+        ("action", draft.action.as_str()),
+        ("actor", &draft.actor),
+        ("source", draft.source.as_deref().unwrap_or_default()),
+        ("webhook", draft.webhook_id.as_deref().unwrap_or_default()),
+        ("error", draft.error.as_deref().unwrap_or_default()),
+        ("correlation", draft.correlation_id.as_deref().unwrap_or_default()),
+    ];
+    if draft.error.is_none() { log::info("vendor_changed", &fields) } else { log::error("vendor_refused", &fields) }
+}
+
 /// Appends `drafts` in order.
 pub(crate) async fn append(env: &Env, drafts: Vec<Draft>) {
     if drafts.is_empty() {
         return;
     }
+    drafts.iter().for_each(tell);
     let entries = drafts.len();
     let batch = clock::random::<16>().ok().map(|bytes| hex(&bytes));
     let call = AuditCall::Append { drafts, batch };

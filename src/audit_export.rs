@@ -1,6 +1,7 @@
 //! Has complete segments of the audit trail written to files and old entries removed that are in one; reads the files.
 //!
-//! Promises: bounded steps; a file is read only against its anchor. Out of scope: what a segment and its anchor are
+//! Promises: bounded steps, until nothing is left to do; a segment that does not hold is named by every run, and does not keep
+//! those before it from going; a file is read only against its anchor. Out of scope: what a segment and its anchor are
 //! (`gateway_core::audit`), writing (the `AUDIT_LOG` object).
 
 use crate::objects::AUDIT_OBJECT;
@@ -11,8 +12,11 @@ use gateway_core::retention::Removed;
 use serde::de::DeserializeOwned;
 use worker::Env;
 
-/// Segments that one run writes: a day's hundred thousand entries, each of them hashed within one event of the object.
-const MAX_SEGMENTS: u32 = 100;
+/// Segments that one step writes: twenty thousand entries, each of them hashed within one event of the object.
+const STEP_SEGMENTS: u32 = 20;
+
+/// Steps of one kind in one run: two million entries written, as many removed; the next run goes on.
+const MAX_STEPS: u32 = 100;
 
 /// Calls the log.
 pub(crate) async fn ask<T: DeserializeOwned>(env: &Env, call: &AuditCall) -> Result<T, CallError> {
@@ -21,23 +25,29 @@ pub(crate) async fn ask<T: DeserializeOwned>(env: &Env, call: &AuditCall) -> Res
 
 /// The part of retention that is the audit trail's.
 pub(crate) async fn run(env: &Env, before_ms: u64, removed: &mut Removed) {
-    if let Err(error) = write_and_remove(env, before_ms, removed).await {
-        log::error("audit_export_failed", &[("error", &error.to_string())]);
-        removed.failures = removed.failures.saturating_add(1);
-        removed.unfinished = true;
+    let steps = [AuditCall::Export { limit: STEP_SEGMENTS }, AuditCall::Expire { before_ms }];
+    for (call, done) in steps.iter().zip([&mut removed.audit_exported, &mut removed.audit_entries]) {
+        match repeat(env, call, done).await {
+            Ok(is_done) => removed.unfinished |= !is_done,
+            Err(error) => {
+                log::error("audit_export_failed", &[("error", &error.to_string())]);
+                removed.failures = removed.failures.saturating_add(1);
+                removed.unfinished = true;
+            }
+        }
     }
 }
 
-async fn write_and_remove(env: &Env, before_ms: u64, removed: &mut Removed) -> Result<(), CallError> {
-    removed.audit_exported = ask(env, &AuditCall::Export { limit: MAX_SEGMENTS }).await?;
-    for _ in 0..MAX_SEGMENTS {
-        let gone: u64 = ask(env, &AuditCall::Expire { before_ms }).await?;
-        removed.audit_entries = removed.audit_entries.saturating_add(gone);
-        if gone == 0 {
-            break;
+/// Calls until there is nothing left to do; whether that was reached.
+async fn repeat(env: &Env, call: &AuditCall, done: &mut u64) -> Result<bool, CallError> {
+    for _ in 0..MAX_STEPS {
+        let entries: u64 = ask(env, call).await?;
+        if entries == 0 {
+            return Ok(true);
         }
+        *done = done.saturating_add(entries);
     }
-    Ok(())
+    Ok(false)
 }
 
 /// Why a segment could not be read, or is not what was written.

@@ -108,6 +108,9 @@ pub(crate) async fn close(env: &Env, source: &Source) -> Result<bool, CallError>
 async fn announce(env: &Env, source: &Source, change: Change, actor: &str, status: Option<u16>, error: Option<String>) {
     let shown = url(source);
     let address = shown.as_deref().unwrap_or("archive");
+    // What the destination answered is shown with its circuit. It may quote a delivery: not into the log, and not into the
+    // trail, which forgets nothing.
+    let error = error.map(|_| status.map_or_else(|| "no answer".to_owned(), |status| format!("HTTP {status}")));
     let action = match change {
         Change::Opened => {
             let error = error.as_deref().unwrap_or_default();

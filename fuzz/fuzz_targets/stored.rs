@@ -3,7 +3,7 @@
 //! Input: the name of a form in the first line, then the message or the JSON.
 #![no_main]
 
-use gateway_core::audit::{self, AuditCall, Entry};
+use gateway_core::audit::{AuditCall, Entry, Head};
 use gateway_core::counters::{CountersCall, Totals};
 use gateway_core::ledger::{Claimed, DeliveryRow, LedgerCall, LedgerTotals};
 use gateway_core::letters::{BodyText, Letter, LettersCall, Summary};
@@ -92,15 +92,18 @@ fn entry(json: &str) {
     let Ok(entry) = Entry::from_json(json) else { return };
     let written = serde_json::to_string(&entry).expect("an entry can be written");
     assert_eq!(Entry::from_json(&written).expect("and read"), entry);
-    let previous = entry.seq.checked_sub(1).map(|seq| (seq, entry.previous_hash.clone()));
-    let _ = audit::verify(previous.as_ref().map(|(seq, hash)| (*seq, hash.as_str())), [&entry]);
+    let mut head = Head { seq: entry.seq.saturating_sub(1), hash: entry.previous_hash.clone() };
+    // What holds is what is written, to the byte.
+    if head.clone().follow(json).is_ok() {
+        assert_eq!(written, json);
+    }
     // Whatever was recorded, the chain that it is put into holds, and does not hold any more when it is changed.
-    let chained = audit::chain(previous.as_ref().map(|(seq, hash)| (*seq, hash.as_str())), entry.draft, 1);
-    let previous = previous.as_ref().map(|(seq, hash)| (*seq, hash.as_str()));
-    assert_eq!(audit::verify(previous, [&chained]), Ok(()));
-    let mut changed = chained;
-    changed.draft.actor.push('x');
-    assert!(audit::verify(previous, [&changed]).is_err());
+    let before = head.clone();
+    let mut chained = head.append(entry.draft, 1);
+    let text = |entry: &Entry| serde_json::to_string(entry).expect("an entry can be written");
+    assert_eq!(before.clone().follow(&text(&chained)).as_ref(), Ok(&chained));
+    chained.draft.actor.push('x');
+    assert!(before.clone().follow(&text(&chained)).is_err());
 }
 
 fn memory(json: &str) {

@@ -116,16 +116,23 @@ pub(super) async fn attempt<'m>(configured: Option<Configured<'_>>, work: Work<'
         let settlement = bury(work, reason::DESTINATION_UNAVAILABLE, attempts, None, Some(error), env).await;
         return Tried { settlement, sign: Sign::None, status: None, error: None };
     }
-    let Attempt { attempted, status, error } = match configured {
+    let Attempt { attempted, status, error, cause } = match configured {
         Some(configured) => hand_on_body(configured, &work, env).await,
         None => Attempt::not_sent(format!("source {} is not configured", work.delivery.source)),
     };
-    if let Some(error) = &error {
+    if let Some(cause) = &cause {
         let attempts = work.attempt.to_string();
-        let delivery = &work.delivery;
+        let Delivery { id, source, headers, .. } = &work.delivery;
+        let correlation = log::correlation(headers);
         log::warn(
             "attempt_failed",
-            &[("delivery", &delivery.id), ("source", &delivery.source), ("error", error), ("attempt", &attempts)],
+            &[
+                ("delivery", id),
+                ("correlation", correlation),
+                ("source", source),
+                ("error", cause),
+                ("attempt", &attempts),
+            ],
         );
     }
     let schedule_s = configured.map_or(&UNCONFIGURED_SCHEDULE_S[..], |configured| &configured.source.retry_schedule_s);
@@ -166,7 +173,14 @@ async fn bury<'m>(
     let mut letter = dead_letter(&work.delivery, reason, attempts, status, error.clone(), clock::now_ms());
     let body = Body::Small(std::mem::take(&mut work.inline));
     if let Err((cause, error)) = send_letter(env, &mut letter, &body).await {
-        log::error(cause, &[("delivery", &letter.id), ("error", &error)]);
+        let correlation = log::correlation(&letter.headers);
+        let fields = [
+            ("delivery", letter.id.as_str()),
+            ("correlation", correlation),
+            ("source", &letter.source),
+            ("error", &error),
+        ];
+        log::error(cause, &fields);
         work.put_off(STORAGE_DELAY_S, env).await;
         return None;
     }

@@ -2,7 +2,7 @@
 //!
 //! Promises: a letter is acknowledged once it is stored, and stored once however often it arrives; whatever else comes
 //! through this queue (a delivery that the platform gave up, bytes of another version) is stored too, with its raw form;
-//! each is audited, and so is what had to go for it. Of a delivery that the platform gave up the ledger learns that it is
+//! it is audited, and so is what had to go for it. Of a delivery that the platform gave up the ledger learns that it is
 //! dead, before the message is acknowledged: nobody else would settle it. However long the store is away, no letter uses up
 //! the queue's retries. Out of scope: why a letter died.
 
@@ -11,7 +11,7 @@ use super::deliveries::claim_item;
 use crate::platform::body::Body;
 use crate::platform::queue::{self, QueueMessage};
 use crate::platform::{clock, log, objects, r2};
-use gateway_core::audit::{Action, Draft};
+use gateway_core::audit::{Action, Draft, letter_drafts};
 use gateway_core::ledger::{ClaimItem, LedgerCall, ledger_shard};
 use gateway_core::letters::{BodyText, INLINE_MAX_BYTES, Letter, LettersCall, STORE_OBJECT, Status, Stored};
 use gateway_core::time::date_path;
@@ -26,22 +26,14 @@ const STORE_DELAY_S: u32 = 30;
 pub(super) async fn consume(messages: &[QueueMessage], env: &Env) {
     let mut stored = vec![];
     let mut letters = vec![];
-    let mut drafts = vec![];
     for message in messages {
         match to_letter(message, env).await {
             Ok((letter, given_up)) => {
-                drafts.push(Draft {
-                    source: Some(letter.letter.source.clone()).filter(|source| !source.is_empty()),
-                    status_code: letter.letter.last_status,
-                    error: Some(letter.letter.reason.clone()),
-                    correlation_id: Some(letter.letter.id.clone()),
-                    ..Draft::new(Action::DlqRoute, "consumer")
-                });
                 letters.push(letter);
                 stored.push((message, given_up));
             }
-            Err(error) => {
-                log::error("letter_body_failed", &[("message", &message.id()), ("error", &error)]);
+            Err((id, error)) => {
+                log::error("letter_body_failed", &[("message", &message.id()), ("delivery", &id), ("error", &error)]);
                 put_off(message, env).await;
             }
         }
@@ -49,6 +41,7 @@ pub(super) async fn consume(messages: &[QueueMessage], env: &Env) {
     if letters.is_empty() {
         return;
     }
+    let mut drafts = letter_drafts(letters.iter().map(|letter| &letter.letter));
     let put = LettersCall::Put { letters };
     let purged = match objects::call::<Stored>(env, objects::DEAD_LETTER_STORE, STORE_OBJECT, &put).await {
         Ok(purged) => purged,
@@ -104,8 +97,9 @@ async fn give_up(env: &Env, item: ClaimItem) -> bool {
     told.is_ok()
 }
 
-/// The letter of a message, and what the ledger is to be told where it was a delivery.
-async fn to_letter(message: &QueueMessage, env: &Env) -> Result<(Letter, Option<ClaimItem>), String> {
+/// The letter of a message, and what the ledger is to be told where it was a delivery; of a body that could not be stored the
+/// identifier, and why.
+async fn to_letter(message: &QueueMessage, env: &Env) -> Result<(Letter, Option<ClaimItem>), (String, String)> {
     let bytes = message.bytes();
     let mut given_up = None;
     let (mut letter, body) = match decode(&bytes) {
@@ -134,7 +128,9 @@ async fn to_letter(message: &QueueMessage, env: &Env) -> Result<(Letter, Option<
     }
     let key = format!("dead-letters/{}/{}", date_path(letter.received_at_ms), letter.id);
     let sha256 = r2::sha256_hex(body);
-    r2::put(env, &key, &Body::Small(body.to_vec())).await?;
+    if let Err(error) = r2::put(env, &key, &Body::Small(body.to_vec())).await {
+        return Err((letter.id, error));
+    }
     letter.body = BodyRef::Stored { key, size_bytes: body.len() as u64, sha256 };
     Ok((whole(letter, None), given_up))
 }

@@ -12,6 +12,7 @@ use gateway_core::audit::USER_AGENT;
 use gateway_core::handover::{Attempted, scrub};
 use gateway_core::time::date_path;
 use genesys_client::http_date::retry_after_ms;
+use genesys_client::transport::TransportErrorKind;
 use genesys_webhook::message::Delivery;
 use genesys_webhook::scheme::Scheme;
 use genesys_webhook::sign::sign;
@@ -24,20 +25,23 @@ pub(super) struct Attempt {
     pub(super) attempted: Attempted,
     pub(super) status: Option<u16>,
     pub(super) error: Option<String>,
+    /// The same for the log: what the destination answered may quote the delivery.
+    pub(super) cause: Option<String>,
 }
 
 impl Attempt {
-    fn failed(error: String) -> Self {
-        Self { attempted: Attempted::Failed, status: None, error: Some(error) }
+    /// An attempt that failed on our side of the connection, in words of ours or of the platform.
+    fn without_answer(attempted: Attempted, error: String) -> Self {
+        Self { attempted, status: None, cause: Some(error.clone()), error: Some(error) }
     }
 
     /// An attempt that was not made, for a reason of ours.
     pub(super) fn not_sent(error: String) -> Self {
-        Self { attempted: Attempted::NotSent, status: None, error: Some(error) }
+        Self::without_answer(Attempted::NotSent, error)
     }
 
     pub(super) fn body_unavailable(error: String) -> Self {
-        Self { attempted: Attempted::BodyUnavailable, status: None, error: Some(error) }
+        Self::without_answer(Attempted::BodyUnavailable, error)
     }
 }
 
@@ -83,7 +87,15 @@ pub(super) async fn hand_on(
     };
     let hide = |text: &str| scrub(text, secret_headers.iter().map(|(_, value)| value.as_str()));
     match fetch::send(outgoing).await {
-        Err(error) => Attempt::failed(hide(&error.to_string())),
+        Err(error) => {
+            let cause = match error.kind {
+                TransportErrorKind::Timeout => "no answer in time",
+                TransportErrorKind::Connect => "not sent",
+                TransportErrorKind::Other => "connection refused or lost",
+            };
+            let error = hide(&error.message);
+            Attempt { attempted: Attempted::Failed, status: None, error: Some(error), cause: Some(cause.into()) }
+        }
         Ok(answer) => {
             let error = (!(200..300).contains(&answer.status)).then(|| {
                 let excerpt: String = hide(&String::from_utf8_lossy(&answer.body))
@@ -100,6 +112,7 @@ pub(super) async fn hand_on(
             Attempt {
                 attempted: Attempted::Answered { status: answer.status, retry_after_s },
                 status: Some(answer.status),
+                cause: error.is_some().then(|| format!("HTTP {}", answer.status)),
                 error,
             }
         }
@@ -110,8 +123,9 @@ async fn archive(env: &worker::Env, delivery: &Delivery, body: &[u8]) -> Attempt
     let key = format!("deliveries/{}/{}/{}.json", delivery.source, date_path(delivery.received_at_ms), delivery.id);
     match r2::put(env, &key, &Body::Small(body.to_vec())).await {
         Ok(()) => {
-            Attempt { attempted: Attempted::Answered { status: 200, retry_after_s: None }, status: None, error: None }
+            let attempted = Attempted::Answered { status: 200, retry_after_s: None };
+            Attempt { attempted, status: None, error: None, cause: None }
         }
-        Err(error) => Attempt::failed(error),
+        Err(error) => Attempt::without_answer(Attempted::Failed, error),
     }
 }

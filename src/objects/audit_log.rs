@@ -1,14 +1,17 @@
 //! `AUDIT_LOG`: the chain of audit entries.
 //!
 //! Promises: entries are numbered without gaps and chained in the order in which they arrive; nothing changes or removes
-//! one. Out of scope: what the hashes cover (`gateway_core::audit`).
+//! one; the head of the chain is kept apart from them, so that the next entry needs none of them and the last of them cannot
+//! go unnoticed; whatever is wrong with a row, a walk names it and the next entry is recorded. Out of scope: what the hashes
+//! cover (`gateway_core::audit`).
 
+mod list;
 mod segments;
 
 use super::Tables;
-use crate::platform::sql::{number, optional, rows, run, text, unreadable};
+use crate::platform::sql::{Row, number, optional, rows, run, text};
 use crate::platform::{clock, objects};
-use gateway_core::audit::{Action, AuditCall, Broken, Draft, Entry, Verification, chain, segment_bounds, verify};
+use gateway_core::audit::{Anchor, AuditCall, Broken, Draft, Entry, GENESIS_HASH, Head, Verification, segment_bounds};
 use worker::{DurableObject, Env, Request, Response, Result, SqlStorage, State, durable_object};
 
 /// Name of the object: there is one chain.
@@ -18,7 +21,8 @@ const SCHEMA: &str = "
     CREATE TABLE IF NOT EXISTS entries (seq INTEGER PRIMARY KEY, action TEXT NOT NULL, entry TEXT NOT NULL);
     CREATE INDEX IF NOT EXISTS by_action ON entries (action, seq);
     CREATE TABLE IF NOT EXISTS batches (n INTEGER PRIMARY KEY, batch TEXT NOT NULL);
-    CREATE TABLE IF NOT EXISTS segments (to_seq INTEGER PRIMARY KEY, anchor TEXT NOT NULL);";
+    CREATE TABLE IF NOT EXISTS segments (to_seq INTEGER PRIMARY KEY, anchor TEXT NOT NULL);
+    CREATE TABLE IF NOT EXISTS head (id INTEGER PRIMARY KEY CHECK (id = 1), seq INTEGER NOT NULL, hash TEXT NOT NULL);";
 
 /// Names of batches that are remembered. A batch is repeated within seconds, while far fewer others arrive.
 const MAX_BATCHES: u64 = 256;
@@ -32,7 +36,7 @@ pub struct AuditLog {
 
 impl DurableObject for AuditLog {
     fn new(state: State, env: Env) -> Self {
-        Self { tables: Tables::set_up(&state, SCHEMA), env }
+        Self { tables: Tables::set_up(&state, SCHEMA).prepared(take_over), env }
     }
 
     async fn fetch(&self, request: Request) -> Result<Response> {
@@ -43,8 +47,8 @@ impl DurableObject for AuditLog {
                     self.tables.transaction(|sql| append(sql, drafts, batch.as_deref()))?.to_string()
                 }
                 AuditCall::List { action, source, since, until, before_seq, limit } => {
-                    let filters = [action.map(Action::as_str), source.as_deref(), since.as_deref(), until.as_deref()];
-                    list(sql, filters, before_seq, limit)?
+                    let recorded = [since.as_deref(), until.as_deref()];
+                    list::page(sql, (action, source.as_deref()), recorded, before_seq, limit)?
                 }
                 AuditCall::Verify { from_seq, limit } => objects::json(&walk(sql, from_seq, limit)?)?,
                 AuditCall::Lines { from_seq, limit } => objects::json(&segments::lines(sql, from_seq, limit)?)?,
@@ -59,8 +63,43 @@ impl DurableObject for AuditLog {
     }
 }
 
-fn entry(text: Option<String>) -> Result<Entry> {
-    Ok(Entry::from_json(&text.ok_or_else(|| unreadable("entry"))?)?)
+/// Where the log has got to.
+fn kept_head(sql: &SqlStorage) -> Result<Head> {
+    let found = rows(sql, "SELECT seq, hash FROM head", vec![])?;
+    let read = |row: &Row| Some(Head { seq: row.number(0)?, hash: row.text(1)? });
+    Ok(found.first().and_then(read).unwrap_or_default())
+}
+
+fn keep_head(sql: &SqlStorage, head: &Head) -> Result<()> {
+    run(
+        sql,
+        "INSERT INTO head VALUES (1, ?, ?) ON CONFLICT DO UPDATE SET seq = excluded.seq, hash = excluded.hash",
+        vec![number(head.seq), text(&head.hash)],
+    )
+}
+
+/// The hash that a stored entry says it has; of one that cannot be read any more the chain has to go on all the same.
+fn said_hash(entry: Option<String>) -> Option<String> {
+    Entry::from_json(&entry?).ok().map(|entry| entry.hash)
+}
+
+/// Versions that knew no head left none, and append without it where one of them is put back: the chain goes on behind what
+/// they have appended. Once, before the first call: a row that comes later and not through this version is none of the log's.
+fn take_over(sql: &SqlStorage) -> Result<()> {
+    let kept = kept_head(sql)?;
+    let last =
+        rows(sql, "SELECT seq, entry FROM entries WHERE seq > ? ORDER BY seq DESC LIMIT 1", vec![number(kept.seq)])?;
+    let found = match last.first().and_then(|row| Some((row.number(0)?, row.text(1)))) {
+        Some((seq, entry)) => Some((seq, said_hash(entry).unwrap_or_else(|| GENESIS_HASH.into()))),
+        // Everything is in files.
+        None => segments::last(sql)?.filter(|anchor| anchor.to > kept.seq).map(|anchor| (anchor.to, anchor.last_hash)),
+    };
+    found.map_or(Ok(()), |(seq, hash)| keep_head(sql, &Head { seq, hash }))
+}
+
+/// Number of the last row.
+fn last_seq(sql: &SqlStorage) -> Result<u64> {
+    Ok(rows(sql, "SELECT MAX(seq) FROM entries", vec![])?.first().and_then(|row| row.number(0)).unwrap_or(0))
 }
 
 /// Remembers that a batch was appended: called last, so that what failed before is appended when it is repeated.
@@ -77,72 +116,70 @@ fn append(sql: &SqlStorage, mut drafts: Vec<Draft>, batch: Option<&str>) -> Resu
         drafts.clear();
         None
     };
-    let last = rows(sql, "SELECT entry FROM entries ORDER BY seq DESC LIMIT 1", vec![])?;
-    let last = last.first().map(|row| entry(row.text(0))).transpose()?;
-    let mut head = match last {
-        Some(entry) => Some((entry.seq, entry.hash)),
-        // Everything is in files: the chain goes on behind the last of them.
-        None => segments::last(sql)?.map(|anchor| (anchor.to, anchor.last_hash)),
-    };
+    let mut head = kept_head(sql)?;
+    // Where somebody has put a row behind the last one, the next entry goes behind that: the walk tells of it, and nothing is lost.
+    head.seq = head.seq.max(last_seq(sql)?);
     let now_ms = clock::now_ms();
+    let is_news = !drafts.is_empty();
     for draft in drafts {
-        let next = chain(head.as_ref().map(|(seq, hash)| (*seq, hash.as_str())), draft, now_ms);
+        let next = head.append(draft, now_ms);
         run(
             sql,
             "INSERT INTO entries VALUES (?, ?, ?)",
             vec![number(next.seq), text(next.draft.action.as_str()), text(&serde_json::to_string(&next)?)],
         )?;
-        head = Some((next.seq, next.hash));
+    }
+    if is_news {
+        keep_head(sql, &head)?;
     }
     if let Some(batch) = batch {
         remember(sql, batch)?;
     }
-    Ok(head.map_or(0, |(seq, _)| seq))
+    Ok(head.seq)
 }
 
-/// A page as the API answers it, made of the texts that are stored: an auditor hashes what was written, field by field.
-/// `filters`: action, source, since, until. Times grow with the numbers, and their texts sort as they do.
-fn list(sql: &SqlStorage, filters: [Option<&str>; 4], before_seq: Option<u64>, limit: u32) -> Result<String> {
-    let mut parameters = vec![number(before_seq.unwrap_or(u64::MAX)), number(limit.into())];
-    parameters.extend(filters.map(optional));
-    let found = rows(
-        sql,
-        "SELECT entry, seq FROM entries WHERE seq < ?1 AND (?3 IS NULL OR action = ?3)
-            AND (?4 IS NULL OR entry ->> '$.source' = ?4) AND (?5 IS NULL OR entry ->> '$.timestamp' >= ?5)
-            AND (?6 IS NULL OR entry ->> '$.timestamp' < ?6) ORDER BY seq DESC LIMIT ?2",
-        parameters,
-    )?;
-    let last_seq =
-        found.last().and_then(|row| row.number(1)).filter(|seq| *seq > 1 && found.len() as u64 == u64::from(limit));
-    let next_cursor = last_seq.map_or_else(|| "null".into(), |seq| format!("\"{seq}\""));
-    let entries: Vec<String> = found.iter().filter_map(|row| row.text(0)).collect();
-    Ok(format!(r#"{{"entries":[{}],"nextCursor":{next_cursor}}}"#, entries.join(",")))
+/// The head of the chain before a walk that begins behind entry `seq`: it was checked by the walk that ended there.
+fn head_at(sql: &SqlStorage, seq: u64, removed: Option<Anchor>) -> Result<std::result::Result<Head, Broken>> {
+    let head = |hash| Ok(Head { seq, hash });
+    let found = rows(sql, "SELECT entry FROM entries WHERE seq = ?", vec![number(seq)])?;
+    Ok(match (found.first(), removed.filter(|anchor| anchor.to == seq)) {
+        _ if seq == 0 => Ok(Head::default()),
+        (Some(row), _) => said_hash(row.text(0)).map_or(Err(Broken::Changed { seq }), head),
+        (None, Some(anchor)) => head(anchor.last_hash),
+        (None, None) => Err(Broken::Gap { expected: seq }),
+    })
 }
 
 fn walk(sql: &SqlStorage, from_seq: u64, limit: u32) -> Result<Verification> {
     // What is only in files any more is verified there; the walk begins behind it.
     let removed = segments::removed(sql)?;
     let after_anchor = removed.as_ref().map(|anchor| anchor.to).filter(|to| from_seq <= *to);
-    let from_seq = after_anchor.map_or(from_seq, |to| to.saturating_add(1)).max(1);
-    // One entry before the first is needed for its hash; it was checked by the walk that ended there.
-    let before_seq = from_seq.saturating_sub(1);
-    let previous = rows(sql, "SELECT entry FROM entries WHERE seq = ?", vec![number(before_seq)])?;
-    let previous = previous.first().map(|row| entry(row.text(0))).transpose()?.map(|entry| (entry.seq, entry.hash));
-    let anchored = || removed.filter(|anchor| anchor.to == before_seq).map(|anchor| (anchor.to, anchor.last_hash));
-    let previous = previous.or_else(anchored);
-    if previous.is_none() && from_seq > 1 {
-        let broken = Some(Broken::Gap { expected: before_seq });
-        return Ok(Verification { intact: false, checked: 0, after_anchor, next_seq: None, broken });
-    }
+    let before_seq = after_anchor.unwrap_or_else(|| from_seq.saturating_sub(1));
+    let mut head = match head_at(sql, before_seq, removed)? {
+        Ok(head) => head,
+        Err(broken) => {
+            let broken = Some(broken);
+            return Ok(Verification { intact: false, checked: 0, after_anchor, next_seq: None, broken });
+        }
+    };
     let found = rows(
         sql,
-        "SELECT entry FROM entries WHERE seq >= ? ORDER BY seq LIMIT ?",
-        vec![number(from_seq), number(limit.into())],
+        "SELECT seq, action, entry FROM entries WHERE seq > ? ORDER BY seq LIMIT ?",
+        vec![number(before_seq), number(limit.into())],
     )?;
-    let entries: Result<Vec<Entry>> = found.iter().map(|row| entry(row.text(0))).collect();
-    let entries = entries?;
-    let broken = verify(previous.as_ref().map(|(seq, hash)| (*seq, hash.as_str())), &entries).err();
-    let next_seq =
-        entries.last().map(|entry| entry.seq.saturating_add(1)).filter(|_| entries.len() as u64 == u64::from(limit));
-    Ok(Verification { intact: broken.is_none(), checked: entries.len() as u64, after_anchor, next_seq, broken })
+    let (mut checked, mut broken) = (0u64, None);
+    for row in &found {
+        let (action, entry) = (row.text(1).unwrap_or_default(), row.text(2).unwrap_or_default());
+        broken = head.follow_row(row.number(0).unwrap_or(0), &action, &entry).err();
+        if broken.is_some() {
+            break;
+        }
+        checked = checked.saturating_add(1);
+    }
+    let is_end = (found.len() as u64) < u64::from(limit);
+    let next_seq = found.last().and_then(|row| row.number(0)).filter(|_| !is_end).map(|seq| seq.saturating_add(1));
+    if is_end && broken.is_none() {
+        broken = head.check_end(&kept_head(sql)?).err();
+    }
+    Ok(Verification { intact: broken.is_none(), checked, after_anchor, next_seq, broken })
 }

@@ -37,7 +37,7 @@ pub(crate) const LIFECYCLE: &str = "LIFECYCLE";
 /// Binding of the watch.
 pub(crate) const WATCH: &str = "WATCH";
 
-/// What asks an object only whether it answers.
+/// How earlier versions ask an object whether it answers: it says nothing of the object's tables.
 const PING: &str = "ping";
 
 /// Binding of the circuits of the destinations.
@@ -85,13 +85,8 @@ pub(crate) async fn call_for_text(
     exchange(env, binding, name, body).await
 }
 
-/// Whether the object `name` of `binding` can be constructed and answers.
-pub(crate) async fn ping(env: &Env, binding: &'static str, name: &str) -> Result<(), CallError> {
-    exchange(env, binding, name, PING.into()).await.map(|_| ())
-}
-
-/// The part of a call that is the same for all types, compiled once.
-async fn exchange(env: &Env, binding: &'static str, name: &str, body: String) -> Result<String, CallError> {
+/// The part of a call that is the same for all types, compiled once: `body` is the JSON of one.
+pub(crate) async fn exchange(env: &Env, binding: &'static str, name: &str, body: String) -> Result<String, CallError> {
     let failed = |what: String| CallError { binding, what };
     let thrown = |error: JsValue| failed(js_error(&error));
     let namespace = Reflect::get(env, &JsValue::from_str(binding)).map_err(thrown)?;

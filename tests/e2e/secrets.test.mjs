@@ -5,6 +5,7 @@
  */
 
 import assert from "node:assert/strict";
+import { randomBytes } from "node:crypto";
 import { readFileSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
@@ -13,10 +14,12 @@ import { source, startGateway, startSimulator, startServer, until } from "./supp
 
 const simulator = await startSimulator();
 const pager = await startServer((_, response) => response.writeHead(500).end("pager is down"));
+/** A key as many services take it, at the end of their address. */
+const ADDRESS_TOKEN = randomBytes(32).toString("hex");
 const toSink = (name) => ({ destination: { url: `${simulator.baseUrl}/sink/${name}`, secret: "DESTINATION_SECRET" } });
 const gateway = await startGateway(simulator, {
   gateway: {
-    alerts: { url: `${pager.url}/in`, secret: "ALERT_SECRET", dead_letters_over: 1 },
+    alerts: { url: `${pager.url}/in?token=${ADDRESS_TOKEN}`, secret: "ALERT_SECRET", dead_letters_over: 1 },
     sources: [source("delivered", toSink("delivered")), source("archived"), source("refusing", { retry_schedule_s: [1] })],
   },
 });
@@ -81,6 +84,12 @@ test("secrets are in nothing that was stored or logged", async () => {
   const health = await gateway.ask("POST", "/api/health");
   assert.equal(health.noticesWaiting, 1);
   assert.equal(pager.seen.length, 1);
+  pager.answer = (_, response) => response.writeHead(204).end();
+  assert.equal((await gateway.ask("POST", "/api/health")).noticesWaiting, 0);
+  assert.ok(pager.seen.every(({ path }) => path === `/in?token=${ADDRESS_TOKEN}`));
+  const [sent] = (await gateway.ask("GET", "/api/audit?action=ALERT&limit=1")).entries;
+  assert.equal(sent.targetUrl, `${pager.url}/in`);
+  await gateway.call("POST", "/api/probe", { json: { url: `${simulator.baseUrl}/sink/delivered?token=${ADDRESS_TOKEN}` } });
   // Enough entries for a file: a probe is an entry.
   await Promise.all(
     Array.from({ length: 20 }, async () => {
@@ -110,7 +119,7 @@ test("secrets are in nothing that was stored or logged", async () => {
     assert.ok(holding(needle).some((path) => place.test(path)), `${needle} is not in ${place}: ${holding(needle)}`);
   }
 
-  const { GENESYS_CLIENT_ID: _public, ...secrets } = gateway.secrets;
+  const { GENESYS_CLIENT_ID: _public, ...secrets } = { ...gateway.secrets, ADDRESS_TOKEN };
   for (const [name, secret] of Object.entries(secrets)) {
     for (const form of forms(secret)) assert.deepEqual(holding(form), [], `${name} is stored or logged`);
   }

@@ -102,7 +102,8 @@ describe("a segment", () => {
     ["was cut", (text) => text.slice(0, text.lastIndexOf("\n", text.length - 2) + 1), { end: { to: 1_000 } }],
     ["has another's place", (_, other) => other, { chain: { gap: { expected: 1 } } }],
     ["ends otherwise", (text) => text.slice(0, -1), "file"],
-    ["is no trail", () => "{}\n", { line: { line: 1 } }],
+    ["is no trail", () => "{}\n", { chain: { changed: { seq: 1 } } }],
+    ["says more than was written", (text) => text.replace('"actor"', '"approvedBy":"x","actor"'), { chain: { changed: { seq: 1 } } }],
   ])("that %s is found out", async (_, spoil, broken) => {
     const text = await stored(KEYS[0]);
     await env.PAYLOADS.put(KEYS[0], spoil(text, await stored(KEYS[1])));
@@ -120,19 +121,36 @@ describe("a segment", () => {
 
   it("that does not hold in the log is not made good by a file", async () => {
     await append(0, 500);
-    const sql = (statement: string) => runInDurableObject(log(), (_, state) => void state.storage.sql.exec(statement));
-    await sql(`UPDATE entries SET entry = replace(entry, 'admin', 'nobody') WHERE seq = 2222`);
-    expect(await retain()).toMatchObject({ auditExported: 0, failures: 1, unfinished: true });
+    const sql = (statement: string) =>
+      runInDurableObject(log(), (_, state) => state.storage.sql.exec(statement).toArray());
+    const rows = await sql("SELECT * FROM entries WHERE seq IN (2222, 3000)");
+    const logged = vi.spyOn(console, "error");
+    for (const [damage, named] of [
+      ["UPDATE entries SET entry = replace(entry, 'admin', 'nobody') WHERE seq = 2222", "entry 2222 was changed"],
+      [`UPDATE entries SET entry = replace(entry, '"actor"', '"x":1,"actor"') WHERE seq = 2222`, "entry 2222 was changed"],
+      ["UPDATE entries SET entry = 'x' WHERE seq = 3000", "entry 3000 was changed"],
+      ["DELETE FROM entries WHERE seq = 2222", "entry 2222 is missing"],
+      // The head says that there was one.
+      ["DELETE FROM entries WHERE seq = 3000", "entry 3000 is missing"],
+    ]) {
+      await sql(damage);
+      expect(await retain(), damage).toMatchObject({ auditExported: 0, failures: 1, unfinished: true });
+      expect(String(logged.mock.lastCall?.[0])).toContain(named);
+      for (const { seq, action, entry } of rows) {
+        await runInDurableObject(log(), (_, state) => {
+          state.storage.sql.exec("INSERT OR REPLACE INTO entries VALUES (?, ?, ?)", seq, action, entry);
+        });
+      }
+    }
     expect((await env.PAYLOADS.list({ prefix: "audit/" })).objects).toHaveLength(2);
-    await sql(`UPDATE entries SET entry = replace(entry, 'nobody', 'admin') WHERE seq = 2222`);
     expect(await retain()).toMatchObject({ auditExported: SEGMENT, failures: 0 });
   });
 });
 
 describe("entries that are old", () => {
   it("leave the log with their segment, and are verified and exported from its file", async () => {
-    // One of the ten tells of the run that failed.
-    await append(0, 9);
+    // Five of the ten tell of the runs that failed.
+    await append(0, 5);
     vi.setSystemTime(start + 365 * DAY_MS + 2_100);
     // The third segment ends later than the cutoff.
     expect(await retain()).toMatchObject({ auditEntries: 2 * SEGMENT, failures: 0 });
@@ -169,4 +187,35 @@ describe("entries that are old", () => {
     }
     expect(await exported()).toEqual(range(1, 4_003));
   });
+});
+
+it("goes on until everything is written, and up to what does not hold", async () => {
+  // More than one step of the export takes.
+  for (let from = 0; from < 23; from += 1) {
+    await append(0, SEGMENT);
+  }
+  const run = (from: string, to: string) =>
+    runInDurableObject(log(), (_, state) => {
+      state.storage.sql.exec("UPDATE entries SET entry = replace(entry, ?, ?) WHERE seq = 26500", from, to);
+    });
+  await run("admin", "nobody");
+  expect(await retain()).toMatchObject({ auditExported: 22 * SEGMENT, failures: 1, unfinished: true });
+  await run("nobody", "admin");
+  expect(await retain()).toMatchObject({ auditExported: SEGMENT, failures: 0, unfinished: false });
+  expect(await read("/api/audit/verify?segment=27")).toMatchObject({ intact: true, checked: SEGMENT });
+});
+
+it("leaves the log early where too much came after it", async () => {
+  const full = env.AUDIT_LOG.getByName("full");
+  const sql = (statement: string, ...values: SqlStorageValue[]) =>
+    runInDurableObject(full, (_, state) => void state.storage.sql.exec(statement, ...values));
+  const drafts = Array.from({ length: SEGMENT }, () => ({ action: "CREATE", actor: "admin", userAgent: "tests/1" }));
+  await call(full, { append: { drafts } });
+  const anchor = { from: 1, to: SEGMENT, untilMs: Date.now(), previousHash: "", lastHash: "", sha256: "" };
+  await sql("INSERT INTO segments VALUES (?, ?)", SEGMENT, JSON.stringify(anchor));
+  const expire = () => call(full, { expire: { before_ms: 0 } });
+  await sql("UPDATE head SET seq = ?", SEGMENT + 1_999_999);
+  expect(await expire()).toBe(0);
+  await sql("UPDATE head SET seq = ?", SEGMENT + 2_000_000);
+  expect(await expire()).toBe(SEGMENT);
 });

@@ -26,8 +26,11 @@ const FIELDS = [
 ];
 
 const log = env.AUDIT_LOG.getByName("audit");
-const sql = (statement: string, ...values: unknown[]) =>
-  runInDurableObject(log, (_, state) => state.storage.sql.exec(statement, ...(values as SqlStorageValue[])).toArray());
+const sqlOf =
+  (object: typeof log) =>
+  (statement: string, ...values: unknown[]) =>
+    runInDurableObject(object, (_, state) => state.storage.sql.exec(statement, ...(values as SqlStorageValue[])).toArray());
+const sql = sqlOf(log);
 
 const draft = (index: number) => ({
   action: index % 3 === 0 ? "PROBE" : "CREATE",
@@ -120,12 +123,48 @@ describe("verification", () => {
   const change = (seq: number, from: string, to: string) =>
     sql("UPDATE entries SET entry = replace(entry, ?, ?) WHERE seq = ?", from, to, seq);
   const entryOf = async (seq: number) => (await sql("SELECT entry FROM entries WHERE seq = ?", seq))[0].entry as string;
+  /** An entry as somebody would forge it who knows how they are chained. */
+  const forge = async (seq: number, fields: object) => {
+    const { previousHash, hash, ...said } = JSON.parse(await entryOf(seq));
+    const forged = { ...said, ...fields };
+    return JSON.stringify({ ...forged, previousHash, hash: await sha256(`${previousHash}\n${JSON.stringify(forged)}`) });
+  };
 
   it.each<[string, () => Promise<unknown>, object]>([
     ["a changed entry", () => change(20, '"statusCode":219', '"statusCode":200'), { changed: { seq: 20 } }],
     ["an entry of which something was left out", () => change(20, '"source":"source-19",', ""), { changed: { seq: 20 } }],
     ["the first entry, changed", () => change(1, '"actor":"admin"', '"actor":"nobody"'), { changed: { seq: 1 } }],
     ["the last entry, changed", () => change(ENTRIES, '"actor":"admin"', '"actor":"nobody"'), { changed: { seq: ENTRIES } }],
+    ["an entry with a field that no hash covers", () => change(20, '"actor":', '"approvedBy":"x","actor":'), { changed: { seq: 20 } }],
+    ["an entry with a field that says nothing", () => change(20, '"actor":', '"webhookId":null,"actor":'), { changed: { seq: 20 } }],
+    ["an entry that is spelt otherwise", () => change(20, '","', '", "'), { changed: { seq: 20 } }],
+    ["an entry of no known action", () => change(20, '"CREATE"', '"MAYBE"'), { changed: { seq: 20 } }],
+    ["an entry that is none", () => sql("UPDATE entries SET entry = 'x' WHERE seq = 20"), { changed: { seq: 20 } }],
+    ["the last entry, made unreadable", () => change(ENTRIES, '"CREATE"', '"MAYBE"'), { changed: { seq: ENTRIES } }],
+    [
+      "an entry that is found under another action",
+      () => sql("UPDATE entries SET action = 'PROBE' WHERE seq = 20"),
+      { changed: { seq: 20 } },
+    ],
+    ["the last entry, removed", () => sql("DELETE FROM entries WHERE seq = ?", ENTRIES), { gap: { expected: ENTRIES } }],
+    ["the last entries, removed", () => sql("DELETE FROM entries WHERE seq > 57"), { gap: { expected: 58 } }],
+    ["all entries, removed", () => sql("DELETE FROM entries"), { gap: { expected: 1 } }],
+    [
+      "the last entry with a hash of its own making",
+      async () => sql("UPDATE entries SET entry = ? WHERE seq = ?", await forge(ENTRIES, { actor: "nobody" }), ENTRIES),
+      { changed: { seq: ENTRIES } },
+    ],
+    [
+      "an entry behind the last",
+      async () => {
+        const { hash: previousHash } = JSON.parse(await entryOf(ENTRIES));
+        const said = { seq: ENTRIES + 1, timestamp: "2026-11-23T00:00:00.000Z", action: "CREATE", actor: "x", userAgent: "u" };
+        const hash = await sha256(`${previousHash}\n${JSON.stringify(said)}`);
+        const text = JSON.stringify({ ...said, previousHash, hash });
+        await sql("INSERT INTO entries VALUES (?, 'CREATE', ?)", ENTRIES + 1, text);
+      },
+      { unrecorded: { seq: ENTRIES + 1 } },
+    ],
     ["a removed entry", () => sql("DELETE FROM entries WHERE seq = 33"), { gap: { expected: 33 } }],
     ["the first entry, removed", () => sql("DELETE FROM entries WHERE seq = 1"), { gap: { expected: 1 } }],
     [
@@ -164,16 +203,7 @@ describe("verification", () => {
     ],
     [
       "an entry with a hash of its own making",
-      async () => {
-        const { previousHash, hash, ...said } = JSON.parse(await entryOf(40));
-        const forged = { ...said, actor: "nobody" };
-        const text = JSON.stringify({
-          ...forged,
-          previousHash,
-          hash: await sha256(`${previousHash}\n${JSON.stringify(forged)}`),
-        });
-        await sql("UPDATE entries SET entry = ? WHERE seq = 40", text);
-      },
+      async () => sql("UPDATE entries SET entry = ? WHERE seq = 40", await forge(40, { actor: "nobody" })),
       { unlinked: { seq: 41 } },
     ],
   ])("finds %s", async (_, tamper, broken) => {
@@ -193,5 +223,141 @@ describe("verification", () => {
     const walk = await read("/api/audit/verify?from=31");
     await sql("INSERT INTO entries VALUES (?, ?, ?)", row.seq, row.action, row.entry);
     expect(walk).toMatchObject({ intact: false, broken: { gap: { expected: 30 } } });
+  });
+
+  it("names the entry before the first, where that cannot be read", async () => {
+    await change(30, '"CREATE"', '"MAYBE"');
+    const walk = await read("/api/audit/verify?from=31");
+    await change(30, '"MAYBE"', '"CREATE"');
+    expect(walk).toMatchObject({ intact: false, checked: 0, broken: { changed: { seq: 30 } } });
+  });
+
+  it("says how far the chain held", async () => {
+    await change(20, '"statusCode":219', '"statusCode":200');
+    expect((await read("/api/audit/verify")).checked).toBe(19);
+    await change(20, '"statusCode":200', '"statusCode":219');
+  });
+});
+
+describe("whatever became of the last entry, the next is recorded", () => {
+  let objects = 0;
+  /** A log of its own with three entries. */
+  async function three() {
+    objects += 1;
+    const object = env.AUDIT_LOG.getByName(`three-${objects}`);
+    const append = () => call(object, { append: { drafts: [draft(0)] } });
+    for (let seq = 1; seq <= 3; seq += 1) {
+      expect(await append()).toBe(seq);
+    }
+    return { object, append, run: sqlOf(object), verify: () => call(object, { verify: { from_seq: 1, limit: 100 } }) };
+  }
+  const UNREADABLE = "UPDATE entries SET entry = replace(entry, '\"PROBE\"', '\"MAYBE\"') WHERE seq = 3";
+
+  it("behind one that cannot be read", async () => {
+    const { append, run, verify } = await three();
+    await run(UNREADABLE);
+    expect(await append()).toBe(4);
+    expect(await verify()).toEqual({ intact: false, checked: 2, broken: { changed: { seq: 3 } } });
+    // It was only made unreadable: once that is undone, the chain holds.
+    await run("UPDATE entries SET entry = replace(entry, '\"MAYBE\"', '\"PROBE\"') WHERE seq = 3");
+    expect(await verify()).toEqual({ intact: true, checked: 4 });
+  });
+
+  it("under a number of its own behind those that were removed", async () => {
+    const { append, run, verify } = await three();
+    await run("DELETE FROM entries WHERE seq >= 2");
+    expect(await append()).toBe(4);
+    expect(await verify()).toEqual({ intact: false, checked: 1, broken: { gap: { expected: 2 } } });
+  });
+
+  it("behind one that the log did not record, which stays a break", async () => {
+    const { append, run, verify } = await three();
+    await run("INSERT INTO entries SELECT 4, action, entry FROM entries WHERE seq = 3");
+    expect(await append()).toBe(5);
+    expect(await verify()).toMatchObject({ intact: false, checked: 3 });
+  });
+
+  describe("in a log of an earlier version, which kept no head", () => {
+    it.each<[string, (run: (statement: string) => Promise<unknown>) => Promise<unknown>]>([
+      ["it", (run) => run("DROP TABLE head")],
+      // Such a version was put back for a while, and has appended two of the three.
+      ["all of it", (run) => run("UPDATE head SET seq = 1, hash = (SELECT entry ->> '$.hash' FROM entries WHERE seq = 1)")],
+    ])("%s is taken over", async (_, age) => {
+      const { object, append, run, verify } = await three();
+      await age(run);
+      await evictDurableObject(object);
+      expect(await verify()).toEqual({ intact: true, checked: 3 });
+      expect(await append()).toBe(4);
+      expect(await verify()).toEqual({ intact: true, checked: 4 });
+      await run("DELETE FROM entries WHERE seq = 4");
+      await evictDurableObject(object);
+      expect(await verify()).toMatchObject({ intact: false, broken: { gap: { expected: 4 } } });
+    });
+
+    it("its last entry may be unreadable", async () => {
+      const { object, append, run, verify } = await three();
+      await run("DROP TABLE head");
+      await run(UNREADABLE);
+      await evictDurableObject(object);
+      expect(await append()).toBe(4);
+      expect(await verify()).toMatchObject({ intact: false, broken: { changed: { seq: 3 } } });
+    });
+  });
+});
+
+describe("a list", () => {
+  const long = env.AUDIT_LOG.getByName("long");
+  const ROWS = 25_000;
+  const START_S = 1_767_225_600;
+  const list = (filters: object) => call(long, { list: { action: null, before_seq: null, limit: 50, ...filters } });
+  const numbers = ({ entries }: any) => entries.map(({ seq }: any) => seq);
+  const at = (seq: number) => new Date((START_S + seq) * 1_000).toISOString();
+
+  beforeAll(async () => {
+    await call(long, { append: { drafts: [] } });
+    // A row a second; two of a source that is rare.
+    await sqlOf(long)(
+      `WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?)
+       INSERT INTO entries SELECT i, iif(i % 1000 = 0, 'PROBE', 'CREATE'), json_object('seq', i,
+         'timestamp', strftime('%Y-%m-%dT%H:%M:%S.000Z', ? + i, 'unixepoch'), 'source', iif(i IN (3, 24000), 'rare', 'common'))
+       FROM n`,
+      ROWS,
+      START_S,
+    );
+  });
+
+  it("by source looks at a bounded number of entries, and says where to go on", async () => {
+    const found = [];
+    for (let before_seq: number | null = null; ;) {
+      const page: any = await list({ source: "rare", before_seq });
+      found.push(numbers(page));
+      if (page.nextCursor === null) {
+        break;
+      }
+      before_seq = Number(page.nextCursor);
+    }
+    expect(found).toEqual([[24_000], [], [3]]);
+    // An action has an index: what else there is need not be looked at.
+    expect(await list({ source: "rare", action: "PROBE" })).toMatchObject({ entries: [{ seq: 24_000 }], nextCursor: null });
+  });
+
+  it("by time is exact, wherever it begins and ends", async () => {
+    for (const [since, until] of [[1, 2], [7, 7], [12_344, 12_390], [24_999, 25_001]]) {
+      const expected = Array.from({ length: until - since }, (_, index) => until - 1 - index);
+      const filters = { since: at(since), until: at(until) };
+      expect(await list(filters)).toMatchObject({ entries: expected.map((seq) => ({ seq })), nextCursor: null });
+    }
+    expect(numbers(await list({ until: at(0) }))).toEqual([]);
+    expect(numbers(await list({ since: at(ROWS + 1) }))).toEqual([]);
+    // A gap and a row that says no time are passed over.
+    await sqlOf(long)("DELETE FROM entries WHERE seq BETWEEN 12000 AND 13000");
+    await sqlOf(long)("UPDATE entries SET entry = '{' WHERE seq = 13001");
+    expect(numbers(await list({ since: at(11_999), until: at(13_003) }))).toEqual([13_002, 13_001, 11_999]);
+  });
+
+  it("is JSON whatever is in its rows", async () => {
+    const [first, second] = (await list({ before_seq: 13_003, limit: 2 })).entries;
+    expect([first.seq, second]).toEqual([13_002, { seq: 13_001, unreadable: "{" }]);
+    expect(numbers(await list({ before_seq: 13_003, source: "rare" }))).toEqual([]);
   });
 });

@@ -87,7 +87,7 @@ describe("deliveries that the platform has given up", () => {
 });
 
 describe("a letter", () => {
-  function letter(body: string) {
+  function letter(body: string, fields: object = {}) {
     const id = deliveryId();
     const header = {
       kind: "dead_letter",
@@ -102,6 +102,7 @@ describe("a letter", () => {
       attempts: 0,
       headers: [],
       body: { inline: { size_bytes: bytes(body).length } },
+      ...fields,
     };
     return { id, message: message(frame(header, body)) };
   }
@@ -113,6 +114,21 @@ describe("a letter", () => {
     expect(await consume(DEAD_LETTERS, [one.message])).toEqual(acknowledged(one));
     const all = (await pages("/api/dead-letters?limit=500", "deadLetters")).flat();
     expect(all.filter(({ id }) => id === one.id)).toHaveLength(1);
+  });
+
+  it("of somebody unknown shares an audit entry with those of its batch, source and reason", async () => {
+    const forged = Array.from({ length: 30 }, () => letter(unique("forged"), { source: "forged" }));
+    const known = Array.from({ length: 2 }, () =>
+      letter(unique("known"), { source: "forged", reason: "invalid_json", verified: true }),
+    );
+    await consume(DEAD_LETTERS, [...forged, ...known].map((one) => one.message));
+    const { entries } = await read("/api/audit?action=DLQ_ROUTE&source=forged");
+    expect(entries.map(({ error, count, correlationId }: any) => [error, count, correlationId]).toReversed()).toEqual([
+      ["signature_mismatch", 30, forged[0].id],
+      ["invalid_json", undefined, known[0].id],
+      ["invalid_json", undefined, known[1].id],
+    ]);
+    expect((await read("/api/dead-letters?source=forged")).deadLetters).toHaveLength(32);
   });
 
   it("in the queue of deliveries is kept, not delivered", async () => {

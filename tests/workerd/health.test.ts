@@ -1,6 +1,7 @@
 /** What probes ask: alive, and ready. */
 
-import { exports } from "cloudflare:workers";
+import { evictDurableObject, runInDurableObject } from "cloudflare:test";
+import { env, exports } from "cloudflare:workers";
 import { expect, it, vi } from "vitest";
 
 it("answers the health check to anybody, and to no other method", async () => {
@@ -29,6 +30,14 @@ const CHECKS = [
   "destinations",
 ];
 
+it("has those wait for the first round of checks who ask during it", async () => {
+  const url = "https://gateway.example/readyz";
+  const answers = await Promise.all(Array.from({ length: 20 }, () => exports.default.fetch(url)));
+  const texts = new Set(await Promise.all(answers.map((answer) => answer.text())));
+  expect(texts.size).toBe(1);
+  expect(JSON.parse([...texts][0]).checks).toMatchObject({ configuration: "ok" });
+});
+
 it("tells anybody which checks of readiness hold, and nothing else", async () => {
   const url = "https://gateway.example/readyz";
   const response = await exports.default.fetch(url);
@@ -53,4 +62,35 @@ it("checks readiness once in ten seconds, however often it is asked", async () =
     expect(await answer.text()).toBe(before);
   }
   vi.useRealTimers();
+});
+
+it("is not ready where an object cannot set up its tables, although it answers", async () => {
+  const objects = {
+    counters: [env.COUNTERS, "counters-0", "isolates"],
+    delivery_ledger: [env.DELIVERY_LEDGER, "ledger-0", "deliveries"],
+    dead_letter_store: [env.DEAD_LETTER_STORE, "dead-letters", "letters"],
+    audit_log: [env.AUDIT_LOG, "audit", "entries"],
+    lifecycle: [env.LIFECYCLE, "lifecycle", "kept"],
+    watch: [env.WATCH, "watch", "kept"],
+    destinations: [env.DESTINATIONS, "readyz", "circuit"],
+  } as const;
+  for (const [binding, name, table] of Object.values(objects)) {
+    const object = binding.getByName(name);
+    await runInDurableObject(object, (_, state) => {
+      const drop = state.storage.sql.exec("SELECT type FROM sqlite_master WHERE name = ?", table).one().type;
+      state.storage.sql.exec(`DROP ${drop} ${table}`);
+      // Under this name no table can be made any more, and nothing can be read.
+      state.storage.sql.exec(`CREATE TABLE other (x); CREATE INDEX ${table} ON other (x)`);
+    });
+    await evictDurableObject(object);
+  }
+  vi.setSystemTime(Date.now() + 20_002);
+  const response = await exports.default.fetch("https://gateway.example/readyz");
+  vi.useRealTimers();
+  expect(response.status).toBe(503);
+  const { checks } = (await response.json()) as { checks: Record<string, string> };
+  for (const name of Object.keys(objects)) {
+    expect(checks[name], name).toBe("failed");
+  }
+  expect(checks).toMatchObject({ configuration: "ok", bucket: "ok" });
 });

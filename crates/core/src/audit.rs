@@ -1,22 +1,21 @@
 //! The audit trail: append-only, chained by hashes.
 //!
-//! Promises: entries as in DESIGN §6; each hash covers the previous one and the canonical entry, so that a changed,
-//! removed or swapped entry shows at the first entry after it. The canonical form is the JSON of an entry without its two
-//! hashes, fields in the order of the declaration, absent ones left out. Entries are built from named fields that hold no
-//! secret. Out of scope: storing (the `AUDIT_LOG` object).
+//! Promises: entries as in DESIGN §6, built from named fields that hold no secret. Out of scope: storing (the `AUDIT_LOG`
+//! object).
 
 mod calls;
+mod chain;
+mod letters;
 mod segments;
 
 pub use calls::{AuditCall, Lines, Verification};
-pub use segments::{Anchor, SEGMENT_ENTRIES, Segment, SegmentBroken, check_segment, segment_bounds, segment_key};
+pub use chain::{Broken, GENESIS_HASH, Head};
+pub use letters::letter_drafts;
+pub use segments::{
+    Anchor, MAX_ENTRIES, SEGMENT_ENTRIES, Segment, SegmentBroken, check_segment, segment_bounds, segment_key,
+};
 
-use genesys_webhook::encoding::hex;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
-
-/// The `previousHash` of the first entry.
-pub const GENESIS_HASH: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 
 /// What was done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -184,74 +183,6 @@ impl Entry {
         let Chained { seq, timestamp, previous_hash, hash } = serde_json::from_str(text)?;
         Ok(Self { seq, timestamp, draft, previous_hash, hash })
     }
-}
-
-#[derive(Serialize)]
-struct Canonical<'a> {
-    seq: u64,
-    timestamp: &'a str,
-    #[serde(flatten)]
-    draft: &'a Draft,
-}
-
-fn chain_hash(previous_hash: &str, seq: u64, timestamp: &str, draft: &Draft) -> String {
-    // Strings and numbers only: serializing them cannot fail.
-    let canonical = serde_json::to_string(&Canonical { seq, timestamp, draft }).unwrap_or_default();
-    hex(&Sha256::new().chain_update(previous_hash).chain_update("\n").chain_update(canonical).finalize())
-}
-
-/// The entry that follows `previous` (`None`: the first).
-pub fn chain(previous: Option<(u64, &str)>, draft: Draft, now_ms: u64) -> Entry {
-    let (last_seq, previous_hash) = previous.unwrap_or((0, GENESIS_HASH));
-    let seq = last_seq.saturating_add(1);
-    let timestamp = crate::time::rfc3339(now_ms);
-    let hash = chain_hash(previous_hash, seq, &timestamp, &draft);
-    Entry { seq, timestamp, draft, previous_hash: previous_hash.into(), hash }
-}
-
-/// Why a chain does not hold.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
-#[serde(rename_all = "snake_case")]
-pub enum Broken {
-    /// A number is missing or out of order.
-    #[error("entry {expected} is missing")]
-    Gap {
-        /// The number that should have come.
-        expected: u64,
-    },
-    /// The entry does not follow the one before it.
-    #[error("entry {seq} does not follow the entry before it")]
-    Unlinked {
-        /// Its number.
-        seq: u64,
-    },
-    /// The entry is not what was hashed.
-    #[error("entry {seq} was changed")]
-    Changed {
-        /// Its number.
-        seq: u64,
-    },
-}
-
-/// Walks `entries`, which follow `previous`, and names the first that breaks the chain.
-pub fn verify<'a>(previous: Option<(u64, &str)>, entries: impl IntoIterator<Item = &'a Entry>) -> Result<(), Broken> {
-    let (mut last_seq, previous_hash) = previous.unwrap_or((0, GENESIS_HASH));
-    let mut last_hash = previous_hash.to_owned();
-    for entry in entries {
-        let expected = last_seq.saturating_add(1);
-        if entry.seq != expected {
-            return Err(Broken::Gap { expected });
-        }
-        if entry.previous_hash != last_hash {
-            return Err(Broken::Unlinked { seq: entry.seq });
-        }
-        if chain_hash(&last_hash, entry.seq, &entry.timestamp, &entry.draft) != entry.hash {
-            return Err(Broken::Changed { seq: entry.seq });
-        }
-        last_seq = entry.seq;
-        last_hash.clone_from(&entry.hash);
-    }
-    Ok(())
 }
 
 #[cfg(test)]

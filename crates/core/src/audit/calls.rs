@@ -57,7 +57,7 @@ pub enum AuditCall {
         /// Number of the segment, from 1.
         segment: u64,
     },
-    /// Removes the entries of the oldest anchored segments that ended before a time; answers how many entries.
+    /// Removes the entries of the oldest anchored segments that [may leave](Anchor::may_leave); answers how many entries.
     Expire {
         /// Segments whose last entry was recorded before this time.
         before_ms: u64,

@@ -4,13 +4,18 @@
 //! ties the file to the chain by the hashes before and at its end, and by a digest of the file. A file that was changed in
 //! any byte, cut, or put in another's place does not verify. Out of scope: writing and reading files.
 
-use super::{Broken, Entry, GENESIS_HASH, verify};
+use super::{Broken, GENESIS_HASH, Head};
+use crate::time::parse_rfc3339;
 use genesys_webhook::encoding::hex;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 /// Entries of a segment: some 400 KB as JSON, which one call to the object carries and one look at R2 reads.
 pub const SEGMENT_ENTRIES: u64 = 1_000;
+
+/// Entries beyond which the oldest leave the log whatever their age, once they are in files: with their index some 2 GB of the
+/// 10 GB that an object may have. Whoever makes the gateway write many entries must not bring its log to a stop.
+pub const MAX_ENTRIES: u64 = 2_000_000;
 
 /// First and last number of the entries of a segment, which are numbered from 1.
 pub fn segment_bounds(segment: u64) -> (u64, u64) {
@@ -59,6 +64,21 @@ pub struct Anchor {
 }
 
 impl Segment {
+    /// The segment of `lines`, which follow `before` and end with number `to`.
+    ///
+    /// # Errors
+    /// They do not hold: a file and its anchor would make that good.
+    pub fn cut(before: Head, to: u64, lines: String) -> Result<Self, Broken> {
+        let mut end = before.clone();
+        let last = end.follow_lines(&lines)?;
+        if end.seq < to {
+            return Err(Broken::Gap { expected: end.seq.saturating_add(1) });
+        }
+        let until_ms = last.and_then(|last| parse_rfc3339(&last.timestamp)).ok_or(Broken::Changed { seq: to })?;
+        let from = before.seq.saturating_add(1);
+        Ok(Self { from, to, until_ms, previous_hash: before.hash, last_hash: end.hash, lines })
+    }
+
     /// Its anchor.
     pub fn anchor(&self) -> Anchor {
         Anchor {
@@ -72,6 +92,14 @@ impl Segment {
     }
 }
 
+impl Anchor {
+    /// Whether its entries may leave a log that has got to number `head_seq`: they are older than `before_ms`, or too many
+    /// came after them.
+    pub fn may_leave(&self, before_ms: u64, head_seq: u64) -> bool {
+        self.until_ms < before_ms || head_seq.saturating_sub(self.to) >= MAX_ENTRIES
+    }
+}
+
 /// Why a file is not the segment that was written.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, thiserror::Error)]
 #[serde(rename_all = "snake_case")]
@@ -79,12 +107,6 @@ pub enum SegmentBroken {
     /// Its digest is another.
     #[error("the file is not the one that was written")]
     File,
-    /// A line is not an entry.
-    #[error("line {line} is not an entry")]
-    Line {
-        /// Number of the line, from 1.
-        line: u64,
-    },
     /// Its chain does not hold.
     #[error("{0}")]
     Chain(Broken),
@@ -100,7 +122,7 @@ pub enum SegmentBroken {
 }
 
 /// Checks a file against its anchor, and the anchor against the one before it (`None`: it is the first, or that one is
-/// not known). Answers the number of entries; the error names what breaks first, line by line where one can be named.
+/// not known). Answers the number of entries; the error names what breaks first, the entry where one can be named.
 pub fn check_segment(text: &str, anchor: &Anchor, before: Option<&Anchor>) -> Result<u64, SegmentBroken> {
     let follows = match before {
         Some(before) => before.last_hash == anchor.previous_hash && before.to.saturating_add(1) == anchor.from,
@@ -109,18 +131,14 @@ pub fn check_segment(text: &str, anchor: &Anchor, before: Option<&Anchor>) -> Re
     if !follows {
         return Err(SegmentBroken::Before);
     }
-    let mut entries = vec![];
-    for (line, text) in (1..).zip(text.lines()) {
-        entries.push(Entry::from_json(text).map_err(|_| SegmentBroken::Line { line })?);
-    }
-    let start = Some((anchor.from.saturating_sub(1), anchor.previous_hash.as_str()));
-    verify(start, &entries).map_err(SegmentBroken::Chain)?;
-    let ends = entries.last().is_some_and(|last| last.seq == anchor.to && last.hash == anchor.last_hash);
-    if !ends {
+    let before_seq = anchor.from.saturating_sub(1);
+    let mut end = Head { seq: before_seq, hash: anchor.previous_hash.clone() };
+    end.follow_lines(text).map_err(SegmentBroken::Chain)?;
+    if end.seq != anchor.to || end.hash != anchor.last_hash {
         return Err(SegmentBroken::End { to: anchor.to });
     }
     if hex(&Sha256::digest(text.as_bytes())) != anchor.sha256 {
         return Err(SegmentBroken::File);
     }
-    Ok(entries.len() as u64)
+    Ok(end.seq.saturating_sub(before_seq))
 }
