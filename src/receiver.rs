@@ -21,7 +21,7 @@ use gateway_core::time::date_path;
 use genesys_webhook::doctor;
 use genesys_webhook::headers::owned;
 use genesys_webhook::id::delivery_id;
-use genesys_webhook::intake::Head;
+use genesys_webhook::intake::{Head, Incoming};
 use genesys_webhook::message::{self, BodyRef, DeadLetter, Stage};
 use genesys_webhook::refusal::Refusal;
 use genesys_webhook::signature::VerifyError;
@@ -162,7 +162,7 @@ async fn process(
         }
         Err(BodyError::Busy) => return Outcome::Unavailable { cause: "too_much_in_flight" },
         Err(BodyError::Unreadable(error)) => {
-            log::warn("body_unreadable", &[("source", &source.name), ("error", &error)]);
+            log::warn("body_unreadable", &[("source", &source.name), ("delivery", &id), ("error", &error)]);
             return Outcome::Unavailable { cause: "body_unreadable" };
         }
     };
@@ -187,7 +187,7 @@ async fn process(
             return refused.keep(configured, env, headers, body).await;
         }
         Err(Failed::Crypto(error)) => {
-            log::error("crypto_failed", &[("source", &source.name), ("error", &error)]);
+            failed("crypto_failed", &source.name, &id, &configured.gate().kept_headers(headers), &error);
             return Outcome::Unavailable { cause: "crypto_failed" };
         }
     };
@@ -199,30 +199,37 @@ async fn process(
             return refused.keep(configured, env, headers, body).await;
         }
     };
-    let header = delivery.header_line();
-    let sent = if message::fits(&header, body.len()) {
-        queue::send(env, queue::DELIVERIES, &header, &body).await.map_err(|error| ("queue_failed", error))
-    } else {
-        match store(env, &source.name, &delivery.id, received_at_ms, &body).await {
-            Err(error) => Err(("storage_failed", error)),
-            Ok(stored) => {
-                delivery.body = stored;
-                let header = delivery.header_line();
-                queue::send(env, queue::DELIVERIES, &header, &NOTHING).await.map_err(|error| ("queue_failed", error))
-            }
-        }
-    };
-    match sent {
+    match send_delivery(env, &mut delivery, &body).await {
         Ok(()) => Outcome::Accepted {
             id: delivery.id,
             event_count: delivery.event_count,
             secret_label: delivery.secret_label,
         },
         Err((cause, error)) => {
-            log::error(cause, &[("source", &source.name), ("delivery", &delivery.id), ("error", &error)]);
+            failed(cause, &source.name, &delivery.id, &delivery.headers, &error);
             Outcome::Unavailable { cause }
         }
     }
+}
+
+/// Sends a delivery with its body, which goes to R2 first where it does not fit.
+async fn send_delivery(env: &Env, delivery: &mut Incoming<'_>, body: &Body) -> Result<(), (&'static str, String)> {
+    let header = delivery.header_line();
+    let sent = if message::fits(&header, body.len()) {
+        queue::send(env, queue::DELIVERIES, &header, body).await
+    } else {
+        delivery.body = store(env, &delivery.source, &delivery.id, delivery.received_at_ms, body)
+            .await
+            .map_err(|error| ("storage_failed", error))?;
+        queue::send(env, queue::DELIVERIES, &delivery.header_line(), &NOTHING).await
+    };
+    sent.map_err(|error| ("queue_failed", error))
+}
+
+/// Tells what was ours to do and failed; `kept`: headers without secrets.
+fn failed<N: AsRef<str>, V: AsRef<str>>(event: &str, source: &str, id: &str, kept: &[(N, V)], error: &str) {
+    let correlation = log::correlation(kept);
+    log::error(event, &[("source", source), ("delivery", id), ("correlation", correlation), ("error", error)]);
 }
 
 /// The optional checks that need no body: who sends, and how often.
@@ -310,7 +317,7 @@ impl Refused {
         match send_letter(env, &mut letter, &body).await {
             Ok(()) => Outcome::Refused { refusal: self.refusal, kept: true },
             Err((cause, error)) => {
-                log::error(cause, &[("source", &source.name), ("delivery", &letter.id), ("error", &error)]);
+                failed(cause, &source.name, &letter.id, &letter.headers, &error);
                 Outcome::Unavailable { cause }
             }
         }

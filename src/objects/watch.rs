@@ -114,7 +114,7 @@ impl Watch {
             let subject = notice.subject.as_deref().unwrap_or_default();
             log::warn(
                 "alert",
-                &[("kind", notice.kind.as_str()), ("event", notice.event.as_str()), ("source", subject)],
+                &[("kind", notice.kind.as_str()), ("change", notice.event.as_str()), ("source", subject)],
             );
         }
         audit::append(&self.env, notices.iter().map(draft).collect()).await;

@@ -4,15 +4,15 @@
 //! side answered may quote both). `delivery` is the identifier that the sender and the destination were told, `correlation` the
 //! one under which the vendor's support finds a request. A field without a value is left out.
 
-use genesys_webhook::message::HeaderPair;
 use serde::Serializer as _;
 
 /// The longest correlation identifier that is logged: the vendor's have 36 characters, a sender's may be anything.
 const MAX_CORRELATION_BYTES: usize = 128;
 
 /// The correlation identifier among the kept headers of a delivery.
-pub(crate) fn correlation(headers: &[HeaderPair]) -> &str {
-    let found = headers.iter().find(|(name, _)| name == "inin-correlation-id").map(|(_, value)| value.as_str());
+pub(crate) fn correlation<N: AsRef<str>, V: AsRef<str>>(headers: &[(N, V)]) -> &str {
+    let found =
+        headers.iter().find(|(name, _)| name.as_ref() == "inin-correlation-id").map(|(_, value)| value.as_ref());
     found.filter(|value| value.len() <= MAX_CORRELATION_BYTES).unwrap_or_default()
 }
 
