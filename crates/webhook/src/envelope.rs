@@ -19,7 +19,9 @@
 use crate::pointer::{JsonPointer, Token};
 use crate::refusal::Refusal;
 
+mod block;
 mod reader;
+mod skim;
 mod tracker;
 
 use reader::{Fault, Reader};
@@ -131,16 +133,22 @@ enum Kind {
 ///
 /// Errors: [`Refusal::InvalidJson`], [`Refusal::InvalidEnvelope`].
 pub fn inspect(body: &[u8], kind: EnvelopeKind, pointers: &[JsonPointer]) -> Result<Envelope, Refusal> {
+    judge(body, kind, pointers, true)
+}
+
+fn judge(body: &[u8], kind: EnvelopeKind, pointers: &[JsonPointer], skims: bool) -> Result<Envelope, Refusal> {
     let mut tracker = Tracker::new(kind, pointers);
-    match scan(body, &mut tracker) {
+    match scan(body, &mut tracker, skims) {
         Ok(()) => tracker.finish().map_err(|(fault, at_byte)| Refusal::InvalidEnvelope { fault, at_byte }),
         Err((fault, at_byte)) => Err(Refusal::InvalidJson { fault, at_byte }),
     }
 }
 
 /// The grammar: a loop in which each turn reads the beginning of a value, and then whatever ends values.
-fn scan(body: &[u8], tracker: &mut Tracker<'_>) -> Result<(), Fault> {
-    let mut reader = Reader::new(body)?;
+///
+/// Containers in which the tracker looks for nothing are passed over ([`skim`]) while `skims`.
+fn scan(body: &[u8], tracker: &mut Tracker<'_>, mut skims: bool) -> Result<(), Fault> {
+    let mut reader = Reader::of_text(body)?;
     let mut nesting = Nesting::default();
     loop {
         let start = reader.at();
@@ -149,7 +157,7 @@ fn scan(body: &[u8], tracker: &mut Tracker<'_>) -> Result<(), Fault> {
                 nesting.open(true).ok_or((JsonFault::TooDeep, start))?;
                 tracker.value(nesting.outer(), Kind::Object, start);
                 reader.skip_whitespace();
-                if !reader.take(b'}') {
+                if !reader.take(b'}') && !passed_over(&mut reader, tracker, nesting, &mut skims) {
                     name(&mut reader, tracker, nesting.depth)?;
                     continue;
                 }
@@ -159,7 +167,7 @@ fn scan(body: &[u8], tracker: &mut Tracker<'_>) -> Result<(), Fault> {
                 nesting.open(false).ok_or((JsonFault::TooDeep, start))?;
                 tracker.value(nesting.outer(), Kind::Array, start);
                 reader.skip_whitespace();
-                if !reader.take(b']') {
+                if !reader.take(b']') && !passed_over(&mut reader, tracker, nesting, &mut skims) {
                     tracker.element(nesting.depth);
                     continue;
                 }
@@ -219,6 +227,21 @@ fn scan(body: &[u8], tracker: &mut Tracker<'_>) -> Result<(), Fault> {
     }
 }
 
+/// Passes over the innermost container if nothing is looked for in it and it has no fault. Where it has one, `skims` is
+/// cleared: the fault ends the scan, and nothing is tried twice on the way to it.
+fn passed_over(reader: &mut Reader<'_>, tracker: &mut Tracker<'_>, nesting: Nesting, skims: &mut bool) -> bool {
+    if !*skims || tracker.looks_into(nesting.depth) {
+        return false;
+    }
+    let Some(skimmed) = skim::skim(reader.rest(), nesting) else {
+        *skims = false;
+        return false;
+    };
+    reader.pass(skimmed.length);
+    tracker.passed_elements(nesting.depth, skimmed.commas.saturating_add(1));
+    true
+}
+
 /// A member's name and the colon, up to its value.
 fn name(reader: &mut Reader<'_>, tracker: &mut Tracker<'_>, depth: u32) -> Result<(), Fault> {
     let start = reader.at();
@@ -239,7 +262,7 @@ fn name(reader: &mut Reader<'_>, tracker: &mut Tracker<'_>, depth: u32) -> Resul
 }
 
 /// The open containers: a bit each, set for objects, the innermost lowest.
-#[derive(Default)]
+#[derive(Clone, Copy, Default)]
 struct Nesting {
     objects: u128,
     depth: u32,

@@ -24,9 +24,15 @@ pub(super) struct Text<'b> {
 }
 
 impl<'b> Reader<'b> {
-    /// Begins at the first byte that is not whitespace.
-    pub(super) fn new(body: &'b [u8]) -> Result<Self, Fault> {
-        let mut reader = Self { body, rest: body };
+    /// Begins at the first byte.
+    #[inline]
+    pub(super) fn new(body: &'b [u8]) -> Self {
+        Self { body, rest: body }
+    }
+
+    /// Begins at the first byte of a whole text that is not whitespace.
+    pub(super) fn of_text(body: &'b [u8]) -> Result<Self, Fault> {
+        let mut reader = Self::new(body);
         if body.starts_with(b"\xef\xbb\xbf") {
             return Err((JsonFault::ByteOrderMark, 0));
         }
@@ -38,6 +44,16 @@ impl<'b> Reader<'b> {
     #[inline]
     pub(super) fn at(&self) -> usize {
         length_before(self.body, self.rest)
+    }
+
+    /// What is left of the text.
+    pub(super) fn rest(&self) -> &'b [u8] {
+        self.rest
+    }
+
+    /// Leaves `length` bytes behind.
+    pub(super) fn pass(&mut self, length: usize) {
+        self.rest = self.rest.get(length..).unwrap_or_default();
     }
 
     pub(super) fn is_at_end(&self) -> bool {
@@ -108,6 +124,7 @@ impl<'b> Reader<'b> {
     }
 
     /// The rest of a number whose first byte was taken (RFC 8259, section 6).
+    #[inline]
     pub(super) fn number(&mut self, first: u8) -> Result<(), Fault> {
         let leading = if first == b'-' { self.digit()? } else { first };
         if leading == b'0' {
@@ -131,6 +148,7 @@ impl<'b> Reader<'b> {
         Ok(())
     }
 
+    #[inline]
     fn digit(&mut self) -> Result<u8, Fault> {
         match self.peek() {
             Some(byte @ b'0'..=b'9') => {
@@ -142,6 +160,7 @@ impl<'b> Reader<'b> {
         }
     }
 
+    #[inline]
     fn skip_digits(&mut self) {
         while let Some(b'0'..=b'9') = self.peek() {
             self.skip();
@@ -203,7 +222,7 @@ impl<'b> Reader<'b> {
     }
 
     /// What follows a backslash.
-    fn escape(&mut self) -> Result<(), Fault> {
+    pub(super) fn escape(&mut self) -> Result<(), Fault> {
         match self.peek() {
             Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => {
                 self.skip();

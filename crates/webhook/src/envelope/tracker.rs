@@ -76,6 +76,20 @@ impl<'p> Tracker<'p> {
         }
     }
 
+    /// Whether something is looked for in the container that has just been opened, whose members or elements stand at
+    /// `depth`. How many elements it has is counted in either case.
+    #[inline]
+    pub(super) fn looks_into(&self, depth: u32) -> bool {
+        depth <= self.reach && self.targets.iter().any(|target| target.leads_into(depth))
+    }
+
+    /// The array whose elements stand at `depth` was passed over.
+    pub(super) fn passed_elements(&mut self, depth: u32, elements: u64) {
+        if let Some(count) = self.count_mut(depth.saturating_sub(1)) {
+            *count = elements;
+        }
+    }
+
     /// A member's name was read in a container whose members stand at `depth`.
     #[inline]
     pub(super) fn name(&mut self, depth: u32, text: Text<'_>, at: usize) {
@@ -220,6 +234,11 @@ impl Target<'_> {
     /// Whether the value at `depth` is the one that the path names.
     fn is_at(&self, depth: u32) -> bool {
         self.matched == depth && self.path.len() == depth as usize
+    }
+
+    /// Whether the path goes on in the container whose members or elements stand at `depth`.
+    fn leads_into(&self, depth: u32) -> bool {
+        self.matched == depth.saturating_sub(1) && self.path.len() >= depth as usize
     }
 }
 

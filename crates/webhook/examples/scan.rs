@@ -1,0 +1,36 @@
+//! The scan of envelopes as a module of wasm that does nothing else, for `bench/envelope.mjs`.
+
+use std::hint::black_box;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use genesys_webhook::envelope::{EnvelopeKind, inspect};
+
+static BODY: Mutex<Vec<u8>> = Mutex::new(Vec::new());
+
+fn body() -> MutexGuard<'static, Vec<u8>> {
+    BODY.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Adds a byte to the body.
+#[unsafe(no_mangle)]
+pub extern "C" fn push(byte: u8) {
+    body().push(byte);
+}
+
+/// Forgets the body.
+#[unsafe(no_mangle)]
+pub extern "C" fn clear() {
+    body().clear();
+}
+
+/// Scans the body so many times: how many events were found in all, and -1 where it is no envelope.
+#[unsafe(no_mangle)]
+pub extern "C" fn scan(times: u32) -> f64 {
+    let body = body();
+    let mut events = 0;
+    for _ in 0..times {
+        let Ok(envelope) = inspect(black_box(&body), EnvelopeKind::EventsArray, &[]) else { return -1.0 };
+        events += envelope.event_count;
+    }
+    events as f64
+}
