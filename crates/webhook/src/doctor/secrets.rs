@@ -48,12 +48,25 @@ pub(super) fn variants(scheme: &Scheme, secret: &SigningSecret) -> Vec<(Fault, K
             "the configured secret has quotes around it that the sender's has not",
             bytes(text.trim().trim_matches(['"', '\''])),
         );
+        let trimmed = text.trim();
         add(
             FindingCode::SecretLineEnd,
             "the sender's secret ends in a line feed that the configured one has not",
             bytes(&format!("{text}\n")),
         );
-        let trimmed = text.trim();
+        add(
+            FindingCode::SecretLineEnd,
+            "the sender's secret ends in a carriage return and a line feed that the configured one has not",
+            bytes(&format!("{trimmed}\r\n")),
+        );
+        // What a form or a table leaves around a value that was pasted.
+        for (before, after) in [(" ", ""), ("", " "), (" ", " "), ("\t", ""), ("", "\t"), ("\n", "")] {
+            add(
+                FindingCode::SecretWhitespace,
+                "the sender's secret has whitespace around it that the configured one has not",
+                bytes(&format!("{before}{trimmed}{after}")),
+            );
+        }
         let bare = trimmed.strip_prefix(WHSEC);
         add(
             FindingCode::SecretWhsec,
