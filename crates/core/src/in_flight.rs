@@ -5,10 +5,10 @@
 //! for small ones, because a place is given before a byte has arrived and anything is verified; a delivery whose request
 //! vanished without a word gives its bytes back when its lease ends. Out of scope: reading bodies.
 //!
-//! The arithmetic, at a sender that proves nothing and sends nothing after its headers: five declarations of 5 MB, the default
-//! limit of a source, were they all admitted, would be over [`LARGE_SHARE_BYTES`]; four of them fill it, and a delivery of 1 KB
-//! is served all the same. To have that one refused, it takes a full [`RESERVE_BYTES`] of small bodies beside them, which is 62
-//! connections of [`SMALL_BYTES`], or 8,000 of 1 KB.
+//! The arithmetic, at senders that prove nothing and send nothing after their headers: four announcements of 5 MB, the default
+//! limit of a source, are admitted, a fifth would be over [`LARGE_SHARE_BYTES`] and is answered 503. A delivery of 1 KB is served
+//! all the same, even where the whole share is taken, until small bodies hold [`RESERVE_BYTES`] beside it: that takes 62
+//! connections that announce [`SMALL_BYTES`] each, or 8,000 of 1 KB.
 
 use genesys_webhook::message::MAX_MESSAGE_BYTES;
 use std::collections::BTreeMap;
