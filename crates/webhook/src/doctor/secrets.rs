@@ -48,25 +48,12 @@ pub(super) fn variants(scheme: &Scheme, secret: &SigningSecret) -> Vec<(Fault, K
             "the configured secret has quotes around it that the sender's has not",
             bytes(text.trim().trim_matches(['"', '\''])),
         );
-        let trimmed = text.trim();
         add(
             FindingCode::SecretLineEnd,
             "the sender's secret ends in a line feed that the configured one has not",
             bytes(&format!("{text}\n")),
         );
-        add(
-            FindingCode::SecretLineEnd,
-            "the sender's secret ends in a carriage return and a line feed that the configured one has not",
-            bytes(&format!("{trimmed}\r\n")),
-        );
-        // What a form or a table leaves around a value that was pasted.
-        for (before, after) in [(" ", ""), ("", " "), (" ", " "), ("\t", ""), ("", "\t"), ("\n", "")] {
-            add(
-                FindingCode::SecretWhitespace,
-                "the sender's secret has whitespace around it that the configured one has not",
-                bytes(&format!("{before}{trimmed}{after}")),
-            );
-        }
+        let trimmed = text.trim();
         let bare = trimmed.strip_prefix(WHSEC);
         add(
             FindingCode::SecretWhsec,
@@ -82,6 +69,27 @@ pub(super) fn variants(scheme: &Scheme, secret: &SigningSecret) -> Vec<(Fault, K
         add(FindingCode::SecretHex, detail, unhex(trimmed));
     }
     found
+}
+
+/// Keys that the sender may have where the secret was pasted there with something around it, which nobody sees.
+pub(super) fn pasted(scheme: &Scheme, secret: &SigningSecret) -> Vec<(Fault, Key)> {
+    if scheme.secret_format != SecretFormat::Text {
+        return Vec::new();
+    }
+    let key = secret.key_bytes().trim_ascii();
+    let line_end = "the sender's secret ends in a carriage return and a line feed that the configured one has not";
+    let whitespace = "the sender's secret has whitespace around it that the configured one has not";
+    [("", "\r\n"), ("", " "), (" ", ""), (" ", " "), ("", "\t"), ("\t", ""), ("\n", "")]
+        .into_iter()
+        .map(|(before, after)| {
+            let fault = match after {
+                "\r\n" => (FindingCode::SecretLineEnd, line_end),
+                _ => (FindingCode::SecretWhitespace, whitespace),
+            };
+            (fault, Zeroizing::new([before.as_bytes(), key, after.as_bytes()].concat()))
+        })
+        .filter(|(_, pasted)| pasted.as_slice() != secret.key_bytes())
+        .collect()
 }
 
 /// The texts that the secret may have been configured as.
