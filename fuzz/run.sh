@@ -2,12 +2,13 @@
 # Runs every fuzz target, one after the other: fuzz/run.sh [seconds each, default 20 | check] [target...]
 #
 # With seconds it looks for something new, differently each time. `check` is for whoever has to decide whether a change may
-# land: the seeds, and from them a fixed number of inputs from a fixed start, so that the same code has the same result.
+# land: the seeds, and from them a fixed number of inputs from a fixed start, so that the same code has the same result. It
+# always begins with what needs no fuzzer: every target over its seeds and some changes of each (fuzz/tests/seeds.rs).
 #
 # Fails when a target finds something; the input is then under fuzz/artifacts/<target>/, and
 # `cargo +nightly fuzz run <target> <input>` repeats it. A finding of another machine goes into fuzz/seeds.mjs as a seed.
-# Needs a nightly toolchain. Without one nothing is run, which is said, and is no failure: the same properties are tested
-# natively with fewer inputs. cargo-fuzz is installed into target/tools where it is missing.
+# The fuzzer needs a nightly toolchain. Where there is none, `check` ends after the seeds and says so; looking for something new
+# fails. cargo-fuzz is installed into target/tools where it is missing.
 set -euo pipefail
 shopt -s extglob
 cd "$(dirname "$0")"
@@ -24,9 +25,18 @@ case "$how" in
     ;;
 esac
 
+if [[ "$how" == check ]]; then
+  printf '\n==> fuzz seeds, without a fuzzer\n'
+  cargo test --quiet --release --locked --no-default-features
+fi
 if ! rustup run nightly rustc --version >/dev/null 2>&1; then
-  echo "fuzz: skipped: no nightly toolchain (rustup toolchain install nightly)"
-  exit 0
+  missing="no nightly toolchain (rustup toolchain install nightly)"
+  if [[ "$how" == check ]]; then
+    echo "fuzz: ended after the seeds: $missing"
+    exit 0
+  fi
+  echo "fuzz: $missing" >&2
+  exit 1
 fi
 tools="$(cd .. && pwd)/target/tools"
 export PATH="$PATH:$tools/bin"

@@ -1,70 +1,7 @@
-//! Dates and times that others write: `Retry-After`, RFC 3339 in the configuration, queries of the management API.
-//!
-//! Input: the text; the first eight bytes are also the time at which it is read.
+//! [`retry_after`] for libFuzzer.
 #![no_main]
 
-use gateway_core::cidr::{self, Network};
-use gateway_core::query;
-use gateway_core::time::{DAY_MS, civil, parse_rfc3339, rfc3339};
-use genesys_client::http_date::retry_after_ms;
-use genesys_client::retry::{Decision, Failure, RetryPolicy};
-use libfuzzer_sys::fuzz_target;
-use std::net::IpAddr;
+use gateway_fuzz::targets::retry_after;
+use libfuzzer_sys::{Corpus, fuzz_target};
 
-const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
-
-fuzz_target!(|input: &[u8]| {
-    let now_ms = input.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
-    let text = String::from_utf8_lossy(input);
-    waits(&text, now_ms);
-    times(&text, now_ms);
-    networks(&text);
-    let (path, query) = query::split(&text);
-    assert!(text.starts_with(path));
-    let _ = (query.get("source"), query.count("limit", 50, 100), query::decode(&text));
-});
-
-fn waits(text: &str, now_ms: u64) {
-    let from_the_beginning = retry_after_ms(text, 0);
-    let wait_ms = retry_after_ms(text, now_ms);
-    assert_eq!(from_the_beginning.is_some(), wait_ms.is_some(), "{text:?}");
-    let Some(then_ms) = from_the_beginning else { return };
-    let value = text.trim();
-    if value.bytes().all(|byte| byte.is_ascii_digit()) {
-        let seconds: u128 = value.parse().unwrap_or(u128::MAX);
-        let expected = u64::try_from(seconds.saturating_mul(1_000)).unwrap_or(u64::MAX);
-        assert_eq!((Some(expected), Some(expected)), (from_the_beginning, wait_ms));
-    } else {
-        assert_eq!(wait_ms, Some(then_ms.saturating_sub(now_ms)));
-        // A date that exists is written as it was read; the name of the day is not looked at.
-        let date = civil(then_ms);
-        let s = date.of_day_ms / 1_000;
-        let (hour, minute, second) = (s / 3_600, s / 60 % 60, s % 60);
-        let month = MONTHS[usize::try_from(date.month).expect("a month") - 1];
-        let written = format!(", {:02} {month} {:04} {hour:02}:{minute:02}:{second:02} GMT", date.day, date.year);
-        let beyond_its_month = ["29", "30", "31"].iter().any(|day| value.contains(&format!(", {day} ")));
-        assert!(value.ends_with(&written) || value.contains(":60 ") || beyond_its_month, "{value:?} as {written:?}");
-    }
-    let failure = Failure::Status { status: 429, retry_after_ms: wait_ms };
-    let policy = RetryPolicy::default();
-    if let Decision::WaitMs(ms) = policy.decide(0, failure, 0, now_ms) {
-        assert!(ms <= policy.max_total_ms && Some(ms) >= wait_ms, "{ms} for {wait_ms:?}");
-    }
-}
-
-fn times(text: &str, now_ms: u64) {
-    if let Some(time_ms) = parse_rfc3339(text) {
-        assert_eq!(parse_rfc3339(&rfc3339(time_ms)), Some(time_ms), "{text:?}");
-    }
-    let now_ms = now_ms % (DAY_MS * 365 * 8_000);
-    assert_eq!(parse_rfc3339(&rfc3339(now_ms)), Some(now_ms));
-}
-
-fn networks(text: &str) {
-    if let Ok(network) = Network::parse(text) {
-        let address = text.split('/').next().unwrap_or_default();
-        let is_mapped = matches!(address.parse(), Ok(IpAddr::V6(v6)) if v6.to_ipv4_mapped().is_some());
-        assert!(cidr::allows(&[network], Some(address)) || is_mapped, "{text:?} does not hold itself");
-    }
-    assert!(!cidr::allows(&[], Some(text)));
-}
+fuzz_target!(|input: &[u8]| -> Corpus { if retry_after::run(input) { Corpus::Keep } else { Corpus::Reject } });

@@ -4,6 +4,7 @@
 //! here share no code with what they judge beyond SHA-256. Out of scope: what is judged, which each target says itself.
 
 pub mod request;
+pub mod targets;
 pub mod vendor;
 
 use sha2::{Digest as _, Sha256};

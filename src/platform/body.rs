@@ -61,8 +61,12 @@ impl Place {
         with_budget(|budget| budget.admit(bytes, now_ms)).flatten().map(Self).ok_or(BodyError::Busy)
     }
 
-    fn grow(&self, bytes: u64) -> Result<(), BodyError> {
-        if with_budget(|budget| budget.grow(self.0, bytes)) == Some(true) { Ok(()) } else { Err(BodyError::Busy) }
+    fn grow(&self, bytes: u64, copies: u64) -> Result<(), BodyError> {
+        if with_budget(|budget| budget.grow(self.0, bytes, copies)) == Some(true) {
+            Ok(())
+        } else {
+            Err(BodyError::Busy)
+        }
     }
 }
 
@@ -114,6 +118,7 @@ pub(crate) fn take(array: Uint8Array, place: Option<Place>, limit_bytes: u64) ->
         return Err(BodyError::TooLarge { size_bytes });
     }
     let place = place.map_or_else(|| Place::take(size_bytes, clock::now_ms()), Ok)?;
+    place.grow(size_bytes, 1)?;
     Ok((Body::of(array), place))
 }
 
@@ -127,6 +132,8 @@ pub(crate) async fn read(request: &Request, limit_bytes: u64) -> Result<(Body, P
             let place = Place::take(size_bytes, clock::now_ms())?;
             let promise = request.array_buffer().map_err(|error| unreadable(&error))?;
             let array = Uint8Array::new(&JsFuture::from(promise).await.map_err(|error| unreadable(&error))?);
+            // A sender that took longer than its lease may have lost its place to another.
+            place.grow(array.length().into(), 1)?;
             Ok((Body::of(array), place))
         }
         None => read_chunks(request, limit_bytes).await,
@@ -149,11 +156,8 @@ async fn read_chunks(request: &Request, limit_bytes: u64) -> Result<(Body, Place
         size_bytes = size_bytes.saturating_add(chunk.length().into());
         chunks.push(chunk);
         // While the chunks are joined they are there twice.
-        let admitted = if size_bytes > limit_bytes {
-            Err(BodyError::TooLarge { size_bytes })
-        } else {
-            place.grow(size_bytes.saturating_mul(2))
-        };
+        let admitted =
+            if size_bytes > limit_bytes { Err(BodyError::TooLarge { size_bytes }) } else { place.grow(size_bytes, 2) };
         if let Err(error) = admitted {
             // Nobody waits for the rest; an error while dropping it changes nothing.
             let _ = JsFuture::from(reader.cancel()).await;
@@ -166,6 +170,7 @@ async fn read_chunks(request: &Request, limit_bytes: u64) -> Result<(Body, Place
         whole.set(&chunk, offset);
         offset = offset.saturating_add(chunk.length());
     }
+    place.grow(size_bytes, 1)?;
     Ok((Body::of(whole), place))
 }
 

@@ -13,23 +13,12 @@ import {
   post,
   read,
   send,
+  unannounced,
   webhooksHeaders,
 } from "./support/client.ts";
 import { SMALL_LIMIT_BYTES } from "./support/gateway.ts";
 
 afterEach(expectNormalService);
-
-/** A body whose size nobody announced, in pieces. */
-function stream(pieces: Uint8Array[]): ReadableStream<Uint8Array> {
-  return new ReadableStream({
-    start(controller) {
-      for (const piece of pieces) {
-        controller.enqueue(piece);
-      }
-      controller.close();
-    },
-  });
-}
 
 /** The newest letter of a source, once there is one that was not there before. */
 async function newLetter(source: string, cause: () => Promise<unknown>) {
@@ -161,7 +150,7 @@ describe("bodies over the limit", () => {
   it("are refused as soon as they pass it, where it is not", async () => {
     const pieces = Array.from({ length: 50 }, () => bytes("x".repeat(100)));
     const letter = await newLetter("small", async () => {
-      expect((await post("small", stream(pieces), { "x-genesys-signature": "00" })).status).toBe(413);
+      expect((await post("small", unannounced(...pieces), { "x-genesys-signature": "00" })).status).toBe(413);
     });
     expect(letter).toMatchObject({ reason: "body_too_large", verified: false });
     expect(letter.sizeBytes).toBeGreaterThan(SMALL_LIMIT_BYTES);
@@ -170,7 +159,7 @@ describe("bodies over the limit", () => {
   it("are told from bodies in pieces that stay within it", async () => {
     const body = '{"events":[1,2,3]}';
     const pieces = Array.from(bytes(body), (byte) => new Uint8Array([byte]));
-    const answer = await post("small", stream(pieces), await webhooksHeaders(body));
+    const answer = await post("small", unannounced(...pieces), await webhooksHeaders(body));
     expect([answer.status, answer.json.eventCount]).toEqual([200, 3]);
   });
 

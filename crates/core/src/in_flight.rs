@@ -1,15 +1,31 @@
 //! How many bytes of bodies an isolate holds at once.
 //!
 //! Promises: what is admitted together stays below a fixed sum, so that many large deliveries at once are answered 503 (and
-//! repeated by their sender) instead of ending the isolate with everything in it; a delivery whose request vanished without
-//! a word gives its bytes back when its lease ends. Out of scope: reading bodies.
+//! repeated by their sender) instead of ending the isolate with everything in it; large bodies cannot use up what is reserved
+//! for small ones, because a place is given before a byte has arrived and anything is verified; a delivery whose request
+//! vanished without a word gives its bytes back when its lease ends. Out of scope: reading bodies.
+//!
+//! The arithmetic, at senders that prove nothing and send nothing after their headers: four announcements of 5 MB, the default
+//! limit of a source, are admitted, a fifth would be over [`LARGE_SHARE_BYTES`] and is answered 503. A delivery of 1 KB is served
+//! all the same, even where the whole share is taken, until small bodies hold [`RESERVE_BYTES`] beside it: that takes 62
+//! connections that announce [`SMALL_BYTES`] each, or 8,000 of 1 KB.
 
+use genesys_webhook::message::MAX_MESSAGE_BYTES;
 use std::collections::BTreeMap;
 
 /// The most body bytes in flight. An isolate has 128 MB for all of its JavaScript and wasm. The runtime holds a body twice
 /// while it joins the chunks that arrived, the module with its heap and one copy of the largest body needs some 20 MB, and a
 /// measurement with 50 bodies of 5 MB side by side (`bench/README.md`, "Memory") has to stay below the limit with room left.
 pub const BUDGET_BYTES: u64 = 32_000_000;
+
+/// The part of it that large bodies leave to small ones.
+pub const RESERVE_BYTES: u64 = 8_000_000;
+
+/// What large bodies hold together at most.
+pub const LARGE_SHARE_BYTES: u64 = BUDGET_BYTES - RESERVE_BYTES;
+
+/// The largest of the small bodies: what fits into a message is what nearly all deliveries are.
+pub const SMALL_BYTES: u64 = MAX_MESSAGE_BYTES as u64;
 
 /// After so long a request that never ended counts as gone, in milliseconds: the vendor gives up after 10 s, and other
 /// senders seldom wait longer than 30 s.
@@ -20,14 +36,53 @@ pub const LEASE_MS: u64 = 60_000;
 pub struct InFlight {
     next: u64,
     held: BTreeMap<u64, Held>,
-    /// The sum of what is held.
-    bytes: u64,
+    sums: Sums,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 struct Held {
+    /// Of memory.
     bytes: u64,
+    is_large: bool,
     until_ms: u64,
+}
+
+/// What is held, added up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Sums {
+    small_bytes: u64,
+    large_bytes: u64,
+    large: usize,
+}
+
+impl Sums {
+    fn with(self, held: Held) -> Self {
+        if held.is_large {
+            let large_bytes = self.large_bytes.saturating_add(held.bytes);
+            Self { large_bytes, large: self.large.saturating_add(1), ..self }
+        } else {
+            Self { small_bytes: self.small_bytes.saturating_add(held.bytes), ..self }
+        }
+    }
+
+    fn without(self, held: Held) -> Self {
+        if held.is_large {
+            let large_bytes = self.large_bytes.saturating_sub(held.bytes);
+            Self { large_bytes, large: self.large.saturating_sub(1), ..self }
+        } else {
+            Self { small_bytes: self.small_bytes.saturating_sub(held.bytes), ..self }
+        }
+    }
+
+    fn bytes(self) -> u64 {
+        self.small_bytes.saturating_add(self.large_bytes)
+    }
+
+    /// One large body is always admitted beside the reserve: the source's own limit bounds it, and it would never be otherwise.
+    fn fit(self) -> bool {
+        (self.bytes() <= BUDGET_BYTES || self.small_bytes <= RESERVE_BYTES)
+            && (self.large_bytes <= LARGE_SHARE_BYTES || self.large <= 1)
+    }
 }
 
 /// A place among the bodies in flight.
@@ -37,44 +92,44 @@ pub struct Ticket(u64);
 impl InFlight {
     /// Bytes held now.
     pub fn bytes(&self) -> u64 {
-        self.bytes
+        self.sums.bytes()
     }
 
-    /// Admits a body of `bytes`; `None` where the budget does not have them. A body alone is always admitted: the source's
-    /// own limit bounds it.
+    /// Admits a body of `bytes`; `None` where there is no room for it.
     pub fn admit(&mut self, bytes: u64, now_ms: u64) -> Option<Ticket> {
         // Places are given in the order of time.
         while let Some(oldest) = self.held.first_entry().filter(|oldest| oldest.get().until_ms <= now_ms) {
-            self.bytes = self.bytes.saturating_sub(oldest.remove().bytes);
+            self.sums = self.sums.without(oldest.remove());
         }
-        if !self.held.is_empty() && self.bytes.saturating_add(bytes) > BUDGET_BYTES {
+        let held = Held { bytes, is_large: bytes > SMALL_BYTES, until_ms: now_ms.saturating_add(LEASE_MS) };
+        let sums = self.sums.with(held);
+        if !sums.fit() {
             return None;
         }
+        self.sums = sums;
         self.next = self.next.wrapping_add(1);
-        self.bytes = self.bytes.saturating_add(bytes);
-        self.held.insert(self.next, Held { bytes, until_ms: now_ms.saturating_add(LEASE_MS) });
+        self.held.insert(self.next, held);
         Some(Ticket(self.next))
     }
 
-    /// Lets an admitted body become `bytes` large; `false` where the budget does not have them.
-    pub fn grow(&mut self, ticket: Ticket, bytes: u64) -> bool {
-        let own = self.held.get(&ticket.0).map(|held| held.bytes);
-        let others = self.bytes.saturating_sub(own.unwrap_or(0));
-        let is_alone = self.held.len() <= usize::from(own.is_some());
-        if !is_alone && others.saturating_add(bytes) > BUDGET_BYTES {
+    /// Lets an admitted body become `bytes` large, of which there are `copies`; `false` where there is no room for it, or where
+    /// its lease has ended: what nobody counts must not grow.
+    pub fn grow(&mut self, ticket: Ticket, bytes: u64, copies: u64) -> bool {
+        let Some(held) = self.held.get_mut(&ticket.0) else { return false };
+        let grown = Held { bytes: bytes.saturating_mul(copies), is_large: bytes > SMALL_BYTES, ..*held };
+        let sums = self.sums.without(*held).with(grown);
+        if !sums.fit() {
             return false;
         }
-        if let Some(held) = self.held.get_mut(&ticket.0) {
-            held.bytes = bytes;
-            self.bytes = others.saturating_add(bytes);
-        }
+        self.sums = sums;
+        *held = grown;
         true
     }
 
     /// The body is no longer held.
     pub fn release(&mut self, ticket: Ticket) {
         if let Some(held) = self.held.remove(&ticket.0) {
-            self.bytes = self.bytes.saturating_sub(held.bytes);
+            self.sums = self.sums.without(held);
         }
     }
 }
@@ -84,66 +139,133 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    /// The default limit of a source.
+    const LARGE: u64 = 5_000_000;
+
     #[test]
-    fn bodies_are_admitted_up_to_the_budget_and_again_when_others_end() {
+    fn large_bodies_are_admitted_up_to_their_share_and_again_when_others_end() {
         let mut in_flight = InFlight::default();
-        let tickets: Vec<Ticket> = (0..6).map(|_| in_flight.admit(5_000_000, 0).unwrap()).collect();
-        assert_eq!(in_flight.admit(5_000_000, 0), None);
-        assert!(in_flight.admit(1_000_000, 0).is_some());
+        let tickets: Vec<Ticket> = (0..4).map(|_| in_flight.admit(LARGE, 0).unwrap()).collect();
+        assert_eq!(in_flight.admit(LARGE, 0), None);
+        assert!(in_flight.admit(LARGE_SHARE_BYTES - 4 * LARGE, 0).is_some());
+        assert_eq!(in_flight.admit(SMALL_BYTES + 1, 0), None);
         in_flight.release(tickets[0]);
-        assert!(in_flight.admit(5_000_000, 0).is_some());
+        assert!(in_flight.admit(LARGE, 0).is_some());
     }
 
     #[test]
-    fn a_body_larger_than_the_budget_is_admitted_alone() {
+    fn large_bodies_that_never_come_leave_room_for_62_small_ones() {
         let mut in_flight = InFlight::default();
+        while in_flight.admit(LARGE, 0).is_some() {}
+        while in_flight.admit(SMALL_BYTES + 1, 0).is_some() {}
+        assert_eq!((0..100).filter(|_| in_flight.admit(SMALL_BYTES, 0).is_some()).count(), 62);
+    }
+
+    #[test]
+    fn small_bodies_have_the_whole_budget_where_no_others_are() {
+        let mut in_flight = InFlight::default();
+        while in_flight.admit(SMALL_BYTES, 0).is_some() {}
+        assert!(in_flight.bytes() > BUDGET_BYTES - SMALL_BYTES);
+        // The reserve is no part of the budget on top of it.
+        assert_eq!(in_flight.admit(LARGE, 0), None);
+    }
+
+    #[test]
+    fn a_body_larger_than_the_share_is_admitted_where_no_other_large_one_is() {
+        let mut in_flight = InFlight::default();
+        in_flight.admit(SMALL_BYTES, 0).unwrap();
         let ticket = in_flight.admit(BUDGET_BYTES * 2, 0).unwrap();
-        assert_eq!(in_flight.admit(1, 0), None);
+        assert_eq!(in_flight.admit(SMALL_BYTES + 1, 0), None);
+        assert!(in_flight.admit(SMALL_BYTES, 0).is_some());
         in_flight.release(ticket);
-        assert!(in_flight.admit(1, 0).is_some());
+        assert!(in_flight.admit(LARGE, 0).is_some());
     }
 
     #[test]
     fn a_request_that_vanished_gives_its_bytes_back() {
         let mut in_flight = InFlight::default();
-        in_flight.admit(BUDGET_BYTES, 0).unwrap();
-        assert_eq!(in_flight.admit(1, LEASE_MS - 1), None);
-        assert!(in_flight.admit(1, LEASE_MS).is_some());
+        let vanished = in_flight.admit(LARGE_SHARE_BYTES, 0).unwrap();
+        assert_eq!(in_flight.admit(LARGE, LEASE_MS - 1), None);
+        assert!(in_flight.admit(LARGE, LEASE_MS).is_some());
+        assert!(!in_flight.grow(vanished, 1, 1), "grows uncounted");
+        in_flight.release(vanished);
+        assert_eq!(in_flight.bytes(), LARGE);
     }
 
     #[test]
-    fn a_body_of_unknown_size_grows_as_far_as_the_budget_goes() {
+    fn a_body_of_unknown_size_grows_as_far_as_there_is_room() {
         let mut in_flight = InFlight::default();
-        in_flight.admit(BUDGET_BYTES - 10, 0).unwrap();
+        in_flight.admit(LARGE_SHARE_BYTES - 2 * LARGE, 0).unwrap();
         let ticket = in_flight.admit(0, 0).unwrap();
-        assert!(in_flight.grow(ticket, 10));
-        assert!(!in_flight.grow(ticket, 11));
+        assert!(in_flight.grow(ticket, LARGE, 2));
+        assert!(!in_flight.grow(ticket, LARGE + 1, 2));
+        assert!(in_flight.grow(ticket, LARGE, 1));
+        assert_eq!(in_flight.bytes(), LARGE_SHARE_BYTES - LARGE);
+    }
+
+    #[test]
+    fn a_small_body_in_pieces_is_small_though_it_is_there_twice() {
+        let mut in_flight = InFlight::default();
+        in_flight.admit(LARGE_SHARE_BYTES, 0).unwrap();
+        let ticket = in_flight.admit(0, 0).unwrap();
+        assert!(in_flight.grow(ticket, SMALL_BYTES, 2));
+        assert!(!in_flight.grow(ticket, SMALL_BYTES + 1, 2));
+    }
+
+    /// Any sequence of calls, each body no larger than `most`; what holds after each of them.
+    fn sequence(
+        steps: Vec<(u8, u64, usize)>,
+        mut holds: impl FnMut(&InFlight) -> Result<(), TestCaseError>,
+    ) -> Result<(), TestCaseError> {
+        let mut in_flight = InFlight::default();
+        let (mut now_ms, mut tickets) = (0, vec![]);
+        for (step, bytes, which) in steps {
+            let ticket = tickets.get(which).copied();
+            match (step, ticket) {
+                (0, Some(ticket)) => in_flight.release(ticket),
+                (1, Some(ticket)) => drop(in_flight.grow(ticket, bytes, 2)),
+                (2, _) => now_ms += LEASE_MS / 3,
+                _ => tickets.extend(in_flight.admit(bytes, now_ms)),
+            }
+            holds(&in_flight)?;
+        }
+        Ok(())
+    }
+
+    fn steps(most: u64) -> impl Strategy<Value = Vec<(u8, u64, usize)>> {
+        let bytes = prop_oneof![0..=SMALL_BYTES, SMALL_BYTES..most];
+        proptest::collection::vec((0u8..6, bytes, 0usize..30), 1..200)
     }
 
     proptest! {
         #[test]
-        fn the_sum_is_that_of_what_is_held(steps in proptest::collection::vec((0u8..4, 0u64..12_000_000, 0usize..8), 1..80)) {
-            let mut in_flight = InFlight::default();
-            let (mut now_ms, mut tickets) = (0, vec![]);
-            for (step, bytes, which) in steps {
-                let ticket = tickets.get(which).copied();
-                match (step, ticket) {
-                    (0, Some(ticket)) => in_flight.release(ticket),
-                    (1, Some(ticket)) => drop(in_flight.grow(ticket, bytes)),
-                    (2, _) => now_ms += LEASE_MS / 3,
-                    _ => tickets.extend(in_flight.admit(bytes, now_ms)),
-                }
+        fn the_sums_are_those_of_what_is_held(steps in steps(12_000_000)) {
+            sequence(steps, |in_flight| {
+                let sums = in_flight.held.values().fold(Sums::default(), |sums, held| sums.with(*held));
+                prop_assert_eq!(in_flight.sums, sums);
                 prop_assert_eq!(in_flight.bytes(), in_flight.held.values().map(|held| held.bytes).sum::<u64>());
-            }
+                Ok(())
+            })?;
         }
 
         #[test]
-        fn the_sum_stays_below_the_budget(sizes in proptest::collection::vec(1u64..20_000_000, 1..60)) {
-            let mut in_flight = InFlight::default();
-            for size in sizes {
-                let _ = in_flight.admit(size, 0);
-                prop_assert!(in_flight.bytes() <= BUDGET_BYTES);
-            }
+        fn together_they_stay_below_the_budget(steps in steps(LARGE_SHARE_BYTES / 2)) {
+            sequence(steps, |in_flight| {
+                prop_assert!(in_flight.bytes() <= BUDGET_BYTES, "{}", in_flight.bytes());
+                Ok(())
+            })?;
+        }
+
+        /// Whatever large bodies do, a small one is refused only where small ones hold the reserve already.
+        #[test]
+        fn large_bodies_cannot_keep_a_small_one_out(steps in steps(60_000_000), bytes in 0..=SMALL_BYTES) {
+            sequence(steps, |in_flight| {
+                let small_bytes: u64 =
+                    in_flight.held.values().filter(|held| !held.is_large).map(|held| held.bytes).sum();
+                let mut next = InFlight { next: in_flight.next, held: in_flight.held.clone(), sums: in_flight.sums };
+                prop_assert!(next.admit(bytes, 0).is_some() || small_bytes + bytes > RESERVE_BYTES);
+                Ok(())
+            })?;
         }
     }
 }

@@ -96,6 +96,18 @@ export function post(source: string, body: BodyInit | Uint8Array | null, headers
   return send(`/webhook/${source}`, { method: "POST", body, headers });
 }
 
+/** A body whose size nobody announces, in pieces. (The runtime knows the size of a buffer, and of the stream of a `Blob`.) */
+export function unannounced(...pieces: Uint8Array[]): ReadableStream<Uint8Array> {
+  return new ReadableStream({
+    start(controller) {
+      for (const piece of pieces) {
+        controller.enqueue(piece);
+      }
+      controller.close();
+    },
+  });
+}
+
 /** Delivers a genuine body, of the `webhooks` profile where no other is given. */
 export async function deliver(
   source: string,

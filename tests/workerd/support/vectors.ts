@@ -3,7 +3,7 @@
  * The form of the files is described in them; here only what names a source is read.
  */
 
-export const VECTOR_FILES = ["signatures", "envelopes", "json"] as const;
+export const VECTOR_FILES = ["signatures", "large", "envelopes", "json"] as const;
 
 export interface Vector {
   name: string;
@@ -14,6 +14,7 @@ export interface Vector {
   body?: string;
   body_base64?: string;
   body_repeat?: { text: string; times: number };
+  pad_to_bytes?: number;
   now_ms: number;
   expect: { verdict: string; event_count?: number; detail?: string; label?: string };
 }

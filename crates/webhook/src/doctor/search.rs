@@ -41,9 +41,12 @@ impl<'s> Search<'s> {
         if self.presented.iter().all(|seen| seen.tag.is_none()) {
             return None;
         }
+        let own = contents.iter().find(|content| content.fault.is_none());
         self.as_it_is(verifier, contents, body)
             .or_else(|| self.other_secret(verifier, contents, body))
-            .or_else(|| self.other_body(verifier, contents.iter().find(|content| content.fault.is_none())?, body))
+            .or_else(|| self.other_body(verifier, own?, body))
+            // Last: these are many, seldom right, and would use up what the others need.
+            .or_else(|| self.pasted_secret(verifier, own?, body))
     }
 
     fn as_it_is(&mut self, verifier: &'s Verifier, contents: &[Content], body: &[u8]) -> Option<Diagnosis<'s>> {
@@ -65,6 +68,17 @@ impl<'s> Search<'s> {
                         // Another content together with another key: the profile explains both.
                         return Some(Diagnosis { secret, presented, fault: content.fault.or(Some(fault)) });
                     }
+                }
+            }
+        }
+        None
+    }
+
+    fn pasted_secret(&mut self, verifier: &'s Verifier, content: &Content, body: &[u8]) -> Option<Diagnosis<'s>> {
+        for secret in verifier.secrets() {
+            for (fault, key) in secrets::pasted(verifier.scheme(), secret) {
+                if let Some(presented) = self.attempt(&KeyedMac::new(&key), content, body) {
+                    return Some(Diagnosis { secret, presented, fault: Some(fault) });
                 }
             }
         }

@@ -71,6 +71,27 @@ pub(super) fn variants(scheme: &Scheme, secret: &SigningSecret) -> Vec<(Fault, K
     found
 }
 
+/// Keys that the sender may have where the secret was pasted there with something around it, which nobody sees.
+pub(super) fn pasted(scheme: &Scheme, secret: &SigningSecret) -> Vec<(Fault, Key)> {
+    if scheme.secret_format != SecretFormat::Text {
+        return Vec::new();
+    }
+    let key = secret.key_bytes().trim_ascii();
+    let line_end = "the sender's secret ends in a carriage return and a line feed that the configured one has not";
+    let whitespace = "the sender's secret has whitespace around it that the configured one has not";
+    [("", "\r\n"), ("", " "), (" ", ""), (" ", " "), ("", "\t"), ("\t", ""), ("\n", "")]
+        .into_iter()
+        .map(|(before, after)| {
+            let fault = match after {
+                "\r\n" => (FindingCode::SecretLineEnd, line_end),
+                _ => (FindingCode::SecretWhitespace, whitespace),
+            };
+            (fault, Zeroizing::new([before.as_bytes(), key, after.as_bytes()].concat()))
+        })
+        .filter(|(_, pasted)| pasted.as_slice() != secret.key_bytes())
+        .collect()
+}
+
 /// The texts that the secret may have been configured as.
 pub(super) fn texts(scheme: &Scheme, secret: &SigningSecret) -> Vec<Key> {
     let key = secret.key_bytes();

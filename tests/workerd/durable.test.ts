@@ -1,0 +1,196 @@
+/**
+ * Durable before it is answered: while a queue or the bucket fails, nobody is told 200, nothing is half done, the failure is
+ * counted with its cause, and a repetition is taken afterwards. Each case by both ways: bodies of known size take the short one (src/short.rs), streams cannot.
+ */
+
+import { env } from "cloudflare:workers";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+
+import { type Answer, DELIVERY_ID, bytes, events, eventually, post, read, unannounced, unique, webhooksHeaders } from "./support/client.ts";
+
+type Way = "short" | "general";
+const WAYS: Way[] = ["short", "general"];
+
+/** The most that a message may have (`genesys_webhook::message`). */
+const MAX_MESSAGE_BYTES = 127_800;
+
+const stored = (mark: string) => `{"mark":"${mark}","events":[1,2],"x":"${"y".repeat(200_000)}"}`;
+
+/** A message as it was handed to a queue: what its header says, and its sizes. */
+interface Sent {
+  header: any;
+  bytes: number;
+  bodyBytes: number;
+}
+
+/** What the queues were handed and took, and what the bucket took, since the test began. */
+let taken: Sent[];
+let stores: string[];
+/** The kind of message that the queues do not take; how often. */
+let refusing: { kind?: string; times: number };
+let storing: boolean;
+
+beforeEach(() => {
+  [taken, stores, refusing, storing] = [[], [], { times: Infinity }, true];
+  // The Worker shares the prototypes of its tests; both queues have one.
+  const queue = Object.getPrototypeOf(env.DELIVERIES);
+  const { send } = queue;
+  vi.spyOn(queue, "send").mockImplementation(async function (this: unknown, ...[message, options]: unknown[]) {
+    const text = message as Uint8Array;
+    const end = text.indexOf(10) + 1;
+    const header = JSON.parse(new TextDecoder().decode(text.subarray(0, end)));
+    // The queue takes the buffer away.
+    const sizes = { bytes: text.length, bodyBytes: text.length - end };
+    if (header.kind === refusing.kind && refusing.times > 0) {
+      refusing.times -= 1;
+      throw new Error("away");
+    }
+    const result = await send.call(this, message, options);
+    taken.push({ header, ...sizes });
+    return result;
+  });
+  const bucket = Object.getPrototypeOf(env.PAYLOADS);
+  const { put } = bucket;
+  vi.spyOn(bucket, "put").mockImplementation(async function (this: unknown, ...[key, ...rest]: unknown[]) {
+    if (!storing) {
+      throw new Error("away");
+    }
+    const result = await put.call(this, key, ...rest);
+    stores.push(key as string);
+    return result;
+  });
+});
+
+afterEach(() => vi.restoreAllMocks());
+
+async function by(way: Way, source: string, body: Uint8Array, signed: Uint8Array = body): Promise<Answer> {
+  return post(source, way === "short" ? body : unannounced(body), await webhooksHeaders(signed));
+}
+
+/** The first large body of a source takes the general way, which imports the keys that the short way has it hashed with. */
+async function importKeys(source: string) {
+  expect((await by("general", source, bytes(stored(unique("first"))))).status).toBe(200);
+}
+
+/** What was counted of a source so far, once it adds up to so many requests. */
+const counted = (source: string, requests: number) =>
+  eventually(async () => {
+    const { received, accepted, refused, unavailable } = (await read("/metrics")).sources[source];
+    expect(received).toBe(requests);
+    return { accepted, refused, unavailable };
+  });
+
+function expectUnavailable(answer: Answer, cause: string) {
+  expect(answer.json).toEqual({ error: "Service unavailable", code: cause });
+  expect([answer.status, answer.headers.get("retry-after")]).toEqual([503, "5"]);
+}
+
+describe("a delivery is not answered 200", () => {
+  const cases: [string, string, boolean, () => void, number][] = [
+    ["while the queue takes none", "queue_failed", false, () => (refusing.kind = "delivery"), 0],
+    ["while the bucket does not take its body", "storage_failed", true, () => (storing = false), 0],
+    ["while its body is stored and the queue takes none", "queue_failed", true, () => (refusing.kind = "delivery"), 1],
+  ];
+  // A source of its own for each case, so that what is counted is this case's.
+  const sources = ["archive", "contact-center", "unsigned"];
+  it.each(cases.map((one, index) => [...one, sources[index]] as const))("%s", async (_, cause, isLarge, fail, bodies, source) => {
+    const { accepted: before } = isLarge ? await importKeys(source).then(() => counted(source, 1)) : { accepted: 0 };
+    for (const [number, way] of WAYS.entries()) {
+      const body = bytes(isLarge ? stored(unique("body")) : events(2));
+      [taken, stores] = [[], []];
+      fail();
+      expectUnavailable(await by(way, source, body), cause);
+      expect(taken).toEqual([]);
+      // The short way tries, then the general way: what they stored belongs to no message, and retention removes it.
+      expect(stores).toHaveLength(way === "short" ? bodies * 2 : bodies);
+      const unavailable = { [cause]: number + 1 };
+      expect(await counted(source, before + number * 2 + 1)).toEqual({ accepted: before + number, refused: {}, unavailable });
+
+      [refusing.kind, storing, stores] = [undefined, true, []];
+      const answer = await by(way, source, body);
+      expect(answer.json).toEqual({ received: true, eventCount: 2, id: expect.stringMatching(DELIVERY_ID) });
+      expect(taken.filter(({ header }) => header.kind === "delivery")).toMatchObject([{ header: { id: answer.json.id } }]);
+      expect(stores).toHaveLength(isLarge ? 1 : 0);
+      expect(await counted(source, before + number * 2 + 2)).toEqual({ accepted: before + number + 1, refused: {}, unavailable });
+      await eventually(async () => expect((await read(`/api/deliveries/${answer.json.id}`)).status).toBe("delivered"));
+    }
+    expect((await read(`/api/deliveries?source=${source}`)).deliveries).toHaveLength(before + WAYS.length);
+  });
+
+  it("and is accepted once where the queue fails only once: the general way tries again", async () => {
+    await importKeys("dressed");
+    for (const [number, isLarge] of [false, true].entries()) {
+      const body = bytes(isLarge ? stored(unique("body")) : events(2));
+      taken = [];
+      refusing = { kind: "delivery", times: 1 };
+      const answer = await by("short", "dressed", body);
+      expect([answer.status, answer.json.eventCount]).toEqual([200, 2]);
+      expect(taken).toMatchObject([{ header: { id: answer.json.id } }]);
+      expect(await counted("dressed", number + 2)).toEqual({ accepted: number + 2, refused: {}, unavailable: {} });
+    }
+  });
+});
+
+describe("a refusal is not answered as one while its letter cannot be kept", () => {
+  const mismatched = { status: 401, code: "signature_mismatch", verified: false };
+  const invalid = { status: 400, code: "invalid_envelope", verified: true };
+  const small = () => bytes(`{"mark":"${unique("refused")}"}`);
+  const large = () => bytes(`{"mark":"${unique("refused")}","x":"${"y".repeat(200_000)}"}`);
+  const queue = () => (refusing.kind = "dead_letter");
+  const bucket = () => (storing = false);
+  const cases: [string, typeof mismatched, () => Uint8Array, string, () => void, string][] = [
+    ["of its signature, by the queue", mismatched, small, "queue_failed", queue, "undressed"],
+    ["of its envelope, by the queue", invalid, small, "queue_failed", queue, "slow"],
+    ["of its signature and large, by the bucket", mismatched, large, "storage_failed", bucket, "restless"],
+    ["of its envelope and large, by the bucket", invalid, large, "storage_failed", bucket, "tripping"],
+    ["of its signature and large, by the queue", mismatched, large, "queue_failed", queue, "watched"],
+    ["of its envelope and large, by the queue", invalid, large, "queue_failed", queue, "unreachable"],
+  ];
+  it.each(cases)("%s", async (_, { status, code, verified }, make, cause, fail, source) => {
+    const letters = async () => (await read(`/api/dead-letters?source=${source}`)).deadLetters;
+    for (const [number, way] of WAYS.entries()) {
+      const body = make();
+      const send = () => by(way, source, body, verified ? body : bytes("another body"));
+      [taken, stores] = [[], []];
+      fail();
+      expectUnavailable(await send(), cause);
+      expect(taken).toEqual([]);
+      const refused = (count: number) => (count === 0 ? {} : { [code]: count });
+      const unavailable = { [cause]: number + 1 };
+      expect(await counted(source, number * 2 + 1)).toEqual({ accepted: 0, refused: refused(number), unavailable });
+      expect(await letters()).toHaveLength(number);
+
+      [refusing.kind, storing] = [undefined, true];
+      const answer = await send();
+      expect([answer.status, answer.json.code]).toEqual([status, code]);
+      expect(taken).toMatchObject([{ header: { kind: "dead_letter", reason: code, verified } }]);
+      expect(await counted(source, number * 2 + 2)).toEqual({ accepted: 0, refused: refused(number + 1), unavailable });
+      const letter = await eventually(async () => {
+        const found = await letters();
+        expect(found).toHaveLength(number + 1);
+        return read(`/api/dead-letters/${found[0].id}`);
+      });
+      expect(letter.body).toBe(new TextDecoder().decode(body));
+    }
+  });
+});
+
+describe("a body goes with its message up to the last byte that fits, and no further", () => {
+  const body = (size: number) => bytes(`{"events":[],"x":"${"y".repeat(size - 20)}"}`);
+  it.each(WAYS)("by the %s way", async (way) => {
+    await importKeys("archive");
+    taken = [];
+    // Sizes of the same number of digits have headers of the same length.
+    expect((await by(way, "archive", body(100_000))).status).toBe(200);
+    const headerBytes = taken[0].bytes - 100_000;
+    const most = MAX_MESSAGE_BYTES - headerBytes;
+    [taken, stores] = [[], []];
+    expect((await by(way, "archive", body(most))).status).toBe(200);
+    expect(taken).toMatchObject([{ bytes: MAX_MESSAGE_BYTES, bodyBytes: most, header: { body: { inline: { size_bytes: most } } } }]);
+    expect(stores.filter((key) => key.startsWith("payloads/"))).toEqual([]);
+    taken = [];
+    expect((await by(way, "archive", body(most + 1))).status).toBe(200);
+    expect(taken).toMatchObject([{ bodyBytes: 0, header: { body: { stored: { size_bytes: most + 1 } } } }]);
+    expect(stores.filter((key) => key.startsWith("payloads/"))).toEqual([taken[0].header.body.stored.key]);
+  });
+});
