@@ -109,7 +109,13 @@ impl Gateway {
     /// Secrets that are missing or unusable, of all sources.
     pub(crate) fn secret_problems(&self) -> Vec<Problem> {
         let alerts = self.alerts.iter().filter_map(|secret| secret.as_ref().err());
-        self.secrets.iter().flat_map(|source| &source.problems).chain(alerts).cloned().collect()
+        self.places
+            .values()
+            .filter_map(|at| self.secrets.get(*at))
+            .flat_map(|source| &source.problems)
+            .chain(alerts)
+            .cloned()
+            .collect()
     }
 }
 
