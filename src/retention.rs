@@ -1,14 +1,16 @@
 //! Removes what is old: dead letters, ledger rows, stored bodies that nothing refers to.
 //!
-//! Promises: bounded steps, and an account of what was removed; a step that fails leaves its part to the next run.
+//! Promises: bounded steps, and an account of what was removed; a step that fails leaves its part to the next run; nothing is
+//! removed while the configuration, which says how long things are kept, cannot be read.
 //! Out of scope: what is old (`gateway_core::retention`); the archive, which is the user's.
 
 use crate::config::gateway;
 use crate::platform::{clock, log, objects, r2};
 use gateway_core::audit::{Action, Draft};
+use gateway_core::config::Config;
 use gateway_core::ledger::{LedgerCall, ledger_shards};
 use gateway_core::letters::{Expired, LettersCall, STORE_OBJECT};
-use gateway_core::retention::{BODY_PREFIXES, MAX_STEPS, Removed, Retention, STEP};
+use gateway_core::retention::{BODY_PREFIXES, MAX_STEPS, Removed, STEP};
 use worker::Env;
 
 /// The cron of `wrangler.toml` that removes.
@@ -17,25 +19,13 @@ pub(crate) const CRON: &str = "17 3 * * *";
 /// What the cron and `POST /api/retention` do.
 /// `actor`: who wants it, for the audit.
 pub(crate) async fn run(env: &Env, actor: &str) -> Removed {
-    let (retention, longest_schedule_s) = match gateway(env) {
-        Ok(gateway) => {
-            let schedules =
-                gateway.config.sources.iter().map(|source| source.retry_schedule_s.iter().map(|s| u64::from(*s)).sum());
-            (gateway.config.retention, schedules.max().unwrap_or(0))
-        }
-        // With a configuration that cannot be read the longest defaults apply: removing less is never wrong.
-        Err(_) => (Retention::default(), 90 * 86_400),
-    };
-    let now_ms = clock::now_ms();
     let mut removed = Removed::default();
     wake_replays(env, &mut removed).await;
-    let received_before_ms = retention.received_before_ms(longest_schedule_s, now_ms);
-    letters(env, retention.letters_before_ms(now_ms), received_before_ms, &mut removed).await;
-    ledgers(env, retention.ledger_before_ms(now_ms), &mut removed).await;
-    for prefix in BODY_PREFIXES {
-        bodies(env, prefix, &retention.bodies_before_key(prefix, longest_schedule_s, now_ms), &mut removed).await;
+    match gateway(env) {
+        Ok(gateway) => remove(env, &gateway.config, &mut removed).await,
+        // How long things are to be kept is written there: whatever was removed instead might be what somebody wanted kept.
+        Err(_) => failed(&mut removed, "bad_configuration"),
     }
-    crate::audit_export::run(env, retention.audit_before_ms(now_ms), &mut removed).await;
     let figures = serde_json::to_string(&removed).unwrap_or_default();
     log::info("retention", &[("removed", &figures)]);
     let total = [removed.dead_letters, removed.deliveries, removed.bodies].into_iter().fold(0, u64::saturating_add);
@@ -45,6 +35,19 @@ pub(crate) async fn run(env: &Env, actor: &str) -> Removed {
         crate::audit::append(env, vec![draft]).await;
     }
     removed
+}
+
+async fn remove(env: &Env, config: &Config, removed: &mut Removed) {
+    let (retention, now_ms) = (config.retention, clock::now_ms());
+    let schedules = config.sources.iter().map(|source| source.retry_schedule_s.iter().map(|s| u64::from(*s)).sum());
+    let longest_schedule_s = schedules.max().unwrap_or(0);
+    let received_before_ms = retention.received_before_ms(longest_schedule_s, now_ms);
+    letters(env, retention.letters_before_ms(now_ms), received_before_ms, removed).await;
+    ledgers(env, retention.ledger_before_ms(now_ms), removed).await;
+    for prefix in BODY_PREFIXES {
+        bodies(env, prefix, &retention.bodies_before_key(prefix, longest_schedule_s, now_ms), removed).await;
+    }
+    crate::audit_export::run(env, retention.audit_before_ms(now_ms), removed).await;
 }
 
 /// A replay job whose alarm was lost goes on.

@@ -123,10 +123,11 @@ impl DeadLetterStore {
         })
     }
 
-    /// What the source of a letter may have here; the defaults where it is not configured, or nothing is.
-    fn caps(&self, source: &str) -> Caps {
-        let gateway = gateway(&self.env).ok();
-        gateway.and_then(|gateway| gateway.source(source).map(|c| c.source.dead_letters)).unwrap_or_default()
+    /// What the source of a letter may have here: the default where it is not configured. `None`: nobody knows, because the
+    /// configuration cannot be read, and nothing is removed for a guess.
+    fn caps(&self, source: &str) -> Option<Caps> {
+        let gateway = gateway(&self.env).ok()?;
+        Some(gateway.source(source).map(|configured| configured.source.dead_letters).unwrap_or_default())
     }
 
     async fn wake_in(&self, delay_ms: u64) {

@@ -86,11 +86,11 @@ fn filter_parameters(filter: &Filter, now_ms: u64) -> Result<Vec<SqlStorageValue
     ])
 }
 
-/// Stores one letter, and makes room for it. Answers through `stored`.
+/// Stores one letter, and makes room for it where `caps` are known. Answers through `stored`.
 pub(super) fn put(
     sql: &SqlStorage,
     Letter { letter, inline, .. }: &Letter,
-    caps: Caps,
+    caps: Option<Caps>,
     stored: &mut Stored,
 ) -> Result<()> {
     let known = rows(
@@ -128,7 +128,7 @@ pub(super) fn put(
             vec![text(&letter.id), number(letter.received_at_ms), optional(last.as_deref())],
         )?;
     }
-    make_room(sql, letter, caps, stored)
+    caps.map_or(Ok(()), |caps| make_room(sql, letter, caps, stored))
 }
 
 fn kept_bytes(body: &BodyRef) -> u64 {
