@@ -54,6 +54,17 @@ impl Work<'_> {
         }
     }
 
+    /// Tells the letter of a delivery that was given up, and then delivered by a consumer that was late: the letter is sent
+    /// again, and whoever stores letters asks the ledger how their deliveries stand. The body stays: the letter refers to it.
+    pub(super) async fn tell_its_letter(&self, env: &Env) {
+        let detail = Some("its destination took it after it had been given up".to_owned());
+        let reason = reason::RETRIES_EXHAUSTED;
+        let mut letter = dead_letter(&self.delivery, reason, self.attempt, None, detail, clock::now_ms());
+        if let Err((cause, error)) = send_letter(env, &mut letter, &Body::Small(self.inline.clone())).await {
+            log::error(cause, &[("delivery", &letter.id), ("error", &error)]);
+        }
+    }
+
     /// Back to the queue.
     pub(super) async fn put_off(&self, delay_s: u32, env: &Env) {
         super::put_off(self.message, queue::DELIVERIES, delay_s, env).await;
@@ -86,6 +97,11 @@ impl<'m> Settlement<'m> {
             status: self.status,
             error: self.error.clone(),
         }
+    }
+
+    /// Whether there is a letter of it.
+    pub(super) fn is_dead(&self) -> bool {
+        matches!(self.outcome, Outcome::Dead { .. } | Outcome::GivenUp { .. })
     }
 
     /// The stored body that nobody needs any more; a dead letter refers to its.

@@ -18,10 +18,10 @@ use futures_util::future::{Either, join, join_all};
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use gateway_core::circuit::{Gate, PROBE_MARGIN_MS, Tally, wait_s};
 use gateway_core::handover::has_waited_too_long;
-use gateway_core::ledger::{ClaimItem, Claimed, LedgerCall, State, ledger_key, ledger_shard};
+use gateway_core::ledger::{ClaimItem, Claimed, LedgerCall, Settled, State, ledger_key, ledger_shard};
 use gateway_core::turns::{CONNECTIONS, Turn, Turns};
 use genesys_webhook::dedupe::body_key;
-use genesys_webhook::message::{BodyRef, Delivery, Message, decode};
+use genesys_webhook::message::{BodyRef, DeadLetter, Delivery, Message, decode};
 use sha2::{Digest as _, Sha256};
 use std::collections::{BTreeMap, VecDeque};
 use worker::Env;
@@ -69,17 +69,35 @@ fn read(message: &QueueMessage) -> Result<Work<'_>, (Vec<u8>, String)> {
 
 /// The key under which the ledger knows a delivery.
 fn key_of(delivery: &Delivery, inline: &[u8]) -> String {
-    let key = match (&delivery.dedupe_key, &delivery.body) {
-        (Some(key), _) => key.clone(),
+    key_under(&delivery.source, delivery.dedupe_key.as_deref(), &delivery.body, inline)
+}
+
+fn key_under(source: &str, dedupe_key: Option<&str>, body: &BodyRef, inline: &[u8]) -> String {
+    let key = match (dedupe_key, body) {
+        (Some(key), _) => key.to_owned(),
         (None, BodyRef::Stored { sha256, .. }) => format!("body-sha256:{sha256}"),
         (None, _) => body_key(&Sha256::digest(inline).into()),
     };
-    ledger_key(&delivery.source, &key)
+    ledger_key(source, &key)
 }
 
 /// What the ledger is told of a delivery.
 pub(super) fn claim_item(delivery: &Delivery, inline: &[u8]) -> ClaimItem {
     claim_item_under(key_of(delivery, inline), delivery)
+}
+
+/// What the ledger is told of the delivery that a letter is of.
+pub(super) fn claim_item_of(letter: &DeadLetter, inline: &[u8]) -> ClaimItem {
+    ClaimItem {
+        id: letter.id.clone(),
+        key: key_under(&letter.source, letter.dedupe_key.as_deref(), &letter.body, inline),
+        source: letter.source.clone(),
+        received_at_ms: letter.received_at_ms,
+        event_count: letter.event_count.unwrap_or(0),
+        size_bytes: letter.body.size_bytes(),
+        replay: letter.replay,
+        origin: None,
+    }
 }
 
 pub(super) fn claim_item_under(key: String, delivery: &Delivery) -> ClaimItem {
@@ -277,17 +295,30 @@ async fn finish(lane: Lane<'_, '_>, env: &Env) {
 /// Settles what one shard and lane had in common; answers the stored bodies that nobody needs any more.
 async fn settle(shard: String, settlements: Vec<Settlement<'_>>, env: &Env) -> Vec<String> {
     let items = settlements.iter().map(Settlement::item).collect();
-    let settled = objects::call::<u64>(env, objects::DELIVERY_LEDGER, &shard, &LedgerCall::Settle { items }).await;
-    if let Err(error) = settled {
-        // The claims' leases run out, and the deliveries are handed on again: at least once.
-        log::error("settle_failed", &[("shard", &shard), ("error", &error.to_string())]);
-        join_all(settlements.iter().map(|settlement| settlement.work.put_off(STORAGE_DELAY_S, env))).await;
-        return vec![];
-    }
+    let call = LedgerCall::Settle { items };
+    let settled = match objects::call::<Settled>(env, objects::DELIVERY_LEDGER, &shard, &call).await {
+        Ok(settled) => settled,
+        Err(error) => {
+            log::error("settle_failed", &[("shard", &shard), ("error", &error.to_string())]);
+            for settlement in settlements {
+                if settlement.is_dead() {
+                    // It is not tried again: its letter is on its way, and whoever stores that tells the ledger.
+                    settlement.work.message.done();
+                } else {
+                    // The claim's lease runs out, and the delivery is handed on again: at least once.
+                    settlement.work.put_off(STORAGE_DELAY_S, env).await;
+                }
+            }
+            return vec![];
+        }
+    };
     let mut leftovers = vec![];
     for settlement in settlements {
         if let Some(delay_s) = settlement.delay_s {
             settlement.work.put_off(delay_s, env).await;
+        } else if settled.revived.contains(&settlement.work.delivery.id) {
+            settlement.work.tell_its_letter(env).await;
+            settlement.work.message.done();
         } else {
             leftovers.extend(settlement.leftover());
             settlement.work.message.done();

@@ -113,6 +113,12 @@ impl DeadLetterStore {
                 }
                 objects::json(&job)?
             }
+            LettersCall::Outlived { letters } => {
+                let marked: Vec<bool> = self.tables.transaction(|sql| {
+                    letters.iter().map(|outlived| letters::outlive(sql, outlived, now_ms)).collect()
+                })?;
+                marked.into_iter().filter(|marked| *marked).count().to_string()
+            }
             LettersCall::Wake => {
                 let running = jobs::running(sql)?.len();
                 if running > 0 {

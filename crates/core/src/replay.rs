@@ -8,6 +8,7 @@
 mod job;
 pub use job::{DEFAULT_RATE_PER_S, Job, JobOrder, JobState, MAX_DRY_RUN, MAX_RATE_PER_S, MAX_STALLS};
 
+use crate::ledger::State;
 use genesys_webhook::doctor;
 use genesys_webhook::message::{BodyRef, DeadLetter, Delivery, Message, Origin, Stage, decode};
 use genesys_webhook::refusal::Refusal;
@@ -48,6 +49,14 @@ pub mod skipped {
     pub const BAD_CONFIGURATION: &str = "bad_configuration";
 }
 
+/// Why a letter is done with though nobody replayed it; the names are part of the API.
+pub mod outlived {
+    /// Its destination took the delivery after it had been given up.
+    pub const DELIVERED_LATE: &str = "delivered_late";
+    /// Its delivery is a duplicate of another.
+    pub const DUPLICATE: &str = "duplicate";
+}
+
 /// Codes of letters that are still refused, beside those of refusals.
 pub mod refused {
     /// No source of that name is configured.
@@ -77,6 +86,16 @@ impl Verdict {
     /// On its way again.
     pub fn replayed() -> Self {
         Self { outcome: Fate::Replayed, code: None, detail: None, diagnosis: None }
+    }
+
+    /// Done with, without a replay: what the ledger says of its delivery. `None` where that is dead, or may still be.
+    pub fn outlived(state: State) -> Option<Self> {
+        let code = match state {
+            State::Delivered => outlived::DELIVERED_LATE,
+            State::Duplicate => outlived::DUPLICATE,
+            State::Claimed | State::Waiting | State::Dead => return None,
+        };
+        Some(Self { code: Some(code.into()), ..Self::replayed() })
     }
 
     /// Nothing was decided, for the reason `code` (one of [`skipped`]).

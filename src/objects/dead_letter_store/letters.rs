@@ -5,7 +5,7 @@
 
 use crate::platform::sql::{Row, number, optional, rows, run, text, unreadable};
 use gateway_core::letters::{
-    Arrival, Caps, Expired, Filter, Letter, LetterTotals, Purged, Status, Stored, Summary, decide_arrival,
+    Arrival, Caps, Expired, Filter, Letter, LetterTotals, Outlived, Purged, Status, Stored, Summary, decide_arrival,
 };
 use gateway_core::replay::{Fate, Job, LEASE_MS, LastReplay, Verdict, skipped};
 use genesys_webhook::message::{BodyRef, DeadLetter};
@@ -276,13 +276,35 @@ pub(super) fn finish(sql: &SqlStorage, id: &str, until_ms: u64, last: &LastRepla
         vec![number(status.number()), text(&serde_json::to_string(last)?), optional(job), text(id), number(until_ms)],
     )?;
     if status == Status::Replayed && !marked.is_empty() {
-        run(
-            sql,
-            "UPDATE held SET replayed = replayed + 1 WHERE (source, verified, reason) = (SELECT source, verified, reason FROM letters WHERE id = ?)",
-            vec![text(id)],
-        )?;
+        count_replayed(sql, id)?;
     }
     Ok(())
+}
+
+/// Marks a letter whose delivery stands otherwise than dead, unless it went on its way already or died again since.
+pub(super) fn outlive(sql: &SqlStorage, outlived: &Outlived, now_ms: u64) -> Result<bool> {
+    let Some(verdict) = Verdict::outlived(outlived.state) else { return Ok(false) };
+    let last = LastReplay { at_ms: now_ms, actor: "consumer".into(), verdict };
+    let marked = rows(
+        sql,
+        "INSERT INTO states SELECT id, 2, 0, json_extract(letter, '$.received_at_ms'), NULL, ?1 FROM letters
+            WHERE id = ?2 AND COALESCE(json_extract(letter, '$.replay'), 0) <= ?3
+            ON CONFLICT (id) DO UPDATE SET status = 2, lease_until_ms = 0, last = excluded.last WHERE status < 2 RETURNING id",
+        vec![text(&serde_json::to_string(&last)?), text(&outlived.id), number(outlived.replay.into())],
+    )?;
+    if !marked.is_empty() {
+        count_replayed(sql, &outlived.id)?;
+    }
+    Ok(!marked.is_empty())
+}
+
+/// `held` has no trigger for it: a letter is marked as replayed here only.
+fn count_replayed(sql: &SqlStorage, id: &str) -> Result<()> {
+    run(
+        sql,
+        "UPDATE held SET replayed = replayed + 1 WHERE (source, verified, reason) = (SELECT source, verified, reason FROM letters WHERE id = ?)",
+        vec![text(id)],
+    )
 }
 
 /// Removes what is old.
