@@ -10,9 +10,10 @@ mod destination;
 
 use crate::config::gateway;
 use crate::platform::body::Body;
-use crate::platform::log;
 use crate::platform::queue::{self, QueueBatch, QueueMessage};
-use gateway_core::handover::RENEW_FROM_ATTEMPT;
+use crate::platform::{clock, log};
+use gateway_core::handover::is_to_be_renewed;
+use genesys_webhook::message::{Message, decode};
 use worker::Env;
 
 /// How long a batch waits that cannot be worked on now, in seconds.
@@ -35,10 +36,11 @@ pub(crate) async fn consume(batch: &QueueBatch, env: &Env) {
     }
 }
 
-/// Back to the queue that is bound as `binding`, as a new message before the queue would give the old one up. A copy that is left
+/// Back to the queue that is bound as `binding`, as a new message before the queue would give the old one up or drop it. A copy that is left
 /// over where the platform repeats is harmless: ledger and store know what they have.
 async fn put_off(message: &QueueMessage, binding: &str, delay_s: u32, env: &Env) {
-    if message.attempts() >= RENEW_FROM_ATTEMPT {
+    let age_ms = clock::now_ms().saturating_sub(message.sent_at_ms());
+    if is_to_be_renewed(message.attempts(), age_ms, delay_s) {
         match queue::send_later(env, binding, "", &Body::Small(message.bytes()), delay_s).await {
             Ok(()) => return message.done(),
             Err(error) => log::warn("renewal_failed", &[("message", &message.id()), ("error", &error)]),

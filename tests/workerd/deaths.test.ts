@@ -64,3 +64,11 @@ it("a letter of what is a duplicate is marked: nobody has counted its death", as
   expect(await row(second.id)).toMatchObject({ status: "duplicate", duplicateOf: first.id });
   expect(await letterOf(second.id)).toMatchObject({ status: "replayed", lastReplay: { verdict: { code: "duplicate" } } });
 });
+
+it("a message that is older than queues may keep one goes on as a new one", async () => {
+  const one = parcel("restless");
+  await sink("restless").behave({ status: 500, times: 1 });
+  const old = { ...one.message, timestamp: new Date(Date.now() - 2 * 86_400_000) };
+  expect(await consume(DELIVERIES, [old])).toEqual(acknowledged(one));
+  await eventually(async () => expect(await row(one.id)).toMatchObject({ status: "delivered", attempts: 2 }));
+});
