@@ -2,7 +2,7 @@
 //!
 //! Promises: a letter that arrives twice is one letter; lists are newest first with a cursor that new letters do not
 //! disturb; a letter is replayed by one caller at a time, and a job of many goes on after a crash or an eviction where it
-//! was. Out of scope: bodies in R2 of letters that are removed (whoever has them removed deletes those too), what a replay
+//! was, and past a letter with which it crashes again and again. Out of scope: bodies in R2 of letters that are removed (whoever has them removed deletes those too), what a replay
 //! decides (`gateway_core::replay`).
 
 mod jobs;
@@ -16,7 +16,7 @@ use futures_util::future::join_all;
 use gateway_core::audit::{Action, Draft};
 use gateway_core::letters::{Caps, JobAction, LettersCall, Stored};
 use gateway_core::replay::{
-    Fate, Job, JobOrder, JobState, LEASE_MS, LastReplay, MAX_DRY_RUN, MAX_STALLS, Replayed, Verdict,
+    Fate, Job, JobOrder, JobState, LEASE_MS, LastReplay, MAX_DRY_RUN, MAX_STALLS, Replayed, Verdict, at_once, skipped,
 };
 use letters::Claim;
 use std::cell::Cell;
@@ -187,7 +187,7 @@ impl DeadLetterStore {
         let places = letters::next_of(sql, &job, MAX_DRY_RUN.saturating_add(1), now_ms)?;
         let most = usize::try_from(MAX_DRY_RUN).unwrap_or(usize::MAX);
         job.cut = places.len() > most;
-        for place in places.into_iter().take(most) {
+        for (place, _) in places.into_iter().take(most) {
             if let Some(letter) = letters::get(sql, &place.1, now_ms)? {
                 job.count(&replay::rehearse(&self.env, &letter).await);
             }
@@ -225,19 +225,26 @@ impl DeadLetterStore {
         while left > 0 {
             // Read again each time: somebody may have cancelled it.
             let Some(job) = jobs::get(sql, id)?.filter(|job| job.state == JobState::Running) else { break };
-            let places = letters::next_of(sql, &job, left.min(SIDE_BY_SIDE), clock::now_ms())?;
+            let mut places = letters::next_of(sql, &job, left.min(SIDE_BY_SIDE), clock::now_ms())?;
+            places.truncate(at_once(places.iter().map(|(_, size_bytes)| *size_bytes), job.stalls));
             if places.is_empty() {
                 let done = jobs::change(sql, id, clock::now_ms(), |job| job.state = JobState::Done)?;
                 audit::append(&self.env, done.iter().map(end_of).collect()).await;
                 break;
             }
             left = left.saturating_sub(u32::try_from(places.len()).unwrap_or(left));
+            if job.stalls > MAX_STALLS {
+                self.skip(&job, places).await?;
+                continue;
+            }
             let patient = job.stalls < MAX_STALLS;
-            let replays = places.iter().map(|(_, letter)| self.replay(letter, &job.actor, Some((id, patient))));
+            // Written before anything leaves this object: a step that takes it down has to be known as one that did.
+            jobs::change(sql, id, clock::now_ms(), |job| job.stalls = job.stalls.saturating_add(1))?;
+            let replays = places.iter().map(|((_, letter), _)| self.replay(letter, &job.actor, Some((id, patient))));
             let mut stalled: Option<Result<()>> = None;
             let mut after = None;
             let mut drafts = vec![];
-            for (place, replayed) in places.iter().zip(join_all(replays).await) {
+            for ((place, _), replayed) in places.iter().zip(join_all(replays).await) {
                 match replayed {
                     Err(error) => stalled = Some(Err(error)),
                     Ok(Some(replayed)) if patient && replayed.verdict.is_transient() => {
@@ -253,7 +260,9 @@ impl DeadLetterStore {
             }
             jobs::change(sql, id, clock::now_ms(), |job| {
                 job.after = after.or(job.after.take());
-                job.stalls = if stalled.is_some() { job.stalls.saturating_add(1) } else { 0 };
+                if stalled.is_none() {
+                    job.stalls = 0;
+                }
             })?;
             audit::append(&self.env, drafts).await;
             if let Some(stalled) = stalled {
@@ -261,6 +270,27 @@ impl DeadLetterStore {
             }
         }
         Ok(true)
+    }
+}
+
+impl DeadLetterStore {
+    /// Goes past letters with which no step has ended.
+    async fn skip(&self, job: &Job, places: Vec<((u64, String), u64)>) -> Result<()> {
+        let now_ms = clock::now_ms();
+        let mut drafts = vec![];
+        for (place, _) in places {
+            let source = letters::get(self.tables.sql()?, &place.1, now_ms)?.map(|letter| letter.letter.source);
+            let verdict = Verdict::skipped(skipped::CRASHED, None);
+            let skipped = Replayed { id: place.1.clone(), source: source.unwrap_or_default(), verdict };
+            log::error("replay_crashed", &[("job", &job.id), ("letter", &place.1)]);
+            jobs::change(self.tables.sql()?, &job.id, now_ms, |job| {
+                job.count(&skipped.verdict);
+                (job.after, job.stalls) = (Some(place), 0);
+            })?;
+            drafts.push(draft(&skipped, &job.actor));
+        }
+        audit::append(&self.env, drafts).await;
+        Ok(())
     }
 }
 

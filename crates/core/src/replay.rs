@@ -6,7 +6,7 @@
 //! once however often it is sent. Out of scope: reading bodies, sending, leases (the `DEAD_LETTER_STORE` object).
 
 mod job;
-pub use job::{DEFAULT_RATE_PER_S, Job, JobOrder, JobState, MAX_DRY_RUN, MAX_RATE_PER_S, MAX_STALLS};
+pub use job::{DEFAULT_RATE_PER_S, Job, JobOrder, JobState, MAX_DRY_RUN, MAX_RATE_PER_S, MAX_STALLS, at_once};
 
 use crate::ledger::State;
 use genesys_webhook::doctor;
@@ -45,6 +45,8 @@ pub mod skipped {
     pub const BODY_UNAVAILABLE: &str = "body_unavailable";
     /// The queue took nothing; ours, and worth another try.
     pub const QUEUE_FAILED: &str = "queue_failed";
+    /// Every step with it ended in a crash: a job goes on without it.
+    pub const CRASHED: &str = "crashed";
     /// The configuration cannot be read, so nothing can be verified; ours.
     pub const BAD_CONFIGURATION: &str = "bad_configuration";
 }

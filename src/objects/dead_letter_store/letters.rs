@@ -218,8 +218,8 @@ pub(super) fn list(
     rows(sql, &statement, parameters)?.iter().map(summary).collect()
 }
 
-/// The oldest letters that a job has not come to: time of death and identifier.
-pub(super) fn next_of(sql: &SqlStorage, job: &Job, limit: u32, now_ms: u64) -> Result<Vec<(u64, String)>> {
+/// The oldest letters that a job has not come to: time of death and identifier, and what is kept of the body.
+pub(super) fn next_of(sql: &SqlStorage, job: &Job, limit: u32, now_ms: u64) -> Result<Vec<((u64, String), u64)>> {
     let (after_ms, after_id) = job.after.clone().unwrap_or_default();
     let mut parameters = filter_parameters(&job.filter, now_ms)?;
     parameters.extend([
@@ -230,11 +230,11 @@ pub(super) fn next_of(sql: &SqlStorage, job: &Job, limit: u32, now_ms: u64) -> R
         text(&job.id),
     ]);
     let statement = format!(
-        "SELECT l.dead_at_ms, l.id {FROM} WHERE {FILTER} AND (({STATUS} < 2 AND ?6 IS NULL) OR {STATUS} = ?6)
+        "SELECT l.dead_at_ms, l.id, l.size_bytes {FROM} WHERE {FILTER} AND (({STATUS} < 2 AND ?6 IS NULL) OR {STATUS} = ?6)
             AND (l.dead_at_ms, l.id) > (?8, ?9) AND l.dead_at_ms <= ?11 AND s.job IS NOT ?12
             ORDER BY l.dead_at_ms, l.id LIMIT ?10"
     );
-    let place = |row: &Row| Some((row.number(0)?, row.text(1)?));
+    let place = |row: &Row| Some(((row.number(0)?, row.text(1)?), row.number(2)?));
     rows(sql, &statement, parameters)?.iter().map(|row| place(row).ok_or_else(|| unreadable("letter"))).collect()
 }
 
