@@ -29,7 +29,7 @@ use worker::Env;
 const STORE_DELAY_S: u32 = 30;
 
 /// Works on one batch.
-pub(super) async fn consume(messages: &[QueueMessage], env: &Env) {
+pub(super) async fn consume(messages: &[&QueueMessage], env: &Env) {
     let mut stored = vec![];
     let mut letters = vec![];
     let mut drafts = vec![];

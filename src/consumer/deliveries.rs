@@ -7,11 +7,11 @@
 //! (`gateway_core::ledger`), what opens a circuit (`gateway_core::circuit`), whose turn it is (`gateway_core::turns`).
 
 use super::attempt::{STORAGE_DELAY_S, Settlement, Tried, Work, attempt};
-use super::dead_letters::unreadable;
+use super::dead_letters::{self, unreadable};
 use crate::circuits;
 use crate::config::{Configured, Gateway};
 use crate::platform::body::Body;
-use crate::platform::queue::QueueMessage;
+use crate::platform::queue::{self, QueueMessage};
 use crate::platform::{clock, log, objects, r2};
 use crate::receiver::send_letter;
 use futures_util::future::{Either, join, join_all};
@@ -43,11 +43,16 @@ struct Lane<'g, 'm> {
 /// Works on one batch.
 pub(super) async fn consume(gateway: &Gateway, messages: &[QueueMessage], env: &Env) {
     let mut sources: BTreeMap<String, VecDeque<Work<'_>>> = BTreeMap::new();
+    let mut letters = vec![];
     for message in messages {
         match read(message) {
-            Ok(work) => sources.entry(work.delivery.source.clone()).or_default().push_back(work),
+            Ok(Some(work)) => sources.entry(work.delivery.source.clone()).or_default().push_back(work),
+            Ok(None) => letters.push(message),
             Err((bytes, error)) => bury_unreadable(message, bytes, &error, env).await,
         }
+    }
+    if !letters.is_empty() {
+        dead_letters::consume(&letters, env).await;
     }
     let lanes = sources.into_iter().map(|(source, works)| open(gateway.source(&source), works, env));
     let mut lanes = join_all(lanes).await;
@@ -55,16 +60,19 @@ pub(super) async fn consume(gateway: &Gateway, messages: &[QueueMessage], env: &
     take_turns(lanes, env).await;
 }
 
-fn read(message: &QueueMessage) -> Result<Work<'_>, (Vec<u8>, String)> {
+/// A delivery; `None`: a letter.
+fn read(message: &QueueMessage) -> Result<Option<Work<'_>>, (Vec<u8>, String)> {
     let bytes = message.bytes();
-    let decoded = match decode(&bytes) {
-        Ok(Message::Delivery(delivery, inline)) => Ok((delivery, inline.to_vec())),
-        Ok(Message::DeadLetter(..)) => Err("a dead letter in the queue of deliveries".to_owned()),
-        Err(error) => Err(error.to_string()),
+    let (delivery, inline) = match decode(&bytes) {
+        Ok(Message::Delivery(delivery, inline)) => (delivery, inline.to_vec()),
+        Ok(Message::DeadLetter(..)) => return Ok(None),
+        Err(error) => {
+            let error = error.to_string();
+            return Err((bytes, error));
+        }
     };
-    let (delivery, inline) = decoded.map_err(|error| (bytes, error))?;
     let key = key_of(&delivery, &inline);
-    Ok(Work { message, shard: ledger_shard(&key), key, delivery, inline, attempt: 0, is_given_up: false })
+    Ok(Some(Work { message, shard: ledger_shard(&key), key, delivery, inline, attempt: 0, is_given_up: false }))
 }
 
 /// The key under which the ledger knows a delivery.
@@ -119,7 +127,7 @@ async fn bury_unreadable(message: &QueueMessage, bytes: Vec<u8>, error: &str, en
         Ok(()) => message.done(),
         Err((cause, error)) => {
             log::error(cause, &[("message", &message.id()), ("error", &error)]);
-            message.put_off(STORAGE_DELAY_S);
+            super::put_off(message, queue::DELIVERIES, STORAGE_DELAY_S, env).await;
         }
     }
 }

@@ -19,18 +19,23 @@ use worker::Env;
 /// How long a batch waits that cannot be worked on now, in seconds.
 const PUT_OFF_S: u32 = 30;
 
-/// Works on one batch of either queue, which is recognised by what its messages are, not by its name: deliveries that
-/// the platform gave up come through the dead-letter queue too.
+/// Works on one batch of either queue. A letter is recognised by what it is, whatever its queue is called. Only a delivery
+/// does not say whether the platform has given it up: it has where its queue's name contains `dead-letters`, and from a
+/// queue of dead letters with another name it is tried again, which loses nothing.
 pub(crate) async fn consume(batch: &QueueBatch, env: &Env) {
     let messages = batch.to_vec();
+    let all: Vec<&QueueMessage> = messages.iter().collect();
     match gateway(env) {
-        // The queue of dead letters needs no configuration: what was refused is stored whatever is configured now.
-        _ if batch.queue().contains("dead-letters") => dead_letters::consume(&messages, env).await,
+        // Letters need no configuration: what was refused is stored whatever is configured now.
+        _ if batch.queue().contains("dead-letters") => dead_letters::consume(&all, env).await,
         Ok(gateway) => deliveries::consume(&gateway, &messages, env).await,
         Err(_) => {
             log::error("batch_put_off", &[("queue", &batch.queue()), ("cause", "bad_configuration")]);
-            for message in &messages {
-                message.put_off(PUT_OFF_S);
+            let is_letter = |message: &&QueueMessage| matches!(decode(&message.bytes()), Ok(Message::DeadLetter(..)));
+            let (letters, others): (Vec<_>, Vec<_>) = all.into_iter().partition(is_letter);
+            dead_letters::consume(&letters, env).await;
+            for message in others {
+                put_off(message, queue::DELIVERIES, PUT_OFF_S, env).await;
             }
         }
     }

@@ -4,7 +4,8 @@ import { env } from "cloudflare:workers";
 import { expect, it } from "vitest";
 
 import { api, read } from "./support/client.ts";
-import { call, deliveryId } from "./support/messages.ts";
+import { acknowledged, parcel } from "./support/deliveries.ts";
+import { DELIVERIES, call, consume, deliveryId, frame, message } from "./support/messages.ts";
 
 // Read once an isolate, at the first event: no event came before.
 (env as unknown as Record<string, unknown>).GATEWAY = { sources: "none" };
@@ -49,4 +50,22 @@ it("no letter has to go for another", async () => {
   for (const { letter: { id } } of letters) {
     expect((await read(`/api/dead-letters/${id}`)).id).toBe(id);
   }
+});
+
+it("deliveries wait, and go on as new messages before the queue gives them up", async () => {
+  const [early, late] = [79, 80].map((attempts) => {
+    const one = parcel("archive");
+    return { ...one, message: { ...one.message, attempts } };
+  });
+  expect(await consume(DELIVERIES, [early.message, late.message])).toEqual({
+    acknowledged: [late.message.id],
+    putOff: [expect.objectContaining({ msgId: early.message.id, delaySeconds: 30 })],
+  });
+});
+
+it("letters are stored, whatever their queue is called", async () => {
+  const { letter: died } = letter(0);
+  const one = { message: message(frame({ kind: "dead_letter", v: 1, ...died }, "{}")) };
+  expect(await consume("letters-of-another-name", [one.message])).toEqual(acknowledged(one));
+  expect((await read(`/api/dead-letters/${died.id}`)).status).toBe("stored");
 });
