@@ -18,8 +18,8 @@ use futures_util::future::{Either, join, join_all};
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use gateway_core::circuit::{Gate, PROBE_MARGIN_MS, Tally, wait_s};
 use gateway_core::handover::has_waited_too_long;
-use gateway_core::ledger::{ClaimItem, Claimed, LedgerCall, Settled, State, ledger_key, ledger_shard};
-use gateway_core::turns::{CONNECTIONS, Turn, Turns};
+use gateway_core::ledger::{ClaimItem, Claimed, LEASE_MS, LedgerCall, Settled, State, ledger_key, ledger_shard};
+use gateway_core::turns::{CONNECTIONS, Turn, Turns, Waiting};
 use genesys_webhook::dedupe::body_key;
 use genesys_webhook::message::{BodyRef, DeadLetter, Delivery, Message, decode};
 use sha2::{Digest as _, Sha256};
@@ -56,8 +56,10 @@ pub(super) async fn consume(gateway: &Gateway, messages: &[QueueMessage], env: &
     }
     let lanes = sources.into_iter().map(|(source, works)| open(gateway.source(&source), works, env));
     let mut lanes = join_all(lanes).await;
+    // The leases begin later, if anything.
+    let claimed_ms = clock::now_ms();
     claim(&mut lanes, env).await;
-    take_turns(lanes, env).await;
+    take_turns(lanes, claimed_ms, env).await;
 }
 
 /// A delivery; `None`: a letter.
@@ -132,13 +134,17 @@ async fn bury_unreadable(message: &QueueMessage, bytes: Vec<u8>, error: &str, en
     }
 }
 
+/// What an attempt may take, without what is around it.
+fn timeout_ms(configured: Option<Configured<'_>>) -> u64 {
+    let destination = configured.and_then(|configured| configured.source.destination.as_ref());
+    destination.map_or(ARCHIVE_TIMEOUT_MS, |destination| destination.timeout_ms)
+}
+
 /// Asks the circuit of a source what may be done with its deliveries, and puts off those that have to wait for it.
 async fn open<'g, 'm>(configured: Option<Configured<'g>>, works: VecDeque<Work<'m>>, env: &Env) -> Lane<'g, 'm> {
     let gate = match configured {
         Some(Configured { source, .. }) => {
-            let timeout_ms =
-                source.destination.as_ref().map_or(ARCHIVE_TIMEOUT_MS, |destination| destination.timeout_ms);
-            circuits::ask(env, source, timeout_ms.saturating_add(PROBE_MARGIN_MS)).await
+            circuits::ask(env, source, timeout_ms(configured).saturating_add(PROBE_MARGIN_MS)).await
         }
         None => Gate::Closed { failing: false },
     };
@@ -233,6 +239,15 @@ impl<'m> Lane<'_, 'm> {
         }
     }
 
+    /// What is to be tried, for claims that were asked for at `claimed_ms`.
+    fn waiting(&self, claimed_ms: u64) -> Waiting {
+        let timeout_ms = timeout_ms(self.configured).saturating_add(PROBE_MARGIN_MS);
+        Waiting {
+            fetched_bytes: self.works.iter().map(Work::fetched_bytes).collect(),
+            until_ms: claimed_ms.saturating_add(LEASE_MS).saturating_sub(timeout_ms),
+        }
+    }
+
     fn take_in(&mut self, tried: Tried<'m>) {
         self.tally.add(tried.sign, clock::now_ms(), tried.status, tried.error.as_deref());
         self.settlements.extend(tried.settlement);
@@ -240,21 +255,25 @@ impl<'m> Lane<'_, 'm> {
 }
 
 /// Hands on what was claimed; each lane is settled when it is through.
-async fn take_turns(lanes: Vec<Lane<'_, '_>>, env: &Env) {
-    let mut turns = Turns::new(lanes.iter().map(|lane| lane.works.len()), CONNECTIONS);
+async fn take_turns(lanes: Vec<Lane<'_, '_>>, claimed_ms: u64, env: &Env) {
+    let waiting: Vec<Waiting> = lanes.iter().map(|lane| lane.waiting(claimed_ms)).collect();
+    let mut turns = Turns::new(waiting, CONNECTIONS);
     let mut lanes: Vec<_> = lanes.into_iter().map(Some).collect();
     let mut running = FuturesUnordered::new();
     loop {
         while let Some(turn) = turns.next(clock::now_ms()) {
-            let (Turn::Start(index) | Turn::GiveBack(index)) = turn;
+            let (index, start) = match turn {
+                Turn::Start(index, bytes) => (index, Some(bytes)),
+                Turn::GiveBack(index) => (index, None),
+            };
             let Some(lane) = lanes.get_mut(index).and_then(Option::as_mut) else { continue };
             let Some(work) = lane.works.pop_front() else { continue };
-            if matches!(turn, Turn::GiveBack(_)) {
+            let Some(bytes) = start else {
                 lane.settlements.push(Settlement::given_back(work));
                 continue;
-            }
+            };
             let configured = lane.configured;
-            running.push(Either::Left(async move { Some((index, attempt(configured, work, env).await)) }));
+            running.push(Either::Left(async move { Some((index, bytes, attempt(configured, work, env).await)) }));
         }
         for (index, slot) in lanes.iter_mut().enumerate() {
             if turns.is_finished(index)
@@ -269,8 +288,8 @@ async fn take_turns(lanes: Vec<Lane<'_, '_>>, env: &Env) {
         match running.next().await {
             None => return,
             Some(None) => {}
-            Some(Some((index, tried))) => {
-                turns.done(index);
+            Some(Some((index, bytes, tried))) => {
+                turns.done(index, bytes);
                 if let Some(lane) = lanes.get_mut(index).and_then(Option::as_mut) {
                     lane.take_in(tried);
                 }
