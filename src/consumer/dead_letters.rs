@@ -22,6 +22,7 @@ use gateway_core::replay::Verdict;
 use gateway_core::time::date_path;
 use genesys_webhook::id::delivery_id;
 use genesys_webhook::message::{BodyRef, DeadLetter, Message, Stage, decode, reason};
+use sha2::{Digest as _, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 use worker::Env;
 
@@ -75,6 +76,8 @@ pub(super) async fn consume(messages: &[&QueueMessage], env: &Env) {
             message.done();
         }
     }
+    // A message that came again is no second death.
+    drafts.retain(|draft| draft.correlation_id.as_ref().is_none_or(|id| !purged.known.contains(id)));
     for (source, removed) in &purged.purged {
         log::warn("dead_letters_purged", &[("source", source), ("letters", &removed.total().to_string())]);
         drafts.push(Draft {
@@ -172,10 +175,12 @@ fn whole(letter: DeadLetter, inline: Option<BodyText>) -> Letter {
 }
 
 /// The letter of a message of the queue of `what` that cannot be read.
+/// Its identifier is that of the message: one that comes again, because its acknowledgement was lost, is the same letter.
 pub(super) fn unreadable(message: &QueueMessage, what: &str, size_bytes: u64, error: &str) -> DeadLetter {
     let now_ms = clock::now_ms();
+    let digest: [u8; 32] = Sha256::digest(message.id()).into();
     DeadLetter {
-        id: delivery_id(now_ms, clock::random().unwrap_or_default()),
+        id: delivery_id(message.sent_at_ms(), digest.first_chunk().copied().unwrap_or_default()),
         source: String::new(),
         stage: Stage::Queue,
         reason: reason::UNDECODABLE_MESSAGE.into(),

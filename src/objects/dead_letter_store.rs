@@ -75,10 +75,14 @@ impl DeadLetterStore {
         let now_ms = clock::now_ms();
         Ok(match call {
             LettersCall::Put { letters } => {
-                let mut stored = Stored::default();
-                for letter in &letters {
-                    letters::put(sql, letter, self.caps(&letter.letter.source), &mut stored)?;
-                }
+                // As a whole: what a failure left behind would be known the next time, and what had gone for it untold.
+                let stored = self.tables.transaction(|sql| {
+                    let mut stored = Stored::default();
+                    for letter in &letters {
+                        letters::put(sql, letter, self.caps(&letter.letter.source), &mut stored)?;
+                    }
+                    Ok(stored)
+                })?;
                 objects::json(&stored)?
             }
             LettersCall::List { filter, before, limit } => {
@@ -157,13 +161,16 @@ impl DeadLetterStore {
         };
         let at_ms = clock::now_ms();
         let counted = job.filter(|(_, patient)| !(*patient && verdict.is_transient())).map(|(job, _)| job);
-        if let Some(until_ms) = held {
-            let last = LastReplay { at_ms, actor: actor.into(), verdict: verdict.clone() };
-            letters::finish(sql, id, until_ms, &last, counted)?;
-        }
-        if let Some(job) = counted {
-            jobs::change(sql, job, at_ms, |job| job.count(&verdict))?;
-        }
+        self.tables.transaction(|sql| {
+            if let Some(until_ms) = held {
+                let last = LastReplay { at_ms, actor: actor.into(), verdict: verdict.clone() };
+                letters::finish(sql, id, until_ms, &last, counted)?;
+            }
+            if let Some(job) = counted {
+                jobs::change(sql, job, at_ms, |job| job.count(&verdict))?;
+            }
+            Ok(())
+        })?;
         Ok(Some(Replayed { id: id.into(), source, verdict }))
     }
 

@@ -34,6 +34,9 @@ extern "C" {
 /// Binding of the bucket.
 const PAYLOADS: &str = "PAYLOADS";
 
+/// The most objects that one call deletes (R2, `delete()`).
+const MAX_DELETED: usize = 1_000;
+
 /// Why a stored body is not there.
 pub(crate) enum ReadError {
     /// No object, or not the one that was stored: trying again cannot help.
@@ -109,11 +112,11 @@ pub(crate) async fn list(env: &Env, prefix: &str, limit: u32) -> Result<Vec<Stri
 
 /// Deletes objects; one that is not there is no error.
 pub(crate) async fn delete(env: &Env, keys: Vec<String>) -> Result<(), String> {
-    if keys.is_empty() {
-        return Ok(());
+    for keys in keys.chunks(MAX_DELETED) {
+        let keys: Array = keys.iter().map(|key| JsValue::from_str(key)).collect();
+        answered(bucket(env)?.delete(&keys)).await?;
     }
-    let keys: Array = keys.iter().map(|key| JsValue::from_str(key)).collect();
-    answered(bucket(env)?.delete(&keys)).await.map(|_| ())
+    Ok(())
 }
 
 /// SHA-256 in 64 lower-case hexadecimal digits.

@@ -101,7 +101,10 @@ pub(super) fn put(
     let known = known.first();
     let known_replay = known.map(|row| row.number(0).and_then(|n| u32::try_from(n).ok()).unwrap_or(0));
     match decide_arrival(known_replay, letter.replay) {
-        Arrival::Known => return Ok(()),
+        Arrival::Known => {
+            stored.known.push(letter.id.clone());
+            return Ok(());
+        }
         Arrival::New => stored.new = stored.new.saturating_add(1),
         Arrival::DiedAgain => run(sql, "DELETE FROM letters WHERE id = ?", vec![text(&letter.id)])?,
     }
