@@ -45,12 +45,28 @@ impl Work<'_> {
         claim_item_under(self.key.clone(), &self.delivery)
     }
 
+    /// What an attempt has to fetch of the body, in bytes.
+    pub(super) fn fetched_bytes(&self) -> u64 {
+        if let BodyRef::Stored { size_bytes, .. } = &self.delivery.body { *size_bytes } else { 0 }
+    }
+
     /// Key of a stored body that nothing needs any more once this is settled. That of a replay belongs to its letter.
     pub(super) fn stored_key(&self) -> Option<String> {
         match &self.delivery.body {
             _ if self.delivery.replay > 0 => None,
             BodyRef::Stored { key, .. } => Some(key.clone()),
             BodyRef::Inline { .. } | BodyRef::Omitted { .. } => None,
+        }
+    }
+
+    /// Tells the letter of a delivery that was given up, and then delivered by a consumer that was late: the letter is sent
+    /// again, and whoever stores letters asks the ledger how their deliveries stand. The body stays: the letter refers to it.
+    pub(super) async fn tell_its_letter(&self, env: &Env) {
+        let detail = Some("its destination took it after it had been given up".to_owned());
+        let reason = reason::RETRIES_EXHAUSTED;
+        let mut letter = dead_letter(&self.delivery, reason, self.attempt, None, detail, clock::now_ms());
+        if let Err((cause, error)) = send_letter(env, &mut letter, &Body::Small(self.inline.clone())).await {
+            log::error(cause, &[("delivery", &letter.id), ("error", &error)]);
         }
     }
 
@@ -88,6 +104,11 @@ impl<'m> Settlement<'m> {
         }
     }
 
+    /// Whether there is a letter of it.
+    pub(super) fn is_dead(&self) -> bool {
+        matches!(self.outcome, Outcome::Dead { .. } | Outcome::GivenUp { .. })
+    }
+
     /// The stored body that nobody needs any more; a dead letter refers to its.
     pub(super) fn leftover(&self) -> Option<String> {
         if matches!(self.outcome, Outcome::Delivered) { self.work.stored_key() } else { None }
@@ -109,7 +130,7 @@ pub(super) struct Tried<'m> {
 }
 
 /// One attempt on one claimed delivery, or its end without one.
-pub(super) async fn attempt<'m>(configured: Option<Configured<'_>>, work: Work<'m>, env: &Env) -> Tried<'m> {
+pub(super) async fn attempt<'m>(configured: Option<Configured<'_>>, mut work: Work<'m>, env: &Env) -> Tried<'m> {
     if work.is_given_up {
         let error = "its destination did not recover in time: the circuit is open".to_owned();
         let attempts = work.attempt.saturating_sub(1);
@@ -117,7 +138,7 @@ pub(super) async fn attempt<'m>(configured: Option<Configured<'_>>, work: Work<'
         return Tried { settlement, sign: Sign::None, status: None, error: None };
     }
     let Attempt { attempted, status, error, cause } = match configured {
-        Some(configured) => hand_on_body(configured, &work, env).await,
+        Some(configured) => hand_on_body(configured, &mut work, env).await,
         None => Attempt::not_sent(format!("source {} is not configured", work.delivery.source)),
     };
     if let Some(cause) = &cause {
@@ -149,15 +170,23 @@ pub(super) async fn attempt<'m>(configured: Option<Configured<'_>>, work: Work<'
     Tried { settlement, sign, status, error: told }
 }
 
-async fn hand_on_body(configured: Configured<'_>, work: &Work<'_>, env: &Env) -> Attempt {
+/// What came with the message is lent for the attempt, and is there again for a letter.
+async fn hand_on_body(configured: Configured<'_>, work: &mut Work<'_>, env: &Env) -> Attempt {
     let Work { delivery, inline, .. } = work;
     match &delivery.body {
-        BodyRef::Stored { key, sha256, .. } => match r2::get(env, key, sha256).await {
-            Ok(bytes) => hand_on(configured, env, delivery, &bytes).await,
+        BodyRef::Stored { key, sha256, .. } => match r2::get_in_place(env, key, sha256).await {
+            Ok(body) => hand_on(configured, env, delivery, &body).await,
             Err(r2::ReadError::Gone(error)) => Attempt::body_unavailable(error),
             Err(r2::ReadError::Failed(error)) => Attempt::not_sent(error),
         },
-        BodyRef::Inline { .. } | BodyRef::Omitted { .. } => hand_on(configured, env, delivery, inline).await,
+        BodyRef::Inline { .. } | BodyRef::Omitted { .. } => {
+            let body = Body::Small(std::mem::take(inline));
+            let attempt = hand_on(configured, env, delivery, &body).await;
+            if let Body::Small(bytes) = body {
+                *inline = bytes;
+            }
+            attempt
+        }
     }
 }
 

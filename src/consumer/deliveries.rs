@@ -7,21 +7,21 @@
 //! (`gateway_core::ledger`), what opens a circuit (`gateway_core::circuit`), whose turn it is (`gateway_core::turns`).
 
 use super::attempt::{STORAGE_DELAY_S, Settlement, Tried, Work, attempt};
-use super::dead_letters::unreadable;
+use super::dead_letters::{self, unreadable};
 use crate::circuits;
 use crate::config::{Configured, Gateway};
 use crate::platform::body::Body;
-use crate::platform::queue::QueueMessage;
+use crate::platform::queue::{self, QueueMessage};
 use crate::platform::{clock, log, objects, r2};
 use crate::receiver::send_letter;
 use futures_util::future::{Either, join, join_all};
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use gateway_core::circuit::{Gate, PROBE_MARGIN_MS, Tally, wait_s};
 use gateway_core::handover::has_waited_too_long;
-use gateway_core::ledger::{ClaimItem, Claimed, LedgerCall, State, ledger_key, ledger_shard};
-use gateway_core::turns::{CONNECTIONS, Turn, Turns};
+use gateway_core::ledger::{ClaimItem, Claimed, LEASE_MS, LedgerCall, Settled, State, ledger_key, ledger_shard};
+use gateway_core::turns::{CONNECTIONS, Turn, Turns, Waiting};
 use genesys_webhook::dedupe::body_key;
-use genesys_webhook::message::{BodyRef, Delivery, Message, decode};
+use genesys_webhook::message::{BodyRef, DeadLetter, Delivery, Message, decode};
 use sha2::{Digest as _, Sha256};
 use std::collections::{BTreeMap, VecDeque};
 use worker::Env;
@@ -43,43 +43,71 @@ struct Lane<'g, 'm> {
 /// Works on one batch.
 pub(super) async fn consume(gateway: &Gateway, messages: &[QueueMessage], env: &Env) {
     let mut sources: BTreeMap<String, VecDeque<Work<'_>>> = BTreeMap::new();
+    let mut letters = vec![];
     for message in messages {
         match read(message) {
-            Ok(work) => sources.entry(work.delivery.source.clone()).or_default().push_back(work),
+            Ok(Some(work)) => sources.entry(work.delivery.source.clone()).or_default().push_back(work),
+            Ok(None) => letters.push(message),
             Err((bytes, error)) => bury_unreadable(message, bytes, &error, env).await,
         }
     }
+    if !letters.is_empty() {
+        dead_letters::consume(&letters, env).await;
+    }
     let lanes = sources.into_iter().map(|(source, works)| open(gateway.source(&source), works, env));
     let mut lanes = join_all(lanes).await;
+    // The leases begin later, if anything.
+    let claimed_ms = clock::now_ms();
     claim(&mut lanes, env).await;
-    take_turns(lanes, env).await;
+    take_turns(lanes, claimed_ms, env).await;
 }
 
-fn read(message: &QueueMessage) -> Result<Work<'_>, (Vec<u8>, String)> {
+/// A delivery; `None`: a letter.
+fn read(message: &QueueMessage) -> Result<Option<Work<'_>>, (Vec<u8>, String)> {
     let bytes = message.bytes();
-    let decoded = match decode(&bytes) {
-        Ok(Message::Delivery(delivery, inline)) => Ok((delivery, inline.to_vec())),
-        Ok(Message::DeadLetter(..)) => Err("a dead letter in the queue of deliveries".to_owned()),
-        Err(error) => Err(error.to_string()),
+    let (delivery, inline) = match decode(&bytes) {
+        Ok(Message::Delivery(delivery, inline)) => (delivery, inline.to_vec()),
+        Ok(Message::DeadLetter(..)) => return Ok(None),
+        Err(error) => {
+            let error = error.to_string();
+            return Err((bytes, error));
+        }
     };
-    let (delivery, inline) = decoded.map_err(|error| (bytes, error))?;
     let key = key_of(&delivery, &inline);
-    Ok(Work { message, shard: ledger_shard(&key), key, delivery, inline, attempt: 0, is_given_up: false })
+    Ok(Some(Work { message, shard: ledger_shard(&key), key, delivery, inline, attempt: 0, is_given_up: false }))
 }
 
 /// The key under which the ledger knows a delivery.
 fn key_of(delivery: &Delivery, inline: &[u8]) -> String {
-    let key = match (&delivery.dedupe_key, &delivery.body) {
-        (Some(key), _) => key.clone(),
+    key_under(&delivery.source, delivery.dedupe_key.as_deref(), &delivery.body, inline)
+}
+
+fn key_under(source: &str, dedupe_key: Option<&str>, body: &BodyRef, inline: &[u8]) -> String {
+    let key = match (dedupe_key, body) {
+        (Some(key), _) => key.to_owned(),
         (None, BodyRef::Stored { sha256, .. }) => format!("body-sha256:{sha256}"),
         (None, _) => body_key(&Sha256::digest(inline).into()),
     };
-    ledger_key(&delivery.source, &key)
+    ledger_key(source, &key)
 }
 
 /// What the ledger is told of a delivery.
 pub(super) fn claim_item(delivery: &Delivery, inline: &[u8]) -> ClaimItem {
     claim_item_under(key_of(delivery, inline), delivery)
+}
+
+/// What the ledger is told of the delivery that a letter is of.
+pub(super) fn claim_item_of(letter: &DeadLetter, inline: &[u8]) -> ClaimItem {
+    ClaimItem {
+        id: letter.id.clone(),
+        key: key_under(&letter.source, letter.dedupe_key.as_deref(), &letter.body, inline),
+        source: letter.source.clone(),
+        received_at_ms: letter.received_at_ms,
+        event_count: letter.event_count.unwrap_or(0),
+        size_bytes: letter.body.size_bytes(),
+        replay: letter.replay,
+        origin: None,
+    }
 }
 
 pub(super) fn claim_item_under(key: String, delivery: &Delivery) -> ClaimItem {
@@ -101,18 +129,22 @@ async fn bury_unreadable(message: &QueueMessage, bytes: Vec<u8>, error: &str, en
         Ok(()) => message.done(),
         Err((cause, error)) => {
             log::error(cause, &[("message", &message.id()), ("error", &error)]);
-            message.put_off(STORAGE_DELAY_S);
+            super::put_off(message, queue::DELIVERIES, STORAGE_DELAY_S, env).await;
         }
     }
+}
+
+/// What an attempt may take, without what is around it.
+fn timeout_ms(configured: Option<Configured<'_>>) -> u64 {
+    let destination = configured.and_then(|configured| configured.source.destination.as_ref());
+    destination.map_or(ARCHIVE_TIMEOUT_MS, |destination| destination.timeout_ms)
 }
 
 /// Asks the circuit of a source what may be done with its deliveries, and puts off those that have to wait for it.
 async fn open<'g, 'm>(configured: Option<Configured<'g>>, works: VecDeque<Work<'m>>, env: &Env) -> Lane<'g, 'm> {
     let gate = match configured {
         Some(Configured { source, .. }) => {
-            let timeout_ms =
-                source.destination.as_ref().map_or(ARCHIVE_TIMEOUT_MS, |destination| destination.timeout_ms);
-            circuits::ask(env, source, timeout_ms.saturating_add(PROBE_MARGIN_MS)).await
+            circuits::ask(env, source, timeout_ms(configured).saturating_add(PROBE_MARGIN_MS)).await
         }
         None => Gate::Closed { failing: false },
     };
@@ -207,6 +239,15 @@ impl<'m> Lane<'_, 'm> {
         }
     }
 
+    /// What is to be tried, for claims that were asked for at `claimed_ms`.
+    fn waiting(&self, claimed_ms: u64) -> Waiting {
+        let timeout_ms = timeout_ms(self.configured).saturating_add(PROBE_MARGIN_MS);
+        Waiting {
+            fetched_bytes: self.works.iter().map(Work::fetched_bytes).collect(),
+            until_ms: claimed_ms.saturating_add(LEASE_MS).saturating_sub(timeout_ms),
+        }
+    }
+
     fn take_in(&mut self, tried: Tried<'m>) {
         self.tally.add(tried.sign, clock::now_ms(), tried.status, tried.error.as_deref());
         self.settlements.extend(tried.settlement);
@@ -214,21 +255,25 @@ impl<'m> Lane<'_, 'm> {
 }
 
 /// Hands on what was claimed; each lane is settled when it is through.
-async fn take_turns(lanes: Vec<Lane<'_, '_>>, env: &Env) {
-    let mut turns = Turns::new(lanes.iter().map(|lane| lane.works.len()), CONNECTIONS);
+async fn take_turns(lanes: Vec<Lane<'_, '_>>, claimed_ms: u64, env: &Env) {
+    let waiting: Vec<Waiting> = lanes.iter().map(|lane| lane.waiting(claimed_ms)).collect();
+    let mut turns = Turns::new(waiting, CONNECTIONS);
     let mut lanes: Vec<_> = lanes.into_iter().map(Some).collect();
     let mut running = FuturesUnordered::new();
     loop {
         while let Some(turn) = turns.next(clock::now_ms()) {
-            let (Turn::Start(index) | Turn::GiveBack(index)) = turn;
+            let (index, start) = match turn {
+                Turn::Start(index, bytes) => (index, Some(bytes)),
+                Turn::GiveBack(index) => (index, None),
+            };
             let Some(lane) = lanes.get_mut(index).and_then(Option::as_mut) else { continue };
             let Some(work) = lane.works.pop_front() else { continue };
-            if matches!(turn, Turn::GiveBack(_)) {
+            let Some(bytes) = start else {
                 lane.settlements.push(Settlement::given_back(work));
                 continue;
-            }
+            };
             let configured = lane.configured;
-            running.push(Either::Left(async move { Some((index, attempt(configured, work, env).await)) }));
+            running.push(Either::Left(async move { Some((index, bytes, attempt(configured, work, env).await)) }));
         }
         for (index, slot) in lanes.iter_mut().enumerate() {
             if turns.is_finished(index)
@@ -243,8 +288,8 @@ async fn take_turns(lanes: Vec<Lane<'_, '_>>, env: &Env) {
         match running.next().await {
             None => return,
             Some(None) => {}
-            Some(Some((index, tried))) => {
-                turns.done(index);
+            Some(Some((index, bytes, tried))) => {
+                turns.done(index, bytes);
                 if let Some(lane) = lanes.get_mut(index).and_then(Option::as_mut) {
                     lane.take_in(tried);
                 }
@@ -277,17 +322,30 @@ async fn finish(lane: Lane<'_, '_>, env: &Env) {
 /// Settles what one shard and lane had in common; answers the stored bodies that nobody needs any more.
 async fn settle(shard: String, settlements: Vec<Settlement<'_>>, env: &Env) -> Vec<String> {
     let items = settlements.iter().map(Settlement::item).collect();
-    let settled = objects::call::<u64>(env, objects::DELIVERY_LEDGER, &shard, &LedgerCall::Settle { items }).await;
-    if let Err(error) = settled {
-        // The claims' leases run out, and the deliveries are handed on again: at least once.
-        log::error("settle_failed", &[("shard", &shard), ("error", &error.to_string())]);
-        join_all(settlements.iter().map(|settlement| settlement.work.put_off(STORAGE_DELAY_S, env))).await;
-        return vec![];
-    }
+    let call = LedgerCall::Settle { items };
+    let settled = match objects::call::<Settled>(env, objects::DELIVERY_LEDGER, &shard, &call).await {
+        Ok(settled) => settled,
+        Err(error) => {
+            log::error("settle_failed", &[("shard", &shard), ("error", &error.to_string())]);
+            for settlement in settlements {
+                if settlement.is_dead() {
+                    // It is not tried again: its letter is on its way, and whoever stores that tells the ledger.
+                    settlement.work.message.done();
+                } else {
+                    // The claim's lease runs out, and the delivery is handed on again: at least once.
+                    settlement.work.put_off(STORAGE_DELAY_S, env).await;
+                }
+            }
+            return vec![];
+        }
+    };
     let mut leftovers = vec![];
     for settlement in settlements {
         if let Some(delay_s) = settlement.delay_s {
             settlement.work.put_off(delay_s, env).await;
+        } else if settled.revived.contains(&settlement.work.delivery.id) {
+            settlement.work.tell_its_letter(env).await;
+            settlement.work.message.done();
         } else {
             leftovers.extend(settlement.leftover());
             settlement.work.message.done();

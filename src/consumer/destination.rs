@@ -50,7 +50,7 @@ pub(super) async fn hand_on(
     configured: Configured<'_>,
     env: &worker::Env,
     delivery: &Delivery,
-    body: &[u8],
+    body: &Body,
 ) -> Attempt {
     let Some(destination) = &configured.source.destination else {
         return archive(env, delivery, body).await;
@@ -74,19 +74,20 @@ pub(super) async fn hand_on(
         Ok(None) => headers.push(("webhook-id".into(), delivery.id.clone())),
         Ok(Some(secret)) => {
             let timestamp_s = clock::now_ms().div_euclid(1000);
-            headers.extend(sign(&Scheme::standard_webhooks(), secret, &delivery.id, timestamp_s, body));
+            let scheme = Scheme::standard_webhooks();
+            headers.extend(body.with_bytes(|bytes| sign(&scheme, secret, &delivery.id, timestamp_s, bytes)));
         }
     }
     let outgoing = Outgoing {
         method: "POST",
         url: &destination.url,
         headers: &headers,
-        body: Some(body),
+        body: None,
         timeout_ms: destination.timeout_ms,
         read: Read::Excerpt { bytes: EXCERPT_BYTES },
     };
     let hide = |text: &str| scrub(text, secret_headers.iter().map(|(_, value)| value.as_str()));
-    match fetch::send(outgoing).await {
+    match fetch::send_body(outgoing, Some(body.to_js())).await {
         Err(error) => {
             let cause = match error.kind {
                 TransportErrorKind::Timeout => "no answer in time",
@@ -119,9 +120,9 @@ pub(super) async fn hand_on(
     }
 }
 
-async fn archive(env: &worker::Env, delivery: &Delivery, body: &[u8]) -> Attempt {
+async fn archive(env: &worker::Env, delivery: &Delivery, body: &Body) -> Attempt {
     let key = format!("deliveries/{}/{}/{}.json", delivery.source, date_path(delivery.received_at_ms), delivery.id);
-    match r2::put(env, &key, &Body::Small(body.to_vec())).await {
+    match r2::put(env, &key, body).await {
         Ok(()) => {
             let attempted = Attempted::Answered { status: 200, retry_after_s: None };
             Attempt { attempted, status: None, error: None, cause: None }

@@ -2,7 +2,7 @@
 //!
 //! Promises: a letter that arrives twice is one letter; lists are newest first with a cursor that new letters do not
 //! disturb; a letter is replayed by one caller at a time, and a job of many goes on after a crash or an eviction where it
-//! was. Out of scope: bodies in R2 of letters that are removed (whoever has them removed deletes those too), what a replay
+//! was, and past a letter with which it crashes again and again. Out of scope: bodies in R2 of letters that are removed (whoever has them removed deletes those too), what a replay
 //! decides (`gateway_core::replay`).
 
 mod jobs;
@@ -16,7 +16,7 @@ use futures_util::future::join_all;
 use gateway_core::audit::{Action, Draft};
 use gateway_core::letters::{Caps, JobAction, LettersCall, Stored};
 use gateway_core::replay::{
-    Fate, Job, JobOrder, JobState, LEASE_MS, LastReplay, MAX_DRY_RUN, MAX_STALLS, Replayed, Verdict,
+    Fate, Job, JobOrder, JobState, LEASE_MS, LastReplay, MAX_DRY_RUN, MAX_STALLS, Replayed, Verdict, at_once, skipped,
 };
 use letters::Claim;
 use std::cell::Cell;
@@ -75,10 +75,14 @@ impl DeadLetterStore {
         let now_ms = clock::now_ms();
         Ok(match call {
             LettersCall::Put { letters } => {
-                let mut stored = Stored::default();
-                for letter in &letters {
-                    letters::put(sql, letter, self.caps(&letter.letter.source), &mut stored)?;
-                }
+                // As a whole: what a failure left behind would be known the next time, and what had gone for it untold.
+                let stored = self.tables.transaction(|sql| {
+                    let mut stored = Stored::default();
+                    for letter in &letters {
+                        letters::put(sql, letter, self.caps(&letter.letter.source), &mut stored)?;
+                    }
+                    Ok(stored)
+                })?;
                 objects::json(&stored)?
             }
             LettersCall::List { filter, before, limit } => {
@@ -113,6 +117,12 @@ impl DeadLetterStore {
                 }
                 objects::json(&job)?
             }
+            LettersCall::Outlived { letters } => {
+                let marked: Vec<bool> = self.tables.transaction(|sql| {
+                    letters.iter().map(|outlived| letters::outlive(sql, outlived, now_ms)).collect()
+                })?;
+                marked.into_iter().filter(|marked| *marked).count().to_string()
+            }
             LettersCall::Wake => {
                 let running = jobs::running(sql)?.len();
                 if running > 0 {
@@ -123,10 +133,11 @@ impl DeadLetterStore {
         })
     }
 
-    /// What the source of a letter may have here; the defaults where it is not configured, or nothing is.
-    fn caps(&self, source: &str) -> Caps {
-        let gateway = gateway(&self.env).ok();
-        gateway.and_then(|gateway| gateway.source(source).map(|c| c.source.dead_letters)).unwrap_or_default()
+    /// What the source of a letter may have here: the default where it is not configured. `None`: nobody knows, because the
+    /// configuration cannot be read, and nothing is removed for a guess.
+    fn caps(&self, source: &str) -> Option<Caps> {
+        let gateway = gateway(&self.env).ok()?;
+        Some(gateway.source(source).map(|configured| configured.source.dead_letters).unwrap_or_default())
     }
 
     async fn wake_in(&self, delay_ms: u64) {
@@ -150,13 +161,16 @@ impl DeadLetterStore {
         };
         let at_ms = clock::now_ms();
         let counted = job.filter(|(_, patient)| !(*patient && verdict.is_transient())).map(|(job, _)| job);
-        if let Some(until_ms) = held {
-            let last = LastReplay { at_ms, actor: actor.into(), verdict: verdict.clone() };
-            letters::finish(sql, id, until_ms, &last, counted)?;
-        }
-        if let Some(job) = counted {
-            jobs::change(sql, job, at_ms, |job| job.count(&verdict))?;
-        }
+        self.tables.transaction(|sql| {
+            if let Some(until_ms) = held {
+                let last = LastReplay { at_ms, actor: actor.into(), verdict: verdict.clone() };
+                letters::finish(sql, id, until_ms, &last, counted)?;
+            }
+            if let Some(job) = counted {
+                jobs::change(sql, job, at_ms, |job| job.count(&verdict))?;
+            }
+            Ok(())
+        })?;
         Ok(Some(Replayed { id: id.into(), source, verdict }))
     }
 
@@ -180,7 +194,7 @@ impl DeadLetterStore {
         let places = letters::next_of(sql, &job, MAX_DRY_RUN.saturating_add(1), now_ms)?;
         let most = usize::try_from(MAX_DRY_RUN).unwrap_or(usize::MAX);
         job.cut = places.len() > most;
-        for place in places.into_iter().take(most) {
+        for (place, _) in places.into_iter().take(most) {
             if let Some(letter) = letters::get(sql, &place.1, now_ms)? {
                 job.count(&replay::rehearse(&self.env, &letter).await);
             }
@@ -218,19 +232,26 @@ impl DeadLetterStore {
         while left > 0 {
             // Read again each time: somebody may have cancelled it.
             let Some(job) = jobs::get(sql, id)?.filter(|job| job.state == JobState::Running) else { break };
-            let places = letters::next_of(sql, &job, left.min(SIDE_BY_SIDE), clock::now_ms())?;
+            let mut places = letters::next_of(sql, &job, left.min(SIDE_BY_SIDE), clock::now_ms())?;
+            places.truncate(at_once(places.iter().map(|(_, size_bytes)| *size_bytes), job.stalls));
             if places.is_empty() {
                 let done = jobs::change(sql, id, clock::now_ms(), |job| job.state = JobState::Done)?;
                 audit::append(&self.env, done.iter().map(end_of).collect()).await;
                 break;
             }
             left = left.saturating_sub(u32::try_from(places.len()).unwrap_or(left));
+            if job.stalls > MAX_STALLS {
+                self.skip(&job, places).await?;
+                continue;
+            }
             let patient = job.stalls < MAX_STALLS;
-            let replays = places.iter().map(|(_, letter)| self.replay(letter, &job.actor, Some((id, patient))));
+            // Written before anything leaves this object: a step that takes it down has to be known as one that did.
+            jobs::change(sql, id, clock::now_ms(), |job| job.stalls = job.stalls.saturating_add(1))?;
+            let replays = places.iter().map(|((_, letter), _)| self.replay(letter, &job.actor, Some((id, patient))));
             let mut stalled: Option<Result<()>> = None;
             let mut after = None;
             let mut drafts = vec![];
-            for (place, replayed) in places.iter().zip(join_all(replays).await) {
+            for ((place, _), replayed) in places.iter().zip(join_all(replays).await) {
                 match replayed {
                     Err(error) => stalled = Some(Err(error)),
                     Ok(Some(replayed)) if patient && replayed.verdict.is_transient() => {
@@ -246,7 +267,9 @@ impl DeadLetterStore {
             }
             jobs::change(sql, id, clock::now_ms(), |job| {
                 job.after = after.or(job.after.take());
-                job.stalls = if stalled.is_some() { job.stalls.saturating_add(1) } else { 0 };
+                if stalled.is_none() {
+                    job.stalls = 0;
+                }
             })?;
             audit::append(&self.env, drafts).await;
             if let Some(stalled) = stalled {
@@ -254,6 +277,27 @@ impl DeadLetterStore {
             }
         }
         Ok(true)
+    }
+}
+
+impl DeadLetterStore {
+    /// Goes past letters with which no step has ended.
+    async fn skip(&self, job: &Job, places: Vec<((u64, String), u64)>) -> Result<()> {
+        let now_ms = clock::now_ms();
+        let mut drafts = vec![];
+        for (place, _) in places {
+            let source = letters::get(self.tables.sql()?, &place.1, now_ms)?.map(|letter| letter.letter.source);
+            let verdict = Verdict::skipped(skipped::CRASHED, None);
+            let skipped = Replayed { id: place.1.clone(), source: source.unwrap_or_default(), verdict };
+            log::error("replay_crashed", &[("job", &job.id), ("letter", &place.1)]);
+            jobs::change(self.tables.sql()?, &job.id, now_ms, |job| {
+                job.count(&skipped.verdict);
+                (job.after, job.stalls) = (Some(place), 0);
+            })?;
+            drafts.push(draft(&skipped, &job.actor));
+        }
+        audit::append(&self.env, drafts).await;
+        Ok(())
     }
 }
 

@@ -8,8 +8,8 @@ use super::Tables;
 use crate::platform::sql::{number, optional, rows, run, text, unreadable};
 use crate::platform::{clock, objects, sql::Row};
 use gateway_core::ledger::{
-    ClaimItem, Claimed, DeliveryRow, LEASE_MS, LedgerCall, LedgerTotals, Outcome, Progress, SettleItem, SourceTotals,
-    State, Tally, decide_claim, decide_give_up, decide_settle, tally,
+    ClaimItem, Claimed, DeliveryRow, LEASE_MS, LedgerCall, LedgerTotals, LostRow, Outcome, Progress, SettleItem,
+    Settled, SourceTotals, State, Tally, decide_claim, decide_give_up, decide_settle, stands, tally,
 };
 use genesys_webhook::message::Origin;
 use std::collections::BTreeMap;
@@ -51,11 +51,18 @@ impl DurableObject for DeliveryLedger {
                 LedgerCall::Claim { items } => objects::json(&self.change(|sql, counts, now_ms| {
                     items.iter().map(|item| claim(sql, counts, item, now_ms)).collect::<Result<Vec<Claimed>>>()
                 })?)?,
-                LedgerCall::Settle { items } => {
-                    self.change(|sql, counts, now_ms| how_many(items.iter().map(|item| settle(sql, counts, item, now_ms))))?.to_string()
-                }
-                LedgerCall::GiveUp { items } => {
-                    self.change(|sql, counts, now_ms| how_many(items.iter().map(|item| give_up(sql, counts, item, now_ms))))?.to_string()
+                LedgerCall::Settle { items } => objects::json(&self.change(|sql, counts, now_ms| {
+                    let mut settled = Settled::default();
+                    for item in &items {
+                        settle(sql, counts, item, now_ms, &mut settled)?;
+                    }
+                    Ok(settled)
+                })?)?,
+                LedgerCall::GiveUp { items, known } => objects::json(&self.change(|sql, counts, now_ms| {
+                    items.iter().map(|item| give_up(sql, counts, item, known, now_ms)).collect::<Result<Vec<State>>>()
+                })?)?,
+                LedgerCall::Lost { before_ms, suspected_before_ms, limit } => {
+                    objects::json(&lost(sql, before_ms, suspected_before_ms, limit)?)?
                 }
                 LedgerCall::List { source, state, before, limit } => objects::json(&list(sql, source.as_deref(), state, before, limit)?)?,
                 LedgerCall::Get { id } => {
@@ -95,10 +102,6 @@ impl DeliveryLedger {
     }
 }
 
-fn how_many(mut changed: impl Iterator<Item = Result<bool>>) -> Result<u64> {
-    changed.try_fold(0u64, |n, changed| Ok(n.saturating_add(u64::from(changed?))))
-}
-
 fn progress(sql: &SqlStorage, id: &str) -> Result<Option<(Progress, String)>> {
     let found = rows(
         sql,
@@ -136,15 +139,40 @@ fn owner(sql: &SqlStorage, item: &ClaimItem) -> Result<Option<String>> {
     Ok(owner.first().and_then(|row| row.text(0)))
 }
 
-fn give_up(sql: &SqlStorage, counts: &mut Counts, item: &ClaimItem, now_ms: u64) -> Result<bool> {
+/// `only_known`: where there is no row, nothing is done.
+fn give_up(sql: &SqlStorage, counts: &mut Counts, item: &ClaimItem, only_known: bool, now_ms: u64) -> Result<State> {
     let (known, owner) = (progress(sql, &item.id)?, owner(sql, item)?);
     let known = known.as_ref().map(|(progress, _)| progress);
-    let Some(state) = decide_give_up(known, owner.as_deref(), item.replay) else { return Ok(false) };
+    let decided = decide_give_up(known, owner.as_deref(), item.replay).filter(|_| known.is_some() || !only_known);
+    let Some(state) = decided else { return Ok(stands(known, item.replay)) };
     let attempt = known.map_or(0, |progress| progress.attempt);
     insert(sql, item, state, attempt, now_ms, owner.as_ref().filter(|_| state == State::Duplicate))?;
-    run(sql, "UPDATE deliveries SET last_error = 'given up by the queue' WHERE id = ?", vec![text(&item.id)])?;
+    let why = if only_known { "last_error" } else { "NULL" };
+    run(
+        sql,
+        &format!("UPDATE deliveries SET last_error = COALESCE({why}, 'given up by the queue') WHERE id = ?"),
+        vec![text(&item.id)],
+    )?;
     count(counts, &item.source, known.map(|progress| progress.state), item.origin, state);
-    Ok(true)
+    Ok(state)
+}
+
+/// A suspicion is a lease that ends long after the one that a claim gives: a claim or a settlement takes it away, and it keeps
+/// nobody from claiming, because it lies in the past.
+fn lost(sql: &SqlStorage, before_ms: u64, suspected_before_ms: u64, limit: u32) -> Result<Vec<LostRow>> {
+    let (old, suspected) = ("state < 2 AND updated_at_ms < ?1", "lease_until_ms > updated_at_ms + ?2");
+    let found = rows(
+        sql,
+        &format!("SELECT {COLUMNS}, key FROM deliveries WHERE {old} AND {suspected} AND lease_until_ms < ?3 LIMIT ?4"),
+        vec![number(before_ms), number(LEASE_MS), number(suspected_before_ms), number(limit.into())],
+    )?;
+    run(
+        sql,
+        &format!("UPDATE deliveries SET lease_until_ms = ?3 WHERE {old} AND NOT {suspected}"),
+        vec![number(before_ms), number(LEASE_MS), number(clock::now_ms())],
+    )?;
+    let lost = |row: &Row| Ok(LostRow { row: delivery_row(row)?, key: row.text(13).unwrap_or_default() });
+    found.iter().map(lost).collect()
 }
 
 fn claim(sql: &SqlStorage, counts: &mut Counts, item: &ClaimItem, now_ms: u64) -> Result<Claimed> {
@@ -197,9 +225,13 @@ fn insert(
     )
 }
 
-fn settle(sql: &SqlStorage, counts: &mut Counts, item: &SettleItem, now_ms: u64) -> Result<bool> {
-    let Some((progress, source)) = progress(sql, &item.id)? else { return Ok(false) };
-    let Some(state) = decide_settle(&progress, item.attempt, &item.outcome) else { return Ok(false) };
+fn settle(sql: &SqlStorage, counts: &mut Counts, item: &SettleItem, now_ms: u64, settled: &mut Settled) -> Result<()> {
+    let Some((progress, source)) = progress(sql, &item.id)? else { return Ok(()) };
+    let Some(state) = decide_settle(&progress, item.attempt, &item.outcome) else { return Ok(()) };
+    settled.counted = settled.counted.saturating_add(1);
+    if progress.state == State::Dead && state == State::Delivered {
+        settled.revived.push(item.id.clone());
+    }
     let next_attempt_ms = match &item.outcome {
         Outcome::Retry { next_attempt_ms } | Outcome::NotAttempted { next_attempt_ms } => number(*next_attempt_ms),
         Outcome::Delivered | Outcome::Dead { .. } | Outcome::GivenUp { .. } => SqlStorageValue::Null,
@@ -229,7 +261,7 @@ fn settle(sql: &SqlStorage, counts: &mut Counts, item: &SettleItem, now_ms: u64)
     if !matches!(item.outcome, Outcome::NotAttempted { .. }) {
         count(counts, &source, Some(progress.state), None, state);
     }
-    Ok(true)
+    Ok(())
 }
 
 /// Counts the way of a row from one state to another.

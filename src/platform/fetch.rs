@@ -40,7 +40,13 @@ pub(crate) enum Read {
 }
 
 /// Sends it.
-pub(crate) async fn send(request: Outgoing<'_>) -> Result<HttpResponse, TransportError> {
+pub(crate) fn send(request: Outgoing<'_>) -> impl Future<Output = Result<HttpResponse, TransportError>> {
+    let body = request.body.map(Uint8Array::from);
+    send_body(request, body)
+}
+
+/// Sends it with a body that is in JavaScript already.
+pub(crate) async fn send_body(request: Outgoing<'_>, body: Option<Uint8Array>) -> Result<HttpResponse, TransportError> {
     let not_sent = |error: JsValue| TransportError::connect(js_error(&error));
     let headers = Headers::new().map_err(not_sent)?;
     for (name, value) in request.headers {
@@ -53,8 +59,8 @@ pub(crate) async fn send(request: Outgoing<'_>) -> Result<HttpResponse, Transpor
     let timeout_ms = u32::try_from(request.timeout_ms).unwrap_or(u32::MAX);
     let deadline = Deadline::start(timeout_ms).map_err(not_sent)?;
     init.set_signal(Some(&deadline.controller.signal()));
-    if let Some(body) = request.body {
-        init.set_body(&Uint8Array::from(body));
+    if let Some(body) = body {
+        init.set_body(&body);
     }
     let answered = exchange(request.url, &init, request.read).await;
     answered.map_err(

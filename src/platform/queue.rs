@@ -38,6 +38,8 @@ extern "C" {
     #[wasm_bindgen(method, getter)]
     pub(crate) fn attempts(this: &QueueMessage) -> u32;
     #[wasm_bindgen(method, getter)]
+    fn timestamp(this: &QueueMessage) -> JsValue;
+    #[wasm_bindgen(method, getter)]
     fn body(this: &QueueMessage) -> JsValue;
     #[wasm_bindgen(method, catch)]
     fn ack(this: &QueueMessage) -> Result<(), JsValue>;
@@ -132,6 +134,11 @@ impl QueueMessage {
         }
         let text = body.as_string().or_else(|| js_sys::JSON::stringify(&body).ok().and_then(|text| text.as_string()));
         text.unwrap_or_default().into_bytes()
+    }
+
+    /// When it was sent, in milliseconds since the epoch; now where the platform does not say.
+    pub(crate) fn sent_at_ms(&self) -> u64 {
+        whole(&self.timestamp()).unwrap_or_else(super::clock::now_ms)
     }
 
     /// Done with it.

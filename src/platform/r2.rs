@@ -34,6 +34,9 @@ extern "C" {
 /// Binding of the bucket.
 const PAYLOADS: &str = "PAYLOADS";
 
+/// The most objects that one call deletes (R2, `delete()`).
+const MAX_DELETED: usize = 1_000;
+
 /// Why a stored body is not there.
 pub(crate) enum ReadError {
     /// No object, or not the one that was stored: trying again cannot help.
@@ -59,20 +62,30 @@ pub(crate) async fn put(env: &Env, key: &str, body: &Body) -> Result<(), String>
 
 /// Reads `key`; `None` where there is no such object. An error: the bucket did not answer.
 pub(crate) async fn get_any(env: &Env, key: &str) -> Result<Option<Vec<u8>>, String> {
+    Ok(buffer(env, key).await?.map(|array| array.to_vec()))
+}
+
+/// The buffer that the runtime filled.
+async fn buffer(env: &Env, key: &str) -> Result<Option<Uint8Array>, String> {
     let object = answered(bucket(env)?.get(key)).await?;
     if !object.is_object() {
         return Ok(None);
     }
     let buffer = answered(object.unchecked_ref::<Stored>().array_buffer()).await?;
-    Ok(Some(Uint8Array::new(&buffer).to_vec()))
+    Ok(Some(Uint8Array::new(&buffer)))
 }
 
 /// Reads `key` and checks that it is what was stored.
 pub(crate) async fn get(env: &Env, key: &str, sha256: &str) -> Result<Vec<u8>, ReadError> {
-    let bytes = get_any(env, key).await.map_err(ReadError::Failed)?;
-    let Some(bytes) = bytes else { return Err(ReadError::Gone(format!("no object {key}"))) };
-    if sha256_hex(&bytes) == sha256 {
-        Ok(bytes)
+    get_in_place(env, key, sha256).await.map(|body| body.with_bytes(<[u8]>::to_vec))
+}
+
+/// The same, left in JavaScript: hashed there, and not copied into wasm, whose memory never shrinks.
+pub(crate) async fn get_in_place(env: &Env, key: &str, sha256: &str) -> Result<Body, ReadError> {
+    let array = buffer(env, key).await.map_err(ReadError::Failed)?;
+    let body = Body::Large(array.ok_or_else(|| ReadError::Gone(format!("no object {key}")))?);
+    if body_sha256_hex(&body).await.map_err(ReadError::Failed)? == sha256 {
+        Ok(body)
     } else {
         Err(ReadError::Gone(format!("object {key} is not what was stored")))
     }
@@ -99,11 +112,11 @@ pub(crate) async fn list(env: &Env, prefix: &str, limit: u32) -> Result<Vec<Stri
 
 /// Deletes objects; one that is not there is no error.
 pub(crate) async fn delete(env: &Env, keys: Vec<String>) -> Result<(), String> {
-    if keys.is_empty() {
-        return Ok(());
+    for keys in keys.chunks(MAX_DELETED) {
+        let keys: Array = keys.iter().map(|key| JsValue::from_str(key)).collect();
+        answered(bucket(env)?.delete(&keys)).await?;
     }
-    let keys: Array = keys.iter().map(|key| JsValue::from_str(key)).collect();
-    answered(bucket(env)?.delete(&keys)).await.map(|_| ())
+    Ok(())
 }
 
 /// SHA-256 in 64 lower-case hexadecimal digits.

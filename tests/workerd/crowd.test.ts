@@ -1,7 +1,8 @@
 /**
  * Ten thousand deliveries through the consumer while a tenth of all attempts fails in every way that a destination, a queue and
  * a store have: at the end each of them was taken by its destination exactly once or is a dead letter, by the books of the sink,
- * the bucket, the dead letters and the ledger, delivery by delivery.
+ * the bucket, the dead letters and the ledger, delivery by delivery. Only a delivery whose settlement never reached the ledger
+ * may come twice: nobody knows of it that it was taken.
  *
  * The test plays the queue: it delivers in batches of 50, several at once, in any order, some of them again, and redelivers what
  * was put off when it is due. Time is moved, not waited for. Out of scope: consumers that die after the destination has answered
@@ -11,7 +12,7 @@
 import { env } from "cloudflare:workers";
 import { afterAll, beforeAll, expect, it, vi } from "vitest";
 
-import { bytes, eventually, hex, pages, read } from "./support/client.ts";
+import { bytes, hex, pages, read } from "./support/client.ts";
 import { parcel } from "./support/deliveries.ts";
 import { DELIVERIES, type Message, call, consume, ledgerPlace, message } from "./support/messages.ts";
 import { control, sink } from "./support/sink.ts";
@@ -65,6 +66,75 @@ const chance = (probability: number) => random() < probability;
 
 async function sha256(text: string): Promise<string> {
   return hex(new Uint8Array(await crypto.subtle.digest("SHA-256", bytes(text))));
+}
+
+/** Deliveries of which a settlement was lost on its way to the ledger. */
+const unsettled = new Set<string>();
+
+/** What the platform did to the gateway, by kind. */
+const platformFaults: Record<string, number> = {};
+
+/**
+ * For so long of the time that is moved: the sinks take signatures of five minutes around their own time, and a claim that was
+ * lost takes two and a half of them.
+ */
+const STRIKES_MS = 60_000;
+
+let startMs = 0;
+
+function strikes(kind: string, probability: number, most = Infinity): boolean {
+  if (!chance(probability) || Date.now() - startMs > STRIKES_MS || (platformFaults[kind] ?? 0) >= most) {
+    return false;
+  }
+  platformFaults[kind] = (platformFaults[kind] ?? 0) + 1;
+  return true;
+}
+
+/** Calls that never arrive, and calls that arrive and whose answer is lost. The Worker shares the prototypes of its tests. */
+function breakThePlatform() {
+  const away = () => Promise.reject(new Error("away"));
+  const namespace = Object.getPrototypeOf(env.DELIVERY_LEDGER);
+  const { getByName } = namespace;
+  vi.spyOn(namespace, "getByName").mockImplementation(function (this: unknown, ...given: unknown[]) {
+    const stub = getByName.apply(this, given);
+    const fetch = async (url: string, init: { body: string }) => {
+      const [call] = /^{"\w+"/.exec(init.body) ?? [""];
+      if (call === '{"put"' && strikes("storeAway", 1, 2)) {
+        return away();
+      }
+      if (call === '{"claim"' || call === '{"settle"' || call === '{"give_up"') {
+        if (strikes(`${call.slice(2, -1)}Away`, call === '{"give_up"' ? 0.01 : 0.02)) {
+          for (const { id, outcome } of call === '{"settle"' ? JSON.parse(init.body).settle.items : []) {
+            if (outcome === "delivered") {
+              unsettled.add(id);
+            }
+          }
+          return away();
+        }
+        const answer = await stub.fetch(url, init);
+        return strikes(`${call.slice(2, -1)}Unheard`, call === '{"give_up"' ? 0.01 : 0.02) ? away() : answer;
+      }
+      return stub.fetch(url, init);
+    };
+    return { fetch };
+  });
+  const wrap = (binding: object, method: string, away: number, unheard: number) => {
+    const prototype = Object.getPrototypeOf(binding);
+    const original = prototype[method];
+    vi.spyOn(prototype, method).mockImplementation(async function (this: unknown, ...given: unknown[]) {
+      if (strikes(`${method}Away`, away)) {
+        throw new Error("away");
+      }
+      const answer = await original.apply(this, given);
+      if (strikes(`${method}Unheard`, unheard)) {
+        throw new Error("unheard");
+      }
+      return answer;
+    });
+  };
+  wrap(env.DEAD_LETTERS, "send", 0.05, 0.05);
+  wrap(env.PAYLOADS, "get", 0.1, 0);
+  wrap(env.PAYLOADS, "put", 0.01, 0.01);
 }
 
 interface Due {
@@ -215,6 +285,8 @@ it("10,000 deliveries with a tenth of faults: each is delivered once or dead, no
   let waiting = bursts.flat();
   const sent = waiting.length;
   const counts = { halfDone: 0, repeated: 0, batches: 0 };
+  startMs = nowMs;
+  breakThePlatform();
   while (waiting.length > 0) {
     nowMs = Math.max(nowMs, waiting.reduce((least, { atMs }) => Math.min(least, atMs), Infinity) + SLACK_MS);
     vi.setSystemTime(nowMs);
@@ -225,30 +297,42 @@ it("10,000 deliveries with a tenth of faults: each is delivered once or dead, no
     waiting.push(...(await inParallel(batches, CONCURRENCY, (batch) => deliverBatch(batch, counts))).flat());
   }
 
+  vi.restoreAllMocks();
+  for (const kind of ["claimAway", "claimUnheard", "settleAway", "settleUnheard", "sendAway", "sendUnheard", "getAway", "putAway", "storeAway"]) {
+    expect(platformFaults[kind], kind).toBeGreaterThan(0);
+  }
   const truth: Record<string, { delivered: number; duplicate: number; dead: number }> = {};
   const reasons: Record<string, number> = {};
   for (const source of new Set(SOURCES)) {
     const cases = made.map(({ one }) => one).filter((one) => one.source === source);
-    const totals = await ledgerTotals(source);
     const letters: any[] = [];
-    await eventually(async () => {
-      letters.splice(0, letters.length, ...(await pages(`/api/dead-letters?source=${source}&limit=500`, "deadLetters")).flat());
-      expect(letters.length).toBeGreaterThanOrEqual(totals.dead);
-    });
+    let totals = await ledgerTotals(source);
+    // A store that is away has its letters put off for half a minute. One that is done with is of what was delivered after all.
+    const settled = async () => {
+      const all = (await pages(`/api/dead-letters?source=${source}&limit=500`, "deadLetters")).flat();
+      letters.splice(0, letters.length, ...all.filter(({ status }) => status === "stored"));
+      totals = await ledgerTotals(source);
+      expect([letters.length, totals.pending]).toEqual([totals.dead, 0]);
+    };
+    await vi.waitFor(settled, { timeout: 100_000, interval: 500 });
     const reasonOf = new Map(letters.map(({ id, reason }) => [id, reason]));
     expect(reasonOf.size).toBe(letters.length);
     const accepted = source === "crowd-archive" ? undefined : await acceptedBy(source);
     const archived = source === "crowd-archive" ? await archivedOf(source) : undefined;
     const wrong: unknown[] = [];
     const found = { delivered: 0, duplicate: 0, dead: 0 };
+    let again = 0;
     for (const one of cases) {
       const times = accepted ? (accepted.get(one.digest) ?? 0) : one.ids.filter((id) => archived?.has(id)).length;
       const dead = one.ids.filter((id) => reasonOf.has(id));
-      const isRight = times + dead.length === 1 && (!one.bodyMissing || dead.length === 1);
+      // Nobody knew that it was taken: it was tried again, and may have been taken again or given up.
+      const isExcused = one.ids.some((id) => unsettled.has(id));
+      const isRight = isExcused ? times >= 1 && dead.length <= 1 : times + dead.length === 1 && (!one.bodyMissing || dead.length === 1);
       if (!isRight) {
         wrong.push({ ...one, times, dead, rows: await Promise.all(one.ids.map((id) => read(`/api/deliveries/${id}`))) });
       }
-      found.delivered += times;
+      found.delivered += dead.length === 0 ? 1 : 0;
+      again += times - (dead.length === 0 ? 1 : 0);
       found.dead += dead.length;
       found.duplicate += one.ids.length - 1;
       for (const id of dead) {
@@ -261,7 +345,8 @@ it("10,000 deliveries with a tenth of faults: each is delivered once or dead, no
     truth[source] = found;
     if (accepted) {
       const report = await sink(source).report();
-      expect([report.accepted, report.duplicates, report.untracked, report.badSignatures]).toEqual([found.delivered, 0, 0, 0]);
+      expect([report.accepted, report.duplicates, report.untracked, report.badSignatures]).toEqual([found.delivered + again, expect.any(Number), 0, 0]);
+      expect(report.duplicates).toBeLessThanOrEqual(again);
       // Every fault did happen.
       for (const status of [0, 410, 429, 500, 503]) {
         expect(report.answers[status], `${status}`).toBeGreaterThan(0);
@@ -270,5 +355,5 @@ it("10,000 deliveries with a tenth of faults: each is delivered once or dead, no
   }
   expect(Object.keys(reasons).toSorted()).toEqual(["body_unavailable", "destination_gone", "retries_exhausted"]);
   const seconds = Math.round((performance.now() - began) / 100) / 10;
-  console.log(JSON.stringify({ sent, ...counts, reasons, truth, schedule: CROWD_SCHEDULE_S, seconds }));
+  console.log(JSON.stringify({ sent, ...counts, platformFaults, unsettled: unsettled.size, reasons, truth, schedule: CROWD_SCHEDULE_S, seconds }));
 });

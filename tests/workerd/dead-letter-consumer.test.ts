@@ -4,7 +4,7 @@ import { runInDurableObject } from "cloudflare:test";
 import { env } from "cloudflare:workers";
 import { describe, expect, it, vi } from "vitest";
 
-import { base64, bytes, deliver, eventually, pages, read, unique } from "./support/client.ts";
+import { api, base64, bytes, deliver, eventually, pages, read, unique } from "./support/client.ts";
 import { acknowledged, parcel, storedParcel } from "./support/deliveries.ts";
 import { DEAD_LETTERS, DELIVERIES, consume, delivery, deliveryId, frame, message } from "./support/messages.ts";
 
@@ -131,15 +131,35 @@ describe("a letter", () => {
     expect((await read("/api/dead-letters?source=forged")).deadLetters).toHaveLength(32);
   });
 
-  it("in the queue of deliveries is kept, not delivered", async () => {
+  it.each([DELIVERIES, "letters-of-another-name"])("is stored as what it is, whatever its queue is called: %s", async (queue) => {
     const one = letter(unique("misplaced"));
-    expect(await consume(DELIVERIES, [one.message])).toEqual(acknowledged(one));
-    await eventually(async () => {
-      const { deadLetters } = await read("/api/dead-letters?reason=undecodable_message&limit=500");
-      expect(deadLetters).toContainEqual(
-        expect.objectContaining({ detail: expect.stringContaining("a dead letter in the queue of deliveries") }),
-      );
-    });
+    expect(await consume(queue, [one.message])).toEqual(acknowledged(one));
+    expect(await read(`/api/dead-letters/${one.id}`)).toMatchObject({ reason: "signature_mismatch", stage: "receive" });
+  });
+
+  it("that comes again is audited once, and one that cannot be read is one letter", async () => {
+    const [one, raw] = [letter(unique("again")), message(bytes(unique("raw")).buffer)];
+    const store = env.DEAD_LETTER_STORE.getByName("dead-letters");
+    const count = () => runInDurableObject(store, (_, state) => state.storage.sql.exec<{ n: number }>("SELECT COUNT(*) AS n FROM letters").one().n);
+    await consume(DEAD_LETTERS, [one.message, raw]);
+    const before = await count();
+    // Its acknowledgement was lost.
+    await consume(DEAD_LETTERS, [one.message, raw]);
+    await consume(DEAD_LETTERS, [one.message, raw]);
+    expect(await count()).toBe(before);
+    const { entries } = await read("/api/audit?action=DLQ_ROUTE&limit=500");
+    expect(entries.filter(({ correlationId }: any) => correlationId === one.id)).toHaveLength(1);
+  });
+
+  it("that is stored with another that cannot be is stored with it, or not at all", async () => {
+    const [good, bad] = [letter(unique("good")), letter(unique("bad"))];
+    const store = env.DEAD_LETTER_STORE.getByName("dead-letters");
+    const run = (statement: string) => runInDurableObject(store, (_, state) => void state.storage.sql.exec(statement));
+    await run(`CREATE TRIGGER failing BEFORE INSERT ON letters WHEN new.id = '${bad.id}' BEGIN SELECT RAISE(ABORT, 'no room'); END`);
+    expect((await consume(DEAD_LETTERS, [good.message, bad.message])).acknowledged).toEqual([]);
+    expect((await api(`/api/dead-letters/${good.id}`)).status).toBe(404);
+    await run("DROP TRIGGER failing");
+    expect(await consume(DEAD_LETTERS, [good.message, bad.message])).toEqual(acknowledged(good, bad));
   });
 
   it("is found by the identifier under which its refusal happened, in the order of time", async () => {

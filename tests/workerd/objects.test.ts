@@ -151,11 +151,11 @@ describe("the ledger", () => {
     expect(await claim(a, first)).toEqual([{ proceed: { attempt: 1 } }]);
     expect(await totals()).toEqual({ delivered: 0, duplicate: 0, dead: 0, retries: 0, readmitted: 0, pending: 1, oldest_pending_ms: 1_000 });
     expect(await claim(b, first)).toEqual([{ duplicate: { of: a } }]);
-    expect(await settle(a, 1, RETRY)).toBe(1);
+    expect((await settle(a, 1, RETRY)).counted).toBe(1);
     expect(await claim(a, first)).toEqual([{ proceed: { attempt: 2 } }]);
-    expect(await settle(a, 2, "delivered")).toBe(1);
+    expect((await settle(a, 2, "delivered")).counted).toBe(1);
     expect(await claim(c, second, { received_at_ms: 500 })).toEqual([{ proceed: { attempt: 1 } }]);
-    expect(await settle(c, 1, { dead: { reason: "destination_gone" } })).toBe(1);
+    expect((await settle(c, 1, { dead: { reason: "destination_gone" } })).counted).toBe(1);
     await claim(d, third, { received_at_ms: 700 });
     const expected = { delivered: 1, duplicate: 1, dead: 1, retries: 1, readmitted: 0, pending: 1, oldest_pending_ms: 700 };
     expect(await totals()).toEqual(expected);
@@ -164,10 +164,10 @@ describe("the ledger", () => {
     // What was settled stays settled, and what is reported late counts only where it is good news.
     expect(await claim(a, first)).toEqual([{ settled: { state: "delivered" } }]);
     expect(await claim(b, first)).toEqual([{ settled: { state: "duplicate" } }]);
-    expect(await settle(a, 2, "delivered")).toBe(0);
-    expect(await settle(d, 7, RETRY)).toBe(0);
+    expect((await settle(a, 2, "delivered")).counted).toBe(0);
+    expect((await settle(d, 7, RETRY)).counted).toBe(0);
     expect(await totals()).toEqual(expected);
-    expect(await settle(c, 1, "delivered")).toBe(1);
+    expect(await settle(c, 1, "delivered")).toEqual({ counted: 1, revived: [c] });
     expect(await totals()).toEqual({ ...expected, delivered: 2, dead: 0 });
   });
 
@@ -188,8 +188,8 @@ describe("the ledger", () => {
     expect(await claim(id, key)).toEqual([{ proceed: { attempt: 2 } }]);
     vi.useRealTimers();
     // Whoever held it before has nothing to say any more, except that it was delivered.
-    expect(await settle(id, 1, RETRY)).toBe(0);
-    expect(await settle(id, 1, "delivered")).toBe(1);
+    expect((await settle(id, 1, RETRY)).counted).toBe(0);
+    expect((await settle(id, 1, "delivered")).counted).toBe(1);
   });
 
   it("takes back what was given up where somebody replays it, once", async () => {

@@ -1,57 +1,15 @@
-/** Replays of dead letters: one, many, and what the accounts say afterwards. */
+/** Replays of dead letters, one by one, and what the accounts say afterwards. Many at once: `replay-jobs.test.ts`. */
 
-import { evictDurableObject, runDurableObjectAlarm, runInDurableObject } from "cloudflare:test";
+import { evictDurableObject, runInDurableObject } from "cloudflare:test";
 import { env } from "cloudflare:workers";
 import { afterEach, describe, expect, it, vi } from "vitest";
 
 import { api, bytes, events, eventually, hex, hmac, read, sha256, unique } from "./support/client.ts";
 import { acknowledged, arrived, letterOf, parcel, row, storedParcel } from "./support/deliveries.ts";
-import { CAPPED_LETTERS, SECRETS } from "./support/gateway.ts";
-import { DEAD_LETTERS, call, consume, delivery, deliveryId, frame, ledgerPlace, message } from "./support/messages.ts";
+import { CAPPED_BYTES, CAPPED_LETTERS, SECRETS } from "./support/gateway.ts";
+import { DEAD_LETTERS, consume, delivery, deliveryId, frame, ledgerPlace, message } from "./support/messages.ts";
+import { account, expectDelivered, failing, put, refused, replay, store } from "./support/letters.ts";
 import { sink } from "./support/sink.ts";
-
-const store = env.DEAD_LETTER_STORE.getByName("dead-letters");
-
-const replay = (id: string) => api(`/api/dead-letters/${id}/replay`, { method: "POST" });
-const replayMany = (order: object) => api("/api/dead-letters/replay", { method: "POST", body: JSON.stringify(order) });
-const account = async (source: string) => (await read("/metrics")).sources[source];
-
-/** A letter of a delivery that was refused, whose signature is good by now: the secret was wrong then. */
-async function refused(source: string, fields: Record<string, unknown> = {}, secret: string = SECRETS.WEBHOOK_SECRET) {
-  const [id, body] = [deliveryId(), events(2)];
-  const letter = {
-    id,
-    source,
-    stage: "receive",
-    reason: "signature_mismatch",
-    detail: "then",
-    verified: false,
-    received_at_ms: Date.now(),
-    dead_at_ms: Date.now(),
-    attempts: 0,
-    headers: [["x-genesys-signature", hex(await hmac(secret, body))]],
-    body: { inline: { size_bytes: bytes(body).length } },
-    ...fields,
-  };
-  return { id: letter.id as string, body, letter, inline: { body } };
-}
-
-const put = (...letters: object[]) => call(store, { put: { letters } });
-
-async function refusedMany(source: string, count: number): Promise<string[]> {
-  const letters = await Promise.all(Array.from({ length: count }, () => refused(source)));
-  await put(...letters);
-  return letters.map(({ id }) => id);
-}
-
-/** The ledger knows all of them as delivered. */
-async function expectDelivered(ids: string[]) {
-  await eventually(async () => {
-    for (const id of ids) {
-      expect((await row(id)).status).toBe("delivered");
-    }
-  });
-}
 
 afterEach(async () => {
   vi.restoreAllMocks();
@@ -215,97 +173,7 @@ describe("a dead delivery", () => {
   });
 });
 
-describe("many letters", () => {
-  const jobOf = (id: string) => read(`/api/dead-letters/replays/${id}`);
-
-  it("are judged without sending anything in a dry run", async () => {
-    const source = "standard";
-    await put(await refused(source), await refused(source));
-    const { status, json } = await replayMany({ filter: { source }, dryRun: true });
-    expect([status, json]).toMatchObject([200, { state: "done", dryRun: true, cut: false, matched: 2, stillRefused: 2, replayed: 0 }]);
-    const { deadLetters } = await read(`/api/dead-letters?source=${source}&status=stored`);
-    expect(deadLetters).toHaveLength(2);
-    expect(deadLetters[0].lastReplay).toBeUndefined();
-    expect((await read("/api/dead-letters/replays")).replays.map((job: any) => job.id)).not.toContain(json.id);
-  });
-
-  it("are done at once where they are few, and what dies later is not meant", async () => {
-    const ids = await refusedMany("fenced", 3);
-    const still = await refused("fenced", {}, "another secret");
-    await put(still, await refused("fenced", { dead_at_ms: Date.now() + 3_600_000 }));
-    const { status, json } = await replayMany({ filter: { source: "fenced", reason: "signature_mismatch" } });
-    expect([status, json]).toMatchObject([
-      200,
-      { state: "done", matched: 4, replayed: 3, stillRefused: 1, skipped: 0, byCode: { signature_mismatch: 1 } },
-    ]);
-    await expectDelivered(ids);
-    const { entries } = await read("/api/audit?action=REPLAY&limit=500");
-    expect(entries.find((entry: any) => entry.correlationId === json.id)).toMatchObject({ count: 3, error: "1 of 4 not replayed" });
-    expect((await replayMany({ filter: { source: "fenced" } })).json).toMatchObject({ matched: 1, stillRefused: 1 });
-  });
-
-  it("go on after an eviction where they were, by the alarm, and none goes twice", async () => {
-    const ids = await refusedMany("restless", 25);
-    const { status, json } = await replayMany({ filter: { source: "restless" }, ratePerS: 10 });
-    expect([status, json]).toMatchObject([202, { state: "running", matched: 10 }]);
-    await evictDurableObject(store);
-    // The alarm may come by itself as well: each step is one of ten.
-    await eventually(async () => {
-      await runDurableObjectAlarm(store);
-      expect((await jobOf(json.id)).state).toBe("done");
-    });
-    expect(await jobOf(json.id)).toMatchObject({ matched: 25, replayed: 25, skipped: 0 });
-    await expectDelivered(ids);
-    expect(await account("restless")).toMatchObject({ readmitted: 25, delivered: 25, duplicate: 0, queued: 0 });
-  });
-
-  it("stop when somebody cancels, and go on when somebody resumes", async () => {
-    const ids = await refusedMany("slow", 12);
-    const { json } = await replayMany({ filter: { ids }, ratePerS: 2 });
-    const cancelled = await api(`/api/dead-letters/replays/${json.id}`, { method: "DELETE" });
-    expect([cancelled.status, cancelled.json.state]).toEqual([200, "cancelled"]);
-    const { matched } = cancelled.json;
-    expect(matched).toBeLessThan(12);
-    await runDurableObjectAlarm(store);
-    expect(await jobOf(json.id)).toMatchObject({ state: "cancelled", matched });
-    await api(`/api/dead-letters/replays/${json.id}/resume`, { method: "POST" });
-    await eventually(async () => {
-      await runDurableObjectAlarm(store);
-      expect(await jobOf(json.id)).toMatchObject({ state: "done", matched: 12, replayed: 12 });
-    });
-    expect((await api(`/api/dead-letters/replays/${json.id}/resume`, { method: "POST" })).status).toBe(409);
-  });
-
-  it("of two jobs go once", async () => {
-    const ids = await refusedMany("budgeted", 15);
-    const jobs = await Promise.all([1, 2].map(() => replayMany({ filter: { source: "budgeted" }, ratePerS: 200 })));
-    await eventually(async () => {
-      await runDurableObjectAlarm(store);
-      const done = await Promise.all(jobs.map(({ json }) => jobOf(json.id)));
-      expect(done.map(({ state }) => state)).toEqual(["done", "done"]);
-      expect(done.reduce((sum, { replayed }) => sum + replayed, 0)).toBe(15);
-    });
-    await expectDelivered(ids);
-    expect(await account("budgeted")).toMatchObject({ readmitted: 15, delivered: 15, duplicate: 0 });
-  });
-
-  it.each<[string, object]>([
-    ["a key that is misspelt", { filter: { sources: "a" } }],
-    ["no filter", { dryRun: true }],
-    ["a rate of nothing", { filter: {}, ratePerS: 0 }],
-    ["a status that is none", { filter: { status: "dead" } }],
-    ["a time that is none", { filter: { since: "yesterday" } }],
-    ["an identifier that is none", { filter: { ids: ["x"] } }],
-  ])("are not touched with %s", async (_, order) => {
-    expect((await replayMany(order)).status).toBe(400);
-  });
-});
-
 describe("while the platform fails", () => {
-  /** Makes a method of a binding fail, in the Worker too: it shares the prototypes of its tests. */
-  const failing = (binding: object, method: string) =>
-    vi.spyOn(Object.getPrototypeOf(binding), method).mockRejectedValue(new Error("away"));
-
   it("a letter that the queue does not take stays, and goes when it does", async () => {
     const one = await refused("unsigned");
     await put(one);
@@ -325,35 +193,6 @@ describe("while the platform fails", () => {
     expect((await replay(one.id)).json).toMatchObject({ outcome: "skipped", code: "body_unavailable" });
     vi.restoreAllMocks();
     expect((await read(`/api/dead-letters/${one.id}`)).status).toBe("stored");
-  });
-
-  it("a job waits and counts nothing, and goes on when it can", async () => {
-    const ids = await refusedMany("unsigned", 5);
-    failing(env.DELIVERIES, "send");
-    const { status, json } = await replayMany({ filter: { ids } });
-    expect([status, json]).toMatchObject([202, { state: "running", matched: 0, stalls: 1 }]);
-    vi.restoreAllMocks();
-    await eventually(async () => {
-      await runDurableObjectAlarm(store);
-      const job = await read(`/api/dead-letters/replays/${json.id}`);
-      expect(job).toMatchObject({ state: "done", matched: 5, replayed: 5, skipped: 0, stalls: 0 });
-    });
-    await expectDelivered(ids);
-  });
-
-  it("a job whose alarm was lost is started again by retention", async () => {
-    const ids = await refusedMany("unsigned", 4);
-    const { json } = await replayMany({ filter: { ids }, ratePerS: 1 });
-    expect(json.state).toBe("running");
-    const alarm = () => runInDurableObject(store, (_, state) => state.storage.getAlarm());
-    await runInDurableObject(store, (_, state) => state.storage.deleteAlarm());
-    expect(await alarm()).toBeNull();
-    await api("/api/retention", { method: "POST" });
-    await eventually(async () => {
-      await runDurableObjectAlarm(store);
-      expect((await read(`/api/dead-letters/replays/${json.id}`)).state).toBe("done");
-    });
-    expect(await alarm()).toBeNull();
   });
 });
 
@@ -377,6 +216,26 @@ describe("the store", () => {
     expect((await read("/metrics")).deadLetters.purged.capped).toEqual({ verified: 1, unverified: 2 });
     const { entries } = await read("/api/audit?action=PURGE");
     expect(entries.filter((entry: any) => entry.source === "capped" && entry.count === 1)).toHaveLength(3);
+  });
+
+  it("keeps no more bytes of a source than its cap", async () => {
+    const sized = (ms: number, bytes: number) =>
+      refused("capped-bytes", { dead_at_ms: ms, body: { stored: { key: `payloads/none/${ms}`, size_bytes: bytes, sha256: "ab" } } });
+    const kept = async () => (await read("/api/dead-letters?source=capped-bytes")).deadLetters.map((letter: any) => letter.deadAtMs);
+    const add = async (ms: number, bytes: number) => put({ letter: (await sized(ms, bytes)).letter });
+    for (const ms of [1, 2, 3]) {
+      expect(await add(ms, CAPPED_BYTES / 4)).toMatchObject({ purged: {} });
+    }
+    // To the byte.
+    expect(await add(4, CAPPED_BYTES / 4)).toMatchObject({ purged: {}, keys: [] });
+    expect(await add(5, CAPPED_BYTES / 2)).toMatchObject({
+      purged: { "capped-bytes": { unverified: 2 } },
+      keys: ["payloads/none/1", "payloads/none/2"],
+    });
+    expect(await kept()).toEqual([5, 4, 3]);
+    // One that is more than the cap by itself.
+    await add(6, CAPPED_BYTES + 1);
+    expect(await kept()).toEqual([]);
   });
 
   it("reads the rows of its first version", async () => {

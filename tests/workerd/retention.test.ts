@@ -76,7 +76,7 @@ it("counts what it removed, for the operator, and finds nothing to do again", as
   await entry(100, "delivered");
   await env.PAYLOADS.put(`payloads/${datePath(50)}/kept/orphan`, "body");
   const run = async () => (await api("/api/retention", { method: "POST" })).json;
-  const nothing = { deadLetters: 0, deliveries: 0, bodies: 0, auditExported: 0, auditEntries: 0, failures: 0, unfinished: false };
+  const nothing = { deadLetters: 0, deliveries: 0, bodies: 0, lost: 0, auditExported: 0, auditEntries: 0, failures: 0, unfinished: false };
   expect(await run()).toEqual({ ...nothing, deadLetters: 1, deliveries: 1, bodies: 1 });
   const { entries } = await read("/api/audit?action=PURGE&limit=1");
   expect(entries).toMatchObject([{ actor: "admin", count: 3 }]);
@@ -89,4 +89,27 @@ it("forgets no count with the rows that it removes", async () => {
   const before = await delivered();
   await api("/api/retention", { method: "POST" });
   expect(await delivered()).toBe(before);
+});
+
+it("makes letters of what the queue does not hold any more, a day after it was suspected", async () => {
+  const run = async () => (await api("/api/retention", { method: "POST" })).json;
+  const [id, name, body] = [deliveryId(ago(20)), unique("lost"), JSON.stringify({ events: ["x".repeat(60_000)] })];
+  const { key, shard } = ledgerPlace("archive", name);
+  const ledger = env.DELIVERY_LEDGER.getByName(shard);
+  vi.setSystemTime(ago(20));
+  const item = { id, key, source: "archive", received_at_ms: ago(20), event_count: 1, size_bytes: body.length };
+  await call(ledger, { claim: { items: [item] } });
+  await call(ledger, { settle: { items: [{ id, attempt: 1, outcome: { retry: { next_attempt_ms: 1 } } }] } });
+  await env.PAYLOADS.put(`payloads/${datePath(20)}/archive/${id}`, body);
+  vi.setSystemTime(now);
+  await run();
+  expect((await run()).lost).toBe(0);
+  expect((await read(`/api/deliveries/${id}`)).status).toBe("waiting");
+  vi.setSystemTime(now + 21 * 3_600_000);
+  expect((await run()).lost).toBeGreaterThan(0);
+  vi.useRealTimers();
+  await vi.waitFor(async () => expect((await read(`/api/deliveries/${id}`)).status).toBe("dead"), { timeout: 20_000, interval: 100 });
+  expect(await read(`/api/dead-letters/${id}`)).toMatchObject({ reason: "message_lost", status: "stored", source: "archive", body });
+  expect((await api(`/api/dead-letters/${id}/replay`, { method: "POST" })).json.outcome).toBe("replayed");
+  await vi.waitFor(async () => expect((await read(`/api/deliveries/${id}`)).status).toBe("delivered"), { timeout: 20_000, interval: 100 });
 });

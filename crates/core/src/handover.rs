@@ -23,6 +23,29 @@ pub const PATIENCE_MS: u64 = 86_400_000;
 /// up after 100 retries, and not every retry is an attempt on the destination. Leaves room for what cannot be sent again.
 pub const RENEW_FROM_ATTEMPT: u32 = 80;
 
+/// How old a queue's message may become before it is sent again as a new one, in milliseconds (2 days): half of what a queue
+/// keeps a message where nobody has said otherwise (4 days: Queues, limits), so that what its wait adds (a day at most) still
+/// ends before. A queue drops what it has kept for its time, and tells nobody.
+pub const RENEW_AFTER_MS: u64 = 172_800_000;
+
+/// Whether a message that is to wait for `delay_s` is sent again as a new one instead: the queue would give it up or drop it.
+pub fn is_to_be_renewed(message_attempts: u32, message_age_ms: u64, delay_s: u32) -> bool {
+    let age_ms = message_age_ms.saturating_add(u64::from(delay_s).saturating_mul(1000));
+    message_attempts >= RENEW_FROM_ATTEMPT || age_ms > RENEW_AFTER_MS
+}
+
+/// How long a delivery or a replay may be under way at most, in milliseconds: waits with jitter or `Retry-After`, whichever is
+/// longer, and the patience for an open circuit; twice, because what has waited for a circuit may still have its whole
+/// schedule before it. The attempts themselves (a minute each at most) are within what that is too much.
+pub fn longest_ms(schedule_s: &[u32]) -> u64 {
+    let longest_s = |wait_s: &u32| {
+        let wait_s = u64::from(*wait_s);
+        wait_s.saturating_add(wait_s.div_euclid(5)).max(MAX_RETRY_AFTER_S)
+    };
+    let waits_s = schedule_s.iter().map(longest_s).fold(0, u64::saturating_add);
+    waits_s.saturating_mul(1000).saturating_add(PATIENCE_MS).saturating_mul(2)
+}
+
 /// What came of one attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Attempted {
@@ -150,6 +173,31 @@ mod tests {
             let found = has_waited_too_long(&[5, 300], replay, 7, message_attempts, 7 + age_ms);
             assert_eq!(found, expected, "{replay} {age_ms} {message_attempts}");
         }
+    }
+
+    #[test]
+    fn a_message_is_renewed_before_its_queue_gives_it_up_or_drops_it() {
+        for (attempts, age_ms, delay_s, expected) in [
+            (79, 0, MAX_DELAY_S, false),
+            (80, 0, 1, true),
+            (1, RENEW_AFTER_MS - 1_000, 1, false),
+            (1, RENEW_AFTER_MS - 999, 1, true),
+            (1, u64::MAX, MAX_DELAY_S, true),
+        ] {
+            assert_eq!(is_to_be_renewed(attempts, age_ms, delay_s), expected, "{attempts} {age_ms} {delay_s}");
+        }
+        // However long a message waits, its queue keeps it: 4 days by default.
+        const { assert!(RENEW_AFTER_MS + MAX_DELAY_S as u64 * 1_000 < 4 * 86_400_000) }
+        // A replay ends waiting for an open circuit by its attempts, which a renewal would begin again.
+        let longest_wait_ms = u64::from(crate::circuit::wait_s(crate::circuit::MAX_DELAY_MS, 0, u64::MAX / 2)) * 1_200;
+        assert!(longest_wait_ms * u64::from(RENEW_FROM_ATTEMPT) < RENEW_AFTER_MS);
+    }
+
+    #[test]
+    fn the_longest_way_counts_what_may_lengthen_a_wait_and_the_patience_for_a_circuit() {
+        // Many short waits, each of which a destination may lengthen to an hour.
+        assert_eq!(longest_ms(&[1; 90]), 2 * (90 * 3_600_000 + PATIENCE_MS));
+        assert_eq!(longest_ms(&[36_000]), 2 * (43_200_000 + PATIENCE_MS));
     }
 
     #[test]

@@ -6,6 +6,12 @@
 //! the first. The decisions here are pure; the `DELIVERY_LEDGER` objects keep the rows and apply them within one event,
 //! so that claims of one key cannot interleave. Out of scope: waiting (the queue's), the destination.
 
+mod calls;
+mod lost;
+
+pub use calls::{ClaimItem, DeliveryRow, LedgerCall, LedgerTotals, LostRow, SettleItem, Settled, SourceTotals};
+pub use lost::{LOST_LIMIT, lost_before_ms, lost_letter, suspected_before_ms};
+
 use genesys_webhook::message::Origin;
 use serde::{Deserialize, Serialize};
 
@@ -202,12 +208,16 @@ pub fn decide_settle(row: &Progress, attempt: u32, outcome: &Outcome) -> Option<
         (State::Claimed, Outcome::Retry { .. } | Outcome::NotAttempted { .. }) if row.attempt == attempt => {
             Some(State::Waiting)
         }
-        (State::Claimed, Outcome::Dead { .. } | Outcome::GivenUp { .. }) if row.attempt == attempt => Some(State::Dead),
+        // Whoever stores the letter may have told of the death first; then this one only adds what the last attempt came to.
+        (State::Claimed | State::Dead, Outcome::Dead { .. } | Outcome::GivenUp { .. }) if row.attempt == attempt => {
+            Some(State::Dead)
+        }
         _ => None,
     }
 }
 
-/// Decides what becomes of a delivery that the platform gave up: its message will not come again. `None`: nothing.
+/// Decides what becomes of a delivery that has a letter and whose message will not come again: the platform gave it up, or a
+/// consumer did whose settlement may not have arrived. `None`: nothing.
 ///
 /// A live lease is outlived deliberately. Its holder can still report a delivery, which counts whatever the row says
 /// ([`decide_settle`]), while a failure that it might report would wait for a message that does not exist any more.
@@ -219,6 +229,13 @@ pub fn decide_give_up(row: Option<&Progress>, owner: Option<&str>, replay: u32) 
         Some(row) if row.state.is_pending() && row.replay <= replay => Some(State::Dead),
         Some(_) => None,
     }
+}
+
+/// Where a delivery stands for whoever keeps its letter, which carries the number `replay`: a letter of what was delivered
+/// after all, or is a duplicate, is not to be replayed, because nobody has counted it as dead. Dead where nothing speaks
+/// against it: a row that has expired, or that belongs to a later replay (which has marked the letter itself).
+pub fn stands(row: Option<&Progress>, replay: u32) -> State {
+    row.filter(|row| row.replay <= replay).map_or(State::Dead, |row| row.state)
 }
 
 /// What a ledger object counts for good, by source. The names are stored.
@@ -268,156 +285,6 @@ pub fn tally(before: Option<State>, origin: Option<Origin>, after: State) -> imp
         State::Duplicate => Some(Tally::Duplicate),
     };
     leaves.into_iter().chain(enters.map(|counted| (counted, 1)))
-}
-
-/// One delivery that a consumer wants to hand on.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ClaimItem {
-    /// Identifier of the delivery.
-    pub id: String,
-    /// [`ledger_key`].
-    pub key: String,
-    /// Name of the source.
-    pub source: String,
-    /// When it was received.
-    pub received_at_ms: u64,
-    /// Events in it.
-    pub event_count: u64,
-    /// Size of its body.
-    pub size_bytes: u64,
-    /// Number of the replay.
-    #[serde(default)]
-    pub replay: u32,
-    /// What it was before it was replayed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub origin: Option<Origin>,
-}
-
-/// What became of one delivery's attempt.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SettleItem {
-    /// Identifier of the delivery.
-    pub id: String,
-    /// The attempt that [`Claimed::Proceed`] gave.
-    pub attempt: u32,
-    /// What became of it.
-    pub outcome: Outcome,
-    /// HTTP status of the destination, where it answered.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub status: Option<u16>,
-    /// What went wrong, in words.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub error: Option<String>,
-}
-
-/// A call to a ledger object.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum LedgerCall {
-    /// Claims deliveries; answers a [`Claimed`] for each, in order.
-    Claim {
-        /// At most a batch.
-        items: Vec<ClaimItem>,
-    },
-    /// Settles attempts; answers how many of them counted.
-    Settle {
-        /// At most a batch.
-        items: Vec<SettleItem>,
-    },
-    /// Settles deliveries that the platform gave up as dead; answers how many of them that changed.
-    GiveUp {
-        /// At most a batch.
-        items: Vec<ClaimItem>,
-    },
-    /// Answers the newest [`DeliveryRow`]s before the cursor.
-    List {
-        /// Only this source.
-        source: Option<String>,
-        /// Only this state.
-        state: Option<State>,
-        /// Only what sorts before this receipt time and identifier.
-        before: Option<(u64, String)>,
-        /// At most so many.
-        limit: u32,
-    },
-    /// Answers `Option<DeliveryRow>`.
-    Get {
-        /// Identifier of the delivery.
-        id: String,
-    },
-    /// Removes settled rows that changed last before a time; answers how many.
-    Expire {
-        /// Rows that changed last before this time.
-        before_ms: u64,
-        /// At most so many.
-        limit: u32,
-    },
-    /// Answers [`LedgerTotals`].
-    Totals,
-}
-
-/// What the ledger tells of a delivery.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct DeliveryRow {
-    /// Identifier of the delivery.
-    pub id: String,
-    /// Name of the source.
-    pub source: String,
-    /// How far it got.
-    pub status: State,
-    /// Attempts made.
-    pub attempts: u32,
-    /// When it was received.
-    pub received_at_ms: u64,
-    /// When its state last changed.
-    pub updated_at_ms: u64,
-    /// Events in it.
-    pub event_count: u64,
-    /// Size of its body.
-    pub size_bytes: u64,
-    /// Replays so far.
-    pub replay: u32,
-    /// When the next attempt is due.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub next_attempt_ms: Option<u64>,
-    /// HTTP status of the last attempt.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub last_status: Option<u16>,
-    /// What went wrong at the last attempt.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub last_error: Option<String>,
-    /// The delivery that came first, where this one is its duplicate.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub duplicate_of: Option<String>,
-}
-
-/// What a ledger object knows of a source, counted in the same transaction as the rows.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SourceTotals {
-    /// Deliveries that the destination took.
-    pub delivered: u64,
-    /// Duplicates.
-    pub duplicate: u64,
-    /// Deliveries that were given up.
-    pub dead: u64,
-    /// Attempts that failed and were put off.
-    pub retries: u64,
-    /// Deliveries that were refused on arrival and let in by a replay: nobody counted them as accepted.
-    #[serde(default)]
-    pub readmitted: u64,
-    /// Rows claimed or waiting now.
-    pub pending: u64,
-    /// When the oldest of them was received.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub oldest_pending_ms: Option<u64>,
-}
-
-/// What a ledger object knows, by source.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LedgerTotals {
-    /// By name of the source.
-    pub sources: std::collections::BTreeMap<String, SourceTotals>,
 }
 
 #[cfg(test)]

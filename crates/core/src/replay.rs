@@ -6,8 +6,9 @@
 //! once however often it is sent. Out of scope: reading bodies, sending, leases (the `DEAD_LETTER_STORE` object).
 
 mod job;
-pub use job::{DEFAULT_RATE_PER_S, Job, JobOrder, JobState, MAX_DRY_RUN, MAX_RATE_PER_S, MAX_STALLS};
+pub use job::{DEFAULT_RATE_PER_S, Job, JobOrder, JobState, MAX_DRY_RUN, MAX_RATE_PER_S, MAX_STALLS, at_once};
 
+use crate::ledger::State;
 use genesys_webhook::doctor;
 use genesys_webhook::message::{BodyRef, DeadLetter, Delivery, Message, Origin, Stage, decode};
 use genesys_webhook::refusal::Refusal;
@@ -44,8 +45,18 @@ pub mod skipped {
     pub const BODY_UNAVAILABLE: &str = "body_unavailable";
     /// The queue took nothing; ours, and worth another try.
     pub const QUEUE_FAILED: &str = "queue_failed";
+    /// Every step with it ended in a crash: a job goes on without it.
+    pub const CRASHED: &str = "crashed";
     /// The configuration cannot be read, so nothing can be verified; ours.
     pub const BAD_CONFIGURATION: &str = "bad_configuration";
+}
+
+/// Why a letter is done with though nobody replayed it; the names are part of the API.
+pub mod outlived {
+    /// Its destination took the delivery after it had been given up.
+    pub const DELIVERED_LATE: &str = "delivered_late";
+    /// Its delivery is a duplicate of another.
+    pub const DUPLICATE: &str = "duplicate";
 }
 
 /// Codes of letters that are still refused, beside those of refusals.
@@ -77,6 +88,16 @@ impl Verdict {
     /// On its way again.
     pub fn replayed() -> Self {
         Self { outcome: Fate::Replayed, code: None, detail: None, diagnosis: None }
+    }
+
+    /// Done with, without a replay: what the ledger says of its delivery. `None` where that is dead, or may still be.
+    pub fn outlived(state: State) -> Option<Self> {
+        let code = match state {
+            State::Delivered => outlived::DELIVERED_LATE,
+            State::Duplicate => outlived::DUPLICATE,
+            State::Claimed | State::Waiting | State::Dead => return None,
+        };
+        Some(Self { code: Some(code.into()), ..Self::replayed() })
     }
 
     /// Nothing was decided, for the reason `code` (one of [`skipped`]).

@@ -59,25 +59,20 @@ impl Retention {
 
     /// Replayed letters whose request arrived before this time are removed, whenever they died last. A letter that dies
     /// again begins another retention each time, its body does not: the longest life is that of a letter which died at the
-    /// end of the longest schedule (waits of at most a day each, a fifth more by jitter).
-    pub fn received_before_ms(&self, longest_schedule_s: u64, now_ms: u64) -> u64 {
+    /// end of the longest way (`longest_ms`: [`crate::handover::longest_ms`] of the sources).
+    pub fn received_before_ms(&self, longest_ms: u64, now_ms: u64) -> u64 {
         let kept_ms = self.letter_days.max(self.dedupe_days).saturating_mul(DAY_MS);
-        now_ms.saturating_sub(kept_ms).saturating_sub(schedule_ms(longest_schedule_s))
+        now_ms.saturating_sub(kept_ms).saturating_sub(longest_ms)
     }
 
-    /// The key below which stored bodies under `prefix` are removed: those of requests that arrived a whole schedule and a
+    /// The key below which stored bodies under `prefix` are removed: those of requests that arrived a whole way and a
     /// day of grace before the last letter that may name them went ([`Self::received_before_ms`]), because a replay may
-    /// begin at the very end of a letter's life, and its schedule has to find the body.
-    pub fn bodies_before_key(&self, prefix: &str, longest_schedule_s: u64, now_ms: u64) -> String {
-        let letters_ms = self.received_before_ms(longest_schedule_s, now_ms);
-        let before_ms = letters_ms.saturating_sub(schedule_ms(longest_schedule_s)).saturating_sub(DAY_MS);
+    /// begin at the very end of a letter's life, and its last attempt has to find the body.
+    pub fn bodies_before_key(&self, prefix: &str, longest_ms: u64, now_ms: u64) -> String {
+        let letters_ms = self.received_before_ms(longest_ms, now_ms);
+        let before_ms = letters_ms.saturating_sub(longest_ms).saturating_sub(DAY_MS);
         format!("{prefix}{}", date_path(before_ms))
     }
-}
-
-/// How long a schedule may last, with jitter.
-fn schedule_ms(schedule_s: u64) -> u64 {
-    schedule_s.saturating_mul(1_200)
 }
 
 /// What one run removed.
@@ -90,6 +85,9 @@ pub struct Removed {
     pub deliveries: u64,
     /// Stored bodies that nothing refers to any more.
     pub bodies: u64,
+    /// Not removed: deliveries whose message the queue does not hold any more, and that are dead letters now.
+    #[serde(default)]
+    pub lost: u64,
     /// Audit entries written to files.
     #[serde(default)]
     pub audit_exported: u64,
@@ -111,11 +109,11 @@ mod tests {
         let retention = Retention::default();
         let now_ms = 1_795_465_244_000; // 2026-11-23
         assert_eq!(retention.bodies_before_key("payloads/", 0, now_ms), "payloads/2026/10/23");
-        assert_eq!(retention.bodies_before_key("payloads/", 100_000, now_ms), "payloads/2026/10/21");
+        assert_eq!(retention.bodies_before_key("payloads/", 120_000_000, now_ms), "payloads/2026/10/21");
         // The last replay of a letter begins before its row goes, and its schedule ends before its body goes.
-        let row_goes_ms = retention.received_before_ms(100_000, now_ms);
+        let row_goes_ms = retention.received_before_ms(120_000_000, now_ms);
         assert_eq!(row_goes_ms, now_ms - 30 * DAY_MS - 120_000_000);
-        let body_goes = retention.bodies_before_key("payloads/", 100_000, now_ms);
+        let body_goes = retention.bodies_before_key("payloads/", 120_000_000, now_ms);
         assert!(format!("payloads/{}", date_path(row_goes_ms - 120_000_000)) > body_goes);
         assert_eq!(retention.letters_before_ms(now_ms), now_ms - 30 * DAY_MS);
         // What is received on the day of the cutoff sorts behind it and stays.

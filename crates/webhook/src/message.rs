@@ -168,6 +168,8 @@ pub mod reason {
     pub const DESTINATION_UNAVAILABLE: &str = "destination_unavailable";
     /// A message that no consumer could read.
     pub const UNDECODABLE_MESSAGE: &str = "undecodable_message";
+    /// The queue does not hold it any more, and nobody has said what became of it.
+    pub const MESSAGE_LOST: &str = "message_lost";
     /// The stored body is missing or is not what was stored.
     pub const BODY_UNAVAILABLE: &str = "body_unavailable";
 }

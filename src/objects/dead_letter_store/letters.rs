@@ -5,7 +5,7 @@
 
 use crate::platform::sql::{Row, number, optional, rows, run, text, unreadable};
 use gateway_core::letters::{
-    Arrival, Caps, Expired, Filter, Letter, LetterTotals, Purged, Status, Stored, Summary, decide_arrival,
+    Arrival, Caps, Expired, Filter, Letter, LetterTotals, Outlived, Purged, Status, Stored, Summary, decide_arrival,
 };
 use gateway_core::replay::{Fate, Job, LEASE_MS, LastReplay, Verdict, skipped};
 use genesys_webhook::message::{BodyRef, DeadLetter};
@@ -86,11 +86,11 @@ fn filter_parameters(filter: &Filter, now_ms: u64) -> Result<Vec<SqlStorageValue
     ])
 }
 
-/// Stores one letter, and makes room for it. Answers through `stored`.
+/// Stores one letter, and makes room for it where `caps` are known. Answers through `stored`.
 pub(super) fn put(
     sql: &SqlStorage,
     Letter { letter, inline, .. }: &Letter,
-    caps: Caps,
+    caps: Option<Caps>,
     stored: &mut Stored,
 ) -> Result<()> {
     let known = rows(
@@ -101,7 +101,10 @@ pub(super) fn put(
     let known = known.first();
     let known_replay = known.map(|row| row.number(0).and_then(|n| u32::try_from(n).ok()).unwrap_or(0));
     match decide_arrival(known_replay, letter.replay) {
-        Arrival::Known => return Ok(()),
+        Arrival::Known => {
+            stored.known.push(letter.id.clone());
+            return Ok(());
+        }
         Arrival::New => stored.new = stored.new.saturating_add(1),
         Arrival::DiedAgain => run(sql, "DELETE FROM letters WHERE id = ?", vec![text(&letter.id)])?,
     }
@@ -128,7 +131,7 @@ pub(super) fn put(
             vec![text(&letter.id), number(letter.received_at_ms), optional(last.as_deref())],
         )?;
     }
-    make_room(sql, letter, caps, stored)
+    caps.map_or(Ok(()), |caps| make_room(sql, letter, caps, stored))
 }
 
 fn kept_bytes(body: &BodyRef) -> u64 {
@@ -218,8 +221,8 @@ pub(super) fn list(
     rows(sql, &statement, parameters)?.iter().map(summary).collect()
 }
 
-/// The oldest letters that a job has not come to: time of death and identifier.
-pub(super) fn next_of(sql: &SqlStorage, job: &Job, limit: u32, now_ms: u64) -> Result<Vec<(u64, String)>> {
+/// The oldest letters that a job has not come to: time of death and identifier, and what is kept of the body.
+pub(super) fn next_of(sql: &SqlStorage, job: &Job, limit: u32, now_ms: u64) -> Result<Vec<((u64, String), u64)>> {
     let (after_ms, after_id) = job.after.clone().unwrap_or_default();
     let mut parameters = filter_parameters(&job.filter, now_ms)?;
     parameters.extend([
@@ -230,11 +233,11 @@ pub(super) fn next_of(sql: &SqlStorage, job: &Job, limit: u32, now_ms: u64) -> R
         text(&job.id),
     ]);
     let statement = format!(
-        "SELECT l.dead_at_ms, l.id {FROM} WHERE {FILTER} AND (({STATUS} < 2 AND ?6 IS NULL) OR {STATUS} = ?6)
+        "SELECT l.dead_at_ms, l.id, l.size_bytes {FROM} WHERE {FILTER} AND (({STATUS} < 2 AND ?6 IS NULL) OR {STATUS} = ?6)
             AND (l.dead_at_ms, l.id) > (?8, ?9) AND l.dead_at_ms <= ?11 AND s.job IS NOT ?12
             ORDER BY l.dead_at_ms, l.id LIMIT ?10"
     );
-    let place = |row: &Row| Some((row.number(0)?, row.text(1)?));
+    let place = |row: &Row| Some(((row.number(0)?, row.text(1)?), row.number(2)?));
     rows(sql, &statement, parameters)?.iter().map(|row| place(row).ok_or_else(|| unreadable("letter"))).collect()
 }
 
@@ -276,13 +279,35 @@ pub(super) fn finish(sql: &SqlStorage, id: &str, until_ms: u64, last: &LastRepla
         vec![number(status.number()), text(&serde_json::to_string(last)?), optional(job), text(id), number(until_ms)],
     )?;
     if status == Status::Replayed && !marked.is_empty() {
-        run(
-            sql,
-            "UPDATE held SET replayed = replayed + 1 WHERE (source, verified, reason) = (SELECT source, verified, reason FROM letters WHERE id = ?)",
-            vec![text(id)],
-        )?;
+        count_replayed(sql, id)?;
     }
     Ok(())
+}
+
+/// Marks a letter whose delivery stands otherwise than dead, unless it went on its way already or died again since.
+pub(super) fn outlive(sql: &SqlStorage, outlived: &Outlived, now_ms: u64) -> Result<bool> {
+    let Some(verdict) = Verdict::outlived(outlived.state) else { return Ok(false) };
+    let last = LastReplay { at_ms: now_ms, actor: "consumer".into(), verdict };
+    let marked = rows(
+        sql,
+        "INSERT INTO states SELECT id, 2, 0, json_extract(letter, '$.received_at_ms'), NULL, ?1 FROM letters
+            WHERE id = ?2 AND COALESCE(json_extract(letter, '$.replay'), 0) <= ?3
+            ON CONFLICT (id) DO UPDATE SET status = 2, lease_until_ms = 0, last = excluded.last WHERE status < 2 RETURNING id",
+        vec![text(&serde_json::to_string(&last)?), text(&outlived.id), number(outlived.replay.into())],
+    )?;
+    if !marked.is_empty() {
+        count_replayed(sql, &outlived.id)?;
+    }
+    Ok(!marked.is_empty())
+}
+
+/// `held` has no trigger for it: a letter is marked as replayed here only.
+fn count_replayed(sql: &SqlStorage, id: &str) -> Result<()> {
+    run(
+        sql,
+        "UPDATE held SET replayed = replayed + 1 WHERE (source, verified, reason) = (SELECT source, verified, reason FROM letters WHERE id = ?)",
+        vec![text(id)],
+    )
 }
 
 /// Removes what is old.

@@ -51,6 +51,9 @@ export const BUDGET_LETTERS = 3;
 /** Letters that the source `capped` keeps. */
 export const CAPPED_LETTERS = 3;
 
+/** Bytes of bodies that the source `capped-bytes` keeps. */
+export const CAPPED_BYTES = 4_000;
+
 /** The name at the simulator of the sink that a source of the runtime `run` delivers to. */
 export function sinkName(run: string, source: string): string {
   return `${run}-${source}`;
@@ -118,6 +121,7 @@ export function bindings(simulator: string, run: string, vectors: VectorSources)
         retry_schedule_s: [2],
       },
       { name: "capped", profile: "webhooks", secrets, dead_letters: { max_letters: CAPPED_LETTERS } },
+      { name: "capped-bytes", profile: "webhooks", secrets, dead_letters: { max_bytes: CAPPED_BYTES } },
       { name: "fenced", profile: "webhooks", secrets, allow_networks: ["192.0.2.0/24", "2001:db8::/32"] },
       { name: "limited", profile: "webhooks", secrets, rate_limit: "DELIVERY_RATE" },
       { name: "unlimited", profile: "webhooks", secrets, rate_limit: "MISSING_RATE" },

@@ -1,3 +1,5 @@
+mod accounts;
+
 use super::*;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -56,7 +58,8 @@ fn a_claim_without_an_origin_is_read_and_one_with_it_is_pinned() {
         r#"{"claim":{"items":[{"id":"1","key":"k","source":"s","received_at_ms":1,"event_count":2,"size_bytes":3}]}}"#;
     let LedgerCall::Claim { items } = serde_json::from_str(old).unwrap() else { panic!("another call") };
     assert_eq!((items[0].replay, items[0].origin), (0, None));
-    let give_up = LedgerCall::GiveUp { items: vec![ClaimItem { origin: Some(Origin::Refused), ..items[0].clone() }] };
+    let items = vec![ClaimItem { origin: Some(Origin::Refused), ..items[0].clone() }];
+    let give_up = LedgerCall::GiveUp { items, known: false };
     assert_eq!(
         serde_json::to_string(&give_up).unwrap(),
         concat!(
@@ -86,6 +89,39 @@ fn what_the_platform_gave_up_is_dead_unless_it_was_settled_or_replayed_since() {
     ] {
         assert_eq!(decide_give_up(row.as_ref(), owner, replay), decision, "{row:?} {owner:?} {replay}");
     }
+}
+
+#[test]
+fn how_a_delivery_stands_for_its_letter() {
+    for (row, replay, state) in [
+        (None, 0, State::Dead),
+        (Some(progress(State::Delivered, 1)), 0, State::Delivered),
+        (Some(progress(State::Duplicate, 0)), 3, State::Duplicate),
+        (Some(Progress { replay: 1, ..progress(State::Delivered, 1) }), 0, State::Dead),
+        (Some(Progress { replay: 1, ..progress(State::Delivered, 1) }), 1, State::Delivered),
+    ] {
+        assert_eq!(stands(row.as_ref(), replay), state, "{row:?} {replay}");
+    }
+}
+
+#[test]
+fn the_forms_of_what_is_told_later_are_pinned() {
+    let settled = Settled { counted: 1, revived: vec![] };
+    assert_eq!(serde_json::to_string(&settled).unwrap(), r#"{"counted":1}"#);
+    let lost = LedgerCall::Lost { before_ms: 1, suspected_before_ms: 2, limit: 3 };
+    assert_eq!(serde_json::to_string(&lost).unwrap(), r#"{"lost":{"before_ms":1,"suspected_before_ms":2,"limit":3}}"#);
+    let known = LedgerCall::GiveUp { items: vec![], known: true };
+    assert_eq!(serde_json::to_string(&known).unwrap(), r#"{"give_up":{"items":[],"known":true}}"#);
+}
+
+#[test]
+fn a_lost_delivery_becomes_a_letter_that_its_key_leads_back_to_its_row() {
+    let text = r#"{"row":{"id":"1","source":"s","status":"waiting","attempts":2,"receivedAtMs":1,"updatedAtMs":0,"eventCount":4,"sizeBytes":5,"replay":1},"key":"s\u001fbody-sha256:ab"}"#;
+    let lost: LostRow = serde_json::from_str(text).unwrap();
+    let letter = lost_letter(&lost, None, 9);
+    assert_eq!((letter.reason.as_str(), letter.attempts, letter.replay, letter.dead_at_ms), ("message_lost", 2, 1, 9));
+    assert_eq!(letter.body, genesys_webhook::message::BodyRef::Omitted { size_bytes: 5 });
+    assert_eq!(ledger_key(&letter.source, letter.dedupe_key.as_deref().unwrap()), lost.key);
 }
 
 #[test]
@@ -158,6 +194,10 @@ fn a_failure_counts_only_from_the_current_holder_and_a_delivery_from_anybody() {
     assert_eq!(decide_settle(&progress(State::Claimed, 2), 2, &dead), Some(State::Dead));
     assert_eq!(decide_settle(&progress(State::Claimed, 2), 1, &Outcome::Delivered), Some(State::Delivered));
     assert_eq!(decide_settle(&progress(State::Delivered, 2), 2, &dead), None);
+    // The letter was stored before the settlement came: it adds what the last attempt came to, and counts nothing.
+    assert_eq!(decide_settle(&progress(State::Dead, 2), 2, &dead), Some(State::Dead));
+    let change: i64 = tally(Some(State::Dead), None, State::Dead).map(|(_, change)| change).sum();
+    assert_eq!((decide_settle(&progress(State::Dead, 3), 2, &dead), change), (None, 0));
     assert_eq!(decide_settle(&progress(State::Delivered, 2), 2, &Outcome::Delivered), None);
 }
 
@@ -231,171 +271,6 @@ proptest! {
         for key in 0..3 {
             let times = taken_by_destination.get(&key).copied().unwrap_or(0);
             prop_assert!(times <= 1 + crashes.get(&key).copied().unwrap_or(0), "key {key} was delivered {times} times");
-        }
-    }
-}
-
-/// What may happen to deliveries whose letters are replayed. Messages and letters are numbered modulo what there is.
-#[derive(Clone, Debug)]
-enum Turn {
-    /// The receiver accepts a delivery (with one of three idempotency keys) or refuses it: a letter.
-    Arrive { key: u8, accepted: bool },
-    /// The queue gives a message to a consumer; it stays in the queue, so that it may come again.
-    Take(u8),
-    /// A consumer that holds a claim ends: what came of it, and whether the settlement arrives.
-    End { outcome: u8, settled: bool },
-    /// The platform gives a message up.
-    GiveUp(u8),
-    /// Somebody replays a letter; it stays, so that a crash may send it twice.
-    Replay(u8),
-    /// Retention removes the settled rows.
-    Expire,
-    /// Time passes.
-    Wait(u64),
-}
-
-fn turns() -> impl Strategy<Value = Vec<Turn>> {
-    let turn = prop_oneof![
-        3 => (0u8..3, any::<bool>()).prop_map(|(key, accepted)| Turn::Arrive { key, accepted }),
-        6 => any::<u8>().prop_map(Turn::Take),
-        6 => (0u8..3, prop::bool::weighted(0.8)).prop_map(|(outcome, settled)| Turn::End { outcome, settled }),
-        2 => any::<u8>().prop_map(Turn::GiveUp),
-        4 => any::<u8>().prop_map(Turn::Replay),
-        1 => Just(Turn::Expire),
-        1 => (1u64..LEASE_MS * 2).prop_map(Turn::Wait),
-    ];
-    proptest::collection::vec(turn, 0..150)
-}
-
-/// A ledger as its object keeps it: rows, owners of keys, and counts that change with the rows.
-#[derive(Default)]
-struct Model {
-    rows: BTreeMap<usize, Progress>,
-    duplicates: std::collections::BTreeSet<usize>,
-    counts: BTreeMap<Tally, i64>,
-    /// The state that each delivery was last seen in, which outlives its row: the truth.
-    truth: BTreeMap<usize, State>,
-}
-
-impl Model {
-    fn owner(&self, keys: &[u8], id: usize) -> Option<String> {
-        let owns = |other: &&usize| **other != id && keys[**other] == keys[id] && !self.duplicates.contains(other);
-        self.rows.keys().find(owns).map(ToString::to_string)
-    }
-
-    fn change(&mut self, id: usize, origin: Option<Origin>, row: Progress) {
-        let before = self.rows.get(&id).map(|row| row.state);
-        for (counted, n) in tally(before, origin, row.state) {
-            *self.counts.entry(counted).or_default() += n;
-        }
-        if row.state == State::Duplicate {
-            self.duplicates.insert(id);
-        }
-        self.rows.insert(id, row);
-        self.truth.insert(id, row.state);
-    }
-
-    fn count(&self, counted: Tally) -> i64 {
-        self.counts.get(&counted).copied().unwrap_or(0)
-    }
-}
-
-proptest! {
-    /// Whatever is accepted, refused, replayed, given up, repeated by the queue or forgotten by a crash: the counts are those
-    /// of the deliveries, and everything that came in is accounted for.
-    #[test]
-    fn the_accounts_hold_through_replays(turns in turns()) {
-        let mut ledger = Model::default();
-        // By delivery: its key, and whether it was accepted.
-        let (mut keys, mut accepted): (Vec<u8>, Vec<bool>) = (vec![], vec![]);
-        let mut messages: Vec<(usize, u32, Option<Origin>)> = vec![];
-        let mut letters: BTreeMap<usize, (u32, Origin)> = BTreeMap::new();
-        let mut held: Vec<(usize, u32, u32)> = vec![];
-        let mut now_ms = 0;
-        for turn in turns {
-            match turn {
-                Turn::Wait(ms) => now_ms += ms,
-                Turn::Arrive { key, accepted: is_accepted } => {
-                    let id = keys.len();
-                    keys.push(key);
-                    accepted.push(is_accepted);
-                    if is_accepted {
-                        messages.push((id, 0, None));
-                    } else {
-                        letters.insert(id, (0, Origin::Refused));
-                    }
-                }
-                Turn::Take(n) if !messages.is_empty() => {
-                    let (id, replay, origin) = messages[usize::from(n) % messages.len()];
-                    let owner = ledger.owner(&keys, id);
-                    match decide_claim(ledger.rows.get(&id), owner.as_deref(), replay, now_ms) {
-                        Claimed::Proceed { attempt } => {
-                            ledger.change(id, origin, Progress { state: State::Claimed, attempt, replay, lease_until_ms: now_ms + LEASE_MS });
-                            held.push((id, attempt, replay));
-                        }
-                        Claimed::Duplicate { .. } => {
-                            ledger.change(id, origin, Progress { state: State::Duplicate, attempt: 0, replay, lease_until_ms: 0 });
-                        }
-                        Claimed::Busy { .. } | Claimed::Settled { .. } => {}
-                    }
-                }
-                Turn::End { outcome, settled } => {
-                    let Some((id, attempt, replay)) = held.pop() else { continue };
-                    let outcome = match outcome {
-                        0 => Outcome::Delivered,
-                        1 => Outcome::Retry { next_attempt_ms: now_ms },
-                        // The letter goes before the settlement, which may be lost.
-                        _ => {
-                            letters.insert(id, (replay, Origin::Dead));
-                            Outcome::Dead { reason: "r".into() }
-                        }
-                    };
-                    let Some(row) = ledger.rows.get(&id).copied().filter(|_| settled) else { continue };
-                    if let Some(state) = decide_settle(&row, attempt, &outcome) {
-                        ledger.change(id, None, Progress { state, ..row });
-                    }
-                }
-                Turn::GiveUp(n) if !messages.is_empty() => {
-                    let (id, replay, origin) = messages.remove(usize::from(n) % messages.len());
-                    letters.insert(id, (replay, Origin::Dead));
-                    let (row, owner) = (ledger.rows.get(&id).copied(), ledger.owner(&keys, id));
-                    if let Some(state) = decide_give_up(row.as_ref(), owner.as_deref(), replay) {
-                        let row = row.unwrap_or(Progress { state, attempt: 0, replay, lease_until_ms: 0 });
-                        ledger.change(id, origin, Progress { state, replay, ..row });
-                    }
-                }
-                Turn::Replay(n) if !letters.is_empty() => {
-                    let (id, (replay, origin)) = letters.iter().nth(usize::from(n) % letters.len()).map(|(id, of)| (*id, *of)).unwrap();
-                    messages.push((id, replay + 1, Some(origin)));
-                }
-                Turn::Expire => {
-                    // Weeks later: what the queue still held has long come, and only letters remain. A row that says
-                    // otherwise than its letter (a late delivery of what was given up) is what an expired row cannot tell.
-                    messages.clear();
-                    held.clear();
-                    letters.retain(|id, (_, origin)| match ledger.truth.get(id) {
-                        None => *origin == Origin::Refused,
-                        Some(state) => *state == State::Dead && *origin == Origin::Dead,
-                    });
-                    let settled: Vec<usize> = ledger.rows.iter().filter(|(_, row)| !row.state.is_pending()).map(|(id, _)| *id).collect();
-                    for id in settled {
-                        ledger.rows.remove(&id);
-                    }
-                }
-                Turn::Take(_) | Turn::GiveUp(_) | Turn::Replay(_) => {}
-            }
-            let signed = |n: usize| i64::try_from(n).unwrap();
-            let is = |state: State| signed(ledger.truth.values().filter(|s| **s == state).count());
-            prop_assert_eq!(ledger.count(Tally::Delivered), is(State::Delivered));
-            prop_assert_eq!(ledger.count(Tally::Dead), is(State::Dead));
-            prop_assert_eq!(ledger.count(Tally::Duplicate), is(State::Duplicate));
-            let readmitted = signed(ledger.truth.keys().filter(|id| !accepted[**id]).count());
-            prop_assert_eq!(ledger.count(Tally::Readmitted), readmitted);
-            let pending = signed(ledger.rows.values().filter(|row| row.state.is_pending()).count());
-            prop_assert_eq!(pending, is(State::Claimed) + is(State::Waiting));
-            let settled = [Tally::Delivered, Tally::Dead, Tally::Duplicate].map(|counted| ledger.count(counted)).iter().sum::<i64>();
-            let seen = signed(ledger.truth.keys().filter(|id| accepted[**id]).count());
-            prop_assert_eq!(seen + readmitted, settled + pending);
         }
     }
 }

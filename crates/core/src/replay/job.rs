@@ -20,6 +20,22 @@ pub const MAX_DRY_RUN: u32 = 200;
 /// How often a job waits for what is ours to repair (a queue or a bucket that fails) before it skips the letter in its way.
 pub const MAX_STALLS: u32 = 10;
 
+/// Bytes of letters that a step replays side by side: the object shares its isolate's 128 MB with what else lives there, and a
+/// body that is judged is there twice.
+const MAX_BYTES_AT_ONCE: u64 = 8_000_000;
+
+/// How many of the next letters, by the sizes of their bodies, a step replays side by side; one always. After a step that did not
+/// end well only one: if it takes the object down, it is known which letter it was.
+pub fn at_once(sizes: impl Iterator<Item = u64>, stalls: u32) -> usize {
+    let mut sum = 0u64;
+    let fitting = sizes.take_while(|size| {
+        sum = sum.saturating_add(*size);
+        sum <= MAX_BYTES_AT_ONCE
+    });
+    let most = if stalls > 0 { 1 } else { usize::MAX };
+    fitting.take(most).count().max(1)
+}
+
 /// What somebody wants replayed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobOrder {
@@ -87,7 +103,8 @@ pub struct Job {
     /// Of them, skipped.
     #[serde(default)]
     pub skipped: u64,
-    /// Steps in a row that failed for a reason of ours; after [`MAX_STALLS`] the letter in the way is skipped.
+    /// Steps in a row that failed for a reason of ours, or never ended: each counts as such while it runs. After [`MAX_STALLS`]
+    /// the letter in the way is judged as it comes, and skipped where that step does not end either.
     #[serde(default)]
     pub stalls: u32,
     /// Those that are not on their way, by code.
@@ -130,6 +147,24 @@ impl Job {
         if let Some(code) = &verdict.code {
             let slot = self.by_code.entry(code.clone()).or_default();
             *slot = slot.saturating_add(1);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_replayed_side_by_side_fits_into_memory_and_one_always_goes() {
+        for (sizes, stalls, expected) in [
+            (vec![], 0, 1),
+            (vec![25_000_000, 1], 0, 1),
+            (vec![5_000_000, 3_000_000, 1], 0, 2),
+            (vec![0; 10], 0, 10),
+            (vec![0; 10], 1, 1),
+        ] {
+            assert_eq!(at_once(sizes.iter().copied(), stalls), expected, "{sizes:?} {stalls}");
         }
     }
 }
