@@ -134,13 +134,18 @@ async fn announce(env: &Env, source: &Source, change: Change, actor: &str, statu
 
 /// The circuits of all configured sources, in their order; one whose object does not answer is `unknown`.
 pub(crate) async fn circuits(env: &Env, gateway: &Gateway) -> Vec<CircuitRow> {
-    circuits_of(env, &gateway.config.sources.iter().collect::<Vec<_>>()).await
+    circuits_of(env, &gateway.config.sources.iter().collect::<Vec<_>>(), u64::MAX).await
 }
 
-/// The circuits of `sources`, in their order.
-pub(crate) async fn circuits_of(env: &Env, sources: &[&Source]) -> Vec<CircuitRow> {
+/// The circuits of `sources`, in their order; those that have not been asked by `until_ms` are `unknown`.
+pub(crate) async fn circuits_of(env: &Env, sources: &[&Source], until_ms: u64) -> Vec<CircuitRow> {
     let mut rows = vec![];
     for sources in sources.chunks(READS) {
+        if clock::now_ms() >= until_ms {
+            let late = CallError::late(objects::DESTINATIONS).to_string();
+            rows.extend(sources.iter().map(|source| CircuitRow::unknown(&source.name, url(source), late.clone())));
+            continue;
+        }
         rows.extend(join_all(sources.iter().map(|source| circuit(env, source))).await);
     }
     rows

@@ -1,6 +1,9 @@
 //! Collects what every object knows into one snapshot: for `/metrics`, for `/api/health`, for the watch.
 //!
-//! Promises: all objects are asked side by side; one that does not answer in time is named and not waited for any longer.
+//! Promises: all objects are asked side by side; one that does not answer in time is named and not waited for any longer, so
+//! that an answer is there well within the 10 s that Prometheus waits. The figures are not of one moment: an isolate keeps
+//! what it counted for up to two seconds, and no object waits for another, so that a delivery may be settled some seconds
+//! before it shows as accepted (`queued` is below zero for as long).
 //! Out of scope: what the figures mean (`gateway_core::{accounting, metrics, watch}`).
 
 use crate::VERSION;
@@ -8,8 +11,8 @@ use crate::circuits::circuits_of;
 use crate::config::{Gateway, gateway};
 use crate::platform::objects::{self, CallError};
 use crate::platform::{clock, queue};
-use futures_util::future::{join, join_all, join4};
-use gateway_core::accounting::{Collected, SourceAccount, by_source, own};
+use futures_util::future::{join, join_all, join3, join4};
+use gateway_core::accounting::{Collected, SourceAccount, by_source, include, own};
 use gateway_core::circuit::CircuitRow;
 use gateway_core::config::Source;
 use gateway_core::counters::{CountersCall, Totals, counter_shards};
@@ -23,8 +26,11 @@ use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
 use worker::Env;
 
-/// How long an object may take, in milliseconds: half of what Prometheus waits for a scrape (10 s).
-const ANSWER_MS: u64 = 5_000;
+/// How long an object may take, in milliseconds.
+const ANSWER_MS: u64 = 3_000;
+
+/// When the last circuits are asked, in milliseconds after the beginning; these take up to two seconds more.
+const CIRCUITS_MS: u64 = 5_000;
 
 /// Asks all objects of a binding the same, side by side.
 async fn ask_all<T: DeserializeOwned>(
@@ -42,16 +48,15 @@ async fn in_time<T>(call: impl Future<Output = Result<T, CallError>>) -> Option<
 
 /// What everything knows now.
 pub(crate) async fn collect(env: &Env) -> Snapshot {
+    let taken_at_ms = clock::now_ms();
     let counter_names: Vec<String> = counter_shards().collect();
     let ledger_names: Vec<String> = ledger_shards().collect();
     let ledgers = ask_all::<LedgerTotals>(env, objects::DELIVERY_LEDGER, &ledger_names, &LedgerCall::Totals);
     let store = objects::call::<LetterTotals>(env, objects::DEAD_LETTER_STORE, STORE_OBJECT, &LettersCall::Totals);
     let watch = objects::call::<Health>(env, objects::WATCH, WATCH_OBJECT, &WatchCall::Read);
-    // What the ledgers know was accepted before: read in this order, a delivery in between shows as queued, never as one
-    // that was settled without having been accepted.
-    let rest = join4(in_time(store), in_time(crate::reconcile::figures(env)), in_time(watch), queues(env));
-    let (ledgers, (letters, reconcile, health, queues)) = join(ledgers, rest).await;
-    let counters = ask_all::<Totals>(env, objects::COUNTERS, &counter_names, &CountersCall::Read).await;
+    let counters = ask_all::<Totals>(env, objects::COUNTERS, &counter_names, &CountersCall::Read);
+    let rest = join4(in_time(store), in_time(crate::reconcile::reconciled(env)), in_time(watch), queues(env));
+    let (counters, ledgers, (letters, reconcile, health, queues)) = join3(counters, ledgers, rest).await;
     let mut missing = vec![];
     let counters = answered(counters, &counter_names, &mut missing);
     let ledgers = answered(ledgers, &ledger_names, &mut missing);
@@ -62,18 +67,28 @@ pub(crate) async fn collect(env: &Env) -> Snapshot {
             missing.push(name.into());
         }
     }
-    let sources = by_source(&Collected { counters: counters.clone(), ledgers });
-    let (configuration, circuits) = match gateway(env) {
-        Ok(gateway) => (gateway.secret_problems(), Some(circuits(env, &gateway, &sources).await)),
-        Err(problems) => (problems.to_vec(), None),
+    let own = own(&counters);
+    let mut sources = by_source(&Collected { counters, ledgers });
+    let gateway = gateway(env);
+    let (configuration, circuits, declared) = match &gateway {
+        Ok(gateway) => {
+            let configured = &gateway.config.sources;
+            include(&mut sources, configured.iter().map(|source| source.name.as_str()));
+            let circuits = circuits(env, gateway, &sources, taken_at_ms.saturating_add(CIRCUITS_MS)).await;
+            let declared = configured.iter().filter(|source| source.subscription.is_some());
+            (gateway.secret_problems(), Some(circuits), Some(declared.map(|source| source.name.clone()).collect()))
+        }
+        Err(problems) => (problems.to_vec(), None, None),
     };
     Snapshot {
         version: VERSION,
-        own: own(&counters),
+        taken_at_ms,
+        own,
         sources,
         queues,
         letters,
-        reconcile: reconcile.flatten(),
+        reconcile,
+        declared,
         health,
         circuits,
         missing,
@@ -82,11 +97,17 @@ pub(crate) async fn collect(env: &Env) -> Snapshot {
 }
 
 /// Only a destination with failed attempts can have an open circuit: with many healthy sources nothing is asked.
-async fn circuits(env: &Env, gateway: &Gateway, accounts: &BTreeMap<String, SourceAccount>) -> Vec<CircuitRow> {
-    let has_failed =
-        |source: &&Source| accounts.get(&source.name).is_some_and(|account| account.retries > 0 || account.dead > 0);
+async fn circuits(
+    env: &Env,
+    gateway: &Gateway,
+    accounts: &BTreeMap<String, SourceAccount>,
+    until_ms: u64,
+) -> Vec<CircuitRow> {
+    let has_failed = |source: &&Source| {
+        accounts.get(&source.name).is_some_and(|account| account.retries > 0 || account.dead > 0 || account.revived > 0)
+    };
     let sources: Vec<&Source> = gateway.config.sources.iter().filter(has_failed).collect();
-    circuits_of(env, &sources).await
+    circuits_of(env, &sources, until_ms).await
 }
 
 async fn queues(env: &Env) -> BTreeMap<String, Backlog> {

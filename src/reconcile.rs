@@ -5,7 +5,7 @@
 use crate::platform::log;
 use crate::platform::objects::{self, CallError};
 use gateway_core::lifecycle::{Answered, LIFECYCLE_OBJECT, LifecycleCall};
-use gateway_core::metrics::ReconcileFigures;
+use gateway_core::metrics::{ReconcileFigures, Reconciled, RefusedRuns};
 use serde::Deserialize;
 use worker::Env;
 
@@ -38,17 +38,22 @@ pub(crate) async fn run_by_cron(env: &Env) {
     }
 }
 
-/// The last run in figures.
-pub(crate) async fn figures(env: &Env) -> Result<Option<ReconcileFigures>, CallError> {
+/// The last run in figures, and why there has been no other.
+pub(crate) async fn reconciled(env: &Env) -> Result<Reconciled, CallError> {
     let answered = lifecycle(env, &LifecycleCall::Last).await?;
-    let last = serde_json::from_str::<Last>(&answered.body).ok();
-    Ok(last.and_then(|Last { report, last_success_at_ms }| Some(ReconcileFigures { last_success_at_ms, ..report? })))
+    let Ok(Kept { report, last_success_at_ms, refused }) = serde_json::from_str(&answered.body) else {
+        return Ok(Reconciled::default());
+    };
+    let last = report.map(|report| ReconcileFigures { last_success_at_ms, ..report });
+    Ok(Reconciled { last, refused })
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Last {
+struct Kept {
     report: Option<ReconcileFigures>,
     #[serde(default)]
     last_success_at_ms: Option<u64>,
+    #[serde(default)]
+    refused: Option<RefusedRuns>,
 }

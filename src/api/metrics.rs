@@ -1,4 +1,4 @@
-//! `GET /metrics`: JSON, or OpenMetrics text for whoever asks for text.
+//! `GET /metrics`: JSON, or text for whoever asks for text: OpenMetrics, or Prometheus' older format where that is all he reads.
 
 use super::{Call, Handled};
 use crate::collect::collect;
@@ -7,22 +7,28 @@ use crate::platform::http::{json, text};
 /// The content type of OpenMetrics text (OpenMetrics 1.0, section "Content type").
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
+/// The content type of Prometheus' text format.
+const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
+
 /// What everything knows now.
 pub(super) async fn show(call: &Call<'_>) -> Handled {
     let snapshot = collect(call.env).await;
-    if wants_text(call) {
-        return Ok(text(200, OPEN_METRICS, &snapshot.open_metrics()));
-    }
-    Ok(json(200, &snapshot.json()))
+    Ok(match wanted(call) {
+        Some(OPEN_METRICS) => text(200, OPEN_METRICS, &snapshot.open_metrics()),
+        Some(other) => text(200, other, &snapshot.prometheus_text()),
+        None => json(200, &snapshot.json()),
+    })
 }
 
-fn wants_text(call: &Call<'_>) -> bool {
+/// The content type of the text that is wanted; `None`: JSON.
+fn wanted(call: &Call<'_>) -> Option<&'static str> {
     match call.query.get("format").as_deref() {
-        Some("prometheus" | "openmetrics") => true,
-        Some(_) => false,
+        Some("prometheus" | "openmetrics") => Some(OPEN_METRICS),
+        Some(_) => None,
         None => {
             let accept = call.request.headers().get("accept").ok().flatten().unwrap_or_default();
-            accept.contains("text/plain") || accept.contains("application/openmetrics-text")
+            let read = [("application/openmetrics-text", OPEN_METRICS), ("text/plain", PROMETHEUS)];
+            read.into_iter().find(|(name, _)| accept.contains(name)).map(|(_, content_type)| content_type)
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Promises: the access token is kept here (and survives the object's eviction), refreshed early and once for any number
 //! of callers; one reconciliation at a time, bounded in time and requests; its report and what it remembers of the vendor's
-//! lag are stored before it is answered; every action is audited. Out of scope: single calls (`calls`), what the vendor's
+//! lag are stored before it is answered, and so is why a run was refused; every action is audited. Out of scope: single calls (`calls`), what the vendor's
 //! API means (`genesys_client`).
 
 mod calls;
@@ -17,6 +17,7 @@ use counted::Counted;
 use gateway_core::audit::{Action, Draft};
 use gateway_core::counters::{Metric, labels};
 use gateway_core::lifecycle::{Answered, LifecycleCall, RUN_MS, RUN_REQUESTS};
+use gateway_core::metrics::RefusedRuns;
 use genesys_client::auth::{CachedToken, OAuthTokens};
 use genesys_client::client::{Budget, Client};
 use genesys_client::reconcile::{AuditAction, AuditEvent, Memory, Options, Report, reconcile};
@@ -72,15 +73,30 @@ impl Lifecycle {
     async fn answer(&self, call: LifecycleCall) -> std::result::Result<Answered, Refusal> {
         if call == LifecycleCall::Last {
             let report = self.kept_text("report").unwrap_or_else(|| "null".into());
-            let success = self.kept_text("last_success_at_ms").map(|ms| format!(r#","lastSuccessAtMs":{ms}"#));
-            return Ok(Answered::ok(format!(r#"{{"report":{report}{}}}"#, success.unwrap_or_default())));
+            let also = |name: &str, key: &str| self.kept_text(name).map(|kept| format!(r#","{key}":{kept}"#));
+            let (success, refused) = (also("last_success_at_ms", "lastSuccessAtMs"), also("refused", "refused"));
+            let (success, refused) = (success.unwrap_or_default(), refused.unwrap_or_default());
+            return Ok(Answered::ok(format!(r#"{{"report":{report}{success}{refused}}}"#)));
         }
         let gateway = gateway(&self.env).map_err(|problems| {
-            Answered::error(503, "The configuration is not valid", "bad_configuration", Some(problems.as_ref()))
-        })?;
+            Refusal::from(Answered::error(
+                503,
+                "The configuration is not valid",
+                "bad_configuration",
+                Some(problems.as_ref()),
+            ))
+        });
         if let LifecycleCall::Reconcile { dry_run, actor } = call {
-            return self.reconcile(&gateway, dry_run, &actor).await;
+            let answered = match &gateway {
+                Ok(gateway) => self.reconcile(gateway, dry_run, &actor).await,
+                Err(refusal) => Err(refusal.clone()),
+            };
+            if let (false, Err(refusal)) = (dry_run, &answered) {
+                self.keep_refusal(gateway.ok().as_deref(), refusal);
+            }
+            return answered;
         }
+        let gateway = gateway?;
         let client = self
             .client(&gateway)?
             .with_budget(Budget { deadline_ms: clock::now_ms().saturating_add(CALL_MS), max_requests: CALL_REQUESTS });
@@ -103,6 +119,27 @@ impl Lifecycle {
             .and_then(|sql| run(sql, "INSERT OR REPLACE INTO kept VALUES (?, ?)", vec![text(name), text(value)]));
         if let Err(error) = kept {
             log::error("not_kept", &[("name", name), ("error", &error.to_string())]);
+        }
+    }
+
+    fn forget(&self, name: &str) {
+        let gone = self.tables.sql().and_then(|sql| run(sql, "DELETE FROM kept WHERE name = ?", vec![text(name)]));
+        if let Err(error) = gone {
+            log::error("not_forgotten", &[("name", name), ("error", &error.to_string())]);
+        }
+    }
+
+    /// Remembers that runs are refused, until one is not: what the last report says is no longer looked after.
+    fn keep_refusal(&self, gateway: Option<&Gateway>, refusal: &Answered) {
+        let Some(code) = refusal.code.as_deref() else { return };
+        let declares = |gateway: &Gateway| gateway.config.sources.iter().any(|source| source.subscription.is_some());
+        // Another run is at it; or there is nothing to look after.
+        if code == "already_running" || gateway.is_some_and(|gateway| !declares(gateway)) {
+            return;
+        }
+        if self.kept::<RefusedRuns>("refused").is_none_or(|known| known.code != code) {
+            let since_ms = clock::now_ms();
+            self.keep("refused", &to_text(&RefusedRuns { since_ms, code: code.into() }));
         }
     }
 
@@ -195,6 +232,7 @@ impl Lifecycle {
         let report_text = to_text(&report);
         if !dry_run {
             self.keep("report", &report_text);
+            self.forget("refused");
             if report.failed == 0 {
                 self.keep("last_success_at_ms", &report.started_at_ms.to_string());
             }

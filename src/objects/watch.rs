@@ -94,15 +94,24 @@ impl Watch {
     async fn evaluate(&self, sql: &SqlStorage, gateway: &Gateway, observation: Observation) -> Result<()> {
         let now_ms = clock::now_ms();
         let mut said = Health { evaluated_at_ms: Some(now_ms), ..Health::default() };
+        let mut before = kept::<Health>(sql, "health")?.sources;
         for source in &gateway.config.sources {
             let last_ms = observation.deliveries.get(&source.name).copied();
             let limit_ms = source.silence_after_s.map(|s| s.saturating_mul(1000));
-            let own = judge(sql, &source.name, now_ms, last_ms, limit_ms)?;
+            // The delivery that is missing may be known to the object that did not answer: what was said stands.
+            let own = match before.remove(&source.name) {
+                Some(own) if observation.incomplete => own,
+                None if observation.incomplete => continue,
+                _ => judge(sql, &source.name, now_ms, last_ms, limit_ms)?,
+            };
             said.sources.insert(source.name.clone(), own);
         }
-        forget_others(sql, &said)?;
-        let quiet = said.sources.iter().filter(|(_, own)| own.activity == Verdict::Silent);
-        let silent = Some(quiet.map(|(source, _)| source.clone()).collect());
+        let mut silent = None;
+        if !observation.incomplete {
+            forget_others(sql, &said)?;
+            let quiet = said.sources.iter().filter(|(_, own)| own.activity == Verdict::Silent);
+            silent = Some(quiet.map(|(source, _)| source.clone()).collect());
+        }
         let conditions = Conditions { silent, ..observation.conditions };
         let mut alerts: Alerts = kept(sql, "alerts")?;
         let rules = AlertDestination::rules(gateway.config.alerts.as_ref());

@@ -66,7 +66,10 @@ test("a broken configuration names every key to the operator at once", async () 
     ]);
     for (const { problem } of detail) assert.ok(problem.length > 5);
   }
-  assert.equal((await misconfigured.metrics()).configurationProblems.length, 8);
+  const { configurationProblems, configurationValid } = await misconfigured.metrics();
+  assert.deepEqual([configurationProblems.length, configurationValid], [8, false]);
+  const { text } = await misconfigured.call("GET", "/metrics?format=prometheus");
+  assert.match(text, /^genesys_gateway_configuration_valid 0(\.0)?$/m);
 });
 
 test("with a broken configuration the rest lives on", async () => {
@@ -93,7 +96,12 @@ test("a source without its secret is closed, and only that one", async () => {
 test("a run without the secret of a source names it and does nothing: what seems undeclared might be pruned", async () => {
   const run = await partial.ask("POST", "/api/reconcile", {}, 503);
   assert.deepEqual([run.code, run.detail], ["missing_secret", "SECRET_CLOSED"]);
-  assert.equal(await partial.lastReport(), null);
+  const { report, refused } = await partial.ask("GET", "/api/reconcile");
+  assert.deepEqual([report, refused.code], [null, "missing_secret"]);
+  // Nobody looks after what was declared, of the other source either.
+  const { sources } = await partial.ask("POST", "/api/health");
+  const blind = { state: "unrepaired", error: "missing_secret" };
+  assert.deepEqual([sources.open.subscription, sources.closed.subscription], [blind, blind]);
 });
 
 test("in production nothing private is called, whoever names it", async () => {

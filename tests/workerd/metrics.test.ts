@@ -168,7 +168,10 @@ describe("the JSON", () => {
 
   it("accounts for every request of every source", async () => {
     const { sources } = await settled();
-    expect(Object.keys(sources).toSorted()).toEqual(Object.keys(truths).toSorted());
+    const heardOf = Object.keys(sources).filter((name) => sources[name].received > 0);
+    expect(heardOf.toSorted()).toEqual(Object.keys(truths).toSorted());
+    // The others are there from the beginning, at zero.
+    expect(sources.watched).toMatchObject({ received: 0, accepted: 0, delivered: 0, pending: 0 });
     for (const [source, account] of Object.entries(truths)) {
       expect(sources[source], source).toMatchObject({ ...account, pending: 0, queued: 0, retries: 0, notQuarantined: 0 });
     }
@@ -183,9 +186,9 @@ describe("the JSON", () => {
     }));
     for (const account of [accounting, ...accounts]) {
       expect(account.received).toBe(account.accepted + account.refused + account.unavailable);
-      expect(account.accepted).toBe(account.delivered + account.duplicate + account.pending + account.dead);
+      expect(account.accepted + account.readmitted).toBe(account.delivered + account.duplicate + account.pending + account.dead);
     }
-    for (const field of ["received", "accepted", "refused", "unavailable", "delivered", "duplicate", "pending", "dead"]) {
+    for (const field of ["received", "accepted", "refused", "unavailable", "delivered", "duplicate", "readmitted", "revived", "pending", "dead"]) {
       expect(accounting[field], field).toBe(accounts.reduce((all, account) => all + account[field], 0));
     }
     expect(sum(refusedByReason)).toBe(accounting.refused);
@@ -243,16 +246,17 @@ describe("the JSON", () => {
 });
 
 describe("the text", () => {
-  const text = async (path = "/metrics?format=prometheus", accept = "*/*") => {
+  const OPEN_METRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+  const text = async (path = "/metrics?format=prometheus", accept = "*/*", type = OPEN_METRICS) => {
     const answer = await api(path, { headers: { accept } });
-    expect(answer.headers.get("content-type")).toBe("application/openmetrics-text; version=1.0.0; charset=utf-8");
+    expect(answer.headers.get("content-type")).toBe(type);
     return answer.text;
   };
 
   it.each([
     ["/metrics?format=prometheus", "*/*"],
     ["/metrics?format=openmetrics", "application/json"],
-    ["/metrics", "text/plain"],
+    ["/metrics?format=prometheus", "text/plain"],
     ["/metrics", "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.3,*/*;q=0.1"],
   ])("is given for %s to whoever accepts %s", async (path, accept) => {
     expect(parseOpenMetrics(await text(path, accept)).size).toBeGreaterThan(8);
@@ -264,6 +268,16 @@ describe("the text", () => {
     ["/metrics?format=json", "text/plain"],
   ])("is not given for %s to whoever accepts %s", async (path, accept) => {
     expect((await api(path, { headers: { accept } })).json).toMatchObject({ totalRequests: expect.any(Number) });
+  });
+
+  it("is in the older format, with the same samples, for who reads no other", async () => {
+    await settled();
+    const samples = (all: string) => all.split("\n").filter((line) => line !== "" && !line.startsWith("#"));
+    const old = await text("/metrics", "text/plain;version=0.0.4", "text/plain; version=0.0.4; charset=utf-8");
+    expect(samples(old).map((line) => line.split(" ")[0])).toEqual(samples(await text()).map((line) => line.split(" ")[0]));
+    expect(old).toContain("# TYPE genesys_gateway_requests_total counter\n");
+    expect(old).toContain("# TYPE genesys_gateway_build_info gauge\n");
+    expect(old).not.toMatch(/# EOF| info\n/);
   });
 
   it("says what the JSON says", async () => {
@@ -289,8 +303,12 @@ describe("the text", () => {
       for (const [reason, n] of Object.entries(account.refused)) {
         expect(value("refused", "refused_total", { source, reason })).toBe(n);
       }
-      for (const outcome of ["delivered", "duplicate", "dead"]) {
-        expect(value("deliveries", "deliveries_total", { source, outcome })).toBe(account[outcome]);
+      for (const [outcome, n] of [
+        ["delivered", account.delivered],
+        ["duplicate", account.duplicate],
+        ["dead", account.dead + account.revived],
+      ]) {
+        expect(value("deliveries", "deliveries_total", { source, outcome })).toBe(n);
       }
       expect(value("events", "events_total", { source })).toBe(account.events);
       expect(value("received_bytes", "received_bytes_total", { source })).toBe(account.bytes);
@@ -305,6 +323,7 @@ describe("the text", () => {
     }
     expect(value("build", "build_info", { version })).toBe(1);
     expect(value("objects_missing", "objects_missing", {})).toBe(0);
+    expect(value("configuration_valid", "configuration_valid", {})).toBe(1);
   });
 
   it("has help for every family, and no label that its senders could choose", async () => {

@@ -7,6 +7,7 @@ import { afterEach, beforeAll, describe, expect, it, vi } from "vitest";
 import { api, base64, deliver, eventually, hmac, post, read } from "./support/client.ts";
 import { DEAD_LETTERS_OVER, SECRETS, SILENCE_AFTER_S } from "./support/gateway.ts";
 import { call } from "./support/messages.ts";
+import { failing } from "./support/objects.ts";
 import { parseOpenMetrics } from "./support/openmetrics.ts";
 import { sink } from "./support/sink.ts";
 
@@ -15,6 +16,8 @@ const WEEK_MS = 168 * HOUR_MS;
 
 const object = () => env.WATCH.getByName("watch");
 const pager = sink("alerts");
+/** The time of the next run of the cron. */
+const fiveMinutesOn = () => vi.setSystemTime(Date.now() + 300_000);
 const evaluate = async () => {
   const { status, json, text } = await api("/api/health", { method: "POST" });
   expect(status, text).toBe(200);
@@ -79,6 +82,16 @@ it("shows subscriptions as the last reconciliation left them, and counts its req
 describe("a source with a limit", () => {
   const activity = async () => (await evaluate()).sources.watched;
 
+  it("is not silent because the object that may know of its deliveries does not answer", async () => {
+    expect((await activity()).activity).toBe("normal");
+    const repair = await failing(env.COUNTERS.getByName("counters-1"), "seen");
+    vi.setSystemTime(Date.now() + SILENCE_AFTER_S * 1_000 + 5_000);
+    const blind = await evaluate();
+    expect(blind.missing).toEqual(["counters-1"]);
+    expect(blind.sources.watched).toMatchObject({ activity: "normal", alerts: [] });
+    await repair();
+  });
+
   it("is silent when it has been quiet for longer, and somebody is told once", async () => {
     expect((await activity()).activity).toBe("normal");
     expect(await family("source_silent")).toEqual({ watched: 0 });
@@ -111,9 +124,20 @@ describe("a source with a limit", () => {
       expect((await read("/api/health")).sources.watched.lastDeliveryAtMs).toBeGreaterThanOrEqual(before),
     );
     await eventually(async () => expect((await activity()).activity).toBe("normal"));
+    // Whoever asks three times in a row has not waited three times.
     await evaluate();
     await evaluate();
     await evaluate();
+    expect((await read("/api/health")).alerts).toHaveLength(1);
+    for (let round = 0; round < 2; round += 1) {
+      fiveMinutesOn();
+      // It delivers all the time.
+      expect((await deliver("watched")).status).toBe(200);
+      await eventually(async () =>
+        expect((await read("/api/health")).sources.watched.lastDeliveryAtMs).toBeGreaterThan(Date.now() - SILENCE_AFTER_S * 500),
+      );
+      expect((await activity()).activity).toBe("normal");
+    }
     expect((await told()).map(({ json }) => json.type)).toEqual(["alert.raised", "alert.recovered"]);
     expect((await read("/api/health")).alerts).toEqual([]);
   });
@@ -209,12 +233,57 @@ describe("what it is told of subscriptions", () => {
 
   it("is raised when it was so twice, and stays while nobody can tell", async () => {
     expect(open(await judged(["messaging"]))).toEqual([]);
+    expect(open(await judged(["messaging"]))).toEqual([]);
+    fiveMinutesOn();
     expect(open(await judged(["messaging"]))).toMatchObject([{ source: "messaging" }]);
     for (let round = 0; round < 4; round += 1) {
       expect(open(await judged(null))).toHaveLength(1);
     }
-    await judged([]);
-    await judged([]);
-    expect(open(await judged([]))).toEqual([]);
+    for (const left of [1, 1, 0]) {
+      expect(open(await judged([]))).toHaveLength(left);
+      fiveMinutesOn();
+    }
+  });
+});
+
+describe("subscriptions that nobody looks after", () => {
+  const lifecycle = env.LIFECYCLE.getByName("lifecycle");
+  const keep = (name: string, value: object) =>
+    runInDurableObject(lifecycle, (_, state) =>
+      void state.storage.sql.exec("INSERT OR REPLACE INTO kept VALUES (?, ?)", name, JSON.stringify(value)),
+    );
+  const states = ({ sources }: any) => ["contact-center", "messaging"].map((name) => sources[name].subscription);
+  const raised = ({ alerts }: any) => alerts.filter(({ kind }: any) => kind === "subscription").map(({ source }: any) => source);
+  const asDeclared = { state: "as_declared" };
+
+  it("are not as declared while runs are refused, and somebody is told once", async () => {
+    expect(states(await evaluate())).toEqual([asDeclared, asDeclared]);
+    await keep("refused", { sinceMs: Date.now(), code: "missing_secret" });
+    const refused = { state: "unrepaired", error: "missing_secret" };
+    const first = await evaluate();
+    expect([states(first), raised(first)]).toEqual([[refused, refused], []]);
+    fiveMinutesOn();
+    expect(raised(await evaluate())).toEqual(["contact-center", "messaging"]);
+    expect(await family("subscription_state")).toMatchObject({ "messaging unrepaired": 1, "messaging as_declared": 0 });
+    expect((await read("/metrics")).reconcileRefused).toEqual({ sinceMs: expect.any(Number), code: "missing_secret" });
+    // A run that is not refused ends it.
+    expect((await api("/api/reconcile", { method: "POST" })).json).toMatchObject({ failed: 0 });
+    expect((await read("/api/reconcile")).refused).toBeUndefined();
+    for (let round = 0; round < 2; round += 1) {
+      fiveMinutesOn();
+      const again = await evaluate();
+      expect([states(again), raised(again)]).toEqual([[asDeclared, asDeclared], ["contact-center", "messaging"]]);
+    }
+    fiveMinutesOn();
+    expect(raised(await evaluate())).toEqual([]);
+  });
+
+  it("are not what a report of half an hour ago says", async () => {
+    const { report } = await read("/api/reconcile");
+    vi.setSystemTime(report.started_at_ms + 1_800_000);
+    expect(states(await read("/api/health"))).toEqual([asDeclared, asDeclared]);
+    vi.setSystemTime(report.started_at_ms + 1_800_001 + 10_000);
+    const stale = { state: "unrepaired", error: "reconcile_stale" };
+    expect(states(await read("/api/health"))).toEqual([stale, stale]);
   });
 });

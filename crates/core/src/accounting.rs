@@ -31,11 +31,13 @@ pub struct SourceAccount {
     pub duplicate: u64,
     /// Refused on arrival, and let in by a replay.
     pub readmitted: u64,
+    /// Given up, and then replayed or delivered after all.
+    pub revived: u64,
     /// Not settled yet: `queued` and what the ledger holds.
     pub pending: i64,
     /// The part of `pending` that the ledger has not seen yet.
     pub queued: i64,
-    /// Given up.
+    /// Given up, and not revived.
     pub dead: u64,
     /// Attempts that were put off.
     pub retries: u64,
@@ -181,7 +183,8 @@ pub fn by_source(collected: &Collected) -> BTreeMap<String, SourceAccount> {
     }
     let mut held: BTreeMap<String, u64> = BTreeMap::new();
     for (source, totals) in collected.ledgers.iter().flat_map(|ledger| &ledger.sources) {
-        let SourceTotals { delivered, duplicate, dead, retries, readmitted, pending, oldest_pending_ms } = totals;
+        let SourceTotals { delivered, duplicate, dead, retries, readmitted, revived, pending, oldest_pending_ms } =
+            totals;
         let account = accounts.entry(source.clone()).or_default();
         for (slot, n) in [
             (&mut account.delivered, delivered),
@@ -189,6 +192,7 @@ pub fn by_source(collected: &Collected) -> BTreeMap<String, SourceAccount> {
             (&mut account.dead, dead),
             (&mut account.retries, retries),
             (&mut account.readmitted, readmitted),
+            (&mut account.revived, revived),
             (held.entry(source.clone()).or_default(), pending),
         ] {
             *slot = slot.saturating_add(*n);
@@ -227,6 +231,15 @@ fn latency(total: u64, counted: &BTreeMap<String, u64>) -> Latency {
     Latency { total, p50: quantile(50), p90: quantile(90), p99: quantile(99), buckets }
 }
 
+/// Adds the sources of `names` that nothing was counted for: a counter that begins at zero shows its first increase.
+pub fn include<'a>(accounts: &mut BTreeMap<String, SourceAccount>, names: impl Iterator<Item = &'a str>) {
+    for name in names {
+        accounts
+            .entry(name.into())
+            .or_insert_with(|| SourceAccount { latency_ms: latency(0, &BTreeMap::new()), ..SourceAccount::default() });
+    }
+}
+
 /// Adds up all sources.
 pub fn overall(accounts: &BTreeMap<String, SourceAccount>) -> SourceAccount {
     let mut all = SourceAccount::default();
@@ -240,6 +253,7 @@ pub fn overall(accounts: &BTreeMap<String, SourceAccount>) -> SourceAccount {
             (&mut all.dead, account.dead),
             (&mut all.retries, account.retries),
             (&mut all.readmitted, account.readmitted),
+            (&mut all.revived, account.revived),
             (&mut all.events, account.events),
             (&mut all.bytes, account.bytes),
             (&mut all.not_quarantined, account.not_quarantined),
@@ -315,6 +329,7 @@ mod tests {
             dead: 1,
             retries: 4,
             readmitted: 0,
+            revived: 0,
             pending: 1,
             oldest_pending_ms: Some(7),
         };
@@ -366,6 +381,15 @@ mod tests {
         });
         let a = &by_source(&collected)["a"];
         assert_eq!((a.delivered, a.readmitted, a.queued), (5, 3, 1));
+    }
+
+    #[test]
+    fn a_source_of_which_nothing_was_heard_begins_at_zero() {
+        let mut accounts = by_source(&collected());
+        let before = accounts["a"].clone();
+        include(&mut accounts, ["a", "b"].into_iter());
+        assert_eq!(accounts["a"], before);
+        assert_eq!((accounts["b"].received, accounts["b"].latency_ms.buckets.len()), (0, LATENCY_BUCKETS_MS.len() + 1));
     }
 
     #[test]

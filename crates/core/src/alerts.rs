@@ -13,6 +13,10 @@ pub const DEFAULT_DEAD_LETTERS_OVER: u64 = 100;
 /// Evaluations (one every five minutes) for which a condition must be gone before its alert is cleared.
 const CLEAR_AFTER: u32 = 3;
 
+/// Evaluations that follow sooner than this on one that counted do not count, in milliseconds: somebody who asks three times
+/// in a row has not seen a quarter of an hour. Shorter than the cron's five minutes, which are not exact.
+const LEAST_STEP_MS: u64 = 240_000;
+
 /// Notices that wait for a destination that does not answer. Beyond it the oldest raise leaves with its recovery: an outage
 /// that is over is what a late reader misses least.
 const MAX_WAITING: usize = 200;
@@ -195,6 +199,9 @@ struct Tracked {
     subject: Option<String>,
     /// Evaluations in a row that spoke against the present state.
     against: u32,
+    /// When the last of them was counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    counted_ms: Option<u64>,
     /// When it was raised; `None` while it is not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     raised_ms: Option<u64>,
@@ -266,7 +273,14 @@ impl Alerts {
         let Some(holding) = holding else { return };
         for subject in &holding {
             if !self.tracked.iter().any(|tracked| (tracked.kind, &tracked.subject) == (kind, subject)) {
-                self.tracked.push(Tracked { kind, subject: subject.clone(), against: 0, raised_ms: None, told_ms: 0 });
+                self.tracked.push(Tracked {
+                    kind,
+                    subject: subject.clone(),
+                    against: 0,
+                    counted_ms: None,
+                    raised_ms: None,
+                    told_ms: 0,
+                });
             }
         }
         self.tracked.retain_mut(|tracked| {
@@ -339,23 +353,32 @@ impl Tracked {
             if !holds {
                 return None;
             }
-            self.against = self.against.saturating_add(1);
+            self.count(now_ms);
             if self.against < self.kind.raise_after() {
                 return None;
             }
-            (self.against, self.raised_ms, self.told_ms) = (0, Some(now_ms), now_ms);
+            (self.against, self.counted_ms) = (0, None);
+            (self.raised_ms, self.told_ms) = (Some(now_ms), now_ms);
             return Some(Event::Raised);
         };
         if !holds {
-            self.against = self.against.saturating_add(1);
+            self.count(now_ms);
             return (self.against >= CLEAR_AFTER).then_some(Event::Recovered);
         }
-        self.against = 0;
+        (self.against, self.counted_ms) = (0, None);
         let due = repeat_after_ms.is_some_and(|ms| now_ms.saturating_sub(self.told_ms) >= ms);
         if due {
             self.told_ms = now_ms;
         }
         due.then_some(Event::Repeated)
+    }
+
+    /// Counts an evaluation that speaks against the present state.
+    fn count(&mut self, now_ms: u64) {
+        if self.counted_ms.is_none_or(|ms| now_ms.saturating_sub(ms) >= LEAST_STEP_MS) {
+            self.against = self.against.saturating_add(1);
+            self.counted_ms = Some(now_ms);
+        }
     }
 
     fn notice(&self, event: Event, now_ms: u64, value: Option<u64>) -> Notice {

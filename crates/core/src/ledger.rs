@@ -251,6 +251,8 @@ pub enum Tally {
     Retries,
     /// [`SourceTotals::readmitted`].
     Readmitted,
+    /// [`SourceTotals::revived`].
+    Revived,
 }
 
 impl Tally {
@@ -262,6 +264,7 @@ impl Tally {
             Self::Dead => "dead",
             Self::Retries => "retries",
             Self::Readmitted => "readmitted",
+            Self::Revived => "revived",
         }
     }
 }
@@ -270,12 +273,12 @@ impl Tally {
 ///
 /// Together with the rows that are pending this keeps `accepted + readmitted = delivered + duplicate + pending + dead`.
 /// A replay whose row has expired says by its `origin` what was counted for it: a refused one enters the accounts now, one
-/// that had died takes its death back.
+/// that had died takes its death back. That is counted too, because what has died so far, `dead + revived`, only grows.
 pub fn tally(before: Option<State>, origin: Option<Origin>, after: State) -> impl Iterator<Item = (Tally, i64)> {
-    let leaves = match (before, origin) {
-        (None, Some(Origin::Refused)) => Some((Tally::Readmitted, 1)),
-        (None, Some(Origin::Dead)) | (Some(State::Dead), _) => Some((Tally::Dead, -1)),
-        (None, None) | (Some(_), _) => None,
+    let leaves: &[(Tally, i64)] = match (before, origin) {
+        (None, Some(Origin::Refused)) => &[(Tally::Readmitted, 1)],
+        (None, Some(Origin::Dead)) | (Some(State::Dead), _) => &[(Tally::Dead, -1), (Tally::Revived, 1)],
+        (None, None) | (Some(_), _) => &[],
     };
     let enters = match after {
         State::Claimed => None,
@@ -284,7 +287,7 @@ pub fn tally(before: Option<State>, origin: Option<Origin>, after: State) -> imp
         State::Dead => Some(Tally::Dead),
         State::Duplicate => Some(Tally::Duplicate),
     };
-    leaves.into_iter().chain(enters.map(|counted| (counted, 1)))
+    leaves.iter().copied().chain(enters.map(|counted| (counted, 1)))
 }
 
 #[cfg(test)]

@@ -15,6 +15,10 @@ pub const RUN_MS: u64 = 240_000;
 /// the 10,000 subrequests of an invocation (Workers, limits).
 pub const RUN_REQUESTS: u32 = 1_200;
 
+/// A report that is older than this says nothing of today's subscriptions, in milliseconds: six runs of the cron were
+/// refused, cut off or never began.
+pub const STALE_MS: u64 = 1_800_000;
+
 /// What metrics call requests for access tokens.
 pub const TOKEN_API: &str = "oauth";
 

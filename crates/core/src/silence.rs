@@ -1,11 +1,13 @@
 //! Whether a source that used to deliver has gone quiet.
 //!
 //! Promises: a source is compared with its own history by hour of the week (UTC): an hour counts as busy when the source
-//! was active in it in every one of the last weeks that were watched, at least two, and so it was in the hours before and
-//! behind it (a shift may begin and end anywhere within its first and last hour). Nights, weekends and the first weeks
-//! therefore never flag; a busy time without a delivery does, once it has lasted longer than [`LEAST_MS`] and than
-//! twice the longest pause of the last weeks. A configured limit takes the place of all that. Out of scope: when deliveries
-//! came (the counters), who is told (`alerts`).
+//! was active in it in every one of the last weeks that were watched, at least two (of three or more, one may be missing),
+//! and so it was in the hours before and behind it (a shift may begin and end anywhere within its first and last hour).
+//! Nights, weekends and the first weeks therefore never flag; a busy time without a delivery does, once it has lasted longer
+//! than [`LEAST_MS`] and than twice the longest pause of the last weeks, and only a delivery ends it. Time without a delivery
+//! teaches nothing before the next one shows what it was: a pause is what is usual from then on, an outage that was flagged
+//! is not. A source that keeps away from an hour for good is therefore flagged for it in up to three weeks, then no more.
+//! A configured limit takes the place of all that. Out of scope: when deliveries came (the counters), who is told (`alerts`).
 
 use crate::time::HOUR_MS;
 use serde::{Deserialize, Serialize};
@@ -16,8 +18,12 @@ const SLOTS: u64 = 168;
 /// Weeks that the history looks back; the bits of a slot are the current week and these.
 const WEEKS: u32 = 4;
 
-/// Weeks that must have been watched before an hour is expected to be busy.
+/// Weeks in which a source must have been active in an hour before it is expected to be busy.
 const LEAST_WEEKS: u32 = 2;
+
+/// Of the weeks that were watched, how many may have been without a delivery: a short outage or a holiday that nobody flagged
+/// must not blind the watch for its hours.
+const MISSED_WEEKS: u32 = 1;
 
 /// Busy time without a delivery below which nothing is silent: Genesys itself gives up after 85 s and a reconciliation runs
 /// every five minutes, so shorter pauses are told by other means or not worth a page.
@@ -45,6 +51,9 @@ pub struct History {
     /// What the last evaluation said.
     #[serde(default)]
     silent: bool,
+    /// Whether the last evaluation went by a configured limit, so that what it said is not from this history.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    limited: bool,
 }
 
 /// One byte a slot.
@@ -61,6 +70,13 @@ impl Bits {
         let bit = 1u8.checked_shl(u32::try_from(bit).unwrap_or(u32::MAX)).unwrap_or(0);
         if let Some(byte) = usize::try_from(slot).ok().and_then(|slot| self.0.get_mut(slot)) {
             *byte |= bit;
+        }
+    }
+
+    /// Takes from each slot the bits that `of` gives for it.
+    fn forget(&mut self, of: impl Fn(u64) -> u8) {
+        for (slot, byte) in (0u64..).zip(&mut self.0) {
+            *byte &= !of(slot);
         }
     }
 
@@ -112,19 +128,32 @@ fn place(time_ms: u64) -> (u64, u64) {
     (hour.rem_euclid(SLOTS), hour.div_euclid(SLOTS))
 }
 
+/// The bits of `slot`, counted back from `week`, whose hours begin after the one that `time_ms` lies in.
+fn behind(week: u64, slot: u64, time_ms: u64) -> u8 {
+    let (last_slot, last_week) = place(time_ms);
+    // Up to this age a week's hour lies behind: so many weeks back is the week of `time_ms`, where later slots do.
+    let ages = week.saturating_sub(last_week).saturating_add(u64::from(slot > last_slot));
+    let all = u32::try_from(ages).ok().and_then(|ages| 1u8.checked_shl(ages));
+    all.map_or(u8::MAX, |bit| bit.saturating_sub(1))
+}
+
 impl History {
     /// Takes in what is known at `now_ms` (called every few minutes, times not falling) and says what follows from it.
     ///
     /// `last_delivery_ms`: the last accepted delivery that the counters know; `None` where there never was one.
     /// `limit_ms`: the configured limit; `Some(0)` turns the watch off, `None` has it learned.
     pub fn evaluate(&mut self, now_ms: u64, last_delivery_ms: Option<u64>, limit_ms: Option<u64>) -> Verdict {
-        self.learn(now_ms, last_delivery_ms);
-        let verdict = self.verdict(now_ms, limit_ms);
+        let delivered = self.learn(now_ms, last_delivery_ms);
+        // Weeks go by and take with them what the expectation rests on; that does not bring the source back.
+        let still = self.silent && !self.limited && !delivered && limit_ms.is_none();
+        let verdict = if still { Verdict::Silent } else { self.verdict(now_ms, limit_ms) };
         self.silent = verdict == Verdict::Silent;
+        self.limited = limit_ms.is_some();
         verdict
     }
 
-    fn learn(&mut self, now_ms: u64, last_delivery_ms: Option<u64>) {
+    /// Answers whether something was delivered since the last time.
+    fn learn(&mut self, now_ms: u64, last_delivery_ms: Option<u64>) -> bool {
         let (slot, week) = place(now_ms);
         let passed = week.saturating_sub(self.week);
         if passed > 0 {
@@ -137,11 +166,11 @@ impl History {
             self.week = week;
         }
         self.watched.set(slot, 0);
-        let Some(last_ms) = last_delivery_ms else { return };
+        let Some(last_ms) = last_delivery_ms else { return false };
         let known = self.last_ms.unwrap_or(last_ms);
         if last_ms < known || self.last_ms == Some(last_ms) {
             // A shard that did not answer makes the last delivery seem older than it is.
-            return;
+            return false;
         }
         let pause_ms = last_ms.saturating_sub(known);
         if !self.silent && pause_ms <= LONGEST_PAUSE_MS {
@@ -151,11 +180,16 @@ impl History {
                 self.pauses_ms.push(pause_ms);
             }
         }
+        if self.silent && !self.limited {
+            let week = self.week;
+            self.watched.forget(|slot| behind(week, slot, known));
+        }
         self.last_ms = Some(last_ms);
         let (slot, week) = place(last_ms);
         let age = self.week.saturating_sub(week);
         self.watched.set(slot, age);
         self.active.set(slot, age);
+        true
     }
 
     fn verdict(&self, now_ms: u64, limit_ms: Option<u64>) -> Verdict {
@@ -180,12 +214,15 @@ impl History {
         self.counts(place(now_ms).0)
     }
 
-    /// Active in every one of the last weeks that were watched, and there were enough of them.
+    /// Active in the last weeks that were watched, and there were enough of them.
     fn busy(&self, slot: u64) -> bool {
-        // The current week is what is judged, and may be at its beginning.
-        let past = 0b1_1110;
-        let (watched, active) = (self.watched.of(slot) & past, self.active.of(slot) & past);
-        watched.count_ones() >= LEAST_WEEKS && active == watched
+        // The current week is what is judged, and may be at its beginning; so is all that has passed since the last delivery,
+        // in whatever week that was.
+        let undecided = self.last_ms.map_or(0, |last_ms| behind(self.week, slot, last_ms));
+        let watched = self.watched.of(slot) & 0b1_1110 & !undecided;
+        let active = watched & self.active.of(slot);
+        let missed = watched.count_ones().saturating_sub(active.count_ones());
+        active.count_ones() >= LEAST_WEEKS && missed <= MISSED_WEEKS
     }
 
     /// Busy, between busy hours.

@@ -28,6 +28,9 @@ pub struct Observation {
     pub deliveries: BTreeMap<String, u64>,
     /// What may raise an alert; `silent` is for the watch to say.
     pub conditions: Conditions,
+    /// Whether `deliveries` may lack some, because not every counter object answered: then they say nothing of silence.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub incomplete: bool,
 }
 
 /// What the watch says.
@@ -65,6 +68,10 @@ mod tests {
         assert_eq!(serde_json::to_string(&call).unwrap(), json);
         let short = r#"{"evaluate":{"deliveries":{"a":5},"conditions":{}}}"#;
         assert_eq!(serde_json::from_str::<WatchCall>(short).unwrap(), call);
+        let blind = WatchCall::Evaluate(Observation { incomplete: true, ..Observation::default() });
+        let json = serde_json::to_string(&blind).unwrap();
+        assert!(json.ends_with(r#""unrepaired":null},"incomplete":true}}"#), "{json}");
+        assert_eq!(serde_json::from_str::<WatchCall>(&json).unwrap(), blind);
         let health = Health {
             sources: [("a".into(), SourceHealth { activity: Verdict::Silent, expected: true })].into(),
             ..Health::default()

@@ -2,6 +2,9 @@ use super::*;
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 
+/// What lies between two runs of the cron.
+const STEP_MS: u64 = 300_000;
+
 const RULES: Rules = Rules { dead_letters_over: 10, repeat_after_ms: None, told: true };
 
 fn letters(n: u64) -> Conditions {
@@ -27,7 +30,7 @@ fn one_outage_is_one_alert_and_one_recovery() {
     let mut alerts = Alerts::default();
     let history = [0, 11, 12, 9, 20, 9, 9, 9, 9, 9];
     let told: Vec<Notice> =
-        (0..).zip(history).flat_map(|(now, n)| alerts.evaluate(now * 300_000, &letters(n), RULES)).collect();
+        (0..).zip(history).flat_map(|(now, n)| alerts.evaluate(now * STEP_MS, &letters(n), RULES)).collect();
     assert_eq!(events(&told), [(Event::Raised, Kind::DeadLetters, None), (Event::Recovered, Kind::DeadLetters, None)]);
     assert_eq!((told[0].since_ms, told[1].since_ms, told[1].at_ms), (300_000, 300_000, 2_100_000));
     assert_eq!(told[0].id, "alert-300000-dead_letters-raised");
@@ -52,9 +55,9 @@ fn a_single_failed_reconciliation_pages_nobody() {
         ..Conditions::default()
     };
     assert_eq!(alerts.evaluate(0, &failed(&["a"]), RULES), []);
-    assert_eq!(alerts.evaluate(1, &failed(&[]), RULES), []);
-    assert_eq!(alerts.evaluate(2, &failed(&["a", "b"]), RULES), []);
-    let told = alerts.evaluate(3, &failed(&["a", "b"]), RULES);
+    assert_eq!(alerts.evaluate(STEP_MS, &failed(&[]), RULES), []);
+    assert_eq!(alerts.evaluate(2 * STEP_MS, &failed(&["a", "b"]), RULES), []);
+    let told = alerts.evaluate(3 * STEP_MS, &failed(&["a", "b"]), RULES);
     assert_eq!(
         events(&told),
         [(Event::Raised, Kind::Subscription, Some("a")), (Event::Raised, Kind::Subscription, Some("b"))]
@@ -62,12 +65,34 @@ fn a_single_failed_reconciliation_pages_nobody() {
 }
 
 #[test]
+fn who_asks_three_times_in_a_row_has_not_waited_a_quarter_of_an_hour() {
+    let mut alerts = Alerts::default();
+    let mut at = |now_ms, n| events(&alerts.evaluate(now_ms, &letters(n), RULES)).len();
+    assert_eq!(at(0, 11), 1);
+    // Asked every second, between the runs of the cron.
+    for step in 1..=2 {
+        for second in 0..60 {
+            assert_eq!(at(step * STEP_MS + second * 1_000, 0), 0);
+        }
+    }
+    assert_eq!(at(3 * STEP_MS, 0), 1);
+    let mut alerts = Alerts::default();
+    let mut at = |now_ms| {
+        let failed = Conditions { unrepaired: Some(vec!["a".into()]), ..Conditions::default() };
+        alerts.evaluate(now_ms, &failed, RULES).len()
+    };
+    assert_eq!([at(0), at(1), at(2), at(STEP_MS)], [0, 0, 0, 1]);
+}
+
+#[test]
 fn a_budget_is_exceeded_when_its_counter_grows() {
     let mut alerts = Alerts::default();
     let lost = |n| Conditions { not_quarantined: Some(n), ..Conditions::default() };
     // What was lost before anybody looked is no news.
-    let told: Vec<usize> =
-        (0..).zip([7, 7, 9, 9, 9, 9, 9]).map(|(now, n)| alerts.evaluate(now, &lost(n), RULES).len()).collect();
+    let told: Vec<usize> = (0..)
+        .zip([7, 7, 9, 9, 9, 9, 9])
+        .map(|(now, n)| alerts.evaluate(now * STEP_MS, &lost(n), RULES).len())
+        .collect();
     assert_eq!(told, [0, 0, 1, 0, 0, 1, 0]);
 }
 
@@ -103,7 +128,7 @@ fn what_waits_is_bounded_and_leaves_in_pairs() {
     let mut alerts = Alerts::default();
     for now_ms in 0..1_000 {
         let holds = now_ms % 4 == 0;
-        alerts.evaluate(now_ms, &letters(if holds { 11 } else { 0 }), RULES);
+        alerts.evaluate(now_ms * STEP_MS, &letters(if holds { 11 } else { 0 }), RULES);
     }
     assert!(alerts.waiting() <= MAX_WAITING);
     assert_eq!(alerts.next().unwrap().event, Event::Raised);
@@ -123,6 +148,9 @@ fn the_body_and_the_stored_form_are_pinned() {
     assert_eq!(serde_json::from_str::<Alerts>(stored).unwrap(), alerts);
     let first = r#"{"tracked":[{"kind":"silence","against":0}],"waiting":[]}"#;
     assert_eq!(serde_json::from_str::<Alerts>(first).unwrap().open(), []);
+    let counting =
+        r#"{"tracked":[{"kind":"silence","against":1,"counted_ms":7,"raised_ms":0,"told_ms":0}],"waiting":[]}"#;
+    assert_eq!(serde_json::to_string(&serde_json::from_str::<Alerts>(counting).unwrap()).unwrap(), counting);
     for kind in Kind::ALL {
         assert_eq!(serde_json::to_string(&kind).unwrap(), format!("\"{}\"", kind.as_str()));
     }
@@ -155,7 +183,7 @@ proptest! {
         for (now_ms, conditions) in (0..).zip(history.into_iter().chain(calm)) {
             let stored: Alerts = serde_json::from_str(&serde_json::to_string(&alerts).unwrap()).unwrap();
             prop_assert_eq!(&stored, &alerts);
-            for notice in alerts.evaluate(now_ms, &conditions, RULES) {
+            for notice in alerts.evaluate(now_ms * STEP_MS, &conditions, RULES) {
                 prop_assert!(ids.insert(notice.id.clone()), "{} twice", notice.id);
                 let key = key(notice.kind, notice.subject.as_deref());
                 match notice.event {

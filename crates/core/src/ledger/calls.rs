@@ -167,13 +167,16 @@ pub struct SourceTotals {
     pub delivered: u64,
     /// Duplicates.
     pub duplicate: u64,
-    /// Deliveries that were given up.
+    /// Deliveries that were given up, and still are.
     pub dead: u64,
     /// Attempts that failed and were put off.
     pub retries: u64,
     /// Deliveries that were refused on arrival and let in by a replay: nobody counted them as accepted.
     #[serde(default)]
     pub readmitted: u64,
+    /// Deliveries that had been given up and are no longer: replayed, or delivered after all.
+    #[serde(default)]
+    pub revived: u64,
     /// Rows claimed or waiting now.
     pub pending: u64,
     /// When the oldest of them was received.

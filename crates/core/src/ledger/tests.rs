@@ -69,7 +69,7 @@ fn a_claim_without_an_origin_is_read_and_one_with_it_is_pinned() {
     );
     let totals: SourceTotals =
         serde_json::from_str(r#"{"delivered":1,"duplicate":0,"dead":0,"retries":0,"pending":0}"#).unwrap();
-    assert_eq!(totals.readmitted, 0);
+    assert_eq!((totals.readmitted, totals.revived), (0, 0));
 }
 
 #[test]

@@ -44,7 +44,7 @@ pub(super) fn histogram(latency: &Latency) -> Value {
 /// A metric family: name (without the gateway's prefix), help, type and samples. One without samples is not printed.
 #[derive(Debug)]
 pub(super) struct Family {
-    name: &'static str,
+    pub(super) name: &'static str,
     help: &'static str,
     kind: MetricType,
     pub(super) samples: Vec<Sample>,
@@ -61,6 +61,15 @@ impl Family {
 
     pub(super) fn gauge(name: &'static str, help: &'static str) -> Self {
         Self::new(MetricType::Gauge, name, help)
+    }
+
+    /// What the name of a sample has beyond that of its family.
+    pub(super) fn suffix(&self) -> &'static str {
+        match self.kind {
+            MetricType::Counter => "_total",
+            MetricType::Info => "_info",
+            _ => "",
+        }
     }
 
     /// Adds a counter's sample.

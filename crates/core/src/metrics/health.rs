@@ -47,17 +47,13 @@ impl<'a> HealthJson<'a> {
     pub fn new(snapshot: &'a Snapshot, config: &'a Config) -> Self {
         let health = snapshot.health.as_ref();
         let alerts: &[Open] = health.map_or(&[], |health| &health.alerts);
-        let states = snapshot.reconcile.as_ref().map(super::ReconcileFigures::states).unwrap_or_default();
-        let items = snapshot.reconcile.as_ref().map_or(&[][..], |run| &run.items);
+        let subscriptions = snapshot.subscriptions();
         let sources = config.sources.iter().map(|source| {
             let name = source.name.as_str();
             let account = snapshot.sources.get(name);
             let watched = health.and_then(|health| health.sources.get(name));
-            let error =
-                items.iter().filter(|item| item.source.as_deref() == Some(name)).find_map(|item| item.error.as_ref());
-            let subscription = states
-                .get(name)
-                .map(|state| SubscriptionJson { state: *state, error: error.map(|error| error.code.as_str()) });
+            let subscription =
+                subscriptions.get(name).map(|(state, error)| SubscriptionJson { state: *state, error: *error });
             let json = SourceJson {
                 last_request_at_ms: account.and_then(|account| account.last_request_at_ms),
                 last_delivery_at_ms: account.and_then(|account| account.last_delivery_at_ms),
@@ -79,17 +75,25 @@ impl<'a> HealthJson<'a> {
 }
 
 impl Snapshot {
-    /// The sources whose deliveries wait; `None` where one of the circuits is not known.
+    /// The sources whose deliveries wait; `None` where one of the circuits is not known, or not even asked because no ledger
+    /// told that it has failed attempts.
     fn open_circuits(&self) -> Option<Vec<String>> {
-        let rows = self.circuits.as_ref()?;
+        let rows = self.circuits.as_ref().filter(|_| self.ledgers_complete())?;
         let known = rows.iter().all(|row| row.state != CircuitState::Unknown);
         known.then(|| self.not_closed().map(|row| row.source.clone()).collect())
     }
 
+    /// Sources whose subscription is not as declared, or whose state nobody can tell; `None` where nothing is known of them.
+    fn unrepaired(&self) -> Option<Vec<String>> {
+        let known = self.reconcile.as_ref()?;
+        let unrepaired = self.subscriptions().into_iter().filter(|(_, (state, _))| *state == ItemState::Unrepaired);
+        (known.last.is_some() || known.refused.is_some()).then(|| unrepaired.map(|(source, _)| source.into()).collect())
+    }
+
     /// What the watch is told. Sums that lack a counter object's part are too low, and would seem to have grown when it is
-    /// back: they are left out.
+    /// back: they are left out. So is silence: what is missing may be the last delivery.
     pub fn observation(&self) -> Observation {
-        let complete = !self.missing.iter().any(|name| name.starts_with("counters-"));
+        let complete = self.counters_complete();
         let lost = self.sources.values().fold(0u64, |sum, account| sum.saturating_add(account.not_quarantined));
         let deliveries = self.sources.iter().filter_map(|(name, own)| Some((name.clone(), own.last_delivery_at_ms?)));
         Observation {
@@ -99,8 +103,9 @@ impl Snapshot {
                 not_quarantined: complete.then_some(lost),
                 open_circuits: self.open_circuits(),
                 silent: None,
-                unrepaired: self.reconcile.as_ref().map(super::ReconcileFigures::unrepaired),
+                unrepaired: self.unrepaired(),
             },
+            incomplete: !complete,
         }
     }
 }

@@ -1,7 +1,9 @@
 //! `GET /metrics`: the JSON of DESIGN §5 and OpenMetrics text.
 //!
 //! Promises: both are made from the same accounts; the text comes from the encoder of the Prometheus project's own Rust
-//! client. Label values are bounded: names of configured sources, codes of closed lists, labels of secrets.
+//! client. Label values are bounded: names of configured sources, codes of closed lists, labels of secrets. The text leaves
+//! out a family to which an object that did not answer would have added: a gap is passed over by whoever reads counters,
+//! one that falls and rises again was reset for him. The JSON says what is there and what is missing.
 //! Out of scope: collecting. A new family goes where its figures come from: `sources` or `overall`.
 
 mod family;
@@ -13,7 +15,7 @@ mod sources;
 mod tests;
 
 pub use health::HealthJson;
-pub use reconcile::{ErrorFigures, ItemFigures, ItemState, ReconcileFigures};
+pub use reconcile::{ErrorFigures, ItemFigures, ItemState, ReconcileFigures, Reconciled, RefusedRuns};
 
 use crate::accounting::{Latency, OwnAccount, SourceAccount, overall};
 use crate::circuit::{CircuitRow, CircuitState};
@@ -26,11 +28,16 @@ use prometheus_client::registry::Registry;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
+/// What the name of every family begins with, before an underscore.
+const PREFIX: &str = "genesys_gateway";
+
 /// What `/metrics` is made from.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
     /// Version of the gateway.
     pub version: &'static str,
+    /// When it was collected.
+    pub taken_at_ms: u64,
     /// By source.
     pub sources: BTreeMap<String, SourceAccount>,
     /// What belongs to no source.
@@ -39,8 +46,10 @@ pub struct Snapshot {
     pub queues: BTreeMap<String, Backlog>,
     /// The dead-letter store; `None` where it did not answer.
     pub letters: Option<LetterTotals>,
-    /// The last reconciliation.
-    pub reconcile: Option<ReconcileFigures>,
+    /// What is known of reconciliations; `None` where their object did not answer.
+    pub reconcile: Option<Reconciled>,
+    /// Sources that declare a subscription; `None` where no configuration can be read.
+    pub declared: Option<Vec<String>>,
     /// What the watch says; `None` where it did not answer.
     pub health: Option<Health>,
     /// Circuits of the sources with failed attempts, the only ones that can be open; `None` where no configuration can be read.
@@ -81,6 +90,7 @@ pub struct MetricsJson<'a> {
     dead_letters: Option<&'a LetterTotals>,
     queues: &'a BTreeMap<String, Backlog>,
     reconcile: Option<&'a ReconcileFigures>,
+    reconcile_refused: Option<&'a RefusedRuns>,
     health: Option<&'a Health>,
     /// Those that are not closed.
     circuits: Vec<&'a CircuitRow>,
@@ -88,6 +98,7 @@ pub struct MetricsJson<'a> {
     own: &'a OwnAccount,
     sources: &'a BTreeMap<String, SourceAccount>,
     missing: &'a [String],
+    configuration_valid: bool,
     configuration_problems: &'a [Problem],
 }
 
@@ -100,6 +111,8 @@ struct AccountingJson {
     unavailable: u64,
     delivered: u64,
     duplicate: u64,
+    readmitted: u64,
+    revived: u64,
     pending: i64,
     queued: i64,
     dead: u64,
@@ -124,6 +137,8 @@ impl Snapshot {
                 unavailable,
                 delivered: all.delivered,
                 duplicate: all.duplicate,
+                readmitted: all.readmitted,
+                revived: all.revived,
                 pending: all.pending,
                 queued: all.queued,
                 dead: all.dead,
@@ -133,24 +148,70 @@ impl Snapshot {
             latency_ms: all.latency_ms,
             dead_letters: self.letters.as_ref(),
             queues: &self.queues,
-            reconcile: self.reconcile.as_ref(),
+            reconcile: self.reconcile.as_ref().and_then(|known| known.last.as_ref()),
+            reconcile_refused: self.reconcile.as_ref().and_then(|known| known.refused.as_ref()),
             health: self.health.as_ref(),
             circuits: self.not_closed().collect(),
             own: &self.own,
             sources: &self.sources,
             missing: &self.missing,
+            configuration_valid: self.configuration_valid(),
             configuration_problems: &self.configuration,
         }
     }
 
-    /// OpenMetrics text; a Prometheus server reads it under either content type.
+    /// OpenMetrics text.
     pub fn open_metrics(&self) -> String {
-        let mut registry = Registry::with_prefix("genesys_gateway");
+        let mut registry = Registry::with_prefix(PREFIX);
         registry.register_collector(Box::new(Scrape { families: self.families() }));
         let mut out = String::new();
         // Writing into a string fails only where a value's own formatting does, and these are numbers and texts.
         let _ = text::encode(&mut out, &registry);
         out
+    }
+
+    /// The text format of Prometheus, version 0.0.4, for readers that know nothing newer: there a family is called as its
+    /// samples are, and information is a gauge.
+    pub fn prometheus_text(&self) -> String {
+        let families = self.families();
+        let suffix = |name: &str| {
+            let name = name.strip_prefix(PREFIX).and_then(|name| name.strip_prefix('_'));
+            families.iter().find(|family| Some(family.name) == name).map_or("", Family::suffix)
+        };
+        let mut out = String::new();
+        for line in self.open_metrics().lines().filter(|line| *line != "# EOF") {
+            let mut words = line.splitn(4, ' ');
+            match (words.next(), words.next(), words.next(), words.next()) {
+                (Some("#"), Some(what), Some(name), Some(rest)) => {
+                    let rest = if (what, rest) == ("TYPE", "info") { "gauge" } else { rest };
+                    out.extend(["# ", what, " ", name, suffix(name), " ", rest, "\n"]);
+                }
+                _ => out.extend([line, "\n"]),
+            }
+        }
+        out
+    }
+
+    fn configuration_valid(&self) -> bool {
+        self.declared.is_some()
+    }
+
+    /// Whether all objects answered whose names begin so.
+    fn complete(&self, prefix: &str) -> bool {
+        !self.missing.iter().any(|name| name.starts_with(prefix))
+    }
+
+    fn counters_complete(&self) -> bool {
+        self.complete("counters-")
+    }
+
+    fn ledgers_complete(&self) -> bool {
+        self.complete("ledger-")
+    }
+
+    fn subscriptions(&self) -> BTreeMap<&str, reconcile::Subscription<'_>> {
+        let known = self.reconcile.as_ref();
+        known.map(|known| known.subscriptions(self.declared.as_deref(), self.taken_at_ms)).unwrap_or_default()
     }
 
     fn not_closed(&self) -> impl Iterator<Item = &CircuitRow> {

@@ -68,9 +68,9 @@ impl Snapshot {
         let mut actions = Family::gauge("reconcile_actions", "Actions of the last reconciliation by outcome.");
         let mut state = Family::gauge(
             "subscription_state",
-            "1 for the state that the last reconciliation found or left a source's subscription in.",
+            "1 for the state that the last reconciliation found or left a source's subscription in; unrepaired while nobody can tell.",
         );
-        if let Some(run) = &self.reconcile {
+        if let Some(run) = self.reconcile.as_ref().and_then(|known| known.last.as_ref()) {
             started.set_time(&[], Some(run.started_at_ms));
             succeeded.set_time(&[], run.last_success_at_ms);
             duration.set(&[], run.duration_ms as f64 / 1000.0);
@@ -82,11 +82,11 @@ impl Snapshot {
             ] {
                 actions.set(&[("outcome", outcome)], n as f64);
             }
-            for (source, own) in run.states() {
-                for named in ItemState::ALL {
-                    let value = if own == named { 1.0 } else { 0.0 };
-                    state.set(&[("source", source), ("state", named.as_str())], value);
-                }
+        }
+        for (source, (own, _)) in self.subscriptions() {
+            for named in ItemState::ALL {
+                let value = if own == named { 1.0 } else { 0.0 };
+                state.set(&[("source", source), ("state", named.as_str())], value);
             }
         }
         vec![started, succeeded, duration, actions, state]
@@ -100,10 +100,10 @@ impl Snapshot {
             }
         }
         let mut tokens = Family::counter("token_refreshes", "Requests for an access token by outcome.");
-        for (outcome, n) in &self.own.token_refreshes {
-            tokens.add(&[("outcome", outcome)], *n);
+        for outcome in ["ok", "failed"] {
+            tokens.add(&[("outcome", outcome)], self.own.token_refreshes.get(outcome).copied().unwrap_or(0));
         }
-        vec![requests, tokens]
+        self.counters_complete().then_some([requests, tokens]).into_iter().flatten().collect()
     }
 
     fn families_of_health(&self) -> Vec<Family> {
@@ -127,10 +127,11 @@ impl Snapshot {
             evaluated.set_time(&[], health.evaluated_at_ms);
         }
         let mut sent = Family::counter("alert_notices_sent", "Attempts to send an alert by outcome.");
-        for (outcome, n) in &self.own.alerts_sent {
-            sent.add(&[("outcome", outcome)], *n);
+        for outcome in ["delivered", "failed"] {
+            sent.add(&[("outcome", outcome)], self.own.alerts_sent.get(outcome).copied().unwrap_or(0));
         }
-        vec![silent, raised, waiting, evaluated, sent]
+        let sent = self.counters_complete().then_some(sent);
+        [silent, raised, waiting, evaluated].into_iter().chain(sent).collect()
     }
 
     fn families_of_self(&self) -> Vec<Family> {
@@ -141,7 +142,7 @@ impl Snapshot {
         lost.add(&[], self.own.audit_lost);
         let mut missing = Family::gauge(
             "objects_missing",
-            "Objects that did not answer this scrape: the figures lack what they hold.",
+            "Objects that did not answer this scrape: what they would have added to is left out.",
         );
         missing.set(&[], self.missing.len() as f64);
         let mut build = Family::new(MetricType::Info, "build", "The running version.");
@@ -149,6 +150,12 @@ impl Snapshot {
         let mut configuration =
             Family::gauge("configuration_problems", "Mistakes in the configuration and its secrets.");
         configuration.set(&[], self.configuration.len() as f64);
-        vec![flushes, lost, missing, configuration, build]
+        let mut valid = Family::gauge(
+            "configuration_valid",
+            "0 while the configuration cannot be used: every delivery is answered 503, and none of them is counted.",
+        );
+        valid.set(&[], if self.configuration_valid() { 1.0 } else { 0.0 });
+        let counted = self.counters_complete().then_some([flushes, lost]).into_iter().flatten();
+        counted.chain([missing, configuration, valid, build]).collect()
     }
 }

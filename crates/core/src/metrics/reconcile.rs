@@ -1,7 +1,9 @@
 //! The last reconciliation as metrics and health show it.
 //!
-//! Promise: read from the run's report, so that a report of an earlier version is read too. Out of scope: the run.
+//! Promises: read from the run's report, so that a report of an earlier version is read too; where runs are refused or do
+//! not happen, no subscription passes for what it was then. Out of scope: the run.
 
+use crate::lifecycle::STALE_MS;
 use genesys_client::reconcile::Outcome;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -52,6 +54,31 @@ pub struct ErrorFigures {
     pub code: String,
 }
 
+/// Runs are refused before they begin, as without a secret of a source. Stored: fields may be added with a default.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RefusedRuns {
+    /// Since when for this reason.
+    pub since_ms: u64,
+    /// The stable name of the reason.
+    pub code: String,
+}
+
+/// What the lifecycle object knows of reconciliations.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reconciled {
+    /// The last run.
+    pub last: Option<ReconcileFigures>,
+    /// Why there has been no other since, where that is so.
+    pub refused: Option<RefusedRuns>,
+}
+
+/// What is wrong where a report is too old to say anything.
+pub(super) const STALE: &str = "reconcile_stale";
+
+/// A source's subscription: its state, and what is wrong with it.
+pub(super) type Subscription<'a> = (ItemState, Option<&'a str>);
+
 /// The state of a source's subscription after the last reconciliation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -62,7 +89,7 @@ pub enum ItemState {
     Repaired,
     /// The run did not get to it, or its creation is not complete yet.
     Pending,
-    /// It is not as declared, and could not be repaired.
+    /// It is not as declared and could not be repaired, or nobody has been able to tell for a while.
     Unrepaired,
 }
 
@@ -91,25 +118,43 @@ impl ItemState {
 }
 
 impl ReconcileFigures {
-    /// The state of every source's subscription; of several the worst.
-    pub fn states(&self) -> BTreeMap<&str, ItemState> {
-        let mut states = BTreeMap::new();
+    /// The subscription of every source; of several the worst.
+    fn subscriptions(&self) -> BTreeMap<&str, Subscription<'_>> {
+        let mut all: BTreeMap<&str, Subscription<'_>> = BTreeMap::new();
         for item in &self.items {
             let Some(source) = item.source.as_deref() else { continue };
-            let state = ItemState::of(item.outcome);
-            states.entry(source).and_modify(|worst: &mut ItemState| *worst = state.max(*worst)).or_insert(state);
+            let own = all.entry(source).or_insert((ItemState::AsDeclared, None));
+            own.0 = own.0.max(ItemState::of(item.outcome));
+            own.1 = own.1.or(item.error.as_ref().map(|error| error.code.as_str()));
         }
-        states
+        all
     }
+}
 
-    /// Sources whose subscription could not be repaired.
-    pub fn unrepaired(&self) -> Vec<String> {
-        let states = self.states();
-        states
-            .iter()
-            .filter(|(_, state)| **state == ItemState::Unrepaired)
-            .map(|(source, _)| (*source).into())
-            .collect()
+impl Reconciled {
+    /// The subscription of every source that declares one, as far as it is known. `declared`: `None` where no configuration
+    /// can be read.
+    pub(super) fn subscriptions<'a>(
+        &'a self,
+        declared: Option<&'a [String]>,
+        now_ms: u64,
+    ) -> BTreeMap<&'a str, Subscription<'a>> {
+        let mut all = self.last.as_ref().map(ReconcileFigures::subscriptions).unwrap_or_default();
+        let old = |run: &ReconcileFigures| now_ms.saturating_sub(run.started_at_ms) > STALE_MS;
+        let blind = match &self.refused {
+            Some(refused) => Some(refused.code.as_str()),
+            None => self.last.as_ref().is_some_and(old).then_some(STALE),
+        };
+        if let Some(code) = blind {
+            all.retain(|source, _| declared.is_none_or(|declared| declared.iter().any(|own| own == source)));
+            all.extend(
+                declared.unwrap_or_default().iter().map(|source| (source.as_str(), (ItemState::Unrepaired, None))),
+            );
+            for own in all.values_mut() {
+                *own = (ItemState::Unrepaired, Some(code));
+            }
+        }
+        all
     }
 }
 
@@ -127,9 +172,23 @@ mod tests {
              "error":{"code":"forbidden","message":"no","fault":"configuration"}},
             {"api":"webhooks","name":"x","action":"orphan","diff":[],"outcome":"kept","attempts":0}]}"#;
         let figures: ReconcileFigures = serde_json::from_str(report).unwrap();
-        assert_eq!(figures.states(), [("a", ItemState::Repaired), ("b", ItemState::Unrepaired)].into());
-        assert_eq!(figures.unrepaired(), ["b"]);
-        assert_eq!(figures.items[2].error.as_ref().unwrap().code, "forbidden");
+        let known = [("a", (ItemState::Repaired, None)), ("b", (ItemState::Unrepaired, Some("forbidden")))].into();
+        assert_eq!(figures.subscriptions(), known);
+        let declared = ["b".to_owned(), "c".to_owned()];
+        let mut reconciled = Reconciled { last: Some(figures), refused: None };
+        assert_eq!(reconciled.subscriptions(Some(&declared), 1 + STALE_MS), known);
+        // Too old: whatever it said, and of whatever is declared by now.
+        let blind = |code| ["b", "c"].map(|source| (source, (ItemState::Unrepaired, Some(code)))).into();
+        assert_eq!(reconciled.subscriptions(Some(&declared), 2 + STALE_MS), blind(STALE));
+        reconciled.refused = Some(RefusedRuns { since_ms: 5, code: "missing_secret".into() });
+        assert_eq!(reconciled.subscriptions(Some(&declared), 6), blind("missing_secret"));
+        reconciled.last = None;
+        assert_eq!(reconciled.subscriptions(Some(&declared), 6), blind("missing_secret"));
+        assert_eq!(reconciled.subscriptions(None, 6), BTreeMap::new());
+        assert_eq!(Reconciled::default().subscriptions(Some(&declared), u64::MAX), BTreeMap::new());
+        let refused = r#"{"sinceMs":5,"code":"missing_secret"}"#;
+        assert_eq!(serde_json::to_string(&reconciled.refused).unwrap(), refused);
+        assert_eq!(serde_json::from_str::<Option<RefusedRuns>>(refused).unwrap(), reconciled.refused);
         for state in ItemState::ALL {
             assert_eq!(serde_json::to_string(&state).unwrap(), format!("\"{}\"", state.as_str()));
         }

@@ -9,7 +9,9 @@ impl Snapshot {
         let mut requests = Family::counter("requests", "Delivery requests by outcome.");
         let mut refused = Family::counter("refused", "Refused deliveries by reason.");
         let mut unavailable = Family::counter("unavailable", "Deliveries answered 503, by cause.");
-        let mut settled = Family::counter("deliveries", "Accepted deliveries by what became of them.");
+        let mut settled = Family::counter("deliveries", "Deliveries by what became of them.");
+        let mut readmitted = Family::counter("readmitted", "Refused deliveries that a replay let in after all.");
+        let mut revived = Family::counter("revived", "Dead deliveries that were replayed, or delivered after all.");
         let mut retries = Family::counter("delivery_retries", "Attempts to hand a delivery on that were put off.");
         let mut pending = Family::gauge("pending", "Accepted deliveries that are not settled, by where they are.");
         let mut oldest = Family::gauge(
@@ -50,12 +52,14 @@ impl Snapshot {
                     family.add(&[("source", source), (label, value)], *n);
                 }
             }
-            for (outcome, n) in
-                [("delivered", account.delivered), ("duplicate", account.duplicate), ("dead", account.dead)]
-            {
+            // What has died so far: a replay takes a death back, and a counter never falls.
+            let died = account.dead.saturating_add(account.revived);
+            for (outcome, n) in [("delivered", account.delivered), ("duplicate", account.duplicate), ("dead", died)] {
                 settled.add(&[("source", source), ("outcome", outcome)], n);
             }
             let own = [("source", source.as_str())];
+            readmitted.add(&own, account.readmitted);
+            revived.add(&own, account.revived);
             retries.add(&own, account.retries);
             let held = account.pending.saturating_sub(account.queued);
             for (place, n) in [("queue", account.queued), ("ledger", held)] {
@@ -73,22 +77,17 @@ impl Snapshot {
             not_kept.add(&own, account.not_quarantined);
             latency.samples.push(Sample { labels: labels(&own), value: histogram(&account.latency_ms) });
         }
-        vec![
-            requests,
-            refused,
-            unavailable,
-            settled,
-            retries,
-            pending,
-            oldest,
-            events,
-            bytes,
-            not_kept,
-            secrets,
-            last_request,
-            last_delivery,
-            changes,
-            latency,
-        ]
+        let mut families = vec![];
+        if self.counters_complete() {
+            families.extend([requests, refused, unavailable, events, bytes, not_kept, secrets]);
+            families.extend([last_request, last_delivery, changes, latency]);
+        }
+        if self.ledgers_complete() {
+            families.extend([settled, readmitted, revived, retries, oldest]);
+        }
+        if self.counters_complete() && self.ledgers_complete() {
+            families.push(pending);
+        }
+        families
     }
 }

@@ -35,6 +35,7 @@ fn snapshot() -> Snapshot {
     let ledgers = vec![LedgerTotals { sources: [("a\"b".into(), ledger)].into() }];
     Snapshot {
         version: "1.2.3",
+        taken_at_ms: 10_000,
         own: own(&counters),
         sources: by_source(&Collected { counters, ledgers }),
         queues: [("deliveries".into(), Backlog { messages: 3, bytes: 400, oldest_at_ms: Some(2_500) })].into(),
@@ -44,16 +45,20 @@ fn snapshot() -> Snapshot {
             oldest_dead_at_ms: Some(500),
             ..LetterTotals::default()
         }),
-        reconcile: Some(ReconcileFigures {
-            started_at_ms: 7_000,
-            duration_ms: 1_250,
-            planned: 1,
-            applied: 0,
-            failed: 1,
-            unchanged: 0,
-            last_success_at_ms: Some(6_000),
-            items: vec![ItemFigures { source: Some("a\"b".into()), outcome: Outcome::Failed, error: None }],
+        reconcile: Some(Reconciled {
+            last: Some(ReconcileFigures {
+                started_at_ms: 7_000,
+                duration_ms: 1_250,
+                planned: 1,
+                applied: 0,
+                failed: 1,
+                unchanged: 0,
+                last_success_at_ms: Some(6_000),
+                items: vec![ItemFigures { source: Some("a\"b".into()), outcome: Outcome::Failed, error: None }],
+            }),
+            refused: None,
         }),
+        declared: Some(vec!["a\"b".into()]),
         circuits: Some(vec![
             CircuitRow { state: CircuitState::Open, ..CircuitRow::unknown("a\"b", None, String::new()) },
             CircuitRow { state: CircuitState::Closed, ..CircuitRow::unknown("c", None, String::new()) },
@@ -101,6 +106,8 @@ fn the_text_has_every_family_with_escaped_labels() {
         r#"genesys_gateway_requests_total{source="a\"b",outcome="accepted"} 2"#,
         r#"genesys_gateway_refused_total{source="a\"b",reason="invalid_json"} 1"#,
         r#"genesys_gateway_pending{source="a\"b",place="ledger"} 1.0"#,
+        r#"genesys_gateway_readmitted_total{source="a\"b"} 0"#,
+        r#"genesys_gateway_revived_total{source="a\"b"} 0"#,
         r#"genesys_gateway_oldest_pending_received_timestamp_seconds{source="a\"b"} 1.5"#,
         r#"genesys_gateway_answer_latency_seconds_bucket{le="0.005",source="a\"b"} 2"#,
         r#"genesys_gateway_answer_latency_seconds_bucket{le="+Inf",source="a\"b"} 3"#,
@@ -112,6 +119,9 @@ fn the_text_has_every_family_with_escaped_labels() {
         r#"genesys_gateway_subscription_changes_total{source="a\"b",action="update",outcome="applied"} 1"#,
         r#"genesys_gateway_vendor_requests_total{api="webhooks",status="429"} 1"#,
         r#"genesys_gateway_token_refreshes_total{outcome="ok"} 4"#,
+        // What has not happened yet begins at zero, so that its first time is seen.
+        r#"genesys_gateway_token_refreshes_total{outcome="failed"} 0"#,
+        r#"genesys_gateway_alert_notices_sent_total{outcome="delivered"} 0"#,
         r#"genesys_gateway_queue_backlog_messages{queue="deliveries"} 3.0"#,
         r#"genesys_gateway_queue_oldest_message_timestamp_seconds{queue="deliveries"} 2.5"#,
         "genesys_gateway_reconcile_last_success_timestamp_seconds 6.0",
@@ -128,6 +138,7 @@ fn the_text_has_every_family_with_escaped_labels() {
         "genesys_gateway_watch_evaluated_timestamp_seconds 4.0",
         "genesys_gateway_counter_flush_failures_total 5",
         "genesys_gateway_audit_entries_lost_total 0",
+        "genesys_gateway_configuration_valid 1.0",
         r#"genesys_gateway_build_info{version="1.2.3"} 1"#,
     ] {
         assert!(text.lines().any(|l| l == line), "no line {line} in\n{text}");
@@ -142,6 +153,125 @@ fn what_did_not_answer_is_absent_and_never_zero() {
     let text = snapshot.open_metrics();
     for family in ["dead_letters", "alerts_raised", "source_silent", "reconcile_", "subscription_state", "queue_"] {
         assert!(!text.contains(&format!("genesys_gateway_{family}")), "{family} in\n{text}");
+    }
+}
+
+/// What each source settled, as the printed text says it.
+fn printed_value(text: &str, series: &str) -> u64 {
+    let line = text.lines().find_map(|line| line.strip_prefix(&format!("genesys_gateway_{series} ")));
+    line.unwrap_or_else(|| panic!("no {series} in\n{text}")).parse().unwrap()
+}
+
+#[test]
+fn a_replay_lets_no_counter_fall_and_the_printed_accounts_add_up() {
+    let of = |ledger: SourceTotals| {
+        let series = |metric, n| (Series(metric, "a".into(), String::new()), n);
+        let counters =
+            vec![Totals { series: vec![series(Metric::Received, 6), series(Metric::Accepted, 6)], seen: vec![] }];
+        let ledgers = vec![LedgerTotals { sources: [("a".into(), ledger)].into() }];
+        Snapshot { sources: by_source(&Collected { counters, ledgers }), ..snapshot() }
+    };
+    let before = of(SourceTotals { delivered: 3, dead: 3, ..SourceTotals::default() });
+    // Two of the dead are replayed, one of them has been delivered; so has a refused one that was let in.
+    let totals =
+        SourceTotals { delivered: 5, dead: 1, revived: 2, readmitted: 1, pending: 1, ..SourceTotals::default() };
+    let after = of(totals);
+    let texts = [before.open_metrics(), after.open_metrics()];
+    for (name, values) in [
+        (r#"deliveries_total{source="a",outcome="dead"}"#, [3, 3]),
+        (r#"deliveries_total{source="a",outcome="delivered"}"#, [3, 5]),
+        (r#"revived_total{source="a"}"#, [0, 2]),
+        (r#"readmitted_total{source="a"}"#, [0, 1]),
+    ] {
+        assert_eq!(texts.each_ref().map(|text| printed_value(text, name)), values, "{name}");
+    }
+    let json = serde_json::to_value(after.json()).unwrap();
+    let sum = |fields: &[&str]| fields.iter().map(|field| json["accounting"][field].as_u64().unwrap()).sum::<u64>();
+    assert_eq!(sum(&["accepted", "readmitted"]), 7);
+    assert_eq!(sum(&["accepted", "readmitted"]), sum(&["delivered", "duplicate", "pending", "dead"]));
+    assert_eq!(sum(&["revived"]), 2);
+}
+
+#[test]
+fn a_counter_that_lacks_a_part_is_left_out_and_the_gap_is_told() {
+    let families = |missing: &[&str]| {
+        let missing = missing.iter().map(ToString::to_string).collect();
+        let text = Snapshot { missing, ..snapshot() }.open_metrics();
+        text.lines()
+            .filter_map(|line| line.strip_prefix("# TYPE genesys_gateway_")?.split(' ').next().map(ToOwned::to_owned))
+            .collect::<BTreeSet<String>>()
+    };
+    let all = families(&[]);
+    let without = |missing: &[&str]| all.difference(&families(missing)).cloned().collect::<Vec<String>>();
+    let of_ledgers = [
+        "deliveries",
+        "delivery_retries",
+        "oldest_pending_received_timestamp_seconds",
+        "pending",
+        "readmitted",
+        "revived",
+    ];
+    assert_eq!(without(&["ledger-3"]), of_ledgers);
+    let of_counters = without(&["counters-0"]);
+    for family in [
+        "requests",
+        "unavailable",
+        "answer_latency_seconds",
+        "vendor_requests",
+        "token_refreshes",
+        "pending",
+        "audit_entries_lost",
+        "counter_flush_failures",
+        "alert_notices_sent",
+        "last_delivery_timestamp_seconds",
+    ] {
+        assert!(of_counters.iter().any(|left_out| left_out == family), "{family}");
+    }
+    // Every counter comes from the one or the other.
+    let neither = families(&["ledger-3", "counters-0"]);
+    for family in
+        ["objects_missing", "dead_letters", "build", "source_silent", "configuration_valid", "queue_backlog_bytes"]
+    {
+        assert!(neither.contains(family), "{family}");
+    }
+    let text = Snapshot { missing: vec!["ledger-3".into(), "counters-0".into()], ..snapshot() }.open_metrics();
+    assert!(!text.contains(" counter\n") && !text.contains(" histogram\n"), "{text}");
+    assert!(text.contains("genesys_gateway_objects_missing 2.0\n"));
+    assert_eq!(without(&["watch"]), Vec::<String>::new());
+}
+
+#[test]
+fn a_configuration_that_cannot_be_read_is_a_zero_of_its_own() {
+    let broken = Snapshot { declared: None, circuits: None, ..snapshot() };
+    assert!(broken.open_metrics().contains("genesys_gateway_configuration_valid 0.0\n"));
+    assert_eq!(serde_json::to_value(broken.json()).unwrap()["configurationValid"], false);
+}
+
+#[test]
+fn an_independent_parser_reads_both_texts() {
+    use openmetrics_parser::{OpenMetricsType, PrometheusType};
+    let snapshot = snapshot();
+    let open = openmetrics_parser::openmetrics::parse_openmetrics(&snapshot.open_metrics()).unwrap();
+    let classic = openmetrics_parser::prometheus::parse_prometheus(&snapshot.prometheus_text()).unwrap();
+    assert_eq!(open.families.len(), snapshot.families().iter().filter(|family| !family.samples.is_empty()).count());
+    assert_eq!(open.families.len(), classic.families.len());
+    for (name, family) in &open.families {
+        assert!(!family.help.is_empty(), "{name}");
+        let (end, kind) = match family.family_type {
+            OpenMetricsType::Counter => ("_total", PrometheusType::Counter),
+            OpenMetricsType::Info => ("_info", PrometheusType::Gauge),
+            OpenMetricsType::Histogram => ("", PrometheusType::Histogram),
+            _ => ("", PrometheusType::Gauge),
+        };
+        let other = classic.families.get(&format!("{name}{end}")).unwrap_or_else(|| panic!("no {name}{end}"));
+        assert_eq!((&other.help, &other.family_type), (&family.help, &kind), "{name}");
+        assert_eq!(other.iter_samples().count(), family.iter_samples().count(), "{name}");
+    }
+    let sources: Vec<_> = open.families["genesys_gateway_events"].iter_samples().collect();
+    assert_eq!(sources[0].get_labelset().unwrap().get_label_value("source"), Some("a\"b"));
+    for spoiled in [("# EOF\n", ""), ("events_total", "events"), ("# TYPE", "# TIPE")] {
+        let text = snapshot.open_metrics().replace(spoiled.0, spoiled.1);
+        assert!(openmetrics_parser::openmetrics::parse_openmetrics(&text).is_err(), "{spoiled:?}");
     }
 }
 
@@ -196,7 +326,12 @@ fn the_watch_is_told_what_is_known_and_nothing_else() {
         missing: vec!["counters-3".into()],
         ..snapshot()
     };
-    assert_eq!(blind.observation().conditions, crate::alerts::Conditions::default());
+    let told = blind.observation();
+    assert_eq!((told.conditions, told.incomplete), (crate::alerts::Conditions::default(), true));
+    // The circuits that were asked are closed; a ledger did not answer, so perhaps others should have been asked.
+    let part = Snapshot { circuits: Some(vec![]), missing: vec!["ledger-1".into()], ..snapshot() };
+    let told = part.observation();
+    assert_eq!((told.conditions.open_circuits, told.incomplete), (None, false));
 }
 
 #[test]
@@ -208,10 +343,11 @@ fn health_shows_every_configured_source() {
     );
     let config = config.unwrap();
     let rename = |text: String| text.replace(r#"a\"b"#, "a");
-    let mut snapshot = snapshot();
+    let mut snapshot = Snapshot { declared: Some(vec!["a".into()]), ..snapshot() };
     let account = snapshot.sources.remove("a\"b").unwrap();
     snapshot.sources.insert("a".into(), account);
-    if let (Some(health), Some(run)) = (&mut snapshot.health, &mut snapshot.reconcile) {
+    let run = snapshot.reconcile.as_mut().and_then(|known| known.last.as_mut());
+    if let (Some(health), Some(run)) = (&mut snapshot.health, run) {
         let text = rename(serde_json::to_string(health).unwrap());
         *health = serde_json::from_str(&text).unwrap();
         run.items[0].source = Some("a".into());
@@ -228,4 +364,16 @@ fn health_shows_every_configured_source() {
             "subscription": null, "alerts": []})
     );
     assert_eq!((&json["noticesWaiting"], &json["evaluatedAtMs"]), (&2.into(), &4_000.into()));
+    // Whatever the last run has left: nobody looks after it any more.
+    if let Some(known) = &mut snapshot.reconcile {
+        known.refused = Some(RefusedRuns { since_ms: 8_000, code: "missing_secret".into() });
+    }
+    let json = serde_json::to_value(HealthJson::new(&snapshot, &config)).unwrap();
+    let refused = serde_json::json!({"state": "unrepaired", "error": "missing_secret"});
+    assert_eq!(json["sources"]["a"]["subscription"], refused);
+    assert_eq!(serde_json::to_value(snapshot.json()).unwrap()["reconcileRefused"]["sinceMs"], 8_000);
+    assert!(snapshot.open_metrics().contains(r#"subscription_state{source="a",state="unrepaired"} 1.0"#));
+    assert_eq!(snapshot.observation().conditions.unrepaired, Some(vec!["a".into()]));
+    snapshot.reconcile = Some(Reconciled::default());
+    assert_eq!(snapshot.observation().conditions.unrepaired, None, "before the first run nothing is known");
 }

@@ -122,6 +122,7 @@ proptest! {
     #[test]
     fn the_accounts_hold_through_replays(turns in turns()) {
         let mut ledger = Model::default();
+        let mut grown: BTreeMap<&str, i64> = BTreeMap::new();
         // By delivery: its key, and whether it was accepted.
         let (mut keys, mut accepted): (Vec<u8>, Vec<bool>) = (vec![], vec![]);
         let mut messages: Vec<(usize, u32, Option<Origin>)> = vec![];
@@ -212,6 +213,18 @@ proptest! {
             prop_assert_eq!(ledger.count(Tally::Duplicate), is(State::Duplicate));
             let readmitted = signed(ledger.truth.keys().filter(|id| !accepted[**id]).count());
             prop_assert_eq!(ledger.count(Tally::Readmitted), readmitted);
+            // What is printed as counters.
+            for (name, n) in [
+                ("died", ledger.count(Tally::Dead) + ledger.count(Tally::Revived)),
+                ("revived", ledger.count(Tally::Revived)),
+                ("delivered", ledger.count(Tally::Delivered)),
+                ("duplicate", ledger.count(Tally::Duplicate)),
+                ("retries", ledger.count(Tally::Retries)),
+                ("readmitted", readmitted),
+            ] {
+                let before = grown.insert(name, n).unwrap_or(0);
+                prop_assert!(before <= n, "{} fell from {} to {}", name, before, n);
+            }
             let pending = signed(ledger.rows.values().filter(|row| row.state.is_pending()).count());
             prop_assert_eq!(pending, is(State::Claimed) + is(State::Waiting));
             let settled = [Tally::Delivered, Tally::Dead, Tally::Duplicate].map(|counted| ledger.count(counted)).iter().sum::<i64>();
