@@ -8,6 +8,7 @@
 //!
 //! Out of scope: source maps. The wasm keeps its name section, so stack traces name Rust functions.
 
+use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -17,6 +18,7 @@ use walrus::FunctionKind;
 use wasm_bindgen_cli_support::Bindgen;
 
 use crate::cargo;
+use crate::names;
 use crate::project;
 use crate::stamp::{self, Stamp};
 
@@ -43,6 +45,10 @@ pub(crate) const WASM_FEATURES: [&str; 8] = [
     "sign-ext",
     "simd",
 ];
+
+/// What gzip can compress counts, not what is short: a function that is called once and large stays a function of its own (in its
+/// caller its code would look like nothing else), and functions of one name lie together, because they are alike.
+const SIZE_PASSES: [&str; 3] = ["--one-caller-inline-max-function-size", "40", "--reorder-functions-by-name"];
 
 /// What to build.
 #[derive(Debug, Default)]
@@ -82,12 +88,14 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     }
     fs::create_dir_all(&staging)?;
     progress("wasm-bindgen: generating the glue");
-    generate_glue(&compiled, &staging)?;
+    let names = generate_glue(&compiled, &staging)?;
     if options.fast {
         fs::rename(staging.join("glue").join(WASM), staging.join("optimised.wasm"))?;
     } else {
         progress("wasm-opt: optimising");
         optimise(&staging)?;
+        let optimised = staging.join("optimised.wasm");
+        fs::write(&optimised, names::shorten(&fs::read(&optimised)?, &names)?)?;
     }
     progress("esbuild: bundling");
     bundle(&entry, &staging)?;
@@ -140,8 +148,8 @@ fn compile(options: &Options) -> Result<PathBuf> {
         .context("cargo reported no .wasm file: is the package's crate-type still `cdylib`?")
 }
 
-/// `glue/index.js`, its snippets and `glue/index_bg.wasm`.
-fn generate_glue(compiled: &Path, staging: &Path) -> Result<()> {
+/// `glue/index.js`, its snippets and `glue/index_bg.wasm`; returns the names of the functions.
+fn generate_glue(compiled: &Path, staging: &Path) -> Result<HashSet<String>> {
     let glue = staging.join("glue");
     let mut output = Bindgen::new()
         .input_path(compiled)
@@ -161,6 +169,7 @@ fn generate_glue(compiled: &Path, staging: &Path) -> Result<()> {
         let has_code = matches!(function.kind, FunctionKind::Local(_));
         function.name = function.name.take().filter(|_| has_code).map(|name| without_hash(&name).to_owned());
     }
+    let names = module.funcs.iter().filter_map(|function| function.name.clone()).collect();
     let segments: Vec<_> = module.data.iter().map(walrus::Data::id).collect();
     for id in segments {
         module.data.get_mut(id).name = None;
@@ -184,7 +193,7 @@ fn generate_glue(compiled: &Path, staging: &Path) -> Result<()> {
         );
     }
     fs::write(&path, text.replace(source_phase, "import wasmModule from"))?;
-    Ok(())
+    Ok(names)
 }
 
 /// `core::fmt::write::h0123456789abcdef` → `core::fmt::write`.
@@ -199,6 +208,7 @@ fn optimise(staging: &Path) -> Result<()> {
     let mut wasm_opt = project::command(project::npm_tool("wasm-opt")?);
     wasm_opt.arg(staging.join("glue").join(WASM)).arg("-o").arg(staging.join("optimised.wasm"));
     wasm_opt.args(["-Os", "--mvp-features"]);
+    wasm_opt.args(SIZE_PASSES);
     wasm_opt.args(WASM_FEATURES.map(|feature| format!("--enable-{feature}")));
     // Despite its name: keeps the name section, and nothing else of the debug information.
     wasm_opt.arg("--debuginfo");

@@ -8,6 +8,7 @@ mod build;
 mod cargo;
 mod client_js;
 mod demo;
+mod names;
 mod process;
 mod project;
 mod stamp;

@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 const FILE: &str = ".stamp";
 
 /// The pipeline itself is an input: a changed flag has to take effect.
-const PIPELINE: &str = include_str!("build.rs");
+const PIPELINE: &str = concat!(include_str!("build.rs"), include_str!("names.rs"));
 
 /// The hash over the inputs of a build, in hexadecimal.
 #[derive(Debug, PartialEq, Eq)]
