@@ -275,7 +275,10 @@ impl Tally {
 /// A replay whose row has expired says by its `origin` what was counted for it: a refused one enters the accounts now, one
 /// that had died takes its death back. That is counted too, because what has died so far, `dead + revived`, only grows.
 pub fn tally(before: Option<State>, origin: Option<Origin>, after: State) -> impl Iterator<Item = (Tally, i64)> {
+    // One that is dead already dies no second time: its settlement only came after its letter.
+    let stays_dead = before == Some(State::Dead) && after == State::Dead;
     let leaves: &[(Tally, i64)] = match (before, origin) {
+        _ if stays_dead => &[],
         (None, Some(Origin::Refused)) => &[(Tally::Readmitted, 1)],
         (None, Some(Origin::Dead)) | (Some(State::Dead), _) => &[(Tally::Dead, -1), (Tally::Revived, 1)],
         (None, None) | (Some(_), _) => &[],
@@ -284,7 +287,7 @@ pub fn tally(before: Option<State>, origin: Option<Origin>, after: State) -> imp
         State::Claimed => None,
         State::Waiting => Some(Tally::Retries),
         State::Delivered => Some(Tally::Delivered),
-        State::Dead => Some(Tally::Dead),
+        State::Dead => (!stays_dead).then_some(Tally::Dead),
         State::Duplicate => Some(Tally::Duplicate),
     };
     leaves.iter().copied().chain(enters.map(|counted| (counted, 1)))
