@@ -1,9 +1,9 @@
 /**
  * The receive path against what a user would write instead: CPU time per delivery, requests a second, time until the answer.
  *
- * Four servers, each in a process of its own, because CPU time can only be told apart by process: (a) the gateway, (b) a Worker in
- * JavaScript, (c) a Worker that only reads and answers, (d) Express on Node. They are loaded in turn, a b c d a b c d …; figures are
- * medians over the rounds, ratios are taken within a round. What they send to is in another process, so that its work is in no
+ * Five servers, each in a process of its own, because CPU time can only be told apart by process: (a) the gateway, (b) a Worker in
+ * JavaScript, (c) a Worker that only reads and answers, (d) Express on Node, (e) a Worker that checks nothing, the least that any could
+ * cost. They are loaded in turn, a b c d e a b c d e …; figures are medians over the rounds, ratios are taken within a round. What they send to is in another process, so that its work is in no
  * figure. Before anything is measured, (a), (b) and (d) have to give the same answers and queue the same message.
  */
 
@@ -22,7 +22,7 @@ const connections = (size) => (size >= 1_000_000 ? 4 : 8);
 export const GATEWAY = { sources: [{ name: "a", profile: "webhooks", secrets: ["S"] }] };
 const PATH = "/webhook/a";
 
-/** The four servers, by letter. */
+/** The servers, by letter. */
 async function startAll(build, sinkPort) {
   const secrets = { S: SECRET };
   const worker = (name) => ({ files: { "index.js": join(root, "bench", "workers", name) }, secrets, sinkPort });
@@ -32,6 +32,7 @@ async function startAll(build, sinkPort) {
     servers.b = await startWorker(worker("javascript.js"));
     servers.c = await startWorker(worker("floor.js"));
     servers.d = await startNode(join(root, "bench", "express", "server.mjs"), [sinkPort, SECRET]);
+    servers.e = await startWorker(worker("unchecked.js"));
   } catch (error) {
     await stopAll(servers);
     throw error;
@@ -123,7 +124,7 @@ async function measureInTurn(servers, sink, { rounds, sizes = SIZES, share = 1, 
   return results;
 }
 
-/** The four servers in turn. */
+/** All servers in turn. */
 export async function measureReceiving({ build, log = () => {}, ...options }) {
   const sink = await startSink();
   const servers = await startAll(build, sink.port);
@@ -154,15 +155,19 @@ export async function compareBuilds({ builds, ...options }) {
   }
 }
 
-/** Medians of the figures by server, and ratios of CPU per delivery of (a) to each other server with their spread. */
+function ratio(ones, others) {
+  const each = ones.map((figure, round) => figure.cpuUs / others[round].cpuUs);
+  return { median: median(each), min: Math.min(...each), max: Math.max(...each), p25: quantile(each, 0.25), p75: quantile(each, 0.75) };
+}
+
+/** Medians of the figures by server, and ratios of CPU per delivery of (a) to each other server, and of (e) to (b), with their spread. */
 export function summary(rounds) {
   const medians = {};
   const ratios = {};
   for (const [name, figures] of Object.entries(rounds)) {
     medians[name] = Object.fromEntries(Object.keys(figures[0]).map((key) => [key, median(figures.map((figure) => figure[key]))]));
-    if (name === "a") continue;
-    const each = figures.map((figure, round) => rounds.a[round].cpuUs / figure.cpuUs);
-    ratios[`a/${name}`] = { median: median(each), min: Math.min(...each), max: Math.max(...each), p25: quantile(each, 0.25), p75: quantile(each, 0.75) };
+    if (name !== "a") ratios[`a/${name}`] = ratio(rounds.a, figures);
   }
+  if (rounds.e) ratios["e/b"] = ratio(rounds.e, rounds.b);
   return { medians, ratios };
 }
