@@ -226,8 +226,8 @@ async fn send_delivery(env: &Env, delivery: &mut Incoming<'_>, body: &Body) -> R
     sent.map_err(|error| ("queue_failed", error))
 }
 
-/// Tells what was ours to do and failed; `kept`: headers without secrets.
-fn failed<N: AsRef<str>, V: AsRef<str>>(event: &str, source: &str, id: &str, kept: &[(N, V)], error: &str) {
+/// Tells what was ours to do for a delivery or its letter and failed; `kept`: headers without secrets.
+pub(crate) fn failed<N: AsRef<str>, V: AsRef<str>>(event: &str, source: &str, id: &str, kept: &[(N, V)], error: &str) {
     let correlation = log::correlation(kept);
     log::error(event, &[("source", source), ("delivery", id), ("correlation", correlation), ("error", error)]);
 }

@@ -10,7 +10,7 @@ use crate::config::Configured;
 use crate::platform::body::Body;
 use crate::platform::queue::{self, QueueMessage};
 use crate::platform::{clock, log, r2};
-use crate::receiver::send_letter;
+use crate::receiver::{failed, send_letter};
 use gateway_core::circuit::{Sign, sign};
 use gateway_core::handover::{Verdict, judge};
 use gateway_core::ledger::{ClaimItem, Outcome, SettleItem};
@@ -66,7 +66,7 @@ impl Work<'_> {
         let reason = reason::RETRIES_EXHAUSTED;
         let mut letter = dead_letter(&self.delivery, reason, self.attempt, None, detail, clock::now_ms());
         if let Err((cause, error)) = send_letter(env, &mut letter, &Body::Small(self.inline.clone())).await {
-            log::error(cause, &[("delivery", &letter.id), ("error", &error)]);
+            failed(cause, &letter.source, &letter.id, &letter.headers, &error);
         }
     }
 
@@ -202,14 +202,7 @@ async fn bury<'m>(
     let mut letter = dead_letter(&work.delivery, reason, attempts, status, error.clone(), clock::now_ms());
     let body = Body::Small(std::mem::take(&mut work.inline));
     if let Err((cause, error)) = send_letter(env, &mut letter, &body).await {
-        let correlation = log::correlation(&letter.headers);
-        let fields = [
-            ("delivery", letter.id.as_str()),
-            ("correlation", correlation),
-            ("source", &letter.source),
-            ("error", &error),
-        ];
-        log::error(cause, &fields);
+        failed(cause, &letter.source, &letter.id, &letter.headers, &error);
         work.put_off(STORAGE_DELAY_S, env).await;
         return None;
     }
