@@ -24,7 +24,7 @@ mod watching;
 
 pub use objects::{AuditLog, Counters, DeadLetterStore, DeliveryLedger, Destination, Lifecycle, Watch};
 pub use short::{
-    short_begin, short_flush, short_hashed_outside_from, short_inspect, short_keys, short_sent, short_stored,
+    short_at_once, short_begin, short_counted, short_flush, short_inspect, short_limits, short_sent, short_sources,
 };
 
 use genesys_webhook::intake::path_and_query;

@@ -119,7 +119,8 @@ pub(crate) fn accepted_counts(event_count: u64, secret_label: &str) -> [(Metric,
 
 /// The answer to an accepted delivery. An identifier and a number need no escaping.
 pub(crate) fn accepted_text(id: &str, event_count: u64) -> String {
-    format!(r#"{{"received":true,"eventCount":{event_count},"id":"{id}"}}"#)
+    // Less than `format!` takes: every delivery is answered.
+    [r#"{"received":true,"eventCount":"#, &event_count.to_string(), r#","id":""#, id, r#""}"#].concat()
 }
 
 /// The answer that makes a sender repeat.

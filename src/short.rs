@@ -2,13 +2,15 @@
 //! synchronous calls decide.
 //!
 //! At a kilobyte the price of a delivery is the crossing between JavaScript and wasm: every header that is asked for, every
-//! promise that is waited for, every object that is built. So `entry.js` hands everything over at once and waits by itself.
+//! promise that is waited for, every object that is built, and every call for the memory that it finds cold. So `entry.js` hands
+//! everything over at once and waits by itself: a small body is decided by one call ([`short_at_once`]) and counted by one
+//! ([`short_counted`]); between them nothing is kept here. A large one has a ticket, because its bytes are counted against the
+//! isolate's budget before they are read ([`short_begin`], [`short_inspect`], [`short_sent`]); those of small ones `entry.js` counts.
 //!
 //! Promises: this way can only accept. What it does not accept, for whatever reason, goes with its body and with what is known of
 //! it ([`Begun`]: nothing is hashed twice) through [`crate::receiver`], which decides and says why; what it accepts leaves the
-//! same message, the same answer and the same counts as the receiver would. Bodies are counted against the budget before
-//! they are read, as there. Out of scope: bodies of unknown size, sources with conditions at the door, large bodies of schemes
-//! that sign more than the body.
+//! same message, the same answer and the same counts as the receiver would. Out of scope: bodies of unknown size, sources with
+//! conditions at the door, large bodies of schemes that sign more than the body.
 
 use crate::config::{self, Configured, Gateway};
 use crate::counting::{self, Count};
@@ -16,11 +18,13 @@ use crate::platform::body::{LARGE_BYTES, Place};
 use crate::platform::context::EventContext;
 use crate::platform::{clock, crypto};
 use crate::receiver::{accepted_counts, accepted_text, payload_key};
-use gateway_core::in_flight::LEASE_MS;
-use genesys_webhook::encoding::{Tag, hex};
+use gateway_core::config::Source;
+use gateway_core::in_flight::{LEASE_MS, SMALLEST_SHARE_BYTES};
+use genesys_webhook::encoding::Tag;
 use genesys_webhook::id::delivery_id;
-use genesys_webhook::intake::{Head, path_and_query};
-use genesys_webhook::message::{self, BodyRef, Delivery};
+use genesys_webhook::intake::{Head, Incoming};
+use genesys_webhook::message::{self, BodyRef};
+use genesys_webhook::signature::Prepared;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -29,6 +33,12 @@ use worker::Env;
 
 /// `GATEWAY_NO_SHORT_WAY`, whatever its value, closes this way at build time, for measuring the other.
 const IS_OPEN: bool = option_env!("GATEWAY_NO_SHORT_WAY").is_none();
+
+/// What a reply begins with instead of the length of an answer: the receiver has to decide, or the body is to be stored.
+const NO_ANSWER: u8 = 0;
+
+/// Stands where the digest of a body goes that has not been computed yet: 64 digits.
+const NO_SHA256: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 
 /// A delivery on its way. What is read is kept between the calls; little crosses for it.
 pub(crate) struct Begun {
@@ -45,13 +55,11 @@ pub(crate) struct Begun {
     accepted: Option<Accepted>,
 }
 
-/// What is told of a delivery once its message is sent.
+/// What is counted of a delivery once its message is sent.
 struct Accepted {
     event_count: u64,
     secret_label: String,
     size_bytes: u64,
-    /// One whose body has to be stored first.
-    to_store: Option<Delivery>,
 }
 
 #[derive(Default)]
@@ -74,70 +82,152 @@ impl Begun {
     fn source(&self) -> Option<Configured<'_>> {
         self.gateway.source_at(self.source)
     }
-}
 
-/// From this size on [`short_inspect`] wants tags that the runtime has computed, with the keys of [`short_keys`].
-#[wasm_bindgen]
-pub fn short_hashed_outside_from() -> u32 {
-    u32::try_from(LARGE_BYTES).unwrap_or(u32::MAX)
-}
-
-/// A place for a body of `size_bytes` that is about to be read: its ticket, or 0 where this is not its way.
-///
-/// `head`: the URL, then name and value of each header, a line each.
-#[wasm_bindgen]
-pub fn short_begin(env: &Env, head: String, size_bytes: u32) -> u32 {
-    begin(env, head, size_bytes).unwrap_or(0)
-}
-
-fn begin(env: &Env, head: String, size_bytes: u32) -> Option<u32> {
-    let gateway = config::gateway(env).ok()?;
-    let url = head.split_once('\n').map_or(&*head, |(url, _)| url);
-    let (path, _) = gateway_core::query::split(path_and_query(url));
-    let at = gateway.place(path.strip_prefix("/webhook/")?)?;
-    let source = gateway.source_at(at)?.source;
-    let is_conditional = !source.allow_networks.is_empty() || source.rate_limit.is_some();
-    if !IS_OPEN || is_conditional || u64::from(size_bytes) > source.max_body_bytes {
-        return None;
-    }
-    let received_at_ms = clock::now_ms();
-    let place = Place::take(size_bytes.into(), received_at_ms).ok()?;
-    with(|deliveries| {
-        // Those whose requests vanished without a word: tickets are given in the order of time.
-        while let Some(oldest) = deliveries.begun.first_entry() {
-            if oldest.get().received_at_ms.saturating_add(LEASE_MS) > received_at_ms {
-                break;
+    /// Keeps it; its ticket, which is never 0.
+    fn keep(self) -> Option<u32> {
+        with(|deliveries| {
+            // Those whose requests vanished without a word: tickets are given in the order of time.
+            while let Some(oldest) = deliveries.begun.first_entry() {
+                if oldest.get().received_at_ms.saturating_add(LEASE_MS) > self.received_at_ms {
+                    break;
+                }
+                oldest.remove();
             }
-            oldest.remove();
-        }
-        // Zero says no.
-        let ticket = deliveries.last_ticket.wrapping_add(1).max(1);
-        deliveries.last_ticket = ticket;
-        let begun = Begun { received_at_ms, place, head, tags: None, gateway, source: at, accepted: None };
-        deliveries.begun.insert(ticket, begun);
-        ticket
-    })
+            let ticket = deliveries.last_ticket.wrapping_add(1).max(1);
+            deliveries.last_ticket = ticket;
+            deliveries.begun.insert(ticket, self);
+            ticket
+        })
+    }
 }
 
-/// The WebCrypto keys to compute the tags of a body with, in the order in which [`short_inspect`] takes the tags. Nothing where the
-/// receiver has to decide: it also imports keys that are not there yet.
+/// What `entry.js` has to know, in bytes and milliseconds: from which size on a body is hashed by the runtime, how many bytes of
+/// smaller ones may be in flight, and when one that vanished counts no more.
 #[wasm_bindgen]
-pub fn short_keys(ticket: u32) -> Option<js_sys::Array> {
-    with(|deliveries| {
-        let begun = deliveries.begun.get(&ticket)?;
-        let Configured { source, secrets } = begun.source()?;
-        let head = Head::read(&begun.head);
-        let prepared = secrets.verifier.prepare(head.headers.as_slice(), begun.received_at_ms).ok()?;
-        let body_alone = prepared.before_body().is_empty() && prepared.after_body().is_empty();
-        if body_alone { crypto::imported_keys(&source.name, prepared.secrets()) } else { None }
-    })?
+pub fn short_limits() -> Vec<f64> {
+    // Whole numbers far below 2^53.
+    #[allow(clippy::cast_precision_loss)]
+    [LARGE_BYTES, SMALLEST_SHARE_BYTES, LEASE_MS].map(|limit| limit as f64).to_vec()
 }
 
-/// What to send for a delivery, or nothing where the receiver has to decide.
+/// The sources that this way is open to, three values each: which of the gateway's it is, its name, and the most bytes that it takes.
+/// None where the configuration is broken. `entry.js` asks once, because no body is read before somebody has said that it may be.
+#[wasm_bindgen]
+pub fn short_sources(env: &Env) -> js_sys::Array {
+    let sources = js_sys::Array::new();
+    for (at, source) in (0u32..).zip(config::gateway(env).iter().flat_map(|gateway| &gateway.config.sources)) {
+        if is_open(source) {
+            // Whole and far below 2^53.
+            #[allow(clippy::cast_precision_loss)]
+            let limit_bytes = source.max_body_bytes as f64;
+            for value in [JsValue::from(at), JsValue::from(source.name.as_str()), JsValue::from(limit_bytes)] {
+                sources.push(&value);
+            }
+        }
+    }
+    sources
+}
+
+/// Whether nothing has to be asked before the body is read.
+fn is_open(source: &Source) -> bool {
+    IS_OPEN && source.allow_networks.is_empty() && source.rate_limit.is_none()
+}
+
+/// One of [`short_sources`].
+fn open_source(gateway: &Gateway, at: u32) -> Option<(usize, Configured<'_>)> {
+    let at = usize::try_from(at).ok()?;
+    gateway.source_at(at).filter(|configured| is_open(configured.source)).map(|configured| (at, configured))
+}
+
+/// A small delivery at once: what to send for it, or nothing where the receiver has to decide.
 ///
-/// `tags`: 32 bytes a key of [`short_keys`]; where there are none the body is hashed here. What comes back begins with the length
-/// of the answer in a byte; the answer follows, then the message: whole where the body was hashed here, else its header line.
-/// A length of 0: the body does not fit into a message, and the key to store it under follows.
+/// `source`: of [`short_sources`]; `head`: the URL, then name and value of each header, a line each; `received_at_ms`: since the epoch.
+/// What comes back begins with the length of the answer in a byte; two numbers for [`short_counted`] follow, in four bytes each, the
+/// lowest first; then the answer, then the message. A length of 0: the receiver has to decide, with the ticket in the four bytes that
+/// follow.
+#[wasm_bindgen]
+pub fn short_at_once(env: &Env, source: u32, head: String, body: &[u8], received_at_ms: f64) -> Option<Vec<u8>> {
+    let received_at_ms = clock::whole_ms(received_at_ms);
+    let gateway = config::gateway(env).ok()?;
+    let (source, tags) = {
+        let headers = Head::read(&head).headers;
+        let (source, configured) = open_source(&gateway, source)?;
+        if body.len() as u64 > configured.source.max_body_bytes {
+            return None;
+        }
+        let prepared = configured.secrets.verifier.prepare(headers.as_slice(), received_at_ms).ok()?;
+        let tags = prepared.tags(body);
+        if let Some(accepted) = accept(configured, &prepared, &tags, &headers, body, received_at_ms) {
+            let secrets = configured.secrets.verifier.secrets();
+            let secret = secrets.iter().position(|secret| secret.label() == accepted.label)?;
+            let told = [secret as u64, accepted.delivery.event_count];
+            return reply(&accepted, &told, body);
+        }
+        (source, tags)
+    };
+    let place = Place::take(body.len() as u64, received_at_ms).ok()?;
+    let begun = Begun { received_at_ms, place, head, tags: Some(tags), gateway, source, accepted: None };
+    Some([&[NO_ANSWER][..], &begun.keep()?.to_le_bytes()].concat())
+}
+
+/// The message of a delivery of [`short_at_once`] was sent: counts it. 0: the numbers are not ours; 2: [`short_flush`] is to be called.
+#[wasm_bindgen]
+pub fn short_counted(
+    env: &Env,
+    source: u32,
+    secret: u32,
+    event_count: u32,
+    size_bytes: u32,
+    received_at_ms: f64,
+    now_ms: f64,
+) -> u32 {
+    let counted = || {
+        let gateway = config::gateway(env).ok()?;
+        let Configured { source, secrets } = gateway.source_at(usize::try_from(source).ok()?)?;
+        let secret = secrets.verifier.secrets().get(usize::try_from(secret).ok()?)?;
+        let (received_at_ms, now_ms) = (clock::whole_ms(received_at_ms), clock::whole_ms(now_ms));
+        Some(count(&source.name, event_count.into(), secret.label(), size_bytes.into(), received_at_ms, now_ms))
+    };
+    counted().unwrap_or(0)
+}
+
+/// A place for a large body that is about to be read: its ticket, then the WebCrypto keys to compute its tags with, in the order
+/// in which [`short_inspect`] takes the tags. Nothing where this is not its way; the receiver also imports keys that are not there yet.
+///
+/// `source`, `head` and `received_at_ms`: as for [`short_at_once`].
+#[wasm_bindgen]
+pub fn short_begin(
+    env: &Env,
+    source: u32,
+    head: String,
+    size_bytes: u32,
+    received_at_ms: f64,
+) -> Option<js_sys::Array> {
+    let received_at_ms = clock::whole_ms(received_at_ms);
+    let gateway = config::gateway(env).ok()?;
+    let (source, keys) = {
+        let headers = Head::read(&head).headers;
+        let (at, Configured { source, secrets }) = open_source(&gateway, source)?;
+        if u64::from(size_bytes) > source.max_body_bytes {
+            return None;
+        }
+        let prepared = secrets.verifier.prepare(headers.as_slice(), received_at_ms).ok()?;
+        if !(prepared.before_body().is_empty() && prepared.after_body().is_empty()) {
+            return None;
+        }
+        (at, crypto::imported_keys(&source.name, prepared.secrets())?)
+    };
+    let place = Place::take(size_bytes.into(), received_at_ms).ok()?;
+    let begun = Begun { received_at_ms, place, head, tags: None, gateway, source, accepted: None };
+    keys.unshift(&begun.keep()?.into());
+    Some(keys)
+}
+
+/// What to send for a large delivery, or nothing where the receiver has to decide.
+///
+/// `tags`: 32 bytes a key of [`short_begin`]. What comes back begins with the length of the answer in a byte; the answer follows,
+/// then the header line of the message. A length of 0: the body does not fit into a message. Then the key to store it under
+/// follows, its length before it, then how many bytes before the end of it all the 64 digits of its SHA-256 belong, then the same as above.
 #[wasm_bindgen]
 pub fn short_inspect(ticket: u32, body: &[u8], tags: &[u8]) -> Option<Vec<u8>> {
     with(|deliveries| inspect(deliveries.begun.get_mut(&ticket)?, body, tags))?
@@ -151,66 +241,81 @@ fn inspect(begun: &mut Begun, body: &[u8], tags: &[u8]) -> Option<Vec<u8>> {
         return None;
     }
     let prepared = configured.secrets.verifier.prepare(headers.as_slice(), received_at_ms).ok()?;
-    let inline = if tags.is_empty() { body } else { &[] };
-    let tags = if tags.is_empty() { prepared.tags(body) } else { tags.as_chunks().0.to_vec() };
-    let verified = prepared.check(begun.tags.insert(tags)).ok()?;
-    let id = delivery_id(received_at_ms, clock::random().ok()?);
-    let delivery = configured.gate().delivery(id, verified.label, &headers, body, received_at_ms).ok()?;
-    let header = delivery.header_line();
-    let mut accepted = Accepted {
-        event_count: delivery.event_count,
-        secret_label: verified.label.to_owned(),
+    let tags = begun.tags.insert(tags.as_chunks().0.to_vec());
+    let mut made = accept(configured, &prepared, tags, &headers, body, received_at_ms)?;
+    begun.accepted = Some(Accepted {
+        event_count: made.delivery.event_count,
+        secret_label: made.label.to_owned(),
         size_bytes: body.len() as u64,
-        to_store: None,
-    };
-    let out = if message::fits(&header, body.len()) {
-        reply(&accepted_text(&delivery.id, delivery.event_count), &header, inline)
-    } else {
-        let key = payload_key(&delivery.source, &delivery.id, received_at_ms);
-        accepted.to_store = Some(delivery.into_owned());
-        Some([&[0], key.as_bytes()].concat())
-    };
-    begun.accepted = Some(accepted);
-    out
+    });
+    if message::fits(&made.header, body.len()) {
+        return reply(&made, &[], &[]);
+    }
+    let key = payload_key(&made.delivery.source, &made.delivery.id, received_at_ms);
+    let key_length = u8::try_from(key.len()).ok()?;
+    made.delivery.body =
+        BodyRef::Stored { key: key.clone(), size_bytes: body.len() as u64, sha256: NO_SHA256.to_owned() };
+    made.header = made.delivery.header_line();
+    // The last of what looks like it: headers of the request come before.
+    let from_end = u8::try_from(made.header.len().checked_sub(made.header.rfind(NO_SHA256)?)?).ok()?;
+    Some([&[NO_ANSWER, key_length][..], key.as_bytes(), &[from_end], &reply(&made, &[], &[])?].concat())
 }
 
-/// The body was stored under the key of [`short_inspect`]: what to send now, in the same form.
-///
-/// `sha256`: of the body, 32 bytes.
-#[wasm_bindgen]
-pub fn short_stored(ticket: u32, sha256: &[u8]) -> Option<Vec<u8>> {
-    with(|deliveries| {
-        let begun = deliveries.begun.get_mut(&ticket)?;
-        let mut delivery = begun.accepted.as_mut()?.to_store.take()?;
-        let key = payload_key(&delivery.source, &delivery.id, begun.received_at_ms);
-        delivery.body = BodyRef::Stored { key, size_bytes: delivery.body.size_bytes(), sha256: hex(sha256) };
-        reply(&accepted_text(&delivery.id, delivery.event_count), &message::delivery_header(&delivery), &[])
-    })?
+/// A delivery that this way accepts.
+struct Made<'a> {
+    delivery: Incoming<'a>,
+    header: String,
+    /// Of the secret that verified it.
+    label: &'a str,
+}
+
+fn accept<'a>(
+    configured: Configured<'a>,
+    prepared: &Prepared<'a>,
+    tags: &[Tag],
+    headers: &[(&'a str, &'a str)],
+    body: &[u8],
+    received_at_ms: u64,
+) -> Option<Made<'a>> {
+    let label = prepared.check(tags).ok()?.label;
+    let id = delivery_id(received_at_ms, clock::random().ok()?);
+    let delivery = configured.gate().delivery(id, label, headers, body, received_at_ms).ok()?;
+    Some(Made { header: delivery.header_line(), delivery, label })
 }
 
 /// An answer is a hundred characters at most, so its length fits into a byte.
-fn reply(answer: &str, header: &str, inline: &[u8]) -> Option<Vec<u8>> {
-    let length = u8::try_from(answer.len()).ok()?;
-    Some([&[length], answer.as_bytes(), header.as_bytes(), inline].concat())
+fn reply(made: &Made<'_>, told: &[u64], inline: &[u8]) -> Option<Vec<u8>> {
+    let answer = accepted_text(&made.delivery.id, made.delivery.event_count);
+    let parts = [answer.as_bytes(), made.header.as_bytes(), inline];
+    let mut reply = Vec::with_capacity(parts.iter().map(|part| part.len()).sum::<usize>().saturating_add(16));
+    reply.push(u8::try_from(answer.len()).ok()?);
+    for number in told {
+        reply.extend_from_slice(&u32::try_from(*number).ok()?.to_le_bytes());
+    }
+    for part in parts {
+        reply.extend_from_slice(part);
+    }
+    Some(reply)
 }
 
-/// The message was sent: counts the delivery. 0: the ticket is unknown; 2: [`short_flush`] is to be called.
+/// The message of a large delivery was sent: counts it. 0: the ticket is unknown; 2: [`short_flush`] is to be called.
 #[wasm_bindgen]
-pub fn short_sent(ticket: u32) -> u32 {
-    sent(ticket).unwrap_or(0)
+pub fn short_sent(ticket: u32, now_ms: f64) -> u32 {
+    let sent = || {
+        let begun = end(ticket)?;
+        let Accepted { event_count, secret_label, size_bytes } = begun.accepted.as_ref()?;
+        let name = &begun.source()?.source.name;
+        let now_ms = clock::whole_ms(now_ms);
+        Some(count(name, *event_count, secret_label, *size_bytes, begun.received_at_ms, now_ms))
+    };
+    sent().unwrap_or(0)
 }
 
-fn sent(ticket: u32) -> Option<u32> {
-    let begun = end(ticket)?;
-    let accepted = begun.accepted.as_ref()?;
-    let now_ms = clock::now_ms();
-    let count = Count {
-        source: &begun.source()?.source.name,
-        latency_ms: now_ms.saturating_sub(begun.received_at_ms),
-        size_bytes: accepted.size_bytes,
-        outcome: &accepted_counts(accepted.event_count, &accepted.secret_label),
-    };
-    Some(if counting::add_request(&count, now_ms) { 2 } else { 1 })
+fn count(source: &str, event_count: u64, label: &str, size_bytes: u64, received_at_ms: u64, now_ms: u64) -> u32 {
+    let outcome = &accepted_counts(event_count, label);
+    let latency_ms = now_ms.saturating_sub(received_at_ms);
+    let is_due = counting::add_request(&Count { source, latency_ms, size_bytes, outcome }, now_ms);
+    if is_due { 2 } else { 1 }
 }
 
 /// Sees to it that the counts are sent.

@@ -12,9 +12,9 @@ pub(crate) fn now_ms() -> u64 {
     whole_ms(js_sys::Date::now())
 }
 
-/// Without the object that `worker::Date` makes for every look at the clock.
+/// What JavaScript's clock says, without the object that `worker::Date` makes for every look at it.
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // whole milliseconds, far below 2^53; negative times saturate to 0
-fn whole_ms(ms: f64) -> u64 {
+pub(crate) fn whole_ms(ms: f64) -> u64 {
     ms as u64
 }
 

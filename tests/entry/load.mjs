@@ -12,11 +12,12 @@ const SUBSTITUTES = {
     export const __worker_init_state = () => wasm.state;
     export const __wbg_reset_state = () => wasm.reset();
     export const fetch = (...args) => wasm.fetch(...args);
-    export const short_hashed_outside_from = () => 100;
+    export const short_limits = () => [100, 1_000, 60_000];
+    export const short_sources = (...args) => wasm.short.sources(...args);
+    export const short_at_once = (...args) => wasm.short.atOnce(...args);
+    export const short_counted = (...args) => wasm.short.counted(...args);
     export const short_begin = (...args) => wasm.short.begin(...args);
-    export const short_keys = (...args) => wasm.short.keys(...args);
     export const short_inspect = (...args) => wasm.short.inspect(...args);
-    export const short_stored = (...args) => wasm.short.stored(...args);
     export const short_sent = (...args) => wasm.short.sent(...args);
     export const short_flush = (...args) => wasm.short.flush(...args);
     export const queue = (...args) => wasm.queue(...args);
@@ -40,7 +41,9 @@ registerHooks({
       const source = encodeURIComponent(`${SUBSTITUTES[specifier]}\n// copy ${copies}`);
       return { url: `data:text/javascript,${source}`, shortCircuit: true };
     }
-    return nextResolve(specifier, context);
+    const resolved = nextResolve(specifier, context);
+    const copy = new URL(context.parentURL ?? "file:").search;
+    return copy.startsWith("?copy") && specifier.startsWith("./") ? { ...resolved, url: `${resolved.url}${copy}` } : resolved;
   },
 });
 
@@ -57,7 +60,7 @@ function fakeWasm() {
       wasm.state.instanceId += 1;
     },
     fetch: async () => "answer",
-    short: { begin: () => 0, keys: () => undefined, inspect: () => undefined, stored: () => undefined, sent: () => 0, flush: () => undefined },
+    short: { sources: () => [], atOnce: () => undefined, counted: () => 0, begin: () => undefined, inspect: () => undefined, sent: () => 0, flush: () => undefined },
     queue: async () => undefined,
     scheduled: async () => undefined,
     built: [],

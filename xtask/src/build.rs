@@ -26,10 +26,13 @@ use crate::stamp::{self, Stamp};
 pub(crate) const MODULE: &str = "index.js";
 pub(crate) const WASM: &str = "index_bg.wasm";
 
-/// The name under which `src/entry.js` imports what wasm-bindgen generates.
+/// What is bundled with the glue, from `src/`: the entry module and what it imports.
+const MODULES: [&str; 3] = ["entry.js", "instance.js", "short.js"];
+
+/// The name under which they import what wasm-bindgen generates.
 const GLUE_SPECIFIER: &str = "gateway-wasm";
 
-/// What `src/entry.js` relies on in the glue that no build would miss: the export that starts a new instance, and how a late
+/// What `src/instance.js` relies on in the glue that no build would miss: the export that starts a new instance, and how a late
 /// callback of the old one is told.
 const RELIED_ON: [&str; 2] = ["__wbg_reset_state", "Cannot invoke closure from previous WASM instance"];
 
@@ -75,8 +78,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let _lock = lock(&out_dir)?;
 
     let compiled = compile(options)?;
-    let entry = project::root().join("src/entry.js");
-    let stamp = Stamp::of(&compiled, &entry)?;
+    let modules = MODULES.map(|name| project::root().join("src").join(name));
+    let stamp = Stamp::of(&compiled, &modules)?;
     if stamp.describes(&out_dir, &[MODULE, WASM]) {
         progress(&format!("{} is up to date ({:.1} s)", out_dir.display(), started.elapsed().as_secs_f32()));
         return Ok(());
@@ -98,7 +101,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         fs::write(&optimised, names::shorten(&fs::read(&optimised)?, &names)?)?;
     }
     progress("esbuild: bundling");
-    bundle(&entry, &staging)?;
+    bundle(&staging)?;
 
     for name in [WASM, MODULE] {
         fs::rename(staging.join("out").join(name), out_dir.join(name))
@@ -157,7 +160,7 @@ fn generate_glue(compiled: &Path, staging: &Path) -> Result<HashSet<String>> {
         .module(true)?
         .typescript(false)
         .omit_default_module_path(false)
-        // Both are what lets src/entry.js give an instance that has crashed a successor.
+        // Both are what lets src/instance.js give an instance that has crashed a successor.
         .reset_state_function(true)
         .force_enable_abort_handler(true)
         .generate_output()
@@ -189,7 +192,7 @@ fn generate_glue(compiled: &Path, staging: &Path) -> Result<HashSet<String>> {
     for relied_on in RELIED_ON {
         ensure!(
             text.contains(relied_on),
-            "wasm-bindgen's output has changed: src/entry.js relies on `{relied_on}` in it"
+            "wasm-bindgen's output has changed: src/instance.js relies on `{relied_on}` in it"
         );
     }
     fs::write(&path, text.replace(source_phase, "import wasmModule from"))?;
@@ -215,11 +218,11 @@ fn optimise(staging: &Path) -> Result<()> {
     run_step(wasm_opt, "wasm-opt")
 }
 
-fn bundle(entry: &Path, staging: &Path) -> Result<()> {
+fn bundle(staging: &Path) -> Result<()> {
     let out = staging.join("out");
     fs::create_dir_all(&out)?;
     let mut esbuild = project::command(project::npm_tool("esbuild")?);
-    esbuild.arg(entry);
+    esbuild.arg(project::root().join("src").join(MODULES[0]));
     esbuild.arg(format!("--alias:{GLUE_SPECIFIER}={}", staging.join("glue").join(MODULE).display()));
     esbuild.arg(format!("--external:./{WASM}")).arg("--external:cloudflare:*");
     esbuild.args([

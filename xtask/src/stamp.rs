@@ -4,7 +4,7 @@
 //! result that somebody edited or half deleted is built again. Out of scope: caching more than the last build.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use sha2::{Digest, Sha256};
@@ -19,15 +19,19 @@ const PIPELINE: &str = concat!(include_str!("build.rs"), include_str!("names.rs"
 pub(crate) struct Stamp(String);
 
 impl Stamp {
-    /// `compiled`: cargo's own `.wasm`; `entry`: the entry module. The versions of the tools are those of the two lock files.
+    /// `compiled`: cargo's own `.wasm`; `modules`: the entry module and what it imports. The versions of the tools are those of
+    /// the two lock files.
     ///
     /// # Errors
     /// One of the files cannot be read.
-    pub(crate) fn of(compiled: &Path, entry: &Path) -> Result<Self> {
+    pub(crate) fn of(compiled: &Path, modules: &[PathBuf]) -> Result<Self> {
         let root = crate::project::root();
         let mut hash = Sha256::new();
         hash.update(PIPELINE);
-        for path in [compiled, entry, &root.join("package-lock.json"), &root.join("Cargo.lock")] {
+        for path in [compiled, &root.join("package-lock.json"), &root.join("Cargo.lock")] {
+            hash_file(&mut hash, path)?;
+        }
+        for path in modules {
             hash_file(&mut hash, path)?;
         }
         Ok(Self(hex(&hash.finalize())))

@@ -101,8 +101,11 @@ pub fn path_and_query(url: &str) -> &str {
 impl<'h> Head<'h> {
     /// Reads the text; a name without a value is left out.
     pub fn read(text: &'h str) -> Self {
-        let (url, rest) = text.split_once('\n').unwrap_or((text, ""));
-        let mut lines = rest.split('\n');
+        // `str::split` looks for a character of any width, a step at a time.
+        let ends = memchr::memchr_iter(b'\n', text.as_bytes()).chain([text.len()]);
+        let mut start = 0usize;
+        let mut lines = ends.filter_map(|end| text.get(core::mem::replace(&mut start, end.saturating_add(1))..end));
+        let url = lines.next().unwrap_or_default();
         // Genesys sends about a dozen headers, Cloudflare adds about as many.
         let mut headers = Vec::with_capacity(24);
         while let (Some(name), Some(value)) = (lines.next(), lines.next()) {

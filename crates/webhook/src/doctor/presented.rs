@@ -93,13 +93,15 @@ pub(super) fn texts(verifier: &Verifier) -> Vec<Zeroizing<Vec<u8>>> {
 
 /// As [`carries_a_secret`], with the texts at hand.
 pub(super) fn carries_one_of(scheme: &Scheme, texts: &[Zeroizing<Vec<u8>>], value: &str) -> bool {
-    // An item is never longer than its value.
-    if !texts.iter().any(|known| known.len() <= value.len()) {
+    let Some(shortest) = texts.iter().map(|known| known.len()).min() else { return false };
+    // An item is never longer than its value, and what is behind a prefix is shorter still.
+    if value.len() < shortest {
         return false;
     }
     let whole = value.trim();
     let items = value.split([' ', ',', ';']);
-    [whole].into_iter().chain(items).flat_map(|text| [text, strip_prefix(scheme, text).1]).any(|text| {
+    let long_enough = [whole].into_iter().chain(items).filter(|text| text.len() >= shortest);
+    long_enough.flat_map(|text| [text, strip_prefix(scheme, text).1]).any(|text| {
         texts.iter().any(|known| known.len() == text.len() && bool::from(known.as_slice().ct_eq(text.as_bytes())))
     })
 }
