@@ -5,7 +5,7 @@
  * Promise: every server is ended with this process, its folder is removed. Out of scope: load (`load.mjs`), what is measured.
  */
 
-import { spawn } from "node:child_process";
+import { execFileSync, spawn } from "node:child_process";
 import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
@@ -89,8 +89,9 @@ function workerd() {
  * @param objects   whether the gateway's Durable Objects are there
  * @param v8Flags   flags of the engine
  * @param args      more arguments of workerd
+ * @param compiled  whether its configuration is read as text or compiled before: a platform reads none while an instance starts
  */
-export async function startWorker({ files, variables = {}, secrets = {}, sinkPort, objects = false, v8Flags = [], args = [] }) {
+export async function startWorker({ files, variables = {}, secrets = {}, sinkPort, objects = false, v8Flags = [], args = [], compiled = false }) {
   const folder = mkdtempSync(join(tmpdir(), "gateway-bench-"));
   const port = await freePort();
   const modules = Object.entries(files).map(([name, path], n) => {
@@ -118,13 +119,19 @@ const tested :Workerd.Worker = (
 `,
   );
   const remove = () => rmSync(folder, { recursive: true, force: true });
-  return launch(workerd(), ["serve", "--experimental", ...args, join(folder, "config.capnp")], port, remove);
+  let configuration = [join(folder, "config.capnp")];
+  if (compiled) {
+    const binary = execFileSync(workerd(), ["compile", "--config-only", ...configuration], { maxBuffer: 100_000_000 });
+    configuration = ["--binary", join(folder, "config.bin")];
+    writeFileSync(configuration[1], binary);
+  }
+  return launch(workerd(), ["serve", "--experimental", ...args, ...configuration], port, remove);
 }
 
 /** A build of the gateway; `gateway` is the GATEWAY variable, `secrets` the Worker secrets. */
-export function start({ build, gateway, secrets, sinkPort, v8Flags, args }) {
+export function start({ build, gateway, secrets, sinkPort, v8Flags, args, compiled }) {
   const files = { "index.js": join(build, "index.js"), "./index_bg.wasm": join(build, "index_bg.wasm") };
-  return startWorker({ files, variables: { GATEWAY: gateway }, secrets, sinkPort, objects: true, v8Flags, args });
+  return startWorker({ files, variables: { GATEWAY: gateway }, secrets, sinkPort, objects: true, v8Flags, args, compiled });
 }
 
 /**

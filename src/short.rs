@@ -1,11 +1,11 @@
-//! The short way of a delivery, which nearly all of them take: `entry.js` reads, hashes what is large, stores and sends, and a few
+//! The short way of a delivery, which nearly all of them take: `short.js` reads, hashes what is large, stores and sends, and a few
 //! synchronous calls decide.
 //!
 //! At a kilobyte the price of a delivery is the crossing between JavaScript and wasm: every header that is asked for, every
-//! promise that is waited for, every object that is built, and every call for the memory that it finds cold. So `entry.js` hands
+//! promise that is waited for, every object that is built, and every call for the memory that it finds cold. So `short.js` hands
 //! everything over at once and waits by itself: a small body is decided by one call ([`short_at_once`]) and counted by one
 //! ([`short_counted`]); between them nothing is kept here. A large one has a ticket, because its bytes are counted against the
-//! isolate's budget before they are read ([`short_begin`], [`short_inspect`], [`short_sent`]); those of small ones `entry.js` counts.
+//! isolate's budget before they are read ([`short_begin`], [`short_inspect`], [`short_sent`]); those of small ones `short.js` counts.
 //!
 //! Promises: this way can only accept. What it does not accept, for whatever reason, goes with its body and with what is known of
 //! it ([`Begun`]: nothing is hashed twice) through [`crate::receiver`], which decides and says why; what it accepts leaves the
@@ -101,7 +101,7 @@ impl Begun {
     }
 }
 
-/// What `entry.js` has to know, in bytes and milliseconds: from which size on a body is hashed by the runtime, how many bytes of
+/// What `short.js` has to know, in bytes and milliseconds: from which size on a body is hashed by the runtime, how many bytes of
 /// smaller ones may be in flight, and when one that vanished counts no more.
 #[wasm_bindgen]
 pub fn short_limits() -> Vec<f64> {
@@ -111,7 +111,7 @@ pub fn short_limits() -> Vec<f64> {
 }
 
 /// The sources that this way is open to, three values each: which of the gateway's it is, its name, and the most bytes that it takes.
-/// None where the configuration is broken. `entry.js` asks once, because no body is read before somebody has said that it may be.
+/// None where the configuration is broken. `short.js` asks once, because no body is read before somebody has said that it may be.
 #[wasm_bindgen]
 pub fn short_sources(env: &Env) -> js_sys::Array {
     let sources = js_sys::Array::new();

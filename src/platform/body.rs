@@ -19,7 +19,7 @@ use web_sys::{ReadableStreamDefaultReader, Request};
 /// The variable moves it for that measurement, at build time.
 pub(crate) const LARGE_BYTES: u64 = match option_env!("GATEWAY_LARGE_BYTES") {
     Some(digits) => number(digits.as_bytes()),
-    None => 12_288,
+    None => 8_192,
 };
 
 const fn number(mut digits: &[u8]) -> u64 {

@@ -1,4 +1,4 @@
-/** What `src/entry.js` promises when an instance of the wasm crashes. Node's own test runner: `node --test tests/entry`. */
+/** What `src/instance.js` promises when an instance of the wasm crashes. Node's own test runner: `node --test tests/entry`. */
 
 import assert from "node:assert/strict";
 import { beforeEach, test } from "node:test";

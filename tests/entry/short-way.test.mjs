@@ -1,4 +1,4 @@
-/** The short way of a delivery in `src/entry.js`: it can only accept, and everything else takes the general way with its body. */
+/** The short way of a delivery in `src/short.js`: it can only accept, and everything else takes the general way with its body. */
 
 import assert from "node:assert/strict";
 import { createHash, createHmac } from "node:crypto";

@@ -11,8 +11,8 @@ import { writeFileSync } from "node:fs";
 
 const NOW_S = 1_700_000_000;
 /** The first size that is large, and the last that is small (src/platform/body.rs). */
-const [SMALL, LARGE] = [12_287, 12_288];
-const SIZES = [SMALL, LARGE, 12_289, 40_000, 200_000];
+const [SMALL, LARGE] = [8_191, 8_192];
+const SIZES = [SMALL, LARGE, LARGE + 1, 40_000, 200_000];
 
 const CURRENT = "current-secret-0123456789";
 const PREVIOUS = "previous-secret-of-23-bytes";

@@ -8,7 +8,7 @@
 //! The arithmetic, at senders that prove nothing and send nothing after their headers: four announcements of 5 MB, the default
 //! limit of a source, are admitted, a fifth would be over [`LARGE_SHARE_BYTES`] and is answered 503. A delivery of 1 KB is served
 //! all the same, even where the whole share is taken, until small bodies hold [`RESERVE_BYTES`] beside it: that takes 62
-//! connections that announce [`SMALL_BYTES`] each, or 8,000 of 1 KB.
+//! connections that announce [`SMALL_BYTES`] each, or 10,000 of 1 KB (those of [`SMALLEST_SHARE_BYTES`] with them).
 
 use genesys_webhook::message::MAX_MESSAGE_BYTES;
 use std::collections::BTreeMap;
@@ -27,8 +27,8 @@ pub const LARGE_SHARE_BYTES: u64 = BUDGET_BYTES - RESERVE_BYTES;
 /// The largest of the small bodies: what fits into a message is what nearly all deliveries are.
 pub const SMALL_BYTES: u64 = MAX_MESSAGE_BYTES as u64;
 
-/// Beside the budget: what bodies so small that they are hashed in wasm (12 KB) hold together, counted where they are read
-/// (`src/entry.js`) and not here; what has no room in it is admitted here as any other.
+/// Beside the budget: what bodies so small that they are hashed in wasm (below 8 KB) hold together, counted where they are read
+/// (`src/short.js`) and not here; what has no room in it is admitted here as any other.
 pub const SMALLEST_SHARE_BYTES: u64 = 2_000_000;
 
 /// After so long a request that never ended counts as gone, in milliseconds: the vendor gives up after 10 s, and other
