@@ -157,7 +157,8 @@ pub fn short_at_once(env: &Env, source: u32, head: String, body: &[u8], received
         }
         let prepared = configured.secrets.verifier.prepare(headers.as_slice(), received_at_ms).ok()?;
         let tags = prepared.tags(body);
-        if let Some(accepted) = accept(configured, &prepared, &tags, &headers, body, received_at_ms) {
+        let accepted = accept(configured, &prepared, &tags, &headers, body, received_at_ms);
+        if let Some(accepted) = accepted.filter(|made| message::fits(&made.header, body.len())) {
             let secrets = configured.secrets.verifier.secrets();
             let secret = secrets.iter().position(|secret| secret.label() == accepted.label)?;
             let told = [secret as u64, accepted.delivery.event_count];
