@@ -1,12 +1,12 @@
 //! `xtask build`: Rust to `build/index.js` + `build/index_bg.wasm`, an ES module that workerd runs as it is.
 //!
 //! cargo → wasm-bindgen (as a library) → wasm-opt → esbuild. Promises:
-//! - what is in `build/` is always a whole result: the steps work in a staging folder, and the two files are moved into place
-//!   only when all steps have succeeded, the wasm first. A bundler that watches `index.js` therefore ends with a matching pair;
+//! - what is in `build/` is always a whole result: the steps work in a staging folder, and the files are moved into place
+//!   only when all steps have succeeded, the module last. A bundler that watches `index.js` therefore ends with a matching pair;
 //! - two builds at once wait for each other (a file lock, which the system releases even if a build is killed);
 //! - nothing is generated again when cargo's own output, the entry module, the tools and this pipeline are what they were.
 //!
-//! Out of scope: source maps. The wasm keeps its name section, so stack traces name Rust functions.
+//! Out of scope: source maps. The wasm keeps the names of this repository's functions, and the list beside it has all (`names`).
 
 use std::collections::HashSet;
 use std::fs::{self, File};
@@ -18,13 +18,16 @@ use walrus::FunctionKind;
 use wasm_bindgen_cli_support::Bindgen;
 
 use crate::cargo;
-use crate::names;
+use crate::names::{self, Keep, Named};
 use crate::project;
 use crate::stamp::{self, Stamp};
 
 /// The two files that make the Worker.
 pub(crate) const MODULE: &str = "index.js";
 pub(crate) const WASM: &str = "index_bg.wasm";
+
+/// Every function of the wasm with its index, for traces; not deployed. A build with `fast` has no list: its wasm has every name.
+pub(crate) const NAMES: &str = "index_bg.names";
 
 /// What is bundled with the glue, from `src/`: the entry module and what it imports.
 const MODULES: [&str; 3] = ["entry.js", "instance.js", "short.js"];
@@ -62,6 +65,8 @@ pub(crate) struct Options {
     pub(crate) out_dir: Option<PathBuf>,
     /// For development: compiled in parts and not optimised as a whole, in a fifth of the time; larger and slower.
     pub(crate) fast: bool,
+    /// For measurements: functions from elsewhere keep a name as well.
+    pub(crate) names: bool,
 }
 
 /// Builds the Worker, or finds that nothing has changed.
@@ -79,8 +84,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 
     let compiled = compile(options)?;
     let modules = MODULES.map(|name| project::root().join("src").join(name));
-    let stamp = Stamp::of(&compiled, &modules)?;
-    if stamp.describes(&out_dir, &[MODULE, WASM]) {
+    let stamp = Stamp::of(&compiled, &modules, options.names)?;
+    let results = if options.fast { &[WASM, MODULE][..] } else { &[NAMES, WASM, MODULE] };
+    if stamp.describes(&out_dir, results) {
         progress(&format!("{} is up to date ({:.1} s)", out_dir.display(), started.elapsed().as_secs_f32()));
         return Ok(());
     }
@@ -89,7 +95,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     if staging.exists() {
         fs::remove_dir_all(&staging)?;
     }
-    fs::create_dir_all(&staging)?;
+    fs::create_dir_all(staging.join("out"))?;
     progress("wasm-bindgen: generating the glue");
     let names = generate_glue(&compiled, &staging)?;
     if options.fast {
@@ -98,17 +104,23 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         progress("wasm-opt: optimising");
         optimise(&staging)?;
         let optimised = staging.join("optimised.wasm");
-        fs::write(&optimised, names::shorten(&fs::read(&optimised)?, &names)?)?;
+        let keep = if options.names { Keep::All } else { Keep::Own };
+        let Named { wasm, list } = names::shorten(&fs::read(&optimised)?, &names, keep)?;
+        fs::write(&optimised, wasm)?;
+        fs::write(staging.join("out").join(NAMES), list)?;
     }
     progress("esbuild: bundling");
     bundle(&staging)?;
 
-    for name in [WASM, MODULE] {
+    if options.fast {
+        let _ = fs::remove_file(out_dir.join(NAMES));
+    }
+    for name in results {
         fs::rename(staging.join("out").join(name), out_dir.join(name))
             .with_context(|| format!("cannot move {name} into {}", out_dir.display()))?;
     }
     fs::remove_dir_all(&staging)?;
-    stamp.write(&out_dir, &[MODULE, WASM])?;
+    stamp.write(&out_dir, results)?;
     for name in [MODULE, WASM] {
         let bytes = fs::read(out_dir.join(name))?;
         progress(&format!("{name}: {} KB, {} KB gzip", kilobytes(bytes.len()), kilobytes(gzip_len(&bytes)?)));
@@ -220,7 +232,6 @@ fn optimise(staging: &Path) -> Result<()> {
 
 fn bundle(staging: &Path) -> Result<()> {
     let out = staging.join("out");
-    fs::create_dir_all(&out)?;
     let mut esbuild = project::command(project::npm_tool("esbuild")?);
     esbuild.arg(project::root().join("src").join(MODULES[0]));
     esbuild.arg(format!("--alias:{GLUE_SPECIFIER}={}", staging.join("glue").join(MODULE).display()));

@@ -13,6 +13,7 @@ mod process;
 mod project;
 mod stamp;
 mod test;
+mod trace;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -27,6 +28,7 @@ Usage: npm start [-- OPTIONS]           build, then run the gateway against a si
        npm run bench [-- OPTIONS]       measurements against what a user would write instead
 
        cargo xtask client-js            build/client-js, the npm package of client and verifier
+       cargo xtask names [INDEX ...]    what wasm-function[INDEX] is called; without one: in a stack trace on standard input
 
 npm start
   --for DURATION     end by itself, e.g. 20s, 2m; fails if the accounting does not hold
@@ -38,6 +40,7 @@ npm run build
   --features LIST    cargo features of the Worker
   --out-dir DIR      where the result goes (default: build)
   --fast             for development only: less optimised, in a fraction of the time
+  --names            for measurements: functions that are not this repository's keep a name in the wasm as well
 
 npm run bench
   --quick            a short form that writes nothing, under 3 minutes
@@ -67,6 +70,7 @@ fn dispatch(mut arguments: impl Iterator<Item = String>) -> Result<ExitCode> {
             client_js::run()?;
             Ok(ExitCode::SUCCESS)
         }
+        "names" => trace::run(arguments.0).map(|()| ExitCode::SUCCESS),
         "start" => demo::run(&demo_options(&mut arguments)?),
         "test" => {
             if let Some(name) = arguments.next_name()? {
@@ -90,6 +94,7 @@ fn build_options<I: Iterator<Item = String>>(arguments: &mut Arguments<I>) -> Re
         match name.as_str() {
             "--features" => options.features = Some(arguments.value(&name)?),
             "--fast" => options.fast = true,
+            "--names" => options.names = true,
             "--out-dir" => options.out_dir = Some(arguments.value(&name)?.into()),
             _ => return Err(unknown(&name)),
         }

@@ -1,28 +1,46 @@
-//! The names of functions in the finished wasm, which stack traces show: as long as a reader needs them, no longer.
+//! The names of functions in the finished wasm, which stack traces show: what a reader needs, no longer than needed.
 //!
-//! What this repository's own code is called stays whole. Of what is compiled in from elsewhere the type or module and the
-//! function stay (`Vec::push`, `<Vec as Drop>::drop`), without the path to them and without placeholders of generic arguments: what
-//! called it stands in the next line of the trace. The numbers that wasm-opt puts behind names that occur twice go as well; nothing
-//! resolves a function by its name.
+//! What this repository's own code is called stays whole, without placeholders of generic arguments. What is compiled in from
+//! elsewhere has no name: an own function stands above or below it in the trace, and `xtask names` tells the rest from the list that
+//! is written beside the wasm ([`Named::list`]). For measurements such functions can keep a short name, of type or module and
+//! function (`Vec::push`, `<Vec as Drop>::drop`). The numbers that wasm-opt puts behind names that occur twice go in any case;
+//! nothing resolves a function by its name.
 //!
 //! Out of scope: every other section, which is passed on byte for byte.
 
 use std::collections::HashSet;
+use std::fmt::Write;
 
 use anyhow::{Context, Result, ensure};
 
-/// Crates of this repository whose paths stay.
-const OWN: [&str; 3] = ["genesys_", "gateway_", "__wasm_bindgen"];
+/// Crates of this repository, whose paths stay.
+const OWN: [&str; 2] = ["genesys_", "gateway_"];
 
 const CUSTOM_SECTION: u8 = 0;
 const FUNCTION_NAMES: u8 = 1;
 const PREAMBLE_BYTES: usize = 8;
 
+/// Which functions keep a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Keep {
+    Own,
+    All,
+}
+
+/// A module with the names that are worth their bytes.
+#[derive(Debug)]
+pub(crate) struct Named {
+    pub(crate) wasm: Vec<u8>,
+    /// Every function, as `index name` and a line end, with the whole name.
+    pub(crate) list: String,
+}
+
 /// `wasm` with short names. `before` holds the names that the functions had before wasm-opt.
 ///
 /// # Errors
 /// `wasm` is not a module that can be read.
-pub(crate) fn shorten(wasm: &[u8], before: &HashSet<String>) -> Result<Vec<u8>> {
+pub(crate) fn shorten(wasm: &[u8], before: &HashSet<String>, keep: Keep) -> Result<Named> {
+    let mut list = String::new();
     let mut out = wasm.get(..PREAMBLE_BYTES).context("a module begins with eight bytes")?.to_vec();
     let mut rest = Bytes(&wasm[PREAMBLE_BYTES..]);
     while !rest.0.is_empty() {
@@ -36,7 +54,7 @@ pub(crate) fn shorten(wasm: &[u8], before: &HashSet<String>) -> Result<Vec<u8>> 
                 let (kind, content) = (section.byte()?, section.sized()?);
                 names.push(kind);
                 if kind == FUNCTION_NAMES {
-                    put_sized(&mut names, &function_names(content, before)?);
+                    put_sized(&mut names, &function_names(content, before, keep, &mut list)?);
                 } else {
                     put_sized(&mut names, content);
                 }
@@ -47,21 +65,34 @@ pub(crate) fn shorten(wasm: &[u8], before: &HashSet<String>) -> Result<Vec<u8>> 
             out.extend(&whole[..whole.len() - rest.0.len()]);
         }
     }
+    Ok(Named { wasm: out, list })
+}
+
+fn function_names(content: &[u8], before: &HashSet<String>, keep: Keep, list: &mut String) -> Result<Vec<u8>> {
+    let mut read = Bytes(content);
+    let (mut kept, mut names) = (0, vec![]);
+    for _ in 0..read.number()? {
+        let index = read.number()?;
+        let name = std::str::from_utf8(read.sized()?).context("the name of a function is UTF-8")?;
+        let name = without_number(name, before);
+        writeln!(list, "{index} {name}")?;
+        let short = short(name);
+        if keep == Keep::All || is_own(&short) {
+            kept += 1;
+            put_number(&mut names, index);
+            put_sized(&mut names, short.as_bytes());
+        }
+    }
+    ensure!(read.0.is_empty(), "the names of functions are followed by something else");
+    let mut out = vec![];
+    put_number(&mut out, kept);
+    out.extend(names);
     Ok(out)
 }
 
-fn function_names(content: &[u8], before: &HashSet<String>) -> Result<Vec<u8>> {
-    let mut read = Bytes(content);
-    let count = read.number()?;
-    let mut out = vec![];
-    put_number(&mut out, count);
-    for _ in 0..count {
-        put_number(&mut out, read.number()?);
-        let name = std::str::from_utf8(read.sized()?).context("the name of a function is UTF-8")?;
-        put_sized(&mut out, short(without_number(name, before)).as_bytes());
-    }
-    ensure!(read.0.is_empty(), "the names of functions are followed by something else");
-    Ok(out)
+/// Whether a short name has a path of this repository in it. Generic arguments are gone from it: `Vec<gateway_core::Row>` is not own.
+fn is_own(short: &str) -> bool {
+    short.split(|character| !is_of_name(character)).any(|part| OWN.iter().any(|own| part.starts_with(own)))
 }
 
 /// `drop_12` → `drop`, where it is wasm-opt that has appended the number.
@@ -251,6 +282,21 @@ mod tests {
     }
 
     #[test]
+    fn own_is_what_this_repository_has_written() {
+        for own in [
+            "genesys_webhook_gateway::api::route::{{closure}}",
+            "<&S as genesys_client::auth::TokenSource>::token",
+            "<gateway_core::audit::Draft as Clone>::clone",
+            "pagination::<impl genesys_client::client::Client>::list",
+        ] {
+            assert!(is_own(own), "{own}");
+        }
+        for foreign in ["fmt::write", "<Vec as Drop>::drop", "not_genesys_client::f", "main", ""] {
+            assert!(!is_own(foreign), "{foreign}");
+        }
+    }
+
+    #[test]
     fn only_numbers_of_wasm_opt_are_cut_off() {
         let before = HashSet::from(["drop".to_owned(), "v_1".to_owned(), "v".to_owned()]);
         assert_eq!(without_number("drop_12", &before), "drop");
@@ -261,21 +307,31 @@ mod tests {
 
     #[test]
     fn only_the_names_of_functions_change() {
-        let function = [&[1, 0, 14][..], b"a::b::C<T>::d_"].concat();
-        let sub = [&[0, 2, 1, b'm', FUNCTION_NAMES, 17][..], &function].concat();
+        let mut functions = vec![2];
+        for (index, name) in [(0, "a::b::C<T>::d_"), (1, "gateway_core::f<T>")] {
+            put_number(&mut functions, index);
+            put_sized(&mut functions, name.as_bytes());
+        }
+        let mut section = vec![];
+        put_sized(&mut section, b"name");
+        section.extend([0, 2, 1, b'm', FUNCTION_NAMES]);
+        put_sized(&mut section, &functions);
         let mut wasm = b"\0asm\x01\0\0\0".to_vec();
         wasm.extend([7, 1, 9]);
         let head = wasm.len();
-        let mut section = vec![];
-        put_sized(&mut section, b"name");
-        section.extend(&sub);
         wasm.push(CUSTOM_SECTION);
         put_sized(&mut wasm, &section);
         wasm.extend([11, 2, 1, 2]);
 
-        let out = shorten(&wasm, &HashSet::new()).unwrap();
-        assert_eq!(out[..head], wasm[..head]);
-        assert!(out.ends_with(&[&[1, 0, 5][..], b"C::d_", &[11, 2, 1, 2]].concat()), "{out:?}");
-        assert!(shorten(&wasm[..wasm.len() - 1], &HashSet::new()).is_err(), "a module that is cut off");
+        let own = [&[1, 15][..], b"gateway_core::f", &[11, 2, 1, 2]].concat();
+        for (keep, end) in
+            [(Keep::All, [&[2, 0, 5][..], b"C::d_", &own].concat()), (Keep::Own, [&[1], &own[..]].concat())]
+        {
+            let Named { wasm: out, list } = shorten(&wasm, &HashSet::new(), keep).unwrap();
+            assert_eq!(out[..head], wasm[..head]);
+            assert!(out.ends_with(&end), "{out:?}");
+            assert_eq!(list, "0 a::b::C<T>::d_\n1 gateway_core::f<T>\n");
+        }
+        assert!(shorten(&wasm[..wasm.len() - 1], &HashSet::new(), Keep::All).is_err(), "a module that is cut off");
     }
 }

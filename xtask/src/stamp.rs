@@ -19,15 +19,16 @@ const PIPELINE: &str = concat!(include_str!("build.rs"), include_str!("names.rs"
 pub(crate) struct Stamp(String);
 
 impl Stamp {
-    /// `compiled`: cargo's own `.wasm`; `modules`: the entry module and what it imports. The versions of the tools are those of
-    /// the two lock files.
+    /// `compiled`: cargo's own `.wasm`; `modules`: the entry module and what it imports; `names`: of the options. The versions of
+    /// the tools are those of the two lock files.
     ///
     /// # Errors
     /// One of the files cannot be read.
-    pub(crate) fn of(compiled: &Path, modules: &[PathBuf]) -> Result<Self> {
+    pub(crate) fn of(compiled: &Path, modules: &[PathBuf], names: bool) -> Result<Self> {
         let root = crate::project::root();
         let mut hash = Sha256::new();
         hash.update(PIPELINE);
+        hash.update([u8::from(names)]);
         for path in [compiled, &root.join("package-lock.json"), &root.join("Cargo.lock")] {
             hash_file(&mut hash, path)?;
         }

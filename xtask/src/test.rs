@@ -52,7 +52,7 @@ pub(crate) fn run() -> Result<()> {
 
     eprintln!("\ntest: building the Worker that crashes on request, and the JavaScript client");
     let crashing = Some(project::build_dir().join("crash-test"));
-    build::run(&build::Options { features: Some("crash-test".into()), out_dir: crashing, fast: false })?;
+    build::run(&build::Options { features: Some("crash-test".into()), out_dir: crashing, ..Default::default() })?;
     step("a crash of the instance (node --test)", node_tests("tests/crash/*.test.mjs")?)?;
     client_js::run()?;
     step("the JavaScript client (node --test)", client_js_tests(&simulator)?)?;
