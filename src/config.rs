@@ -4,7 +4,7 @@
 //! gateway (503, so that senders repeat) and tells every problem at once to the operator, never a secret; a source with a
 //! broken or missing secret closes only that source. Out of scope: what is valid (`gateway_core::config`).
 
-use crate::platform::log;
+use crate::platform::{log, rate};
 use gateway_core::config::{Config, Problem, Source, header_value_problem};
 use genesys_webhook::doctor::SecretTexts;
 use genesys_webhook::intake::Gate;
@@ -134,7 +134,8 @@ fn variable(env: &Env) -> Result<String, Vec<Problem>> {
 
 /// A Worker secret; `None` where it is not set or empty.
 pub(crate) fn secret(env: &Env, name: &str) -> Option<String> {
-    env.secret(name).ok().map(|secret| secret.to_string()).filter(|secret| !secret.is_empty())
+    let value = js_sys::Reflect::get(env.as_ref(), &JsValue::from_str(name)).ok()?;
+    value.as_string().filter(|secret| !secret.is_empty())
 }
 
 /// A secret that signs by Standard Webhooks.
@@ -164,7 +165,7 @@ impl SourceSecrets {
             }
         }
         if let Some(name) = &source.rate_limit
-            && let Err(error) = env.rate_limiter(name)
+            && let Err(error) = rate::limiter(env, name)
         {
             report(name, format!("no rate-limit binding: {error}"));
         }

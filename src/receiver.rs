@@ -11,7 +11,7 @@ use crate::platform::body::{self, Body, BodyError};
 use crate::platform::context::EventContext;
 use crate::platform::crypto::{self, Failed};
 use crate::platform::http::{Answer, Problem, RequestHeaders, empty, json_text};
-use crate::platform::{clock, log, queue, r2};
+use crate::platform::{clock, log, queue, r2, rate};
 use crate::short::Begun;
 use gateway_core::cidr::allows;
 use gateway_core::config::Source;
@@ -242,16 +242,16 @@ async fn at_the_door(source: &Source, request: &Request, env: &Env) -> Option<Ou
         }
     }
     let binding = source.rate_limit.as_deref()?;
-    let limited = match env.rate_limiter(binding) {
-        Ok(limiter) => limiter.limit(source.name.clone()).await,
+    let within = match rate::limiter(env, binding) {
+        Ok(limiter) => rate::allows(&limiter, &source.name).await,
         Err(error) => Err(error),
     };
-    match limited {
-        Ok(outcome) if outcome.success => None,
-        Ok(_) => Some(Outcome::Rejected { status: 429, error: "Too many requests", code: "rate_limited" }),
+    match within {
+        Ok(true) => None,
+        Ok(false) => Some(Outcome::Rejected { status: 429, error: "Too many requests", code: "rate_limited" }),
         // A limiter that fails protects nobody by turning genuine deliveries away.
         Err(error) => {
-            log::error("rate_limit_failed", &[("source", &source.name), ("error", &error.to_string())]);
+            log::error("rate_limit_failed", &[("source", &source.name), ("error", &error)]);
             None
         }
     }

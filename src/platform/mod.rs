@@ -12,6 +12,7 @@ pub(crate) mod log;
 pub(crate) mod objects;
 pub(crate) mod queue;
 pub(crate) mod r2;
+pub(crate) mod rate;
 pub(crate) mod sql;
 
 /// What a thrown JavaScript value says, in one line that is short enough for a log.

@@ -14,7 +14,6 @@ pub(super) fn labels(pairs: &[(&'static str, &str)]) -> Labels {
 }
 
 /// What a sample says.
-#[derive(Debug)]
 pub(super) enum Value {
     Counter(u64),
     Gauge(f64),
@@ -23,7 +22,6 @@ pub(super) enum Value {
 }
 
 /// One line, or the lines of one histogram.
-#[derive(Debug)]
 pub(super) struct Sample {
     pub(super) labels: Labels,
     pub(super) value: Value,
@@ -34,15 +32,14 @@ pub(super) fn histogram(latency: &Latency) -> Value {
     let buckets: Vec<(f64, u64)> = latency
         .buckets
         .iter()
-        // `inf` reads as infinity, which the encoder writes as `+Inf`.
-        .map(|(bound, n)| (bound.parse::<f64>().map_or(f64::INFINITY, |ms| ms / 1000.0), *n))
+        // `inf` is no number of milliseconds; the encoder writes infinity as `+Inf`.
+        .map(|(bound, n)| (bound.parse::<u64>().map_or(f64::INFINITY, |ms| ms as f64 / 1000.0), *n))
         .collect();
     let count = buckets.iter().fold(0u64, |sum, (_, n)| sum.saturating_add(*n));
     Value::Histogram { sum: latency.total as f64 / 1000.0, count, buckets }
 }
 
 /// A metric family: name (without the gateway's prefix), help, type and samples. One without samples is not printed.
-#[derive(Debug)]
 pub(super) struct Family {
     pub(super) name: &'static str,
     help: &'static str,
@@ -92,9 +89,15 @@ impl Family {
 }
 
 /// The families of one scrape.
-#[derive(Debug)]
 pub(super) struct Scrape {
     pub(super) families: Vec<Family>,
+}
+
+/// A collector has to have one. Not derived: printing floating-point numbers takes 5 KB of code.
+impl std::fmt::Debug for Scrape {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Scrape").finish_non_exhaustive()
+    }
 }
 
 impl Collector for Scrape {
