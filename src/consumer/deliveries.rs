@@ -16,6 +16,7 @@ use crate::platform::{clock, log, objects, r2};
 use crate::receiver::send_letter;
 use futures_util::future::{Either, join, join_all};
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
+use gateway_core::by_name::ByName;
 use gateway_core::circuit::{Gate, PROBE_MARGIN_MS, Tally, wait_s};
 use gateway_core::handover::has_waited_too_long;
 use gateway_core::ledger::{ClaimItem, Claimed, LEASE_MS, LedgerCall, Settled, State, ledger_key, ledger_shard};
@@ -23,7 +24,7 @@ use gateway_core::turns::{CONNECTIONS, Turn, Turns, Waiting};
 use genesys_webhook::dedupe::body_key;
 use genesys_webhook::message::{BodyRef, DeadLetter, Delivery, Message, decode};
 use sha2::{Digest as _, Sha256};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use worker::Env;
 
 /// What a probe of the archive may take, in milliseconds: writes to R2 have no time limit of their own.
@@ -42,11 +43,11 @@ struct Lane<'g, 'm> {
 
 /// Works on one batch.
 pub(super) async fn consume(gateway: &Gateway, messages: &[QueueMessage], env: &Env) {
-    let mut sources: BTreeMap<String, VecDeque<Work<'_>>> = BTreeMap::new();
+    let mut sources: ByName<VecDeque<Work<'_>>> = ByName::new();
     let mut letters = vec![];
     for message in messages {
         match read(message) {
-            Ok(Some(work)) => sources.entry(work.delivery.source.clone()).or_default().push_back(work),
+            Ok(Some(work)) => sources.at(&work.delivery.source).push_back(work),
             Ok(None) => letters.push(message),
             Err((bytes, error)) => bury_unreadable(message, bytes, &error, env).await,
         }
@@ -185,10 +186,10 @@ async fn open<'g, 'm>(configured: Option<Configured<'g>>, works: VecDeque<Work<'
 
 /// Claims what is to be handed on: one call a shard.
 async fn claim(lanes: &mut [Lane<'_, '_>], env: &Env) {
-    let mut shards: BTreeMap<String, Vec<(usize, Work<'_>)>> = BTreeMap::new();
+    let mut shards: ByName<Vec<(usize, Work<'_>)>> = ByName::new();
     for (index, lane) in lanes.iter_mut().enumerate() {
         for work in std::mem::take(&mut lane.works) {
-            shards.entry(work.shard.clone()).or_default().push((index, work));
+            shards.at(&work.shard).push((index, work));
         }
     }
     let calls = shards.into_iter().map(|(shard, works)| async move {
@@ -306,9 +307,9 @@ async fn finish(lane: Lane<'_, '_>, env: &Env) {
             circuits::report(env, source, &gate, tally).await;
         }
     };
-    let mut shards: BTreeMap<String, Vec<Settlement<'_>>> = BTreeMap::new();
+    let mut shards: ByName<Vec<Settlement<'_>>> = ByName::new();
     for settlement in settlements {
-        shards.entry(settlement.work.shard.clone()).or_default().push(settlement);
+        shards.at(&settlement.work.shard).push(settlement);
     }
     let settle = join_all(shards.into_iter().map(|(shard, settlements)| settle(shard, settlements, env)));
     let ((), settled) = join(report, settle).await;

@@ -21,6 +21,7 @@ pub mod accounting;
 pub mod alerts;
 pub mod audit;
 pub mod auth;
+pub mod by_name;
 pub mod cidr;
 pub mod circuit;
 pub mod config;

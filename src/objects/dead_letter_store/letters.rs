@@ -157,7 +157,7 @@ fn make_room(sql: &SqlStorage, arriving: &DeadLetter, caps: Caps, stored: &mut S
         if let Some((_, key)) = remove(sql, &id)? {
             stored.keys.extend(key);
         }
-        stored.purged.entry(arriving.source.clone()).or_default().add(verified == 1);
+        stored.purged.at(&arriving.source).add(verified == 1);
         run(
             sql,
             "INSERT INTO purged VALUES (?, ?, 1) ON CONFLICT DO UPDATE SET n = n + 1",
@@ -352,7 +352,7 @@ pub(super) fn totals(sql: &SqlStorage) -> Result<LetterTotals> {
         let (Some(source), Some(verified), Some(n)) = (row.text(0), row.number(1), row.number(2)) else {
             return Err(unreadable("totals"));
         };
-        let Purged { verified: of_verified, unverified } = totals.purged.entry(source).or_default();
+        let Purged { verified: of_verified, unverified } = totals.purged.at(&source);
         *(if verified == 1 { of_verified } else { unverified }) = n;
     }
     Ok(totals)
