@@ -10,8 +10,8 @@ use crate::VERSION;
 use crate::circuits::circuits_of;
 use crate::config::{Gateway, gateway};
 use crate::platform::objects::{self, CallError};
-use crate::platform::{clock, queue};
-use futures_util::future::{join, join_all, join3, join4};
+use crate::platform::{clock, queue, together};
+use futures_util::future::{join, join3, join4};
 use gateway_core::accounting::{Collected, SourceAccount, by_source, include, own};
 use gateway_core::by_name::ByName;
 use gateway_core::circuit::CircuitRow;
@@ -39,7 +39,7 @@ async fn ask_all<T: DeserializeOwned>(
     names: &[String],
     call: &impl Serialize,
 ) -> Vec<Option<T>> {
-    join_all(names.iter().map(|name| in_time(objects::call::<T>(env, binding, name, call)))).await
+    together::all(names.iter().map(|name| in_time(objects::call::<T>(env, binding, name, call)))).await
 }
 
 async fn in_time<T>(call: impl Future<Output = Result<T, CallError>>) -> Option<T> {

@@ -13,8 +13,7 @@ use super::deliveries::{claim_item, claim_item_of};
 use crate::platform::body::Body;
 use crate::platform::objects::CallError;
 use crate::platform::queue::{self, QueueMessage};
-use crate::platform::{clock, log, objects, r2};
-use futures_util::future::join_all;
+use crate::platform::{clock, log, objects, r2, together};
 use gateway_core::audit::{Action, Draft, letter_drafts};
 use gateway_core::ledger::{ClaimItem, LedgerCall, State, ledger_shard};
 use gateway_core::letters::{BodyText, INLINE_MAX_BYTES, Letter, LettersCall, Outlived, STORE_OBJECT, Status, Stored};
@@ -105,7 +104,7 @@ async fn tell(news: impl Iterator<Item = &Option<News>>, env: &Env) -> Vec<Strin
             None => calls.push((shard, *known, vec![item.clone()])),
         }
     }
-    let told = join_all(calls.into_iter().map(|(shard, known, items)| async move {
+    let told = together::all(calls.into_iter().map(|(shard, known, items)| async move {
         let letters: Vec<(String, u32)> = items.iter().map(|item| (item.id.clone(), item.replay)).collect();
         let told = tell_one(shard, letters, LedgerCall::GiveUp { items, known }, env).await;
         told.map_err(|error| {

@@ -12,9 +12,9 @@ use crate::circuits;
 use crate::config::{Configured, Gateway};
 use crate::platform::body::Body;
 use crate::platform::queue::{self, QueueMessage};
-use crate::platform::{clock, log, objects, r2};
+use crate::platform::{clock, log, objects, r2, together};
 use crate::receiver::send_letter;
-use futures_util::future::{Either, join, join_all};
+use futures_util::future::{Either, join};
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use gateway_core::by_name::ByName;
 use gateway_core::circuit::{Gate, PROBE_MARGIN_MS, Tally, wait_s};
@@ -56,7 +56,7 @@ pub(super) async fn consume(gateway: &Gateway, messages: &[QueueMessage], env: &
         dead_letters::consume(&letters, env).await;
     }
     let lanes = sources.into_iter().map(|(source, works)| open(gateway.source(&source), works, env));
-    let mut lanes = join_all(lanes).await;
+    let mut lanes = together::all(lanes).await;
     // The leases begin later, if anything.
     let claimed_ms = clock::now_ms();
     claim(&mut lanes, env).await;
@@ -180,7 +180,7 @@ async fn open<'g, 'm>(configured: Option<Configured<'g>>, works: VecDeque<Work<'
             waiting.push(work);
         }
     }
-    join_all(waiting.iter().map(|work| work.put_off(wait_s(until_ms, now_ms, clock::jitter()), env))).await;
+    together::all(waiting.iter().map(|work| work.put_off(wait_s(until_ms, now_ms, clock::jitter()), env))).await;
     lane
 }
 
@@ -202,11 +202,11 @@ async fn claim(lanes: &mut [Lane<'_, '_>], env: &Env) {
         });
         (shard, works, claims)
     });
-    for (shard, works, claims) in join_all(calls).await {
+    for (shard, works, claims) in together::all(calls).await {
         match claims {
             Err(error) => {
                 log::error("claim_failed", &[("shard", &shard), ("error", &error)]);
-                join_all(works.iter().map(|(_, work)| work.put_off(STORAGE_DELAY_S, env))).await;
+                together::all(works.iter().map(|(_, work)| work.put_off(STORAGE_DELAY_S, env))).await;
             }
             Ok(claims) => {
                 for ((index, work), claimed) in works.into_iter().zip(claims) {
@@ -311,7 +311,7 @@ async fn finish(lane: Lane<'_, '_>, env: &Env) {
     for settlement in settlements {
         shards.at(&settlement.work.shard).push(settlement);
     }
-    let settle = join_all(shards.into_iter().map(|(shard, settlements)| settle(shard, settlements, env)));
+    let settle = together::all(shards.into_iter().map(|(shard, settlements)| settle(shard, settlements, env)));
     let ((), settled) = join(report, settle).await;
     leftovers.extend(settled.into_iter().flatten());
     // What cannot be deleted now is left to retention.
