@@ -5,6 +5,7 @@
 
 use super::js_error;
 use js_sys::{Promise, Reflect};
+use gateway_core::json;
 use serde::{Serialize, de::DeserializeOwned};
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::JsFuture;
@@ -71,7 +72,7 @@ pub(crate) async fn call<T: DeserializeOwned>(
     request: &impl Serialize,
 ) -> Result<T, CallError> {
     let text = call_for_text(env, binding, name, request).await?;
-    serde_json::from_str(&text).map_err(|error| CallError { binding, what: error.to_string() })
+    json::from_str(&text).map_err(|error| CallError { binding, what: error.to_string() })
 }
 
 /// Calls the object `name` of `binding` for an answer that is passed on as it is.
@@ -116,7 +117,7 @@ where
     if text == PING {
         return Response::ok(PING);
     }
-    let call: C = match serde_json::from_str(&text) {
+    let call: C = match json::from_str(&text) {
         Ok(call) => call,
         Err(error) => return Response::error(format!("unreadable call: {error}"), 400),
     };

@@ -28,6 +28,7 @@ pub mod config;
 pub mod counters;
 pub mod handover;
 pub mod in_flight;
+pub mod json;
 pub mod ledger;
 pub mod letters;
 pub mod lifecycle;
