@@ -34,7 +34,7 @@ pub(super) async fn list(call: &Call<'_>) -> Handled {
         // A list with a hole in it would be believed: one missing shard fails the call.
         deliveries.extend(rows.map_err(|error| object_failed(&error))?);
     }
-    deliveries.sort_by(|a, b| (b.received_at_ms, &b.id).cmp(&(a.received_at_ms, &a.id)));
+    deliveries.sort_unstable_by(|a, b| (b.received_at_ms, &b.id).cmp(&(a.received_at_ms, &a.id)));
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     let more = deliveries.len() >= limit;
     deliveries.truncate(limit);
