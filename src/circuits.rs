@@ -7,16 +7,15 @@
 use crate::audit;
 use crate::config::Gateway;
 use crate::platform::objects::CallError;
-use crate::platform::{clock, log, objects};
-use futures_util::future::join_all;
+use crate::platform::{clock, log, objects, together};
 use gateway_core::audit::{Action, Draft};
+use gateway_core::by_name::ByName;
 use gateway_core::circuit::{
     Change, Circuit, CircuitCall, CircuitRow, Gate, Reported, Settings, Tally, object_name, shown_url,
 };
 use gateway_core::config::Source;
 use serde::de::DeserializeOwned;
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 use worker::Env;
 
 /// How long a batch waits for a circuit's object, in milliseconds.
@@ -27,7 +26,7 @@ const READS: usize = 16;
 
 thread_local! {
     /// Circuits that were closed when last heard of: whether failures were being counted, and until when that is believed.
-    static CLOSED: RefCell<BTreeMap<String, (bool, u64)>> = const { RefCell::new(BTreeMap::new()) };
+    static CLOSED: RefCell<ByName<(bool, u64)>> = const { RefCell::new(ByName::new()) };
 }
 
 fn name(source: &Source) -> String {
@@ -146,7 +145,7 @@ pub(crate) async fn circuits_of(env: &Env, sources: &[&Source], until_ms: u64) -
             rows.extend(sources.iter().map(|source| CircuitRow::unknown(&source.name, url(source), late.clone())));
             continue;
         }
-        rows.extend(join_all(sources.iter().map(|source| circuit(env, source))).await);
+        rows.extend(together::all(sources.iter().map(|source| circuit(env, source))).await);
     }
     rows
 }

@@ -10,9 +10,10 @@ use crate::VERSION;
 use crate::circuits::circuits_of;
 use crate::config::{Gateway, gateway};
 use crate::platform::objects::{self, CallError};
-use crate::platform::{clock, queue};
-use futures_util::future::{join, join_all, join3, join4};
+use crate::platform::{clock, queue, together};
+use futures_util::future::{join, join3, join4};
 use gateway_core::accounting::{Collected, SourceAccount, by_source, include, own};
+use gateway_core::by_name::ByName;
 use gateway_core::circuit::CircuitRow;
 use gateway_core::config::Source;
 use gateway_core::counters::{CountersCall, Totals, counter_shards};
@@ -23,7 +24,6 @@ use gateway_core::metrics::{Backlog, Snapshot};
 use gateway_core::watch::{Health, WATCH_OBJECT, WatchCall};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use std::collections::BTreeMap;
 use worker::Env;
 
 /// How long an object may take, in milliseconds.
@@ -39,7 +39,7 @@ async fn ask_all<T: DeserializeOwned>(
     names: &[String],
     call: &impl Serialize,
 ) -> Vec<Option<T>> {
-    join_all(names.iter().map(|name| in_time(objects::call::<T>(env, binding, name, call)))).await
+    together::all(names.iter().map(|name| in_time(objects::call::<T>(env, binding, name, call)))).await
 }
 
 async fn in_time<T>(call: impl Future<Output = Result<T, CallError>>) -> Option<T> {
@@ -97,12 +97,7 @@ pub(crate) async fn collect(env: &Env) -> Snapshot {
 }
 
 /// Only a destination with failed attempts can have an open circuit: with many healthy sources nothing is asked.
-async fn circuits(
-    env: &Env,
-    gateway: &Gateway,
-    accounts: &BTreeMap<String, SourceAccount>,
-    until_ms: u64,
-) -> Vec<CircuitRow> {
+async fn circuits(env: &Env, gateway: &Gateway, accounts: &ByName<SourceAccount>, until_ms: u64) -> Vec<CircuitRow> {
     let has_failed = |source: &&Source| {
         accounts.get(&source.name).is_some_and(|account| account.retries > 0 || account.dead > 0 || account.revived > 0)
     };
@@ -110,7 +105,7 @@ async fn circuits(
     circuits_of(env, &sources, until_ms).await
 }
 
-async fn queues(env: &Env) -> BTreeMap<String, Backlog> {
+async fn queues(env: &Env) -> ByName<Backlog> {
     let ask = |binding: &'static str| clock::within(ANSWER_MS, queue::backlog(env, binding));
     let (deliveries, letters) = join(ask(queue::DELIVERIES), ask(queue::DEAD_LETTERS)).await;
     let named = [("deliveries", deliveries.flatten()), ("dead-letters", letters.flatten())];

@@ -13,6 +13,7 @@ use crate::platform::crypto::{self, Failed};
 use crate::platform::http::{Answer, Problem, RequestHeaders, empty, json_text};
 use crate::platform::{clock, log, queue, r2, rate};
 use crate::short::Begun;
+use gateway_core::by_name::ByName;
 use gateway_core::cidr::allows;
 use gateway_core::config::Source;
 use gateway_core::counters::Metric;
@@ -27,7 +28,6 @@ use genesys_webhook::refusal::Refusal;
 use genesys_webhook::signature::VerifyError;
 use js_sys::Uint8Array;
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 use web_sys::Request;
 use worker::Env;
 
@@ -38,7 +38,7 @@ const RETRY_AFTER_S: &str = "5";
 const NOTHING: Body = Body::Small(vec![]);
 
 thread_local! {
-    static QUARANTINES: RefCell<BTreeMap<String, Quarantine>> = const { RefCell::new(BTreeMap::new()) };
+    static QUARANTINES: RefCell<ByName<Quarantine>> = const { RefCell::new(ByName::new()) };
 }
 
 /// What a request came to.
@@ -344,8 +344,7 @@ fn admit(configured: Configured<'_>, size_bytes: u64, now_ms: u64) -> bool {
     QUARANTINES.with(|cell| {
         // Nothing holds it across an await, so it is never borrowed here already.
         let Ok(mut quarantines) = cell.try_borrow_mut() else { return false };
-        let quarantine =
-            quarantines.entry(source.name.clone()).or_insert_with(|| Quarantine::new(source.quarantine, now_ms));
+        let quarantine = quarantines.at_or(&source.name, || Quarantine::new(source.quarantine, now_ms));
         quarantine.admit(size_bytes, now_ms)
     })
 }

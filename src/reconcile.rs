@@ -4,6 +4,7 @@
 
 use crate::platform::log;
 use crate::platform::objects::{self, CallError};
+use gateway_core::json;
 use gateway_core::lifecycle::{Answered, LIFECYCLE_OBJECT, LifecycleCall};
 use gateway_core::metrics::{ReconcileFigures, Reconciled, RefusedRuns};
 use serde::Deserialize;
@@ -25,7 +26,7 @@ pub(crate) async fn run_by_cron(env: &Env) {
         // Another run is at it, and does the same.
         Ok(answered) if answered.code.as_deref() == Some("already_running") => {}
         Ok(answered) if answered.code.is_some() => log::error("reconcile_refused", &[("answer", &answered.body)]),
-        Ok(answered) => match serde_json::from_str::<ReconcileFigures>(&answered.body) {
+        Ok(answered) => match json::from_str::<ReconcileFigures>(&answered.body) {
             Ok(run) if run.failed == 0 && run.applied == 0 => {}
             Ok(run) => {
                 let (applied, failed) = (run.applied.to_string(), run.failed.to_string());
@@ -41,7 +42,7 @@ pub(crate) async fn run_by_cron(env: &Env) {
 /// The last run in figures, and why there has been no other.
 pub(crate) async fn reconciled(env: &Env) -> Result<Reconciled, CallError> {
     let answered = lifecycle(env, &LifecycleCall::Last).await?;
-    let Ok(Kept { report, last_success_at_ms, refused }) = serde_json::from_str(&answered.body) else {
+    let Ok(Kept { report, last_success_at_ms, refused }) = json::from_str(&answered.body) else {
         return Ok(Reconciled::default());
     };
     let last = report.map(|report| ReconcileFigures { last_success_at_ms, ..report });

@@ -26,7 +26,7 @@ use genesys_webhook::intake::{Head, Incoming};
 use genesys_webhook::message::{self, BodyRef};
 use genesys_webhook::signature::Prepared;
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::VecDeque;
 use std::rc::Rc;
 use wasm_bindgen::prelude::*;
 use worker::Env;
@@ -65,7 +65,8 @@ struct Accepted {
 #[derive(Default)]
 struct Deliveries {
     last_ticket: u32,
-    begun: BTreeMap<u32, Begun>,
+    /// By ticket, the oldest first.
+    begun: VecDeque<(u32, Begun)>,
 }
 
 thread_local! {
@@ -87,15 +88,14 @@ impl Begun {
     fn keep(self) -> Option<u32> {
         with(|deliveries| {
             // Those whose requests vanished without a word: tickets are given in the order of time.
-            while let Some(oldest) = deliveries.begun.first_entry() {
-                if oldest.get().received_at_ms.saturating_add(LEASE_MS) > self.received_at_ms {
-                    break;
-                }
-                oldest.remove();
+            while let Some((_, oldest)) = deliveries.begun.front()
+                && oldest.received_at_ms.saturating_add(LEASE_MS) <= self.received_at_ms
+            {
+                deliveries.begun.pop_front();
             }
             let ticket = deliveries.last_ticket.wrapping_add(1).max(1);
             deliveries.last_ticket = ticket;
-            deliveries.begun.insert(ticket, self);
+            deliveries.begun.push_back((ticket, self));
             ticket
         })
     }
@@ -231,7 +231,10 @@ pub fn short_begin(
 /// follows, its length before it, then how many bytes before the end of it all the 64 digits of its SHA-256 belong, then the same as above.
 #[wasm_bindgen]
 pub fn short_inspect(ticket: u32, body: &[u8], tags: &[u8]) -> Option<Vec<u8>> {
-    with(|deliveries| inspect(deliveries.begun.get_mut(&ticket)?, body, tags))?
+    with(|deliveries| {
+        let (_, begun) = deliveries.begun.iter_mut().find(|(given, _)| *given == ticket)?;
+        inspect(begun, body, tags)
+    })?
 }
 
 fn inspect(begun: &mut Begun, body: &[u8], tags: &[u8]) -> Option<Vec<u8>> {
@@ -327,5 +330,9 @@ pub fn short_flush(env: &Env, context: &EventContext) {
 
 /// Ends the short way of a delivery, for the receiver: what is known of it.
 pub(crate) fn end(ticket: u32) -> Option<Begun> {
-    with(|deliveries| deliveries.begun.remove(&ticket)).flatten()
+    with(|deliveries| {
+        let at = deliveries.begun.iter().position(|(given, _)| *given == ticket)?;
+        deliveries.begun.remove(at).map(|(_, begun)| begun)
+    })
+    .flatten()
 }

@@ -2,8 +2,7 @@
 
 use super::{Call, Handled, bad_parameter, cursor, limit, not_found, object_failed};
 use crate::platform::http::json;
-use crate::platform::objects;
-use futures_util::future::join_all;
+use crate::platform::{objects, together};
 use gateway_core::ledger::{DeliveryRow, LedgerCall, State, ledger_shards};
 use genesys_webhook::id::is_delivery_id;
 use serde::Serialize;
@@ -31,11 +30,11 @@ pub(super) async fn list(call: &Call<'_>) -> Handled {
         .iter()
         .map(|shard| objects::call::<Vec<DeliveryRow>>(call.env, objects::DELIVERY_LEDGER, shard, &request));
     let mut deliveries = vec![];
-    for rows in join_all(calls).await {
+    for rows in together::all(calls).await {
         // A list with a hole in it would be believed: one missing shard fails the call.
         deliveries.extend(rows.map_err(|error| object_failed(&error))?);
     }
-    deliveries.sort_by(|a, b| (b.received_at_ms, &b.id).cmp(&(a.received_at_ms, &a.id)));
+    deliveries.sort_unstable_by(|a, b| (b.received_at_ms, &b.id).cmp(&(a.received_at_ms, &a.id)));
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     let more = deliveries.len() >= limit;
     deliveries.truncate(limit);
@@ -54,7 +53,7 @@ pub(super) async fn read(call: &Call<'_>, id: &str) -> Handled {
         .iter()
         .map(|shard| objects::call::<Option<DeliveryRow>>(call.env, objects::DELIVERY_LEDGER, shard, &request));
     let mut failed = None;
-    for row in join_all(calls).await {
+    for row in together::all(calls).await {
         match row {
             Ok(Some(row)) => return Ok(json(200, &row)),
             Ok(None) => {}

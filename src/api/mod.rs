@@ -185,7 +185,7 @@ async fn json_body<T: DeserializeOwned>(call: &Call<'_>) -> Result<T, Box<Proble
         Ok((body, _place)) => body
             .with_bytes(|bytes| {
                 let text = std::str::from_utf8(bytes).map_err(|error| error.to_string())?;
-                serde_json::from_str(text).map_err(|error| error.to_string())
+                gateway_core::json::from_str(text).map_err(|error| error.to_string())
             })
             .map_err(|error| Problem::new(400, "Invalid body", "invalid_body").detail(error).into()),
         Err(BodyError::Busy) => {

@@ -13,8 +13,7 @@ use super::deliveries::{claim_item, claim_item_of};
 use crate::platform::body::Body;
 use crate::platform::objects::CallError;
 use crate::platform::queue::{self, QueueMessage};
-use crate::platform::{clock, log, objects, r2};
-use futures_util::future::join_all;
+use crate::platform::{clock, log, objects, r2, together};
 use gateway_core::audit::{Action, Draft, letter_drafts};
 use gateway_core::ledger::{ClaimItem, LedgerCall, State, ledger_shard};
 use gateway_core::letters::{BodyText, INLINE_MAX_BYTES, Letter, LettersCall, Outlived, STORE_OBJECT, Status, Stored};
@@ -23,7 +22,6 @@ use gateway_core::time::date_path;
 use genesys_webhook::id::delivery_id;
 use genesys_webhook::message::{BodyRef, DeadLetter, Message, Stage, decode, reason};
 use sha2::{Digest as _, Sha256};
-use std::collections::{BTreeMap, BTreeSet};
 use worker::Env;
 
 /// How long letters wait when the store cannot be reached, in seconds.
@@ -98,12 +96,15 @@ type News = (String, bool, ClaimItem);
 
 /// Tells the ledger of deaths, and the letters whose deliveries are not dead how those stand. Answers the objects of the
 /// ledger whose letters are to come again.
-async fn tell(news: impl Iterator<Item = &Option<News>>, env: &Env) -> BTreeSet<String> {
-    let mut calls: BTreeMap<(&String, bool), Vec<ClaimItem>> = BTreeMap::new();
+async fn tell(news: impl Iterator<Item = &Option<News>>, env: &Env) -> Vec<String> {
+    let mut calls: Vec<(&String, bool, Vec<ClaimItem>)> = vec![];
     for (shard, known, item) in news.flatten() {
-        calls.entry((shard, *known)).or_default().push(item.clone());
+        match calls.iter_mut().find(|call| (call.0, call.1) == (shard, *known)) {
+            Some((.., items)) => items.push(item.clone()),
+            None => calls.push((shard, *known, vec![item.clone()])),
+        }
     }
-    let told = join_all(calls.into_iter().map(|((shard, known), items)| async move {
+    let told = together::all(calls.into_iter().map(|(shard, known, items)| async move {
         let letters: Vec<(String, u32)> = items.iter().map(|item| (item.id.clone(), item.replay)).collect();
         let told = tell_one(shard, letters, LedgerCall::GiveUp { items, known }, env).await;
         told.map_err(|error| {

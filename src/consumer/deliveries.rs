@@ -12,10 +12,11 @@ use crate::circuits;
 use crate::config::{Configured, Gateway};
 use crate::platform::body::Body;
 use crate::platform::queue::{self, QueueMessage};
-use crate::platform::{clock, log, objects, r2};
+use crate::platform::{clock, log, objects, r2, together};
 use crate::receiver::send_letter;
-use futures_util::future::{Either, join, join_all};
+use futures_util::future::{Either, join};
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
+use gateway_core::by_name::ByName;
 use gateway_core::circuit::{Gate, PROBE_MARGIN_MS, Tally, wait_s};
 use gateway_core::handover::has_waited_too_long;
 use gateway_core::ledger::{ClaimItem, Claimed, LEASE_MS, LedgerCall, Settled, State, ledger_key, ledger_shard};
@@ -23,7 +24,7 @@ use gateway_core::turns::{CONNECTIONS, Turn, Turns, Waiting};
 use genesys_webhook::dedupe::body_key;
 use genesys_webhook::message::{BodyRef, DeadLetter, Delivery, Message, decode};
 use sha2::{Digest as _, Sha256};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use worker::Env;
 
 /// What a probe of the archive may take, in milliseconds: writes to R2 have no time limit of their own.
@@ -42,11 +43,11 @@ struct Lane<'g, 'm> {
 
 /// Works on one batch.
 pub(super) async fn consume(gateway: &Gateway, messages: &[QueueMessage], env: &Env) {
-    let mut sources: BTreeMap<String, VecDeque<Work<'_>>> = BTreeMap::new();
+    let mut sources: ByName<VecDeque<Work<'_>>> = ByName::new();
     let mut letters = vec![];
     for message in messages {
         match read(message) {
-            Ok(Some(work)) => sources.entry(work.delivery.source.clone()).or_default().push_back(work),
+            Ok(Some(work)) => sources.at(&work.delivery.source).push_back(work),
             Ok(None) => letters.push(message),
             Err((bytes, error)) => bury_unreadable(message, bytes, &error, env).await,
         }
@@ -55,7 +56,7 @@ pub(super) async fn consume(gateway: &Gateway, messages: &[QueueMessage], env: &
         dead_letters::consume(&letters, env).await;
     }
     let lanes = sources.into_iter().map(|(source, works)| open(gateway.source(&source), works, env));
-    let mut lanes = join_all(lanes).await;
+    let mut lanes = together::all(lanes).await;
     // The leases begin later, if anything.
     let claimed_ms = clock::now_ms();
     claim(&mut lanes, env).await;
@@ -179,16 +180,16 @@ async fn open<'g, 'm>(configured: Option<Configured<'g>>, works: VecDeque<Work<'
             waiting.push(work);
         }
     }
-    join_all(waiting.iter().map(|work| work.put_off(wait_s(until_ms, now_ms, clock::jitter()), env))).await;
+    together::all(waiting.iter().map(|work| work.put_off(wait_s(until_ms, now_ms, clock::jitter()), env))).await;
     lane
 }
 
 /// Claims what is to be handed on: one call a shard.
 async fn claim(lanes: &mut [Lane<'_, '_>], env: &Env) {
-    let mut shards: BTreeMap<String, Vec<(usize, Work<'_>)>> = BTreeMap::new();
+    let mut shards: ByName<Vec<(usize, Work<'_>)>> = ByName::new();
     for (index, lane) in lanes.iter_mut().enumerate() {
         for work in std::mem::take(&mut lane.works) {
-            shards.entry(work.shard.clone()).or_default().push((index, work));
+            shards.at(&work.shard).push((index, work));
         }
     }
     let calls = shards.into_iter().map(|(shard, works)| async move {
@@ -201,11 +202,11 @@ async fn claim(lanes: &mut [Lane<'_, '_>], env: &Env) {
         });
         (shard, works, claims)
     });
-    for (shard, works, claims) in join_all(calls).await {
+    for (shard, works, claims) in together::all(calls).await {
         match claims {
             Err(error) => {
                 log::error("claim_failed", &[("shard", &shard), ("error", &error)]);
-                join_all(works.iter().map(|(_, work)| work.put_off(STORAGE_DELAY_S, env))).await;
+                together::all(works.iter().map(|(_, work)| work.put_off(STORAGE_DELAY_S, env))).await;
             }
             Ok(claims) => {
                 for ((index, work), claimed) in works.into_iter().zip(claims) {
@@ -306,11 +307,11 @@ async fn finish(lane: Lane<'_, '_>, env: &Env) {
             circuits::report(env, source, &gate, tally).await;
         }
     };
-    let mut shards: BTreeMap<String, Vec<Settlement<'_>>> = BTreeMap::new();
+    let mut shards: ByName<Vec<Settlement<'_>>> = ByName::new();
     for settlement in settlements {
-        shards.entry(settlement.work.shard.clone()).or_default().push(settlement);
+        shards.at(&settlement.work.shard).push(settlement);
     }
-    let settle = join_all(shards.into_iter().map(|(shard, settlements)| settle(shard, settlements, env)));
+    let settle = together::all(shards.into_iter().map(|(shard, settlements)| settle(shard, settlements, env)));
     let ((), settled) = join(report, settle).await;
     leftovers.extend(settled.into_iter().flatten());
     // What cannot be deleted now is left to retention.

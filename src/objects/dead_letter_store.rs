@@ -10,9 +10,8 @@ mod letters;
 
 use super::Tables;
 use crate::config::gateway;
-use crate::platform::{clock, log, objects};
+use crate::platform::{clock, log, objects, together};
 use crate::{audit, replay};
-use futures_util::future::join_all;
 use gateway_core::audit::{Action, Draft};
 use gateway_core::letters::{Caps, JobAction, LettersCall, Stored};
 use gateway_core::replay::{
@@ -251,7 +250,7 @@ impl DeadLetterStore {
             let mut stalled: Option<Result<()>> = None;
             let mut after = None;
             let mut drafts = vec![];
-            for ((place, _), replayed) in places.iter().zip(join_all(replays).await) {
+            for ((place, _), replayed) in places.iter().zip(together::all(replays).await) {
                 match replayed {
                     Err(error) => stalled = Some(Err(error)),
                     Ok(Some(replayed)) if patient && replayed.verdict.is_transient() => {

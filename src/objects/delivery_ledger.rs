@@ -7,12 +7,12 @@
 use super::Tables;
 use crate::platform::sql::{number, optional, rows, run, text, unreadable};
 use crate::platform::{clock, objects, sql::Row};
+use gateway_core::by_name::ByName;
 use gateway_core::ledger::{
     ClaimItem, Claimed, DeliveryRow, LEASE_MS, LedgerCall, LedgerTotals, LostRow, Outcome, Progress, SettleItem,
     Settled, SourceTotals, State, Tally, decide_claim, decide_give_up, decide_settle, stands, tally,
 };
 use genesys_webhook::message::Origin;
-use std::collections::BTreeMap;
 use worker::{
     DurableObject, Env, Request, Response, Result, SqlStorage, SqlStorageValue, State as ObjectState, durable_object,
 };
@@ -81,8 +81,8 @@ impl DurableObject for DeliveryLedger {
     }
 }
 
-/// What changes in the totals, by source: written once for a batch.
-type Counts = BTreeMap<(String, Tally), i64>;
+/// What changes in the totals, by source, each a handful: written once for a batch.
+type Counts = ByName<Vec<(Tally, i64)>>;
 
 impl DeliveryLedger {
     /// Changes rows and totals, as a whole or not at all.
@@ -90,12 +90,14 @@ impl DeliveryLedger {
         self.tables.transaction(|sql| {
             let mut counts = Counts::new();
             let done = work(sql, &mut counts, clock::now_ms())?;
-            for ((source, counted), change) in counts.into_iter().filter(|(_, change)| *change != 0) {
-                run(
-                    sql,
-                    "INSERT INTO totals VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET n = n + excluded.n",
-                    vec![text(&source), text(counted.as_str()), SqlStorageValue::Integer(change)],
-                )?;
+            for (source, changes) in &counts {
+                for (counted, change) in changes.iter().filter(|(_, change)| *change != 0) {
+                    run(
+                        sql,
+                        "INSERT INTO totals VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET n = n + excluded.n",
+                        vec![text(source), text(counted.as_str()), SqlStorageValue::Integer(*change)],
+                    )?;
+                }
             }
             Ok(done)
         })
@@ -267,8 +269,11 @@ fn settle(sql: &SqlStorage, counts: &mut Counts, item: &SettleItem, now_ms: u64,
 /// Counts the way of a row from one state to another.
 fn count(counts: &mut Counts, source: &str, before: Option<State>, origin: Option<Origin>, after: State) {
     for (counted, change) in tally(before, origin, after) {
-        let sum = counts.entry((source.to_owned(), counted)).or_default();
-        *sum = sum.saturating_add(change);
+        let changes = counts.at(source);
+        match changes.iter_mut().find(|(known, _)| *known == counted) {
+            Some((_, sum)) => *sum = sum.saturating_add(change),
+            None => changes.push((counted, change)),
+        }
     }
 }
 
@@ -325,7 +330,7 @@ fn totals(sql: &SqlStorage) -> Result<LedgerTotals> {
         let (Some(source), Some(outcome), Some(n)) = (row.text(0), row.text(1), row.number(2)) else {
             return Err(unreadable("totals"));
         };
-        let source: &mut SourceTotals = totals.sources.entry(source).or_default();
+        let source: &mut SourceTotals = totals.sources.at(&source);
         match outcome.as_str() {
             "delivered" => source.delivered = n,
             "duplicate" => source.duplicate = n,
@@ -343,7 +348,7 @@ fn totals(sql: &SqlStorage) -> Result<LedgerTotals> {
         vec![],
     )? {
         let (Some(source), Some(pending)) = (row.text(0), row.number(1)) else { return Err(unreadable("totals")) };
-        let source = totals.sources.entry(source).or_default();
+        let source = totals.sources.at(&source);
         (source.pending, source.oldest_pending_ms) = (pending, row.number(2));
     }
     Ok(totals)

@@ -7,6 +7,7 @@ use super::Tables;
 use crate::platform::sql::{rows, run, text, unreadable};
 use crate::platform::{clock, objects};
 use gateway_core::circuit::{Circuit, CircuitCall};
+use gateway_core::json;
 use worker::{DurableObject, Env, Request, Response, Result, SqlStorage, State, durable_object};
 
 const SCHEMA: &str = "CREATE TABLE IF NOT EXISTS circuit (id INTEGER PRIMARY KEY CHECK (id = 1), state TEXT NOT NULL);";
@@ -54,5 +55,5 @@ impl DurableObject for Destination {
 fn read(sql: &SqlStorage) -> Result<Circuit> {
     let found = rows(sql, "SELECT state FROM circuit WHERE id = 1", vec![])?;
     let Some(row) = found.first() else { return Ok(Circuit::default()) };
-    Ok(serde_json::from_str(&row.text(0).ok_or_else(|| unreadable("circuit"))?)?)
+    Ok(json::from_str(&row.text(0).ok_or_else(|| unreadable("circuit"))?)?)
 }

@@ -109,7 +109,7 @@ impl Lifecycle {
     }
 
     fn kept<T: DeserializeOwned>(&self, name: &str) -> Option<T> {
-        serde_json::from_str(&self.kept_text(name)?).ok()
+        gateway_core::json::from_str(&self.kept_text(name)?).ok()
     }
 
     fn keep(&self, name: &str, value: &str) {

@@ -2,10 +2,10 @@
 //!
 //! Promise: milliseconds since the epoch; the clock stands still between two inputs or outputs (Workers, security model).
 
-use futures_util::future::{Either, select};
 use std::cell::RefCell;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::pin;
+use std::task::Poll;
 
 /// Now.
 pub(crate) fn now_ms() -> u64 {
@@ -52,10 +52,12 @@ pub(crate) fn jitter() -> u64 {
 
 /// What `work` comes to; `None` where it takes longer than `ms`, in which case it is dropped.
 pub(crate) async fn within<T>(ms: u64, work: impl Future<Output = T>) -> Option<T> {
-    match select(pin!(work), pin!(sleep_ms(ms))).await {
-        Either::Left((done, _)) => Some(done),
-        Either::Right(_) => None,
-    }
+    let (mut work, mut late) = (pin!(work), pin!(sleep_ms(ms)));
+    poll_fn(|context| match work.as_mut().poll(context) {
+        Poll::Ready(done) => Poll::Ready(Some(done)),
+        Poll::Pending => late.as_mut().poll(context).map(|()| None),
+    })
+    .await
 }
 
 /// Waits.

@@ -4,6 +4,7 @@
 //! status. Rust objects cannot be called by the runtime's RPC. Out of scope: repeating a call (its caller knows whether that is safe).
 
 use super::js_error;
+use gateway_core::json;
 use js_sys::{Promise, Reflect};
 use serde::{Serialize, de::DeserializeOwned};
 use wasm_bindgen::prelude::*;
@@ -64,14 +65,23 @@ impl std::fmt::Display for CallError {
 }
 
 /// Calls the object `name` of `binding`.
-pub(crate) async fn call<T: DeserializeOwned>(
+pub(crate) fn call<T: DeserializeOwned>(
     env: &Env,
     binding: &'static str,
     name: &str,
     request: &impl Serialize,
+) -> impl Future<Output = Result<T, CallError>> {
+    call_for(env, binding, name, body_of(binding, request))
+}
+
+async fn call_for<T: DeserializeOwned>(
+    env: &Env,
+    binding: &'static str,
+    name: &str,
+    body: Result<String, CallError>,
 ) -> Result<T, CallError> {
-    let text = call_for_text(env, binding, name, request).await?;
-    serde_json::from_str(&text).map_err(|error| CallError { binding, what: error.to_string() })
+    let text = exchange(env, binding, name, body?).await?;
+    json::from_str(&text).map_err(|error| CallError { binding, what: error.to_string() })
 }
 
 /// Calls the object `name` of `binding` for an answer that is passed on as it is.
@@ -81,8 +91,11 @@ pub(crate) async fn call_for_text(
     name: &str,
     request: &impl Serialize,
 ) -> Result<String, CallError> {
-    let body = serde_json::to_string(request).map_err(|error| CallError { binding, what: error.to_string() })?;
-    exchange(env, binding, name, body).await
+    exchange(env, binding, name, body_of(binding, request)?).await
+}
+
+fn body_of(binding: &'static str, request: &impl Serialize) -> Result<String, CallError> {
+    serde_json::to_string(request).map_err(|error| CallError { binding, what: error.to_string() })
 }
 
 /// The part of a call that is the same for all types, compiled once: `body` is the JSON of one.
@@ -116,13 +129,16 @@ where
     if text == PING {
         return Response::ok(PING);
     }
-    let call: C = match serde_json::from_str(&text) {
-        Ok(call) => call,
-        Err(error) => return Response::error(format!("unreadable call: {error}"), 400),
-    };
-    match handle(call).await {
+    respond(match json::from_str(&text) {
+        Ok(call) => handle(call).await.map_err(|error| (500, error.to_string())),
+        Err(error) => Err((400, format!("unreadable call: {error}"))),
+    })
+}
+
+fn respond(answered: Result<String, (u16, String)>) -> worker::Result<Response> {
+    match answered {
         Ok(result) => Response::ok(result),
-        Err(error) => Response::error(error.to_string(), 500),
+        Err((status, error)) => Response::error(error, status),
     }
 }
 

@@ -22,19 +22,28 @@ extern "C" {
 /// answers a failure and does not throw it.
 pub(crate) fn transaction<T>(storage: &Storage, work: impl FnOnce() -> Result<T>) -> Result<T> {
     let (mut work, mut done) = (Some(work), None);
+    as_a_whole(storage, &mut || {
+        done = work.take().map(|work| work()).transpose()?;
+        Ok(())
+    })?;
+    done.ok_or_else(|| Error::RustError("the transaction did not run".into()))
+}
+
+/// The part that is the same for all types, compiled once.
+fn as_a_whole(storage: &Storage, work: &mut dyn FnMut() -> Result<()>) -> Result<()> {
     let raw: &SyncStorage = storage.as_raw().unchecked_ref();
+    let mut failed = None;
     let ran = raw.transaction_sync(&mut || {
-        let Some(work) = work.take() else { return Ok(JsValue::UNDEFINED) };
-        let result = work();
-        let failed = result.as_ref().err().map(|error| JsValue::from_str(&error.to_string()));
-        done = Some(result);
-        failed.map_or(Ok(JsValue::UNDEFINED), Err)
+        work().map(|()| JsValue::UNDEFINED).map_err(|error| {
+            let thrown = JsValue::from_str(&error.to_string());
+            failed = Some(error);
+            thrown
+        })
     });
-    match (done, ran) {
-        (Some(Err(error)), _) => Err(error),
-        (_, Err(error)) => Err(Error::RustError(js_error(&error))),
-        (Some(Ok(result)), Ok(_)) => Ok(result),
-        (None, Ok(_)) => Err(Error::RustError("the transaction did not run".into())),
+    match (failed, ran) {
+        (Some(error), _) => Err(error),
+        (None, Err(error)) => Err(Error::RustError(js_error(&error))),
+        (None, Ok(_)) => Ok(()),
     }
 }
 

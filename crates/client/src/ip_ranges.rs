@@ -8,6 +8,7 @@ use crate::client::Client;
 use crate::error::Error;
 use crate::json;
 use crate::pagination::Style;
+use crate::subscription::sorted;
 use crate::transport::{Runtime, Transport};
 use serde::{Deserialize, Serialize};
 
@@ -39,7 +40,7 @@ impl<T: Transport, R: Runtime, A: TokenSource> Client<T, R, A> {
             let is_one_of = |name, known: &[&str]| json::text(entity, name).is_some_and(|value| known.contains(&value));
             is_one_of("service", &SENDING_SERVICES) && is_one_of("direction", &OUTWARD)
         };
-        let mut ranges: Vec<IpRange> = entities
+        let ranges = entities
             .iter()
             .filter(sends)
             .map(|entity| IpRange {
@@ -48,8 +49,6 @@ impl<T: Transport, R: Runtime, A: TokenSource> Client<T, R, A> {
                 region: json::owned(entity, "region"),
             })
             .collect();
-        ranges.sort_unstable();
-        ranges.dedup();
-        Ok(ranges)
+        Ok(sorted(ranges))
     }
 }

@@ -7,11 +7,11 @@
 //! it has not seen yet (`queued`). A `queued` below zero means that something was counted that was never accepted.
 //! Out of scope: collecting.
 
+use crate::by_name::ByName;
 use crate::counters::{LATENCY_BUCKETS_MS, Metric, Series, Totals};
 use crate::ledger::{LedgerTotals, SourceTotals};
 use crate::lifecycle::TOKEN_API;
 use serde::Serialize;
-use std::collections::BTreeMap;
 
 /// What happened to the deliveries of one source, or of all.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -22,9 +22,9 @@ pub struct SourceAccount {
     /// Answered 200.
     pub accepted: u64,
     /// Refused, by code.
-    pub refused: BTreeMap<String, u64>,
+    pub refused: ByName<u64>,
     /// Answered 503, by cause.
-    pub unavailable: BTreeMap<String, u64>,
+    pub unavailable: ByName<u64>,
     /// Taken by the destination.
     pub delivered: u64,
     /// Had been there before.
@@ -51,10 +51,10 @@ pub struct SourceAccount {
     /// Refused, and not kept for want of quarantine budget.
     pub not_quarantined: u64,
     /// Accepted, by the label of the secret that verified.
-    pub secrets: BTreeMap<String, u64>,
+    pub secrets: ByName<u64>,
     /// What reconciliations did to its subscription: number by action and outcome, as `update:applied`.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub subscription_changes: BTreeMap<String, u64>,
+    #[serde(skip_serializing_if = "ByName::is_empty")]
+    pub subscription_changes: ByName<u64>,
     /// When the last request came.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_request_at_ms: Option<u64>,
@@ -70,11 +70,11 @@ pub struct SourceAccount {
 #[serde(rename_all = "camelCase")]
 pub struct OwnAccount {
     /// Requests to the vendor's API: number by API and status class, as `webhooks` → `2xx`.
-    pub vendor_requests: BTreeMap<String, BTreeMap<String, u64>>,
+    pub vendor_requests: ByName<ByName<u64>>,
     /// Requests for an access token, by outcome: `ok` or `failed`.
-    pub token_refreshes: BTreeMap<&'static str, u64>,
+    pub token_refreshes: ByName<u64, &'static str>,
     /// Attempts to send an alert, by outcome: `delivered` or `failed`.
-    pub alerts_sent: BTreeMap<String, u64>,
+    pub alerts_sent: ByName<u64>,
     /// Flushes of counters that failed; each was repeated.
     pub flush_failures: u64,
     /// Audit entries that were lost.
@@ -90,12 +90,12 @@ pub fn own(counters: &[Totals]) -> OwnAccount {
                 let (api, status) = label.split_once(':').unwrap_or((label, "unknown"));
                 if api == TOKEN_API {
                     let outcome = if status == "2xx" { "ok" } else { "failed" };
-                    let slot = own.token_refreshes.entry(outcome).or_default();
+                    let slot = own.token_refreshes.at(outcome);
                     *slot = slot.saturating_add(*n);
                 }
-                own.vendor_requests.entry(api.into()).or_default().entry(status.into()).or_default()
+                own.vendor_requests.at(api).at(status)
             }
-            Metric::AlertSent => own.alerts_sent.entry(label.clone()).or_default(),
+            Metric::AlertSent => own.alerts_sent.at(label),
             Metric::FlushFailed => &mut own.flush_failures,
             Metric::AuditLost => &mut own.audit_lost,
             _ => continue,
@@ -117,7 +117,7 @@ impl SourceAccount {
     }
 }
 
-fn sum(by_label: &BTreeMap<String, u64>) -> u64 {
+fn sum(by_label: &ByName<u64>) -> u64 {
     by_label.values().fold(0, |sum, n| sum.saturating_add(*n))
 }
 
@@ -152,14 +152,14 @@ pub struct Collected {
 const OWN: [Metric; 4] = [Metric::VendorRequest, Metric::AlertSent, Metric::FlushFailed, Metric::AuditLost];
 
 /// Accounts for every source that anything was counted for.
-pub fn by_source(collected: &Collected) -> BTreeMap<String, SourceAccount> {
-    let mut accounts: BTreeMap<String, SourceAccount> = BTreeMap::new();
-    let mut buckets: BTreeMap<String, BTreeMap<String, u64>> = BTreeMap::new();
+pub fn by_source(collected: &Collected) -> ByName<SourceAccount> {
+    let mut accounts: ByName<SourceAccount> = ByName::new();
+    let mut buckets: ByName<ByName<u64>> = ByName::new();
     for (Series(metric, source, label), n) in collected.counters.iter().flat_map(|totals| &totals.series) {
         if OWN.contains(metric) {
             continue;
         }
-        let account = accounts.entry(source.clone()).or_default();
+        let account = accounts.at(source);
         let slot = match metric {
             Metric::Received => &mut account.received,
             Metric::Accepted => &mut account.accepted,
@@ -167,25 +167,25 @@ pub fn by_source(collected: &Collected) -> BTreeMap<String, SourceAccount> {
             Metric::Bytes => &mut account.bytes,
             Metric::LatencyMs => &mut account.latency_ms.total,
             Metric::NotQuarantined => &mut account.not_quarantined,
-            Metric::Refused => account.refused.entry(label.clone()).or_default(),
-            Metric::Unavailable => account.unavailable.entry(label.clone()).or_default(),
-            Metric::SecretUsed => account.secrets.entry(label.clone()).or_default(),
-            Metric::LatencyBucket => buckets.entry(source.clone()).or_default().entry(label.clone()).or_default(),
-            Metric::ReconcileItem => account.subscription_changes.entry(label.clone()).or_default(),
+            Metric::Refused => account.refused.at(label),
+            Metric::Unavailable => account.unavailable.at(label),
+            Metric::SecretUsed => account.secrets.at(label),
+            Metric::LatencyBucket => buckets.at(source).at(label),
+            Metric::ReconcileItem => account.subscription_changes.at(label),
             Metric::VendorRequest | Metric::AlertSent | Metric::FlushFailed | Metric::AuditLost => continue,
         };
         *slot = slot.saturating_add(*n);
     }
     for seen in collected.counters.iter().flat_map(|totals| &totals.seen) {
-        let account = accounts.entry(seen.source.clone()).or_default();
+        let account = accounts.at(&seen.source);
         account.last_request_at_ms = account.last_request_at_ms.max(seen.request_ms);
         account.last_delivery_at_ms = account.last_delivery_at_ms.max(seen.delivery_ms);
     }
-    let mut held: BTreeMap<String, u64> = BTreeMap::new();
+    let mut held: ByName<u64> = ByName::new();
     for (source, totals) in collected.ledgers.iter().flat_map(|ledger| &ledger.sources) {
         let SourceTotals { delivered, duplicate, dead, retries, readmitted, revived, pending, oldest_pending_ms } =
             totals;
-        let account = accounts.entry(source.clone()).or_default();
+        let account = accounts.at(source);
         for (slot, n) in [
             (&mut account.delivered, delivered),
             (&mut account.duplicate, duplicate),
@@ -193,13 +193,13 @@ pub fn by_source(collected: &Collected) -> BTreeMap<String, SourceAccount> {
             (&mut account.retries, retries),
             (&mut account.readmitted, readmitted),
             (&mut account.revived, revived),
-            (held.entry(source.clone()).or_default(), pending),
+            (held.at(source), pending),
         ] {
             *slot = slot.saturating_add(*n);
         }
         account.oldest_pending_ms = [account.oldest_pending_ms, *oldest_pending_ms].into_iter().flatten().min();
     }
-    for (source, account) in &mut accounts {
+    for (source, account) in accounts.iter_mut() {
         let held = signed(held.get(source).copied().unwrap_or(0));
         let known = [account.delivered, account.duplicate, account.dead].map(signed);
         let known = known.into_iter().fold(held, i64::saturating_add);
@@ -214,7 +214,7 @@ fn signed(n: u64) -> i64 {
     i64::try_from(n).unwrap_or(i64::MAX)
 }
 
-fn latency(total: u64, counted: &BTreeMap<String, u64>) -> Latency {
+fn latency(total: u64, counted: &ByName<u64>) -> Latency {
     let bounds = LATENCY_BUCKETS_MS.iter().map(ToString::to_string).chain(["inf".to_owned()]);
     let buckets: Vec<(String, u64)> =
         bounds.map(|bound| (counted.get(&bound).copied().unwrap_or(0), bound)).map(|(n, bound)| (bound, n)).collect();
@@ -232,18 +232,16 @@ fn latency(total: u64, counted: &BTreeMap<String, u64>) -> Latency {
 }
 
 /// Adds the sources of `names` that nothing was counted for: a counter that begins at zero shows its first increase.
-pub fn include<'a>(accounts: &mut BTreeMap<String, SourceAccount>, names: impl Iterator<Item = &'a str>) {
+pub fn include<'a>(accounts: &mut ByName<SourceAccount>, names: impl Iterator<Item = &'a str>) {
     for name in names {
-        accounts
-            .entry(name.into())
-            .or_insert_with(|| SourceAccount { latency_ms: latency(0, &BTreeMap::new()), ..SourceAccount::default() });
+        accounts.at_or(name, || SourceAccount { latency_ms: latency(0, &ByName::new()), ..SourceAccount::default() });
     }
 }
 
 /// Adds up all sources.
-pub fn overall(accounts: &BTreeMap<String, SourceAccount>) -> SourceAccount {
+pub fn overall(accounts: &ByName<SourceAccount>) -> SourceAccount {
     let mut all = SourceAccount::default();
-    let mut buckets: BTreeMap<String, u64> = BTreeMap::new();
+    let mut buckets: ByName<u64> = ByName::new();
     for account in accounts.values() {
         for (slot, n) in [
             (&mut all.received, account.received),
@@ -273,12 +271,12 @@ pub fn overall(accounts: &BTreeMap<String, SourceAccount>) -> SourceAccount {
             (&mut all.subscription_changes, &account.subscription_changes),
         ] {
             for (label, n) in parts {
-                let slot = sums.entry(label.clone()).or_default();
+                let slot = sums.at(label);
                 *slot = slot.saturating_add(*n);
             }
         }
         for (bound, n) in &account.latency_ms.buckets {
-            let slot = buckets.entry(bound.clone()).or_default();
+            let slot = buckets.at(bound);
             *slot = slot.saturating_add(*n);
         }
     }

@@ -5,8 +5,8 @@
 //! was dropped) is sent again as it was. What an isolate had not flushed when it ended is lost: at most what was added
 //! since its last flush. Out of scope: sending (the Worker), storing (the `COUNTERS` objects).
 
+use crate::by_name::ByName;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 
 /// How many counter objects share the load. A Durable Object answers about 1,000 requests a second; an isolate flushes
 /// at most some 20 times a second, so eight serve several hundred busy isolates. Changing it strands no count: reads ask
@@ -146,19 +146,19 @@ fn is_zero(n: &u64) -> bool {
 impl Flush {
     /// The sources of which this flush has something to tell, and when that was.
     pub fn seen(&self) -> Vec<Seen> {
-        let of = |metric: Metric, source: &str| {
-            let told = self.deltas.iter().any(|(series, _)| series.0 == metric && series.1 == source);
-            (told && self.at_ms > 0).then_some(self.at_ms)
-        };
-        let mut sources: Vec<&str> = self.deltas.iter().map(|(series, _)| series.1.as_str()).collect();
-        sources.sort_unstable();
-        sources.dedup();
-        let seen = sources.into_iter().map(|source| Seen {
-            source: source.into(),
-            request_ms: of(Metric::Received, source),
-            delivery_ms: of(Metric::Accepted, source),
-        });
-        seen.filter(|seen| seen.request_ms.is_some() || seen.delivery_ms.is_some()).collect()
+        let at_ms = Some(self.at_ms).filter(|at_ms| *at_ms > 0);
+        let mut seen: ByName<(Option<u64>, Option<u64>), &str> = ByName::new();
+        for (Series(metric, source, _), _) in &self.deltas {
+            match metric {
+                Metric::Received => seen.at(source).0 = at_ms,
+                Metric::Accepted => seen.at(source).1 = at_ms,
+                _ => {}
+            }
+        }
+        let seen =
+            seen.into_iter().filter(|(_, (request_ms, delivery_ms))| request_ms.is_some() || delivery_ms.is_some());
+        seen.map(|(source, (request_ms, delivery_ms))| Seen { source: source.into(), request_ms, delivery_ms })
+            .collect()
     }
 }
 
@@ -211,7 +211,7 @@ pub struct CounterBuffer {
     isolate: String,
     last_seq: u64,
     /// Metric, label and value by source: a handful each, so that looking through them costs less than making a key.
-    pending: BTreeMap<String, Vec<(Metric, String, u64)>>,
+    pending: ByName<Vec<(Metric, String, u64)>>,
     under_way: Option<UnderWay>,
 }
 
@@ -225,7 +225,7 @@ struct UnderWay {
 impl CounterBuffer {
     /// `isolate`: a random name, because the numbers of flushes start again with each isolate.
     pub fn new(isolate: String) -> Self {
-        Self { isolate, last_seq: 0, pending: BTreeMap::new(), under_way: None }
+        Self { isolate, last_seq: 0, pending: ByName::new(), under_way: None }
     }
 
     /// How many requests wait for the next flush.
@@ -239,10 +239,7 @@ impl CounterBuffer {
         if n == 0 {
             return;
         }
-        if !self.pending.contains_key(source) {
-            self.pending.insert(source.into(), vec![]);
-        }
-        let Some(series) = self.pending.get_mut(source) else { return };
+        let series = self.pending.at(source);
         match series.iter_mut().find(|(of, under, _)| *of == metric && under == label) {
             Some((.., value)) => *value = value.saturating_add(n),
             None => series.push((metric, label.into(), n)),

@@ -11,7 +11,7 @@
 //! connections that announce [`SMALL_BYTES`] each, or 10,000 of 1 KB (those of [`SMALLEST_SHARE_BYTES`] with them).
 
 use genesys_webhook::message::MAX_MESSAGE_BYTES;
-use std::collections::BTreeMap;
+use std::collections::VecDeque;
 
 /// The most body bytes in flight. An isolate has 128 MB for all of its JavaScript and wasm. The runtime holds a body twice
 /// while it joins the chunks that arrived, the module with its heap and one copy of the largest body needs some 20 MB, and a
@@ -38,8 +38,9 @@ pub const LEASE_MS: u64 = 60_000;
 /// The bodies that are being worked on.
 #[derive(Debug, Default)]
 pub struct InFlight {
-    next: u64,
-    held: BTreeMap<u64, Held>,
+    /// In the order of admission: the first has the number `first`, the others follow; `None` is no longer held.
+    held: VecDeque<Option<Held>>,
+    first: u64,
     sums: Sums,
 }
 
@@ -101,9 +102,12 @@ impl InFlight {
 
     /// Admits a body of `bytes`; `None` where there is no room for it.
     pub fn admit(&mut self, bytes: u64, now_ms: u64) -> Option<Ticket> {
-        // Places are given in the order of time.
-        while let Some(oldest) = self.held.first_entry().filter(|oldest| oldest.get().until_ms <= now_ms) {
-            self.sums = self.sums.without(oldest.remove());
+        // Places are given in the order of time: behind one whose lease goes on there is none whose lease has ended.
+        while self.held.front().is_some_and(|oldest| oldest.is_none_or(|held| held.until_ms <= now_ms)) {
+            self.first = self.first.wrapping_add(1);
+            if let Some(held) = self.held.pop_front().flatten() {
+                self.sums = self.sums.without(held);
+            }
         }
         let held = Held { bytes, is_large: bytes > SMALL_BYTES, until_ms: now_ms.saturating_add(LEASE_MS) };
         let sums = self.sums.with(held);
@@ -111,28 +115,34 @@ impl InFlight {
             return None;
         }
         self.sums = sums;
-        self.next = self.next.wrapping_add(1);
-        self.held.insert(self.next, held);
-        Some(Ticket(self.next))
+        let ticket = Ticket(self.first.wrapping_add(self.held.len() as u64));
+        self.held.push_back(Some(held));
+        Some(ticket)
+    }
+
+    fn place(&mut self, ticket: Ticket) -> Option<&mut Option<Held>> {
+        let place = ticket.0.wrapping_sub(self.first);
+        usize::try_from(place).ok().and_then(|place| self.held.get_mut(place))
     }
 
     /// Lets an admitted body become `bytes` large, of which there are `copies`; `false` where there is no room for it, or where
     /// its lease has ended: what nobody counts must not grow.
     pub fn grow(&mut self, ticket: Ticket, bytes: u64, copies: u64) -> bool {
-        let Some(held) = self.held.get_mut(&ticket.0) else { return false };
+        let sums = self.sums;
+        let Some(Some(held)) = self.place(ticket) else { return false };
         let grown = Held { bytes: bytes.saturating_mul(copies), is_large: bytes > SMALL_BYTES, ..*held };
-        let sums = self.sums.without(*held).with(grown);
+        let sums = sums.without(*held).with(grown);
         if !sums.fit() {
             return false;
         }
-        self.sums = sums;
         *held = grown;
+        self.sums = sums;
         true
     }
 
     /// The body is no longer held.
     pub fn release(&mut self, ticket: Ticket) {
-        if let Some(held) = self.held.remove(&ticket.0) {
+        if let Some(held) = self.place(ticket).and_then(Option::take) {
             self.sums = self.sums.without(held);
         }
     }
@@ -245,9 +255,9 @@ mod tests {
         #[test]
         fn the_sums_are_those_of_what_is_held(steps in steps(12_000_000)) {
             sequence(steps, |in_flight| {
-                let sums = in_flight.held.values().fold(Sums::default(), |sums, held| sums.with(*held));
+                let sums = in_flight.held.iter().flatten().fold(Sums::default(), |sums, held| sums.with(*held));
                 prop_assert_eq!(in_flight.sums, sums);
-                prop_assert_eq!(in_flight.bytes(), in_flight.held.values().map(|held| held.bytes).sum::<u64>());
+                prop_assert_eq!(in_flight.bytes(), in_flight.held.iter().flatten().map(|held| held.bytes).sum::<u64>());
                 Ok(())
             })?;
         }
@@ -265,8 +275,8 @@ mod tests {
         fn large_bodies_cannot_keep_a_small_one_out(steps in steps(60_000_000), bytes in 0..=SMALL_BYTES) {
             sequence(steps, |in_flight| {
                 let small_bytes: u64 =
-                    in_flight.held.values().filter(|held| !held.is_large).map(|held| held.bytes).sum();
-                let mut next = InFlight { next: in_flight.next, held: in_flight.held.clone(), sums: in_flight.sums };
+                    in_flight.held.iter().flatten().filter(|held| !held.is_large).map(|held| held.bytes).sum();
+                let mut next = InFlight { held: in_flight.held.clone(), ..*in_flight };
                 prop_assert!(next.admit(bytes, 0).is_some() || small_bytes + bytes > RESERVE_BYTES);
                 Ok(())
             })?;

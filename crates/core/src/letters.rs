@@ -8,11 +8,11 @@ mod calls;
 
 pub use calls::{Expired, Filter, JobAction, LetterTotals, LettersCall, Outlived, ReplayAnswer, Summary};
 
+use crate::by_name::ByName;
 use crate::replay::LastReplay;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use genesys_webhook::message::DeadLetter;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 
 /// Bodies up to this size are kept in the store's rows, larger ones in R2. A row may have 2 MB; a batch of 50 letters has
 /// to fit into one call, and a store of 10 GB should hold some 300,000 of them.
@@ -188,7 +188,7 @@ pub struct Stored {
     pub new: u64,
     /// Letters that had to go for them, by source, for the audit.
     #[serde(default)]
-    pub purged: BTreeMap<String, Purged>,
+    pub purged: ByName<Purged>,
     /// Keys of bodies that nothing refers to any more, for whoever deletes them.
     #[serde(default)]
     pub keys: Vec<String>,

@@ -4,9 +4,9 @@
 //! Out of scope: the judgements (`silence`, `alerts`).
 
 use crate::alerts::{Conditions, Open};
+use crate::by_name::ByName;
 use crate::silence::Verdict;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 
 /// Name of the object.
 pub const WATCH_OBJECT: &str = "watch";
@@ -25,7 +25,7 @@ pub enum WatchCall {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Observation {
     /// When each source delivered last; only sources that ever did.
-    pub deliveries: BTreeMap<String, u64>,
+    pub deliveries: ByName<u64>,
     /// What may raise an alert; `silent` is for the watch to say.
     pub conditions: Conditions,
     /// Whether `deliveries` may lack some, because not every counter object answered: then they say nothing of silence.
@@ -40,7 +40,7 @@ pub struct Health {
     /// When it was last told anything; `None` before.
     pub evaluated_at_ms: Option<u64>,
     /// By source.
-    pub sources: BTreeMap<String, SourceHealth>,
+    pub sources: ByName<SourceHealth>,
     /// Alerts that are raised.
     pub alerts: Vec<Open>,
     /// Notices that wait for the alert destination.

@@ -4,6 +4,7 @@
 //! one another.
 
 use crate::platform::sql::{Row, number, rows, run, text, unreadable};
+use gateway_core::json;
 use gateway_core::letters::JobAction;
 use gateway_core::replay::{Job, JobState};
 use worker::{Result, SqlStorage};
@@ -12,7 +13,7 @@ use worker::{Result, SqlStorage};
 const SHOWN: u32 = 100;
 
 fn read(row: &Row) -> Result<Job> {
-    Ok(serde_json::from_str(&row.text(0).ok_or_else(|| unreadable("job"))?)?)
+    Ok(json::from_str(&row.text(0).ok_or_else(|| unreadable("job"))?)?)
 }
 
 /// Writes a job.

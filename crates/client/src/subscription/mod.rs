@@ -83,12 +83,13 @@ impl Desired {
     }
 }
 
-pub(crate) fn sorted(filters: Vec<EventFilter>) -> Vec<EventFilter> {
-    // There are a dozen: insertion is enough, and far smaller in wasm than the library's sort.
-    let mut sorted = Vec::with_capacity(filters.len());
-    for filter in filters {
-        if let Err(place) = sorted.binary_search(&filter) {
-            sorted.insert(place, filter);
+/// Each once, in order.
+pub(crate) fn sorted<T: Ord>(items: Vec<T>) -> Vec<T> {
+    // There are a dozen, or some hundred: insertion is enough, and far smaller in wasm than the library's sort.
+    let mut sorted = Vec::with_capacity(items.len());
+    for item in items {
+        if let Err(place) = sorted.binary_search(&item) {
+            sorted.insert(place, item);
         }
     }
     sorted

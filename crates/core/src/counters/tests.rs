@@ -1,5 +1,6 @@
 use super::*;
 use proptest::prelude::*;
+use std::collections::BTreeMap;
 
 #[test]
 fn the_form_of_a_flush_is_pinned() {

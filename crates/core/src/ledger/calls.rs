@@ -3,6 +3,7 @@
 //! Promise: one set of types for both sides of a call, whose forms the tests pin. Out of scope: what is decided ([`super`]).
 
 use super::{Outcome, State};
+use crate::by_name::ByName;
 use genesys_webhook::message::Origin;
 use serde::{Deserialize, Serialize};
 
@@ -188,5 +189,5 @@ pub struct SourceTotals {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LedgerTotals {
     /// By name of the source.
-    pub sources: std::collections::BTreeMap<String, SourceTotals>,
+    pub sources: ByName<SourceTotals>,
 }

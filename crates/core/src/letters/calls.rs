@@ -3,11 +3,11 @@
 //! Promise: one set of types for both sides of a call, whose forms the tests pin. Out of scope: what is decided ([`super`]).
 
 use super::{Letter, Purged, Status};
+use crate::by_name::ByName;
 use crate::ledger::State;
 use crate::replay::{JobOrder, LastReplay, Replayed};
 use genesys_webhook::message::DeadLetter;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 
 /// Which letters are meant.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -211,13 +211,13 @@ pub struct LetterTotals {
     /// Those that wait for somebody.
     pub stored: u64,
     /// The same by reason.
-    pub by_reason: BTreeMap<String, u64>,
+    pub by_reason: ByName<u64>,
     /// Those that went on their way again, and are kept until their retention ends.
     #[serde(default)]
     pub replayed: u64,
     /// Those that were removed because their source had too many, by source, since the store exists.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub purged: BTreeMap<String, Purged>,
+    #[serde(default, skip_serializing_if = "ByName::is_empty")]
+    pub purged: ByName<Purged>,
     /// When the oldest one died.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub oldest_dead_at_ms: Option<u64>,

@@ -4,19 +4,19 @@
 
 use super::{ItemState, Snapshot};
 use crate::alerts::{Conditions, Open};
+use crate::by_name::ByName;
 use crate::circuit::CircuitState;
 use crate::config::Config;
 use crate::silence::Verdict;
 use crate::watch::Observation;
 use serde::Serialize;
-use std::collections::BTreeMap;
 
 /// The answer.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct HealthJson<'a> {
     evaluated_at_ms: Option<u64>,
-    sources: BTreeMap<&'a str, SourceJson<'a>>,
+    sources: ByName<SourceJson<'a>, &'a str>,
     alerts: &'a [Open],
     notices_waiting: Option<u64>,
     missing: &'a [String],

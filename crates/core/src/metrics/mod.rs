@@ -18,6 +18,7 @@ pub use health::HealthJson;
 pub use reconcile::{ErrorFigures, ItemFigures, ItemState, ReconcileFigures, Reconciled, RefusedRuns};
 
 use crate::accounting::{Latency, OwnAccount, SourceAccount, overall};
+use crate::by_name::ByName;
 use crate::circuit::{CircuitRow, CircuitState};
 use crate::config::Problem;
 use crate::letters::LetterTotals;
@@ -26,7 +27,6 @@ use family::{Family, Scrape};
 use prometheus_client::encoding::text;
 use prometheus_client::registry::Registry;
 use serde::Serialize;
-use std::collections::BTreeMap;
 
 /// What the name of every family begins with, before an underscore.
 const PREFIX: &str = "genesys_gateway";
@@ -39,11 +39,11 @@ pub struct Snapshot {
     /// When it was collected.
     pub taken_at_ms: u64,
     /// By source.
-    pub sources: BTreeMap<String, SourceAccount>,
+    pub sources: ByName<SourceAccount>,
     /// What belongs to no source.
     pub own: OwnAccount,
     /// By queue; one of which the platform tells nothing is not there.
-    pub queues: BTreeMap<String, Backlog>,
+    pub queues: ByName<Backlog>,
     /// The dead-letter store; `None` where it did not answer.
     pub letters: Option<LetterTotals>,
     /// What is known of reconciliations; `None` where their object did not answer.
@@ -84,11 +84,11 @@ pub struct MetricsJson<'a> {
     average_latency_ms: f64,
     total_latency_ms: u64,
     accounting: AccountingJson,
-    refused_by_reason: BTreeMap<String, u64>,
-    unavailable_by_cause: BTreeMap<String, u64>,
+    refused_by_reason: ByName<u64>,
+    unavailable_by_cause: ByName<u64>,
     latency_ms: Latency,
     dead_letters: Option<&'a LetterTotals>,
-    queues: &'a BTreeMap<String, Backlog>,
+    queues: &'a ByName<Backlog>,
     reconcile: Option<&'a ReconcileFigures>,
     reconcile_refused: Option<&'a RefusedRuns>,
     health: Option<&'a Health>,
@@ -96,7 +96,7 @@ pub struct MetricsJson<'a> {
     circuits: Vec<&'a CircuitRow>,
     #[serde(flatten)]
     own: &'a OwnAccount,
-    sources: &'a BTreeMap<String, SourceAccount>,
+    sources: &'a ByName<SourceAccount>,
     missing: &'a [String],
     configuration_valid: bool,
     configuration_problems: &'a [Problem],
@@ -209,7 +209,7 @@ impl Snapshot {
         self.complete("ledger-")
     }
 
-    fn subscriptions(&self) -> BTreeMap<&str, reconcile::Subscription<'_>> {
+    fn subscriptions(&self) -> ByName<reconcile::Subscription<'_>, &str> {
         let known = self.reconcile.as_ref();
         known.map(|known| known.subscriptions(self.declared.as_deref(), self.taken_at_ms)).unwrap_or_default()
     }

@@ -149,7 +149,7 @@ fn the_text_has_every_family_with_escaped_labels() {
 
 #[test]
 fn what_did_not_answer_is_absent_and_never_zero() {
-    let snapshot = Snapshot { letters: None, health: None, reconcile: None, queues: BTreeMap::new(), ..snapshot() };
+    let snapshot = Snapshot { letters: None, health: None, reconcile: None, queues: ByName::new(), ..snapshot() };
     let text = snapshot.open_metrics();
     for family in ["dead_letters", "alerts_raised", "source_silent", "reconcile_", "subscription_state", "queue_"] {
         assert!(!text.contains(&format!("genesys_gateway_{family}")), "{family} in\n{text}");

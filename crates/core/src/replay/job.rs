@@ -4,9 +4,9 @@
 //! that order and counts, stored together after every letter, so that whoever goes on knows where. Out of scope: storing.
 
 use super::{Fate, Verdict};
+use crate::by_name::ByName;
 use crate::letters::Filter;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 
 /// Letters a second where the caller does not say: a destination that has just come back should not meet its backlog at once.
 pub const DEFAULT_RATE_PER_S: u32 = 50;
@@ -109,7 +109,7 @@ pub struct Job {
     pub stalls: u32,
     /// Those that are not on their way, by code.
     #[serde(default)]
-    pub by_code: BTreeMap<String, u64>,
+    pub by_code: ByName<u64>,
 }
 
 impl Job {
@@ -131,7 +131,7 @@ impl Job {
             still_refused: 0,
             skipped: 0,
             stalls: 0,
-            by_code: BTreeMap::new(),
+            by_code: ByName::new(),
         }
     }
 
@@ -145,7 +145,7 @@ impl Job {
         };
         *slot = slot.saturating_add(1);
         if let Some(code) = &verdict.code {
-            let slot = self.by_code.entry(code.clone()).or_default();
+            let slot = self.by_code.at(code);
             *slot = slot.saturating_add(1);
         }
     }
