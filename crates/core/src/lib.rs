@@ -17,6 +17,8 @@
     )
 )]
 
+pub use genesys_webhook::json;
+
 pub mod accounting;
 pub mod alerts;
 pub mod audit;
@@ -28,7 +30,6 @@ pub mod config;
 pub mod counters;
 pub mod handover;
 pub mod in_flight;
-pub mod json;
 pub mod ledger;
 pub mod letters;
 pub mod lifecycle;

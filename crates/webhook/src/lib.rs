@@ -31,6 +31,7 @@ pub mod envelope;
 pub mod headers;
 pub mod id;
 pub mod intake;
+pub mod json;
 pub mod message;
 pub mod pointer;
 pub mod profile;

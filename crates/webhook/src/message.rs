@@ -9,6 +9,8 @@
 use alloc::{string::String, vec::Vec};
 use serde::{Deserialize, Serialize};
 
+use crate::json;
+
 /// The most that a message may have, framing included: Queues take 128 KB (1 KB = 1,000 bytes) of which up to about
 /// 100 bytes are the platform's own metadata (Cloudflare Queues, limits).
 pub const MAX_MESSAGE_BYTES: usize = 127_800;
@@ -258,20 +260,23 @@ pub fn fits(header: &str, body_bytes: usize) -> bool {
 }
 
 /// Reads a message of any version that ever landed.
+///
+/// Inline, so that it is compiled in the Worker for size: this crate is compiled for speed, and no delivery waits for this.
+#[inline]
 pub fn decode(message: &[u8]) -> Result<Message<'_>, DecodeError> {
     let end = message.iter().position(|byte| *byte == b'\n').ok_or(DecodeError::NoHeader)?;
     let (header, rest) = message.split_at_checked(end).ok_or(DecodeError::NoHeader)?;
     let body = rest.get(1..).unwrap_or_default();
     let header = core::str::from_utf8(header).map_err(|_| DecodeError::Header("not UTF-8".into()))?;
-    let Kind { kind, v } = serde_json::from_str(header).map_err(|error| header_error(&error))?;
+    let Kind { kind, v } = json::from_str(header).map_err(|error| header_error(&error))?;
     match (kind, v) {
         ("delivery", 1) => {
-            let delivery: Delivery = serde_json::from_str(header).map_err(|error| header_error(&error))?;
+            let delivery: Delivery = json::from_str(header).map_err(|error| header_error(&error))?;
             check_size(&delivery.body, body)?;
             Ok(Message::Delivery(delivery, body))
         }
         ("dead_letter", 1) => {
-            let letter: DeadLetter = serde_json::from_str(header).map_err(|error| header_error(&error))?;
+            let letter: DeadLetter = json::from_str(header).map_err(|error| header_error(&error))?;
             check_size(&letter.body, body)?;
             Ok(Message::DeadLetter(letter, body))
         }

@@ -5,12 +5,12 @@
 //! derived code for the first, and the reading of a key, are compiled for every struct; they came to a twentieth of the Worker.
 //! Out of scope: writing.
 
+use alloc::borrow::Cow;
+use core::fmt;
 use serde::de::value::StrDeserializer;
 use serde::de::{
     Deserialize, DeserializeSeed, Deserializer, EnumAccess, Error, MapAccess, SeqAccess, VariantAccess, Visitor,
 };
-use std::borrow::Cow;
-use std::fmt;
 
 /// Reads a whole text.
 pub fn from_str<'de, T: Deserialize<'de>>(text: &'de str) -> serde_json::Result<T> {
@@ -255,8 +255,8 @@ impl<'de, A: VariantAccess<'de>> VariantAccess<'de> for Lean<A> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use core::fmt::Debug;
     use serde_json::Value;
-    use std::fmt::Debug;
 
     #[derive(Debug, PartialEq, serde::Deserialize)]
     #[serde(deny_unknown_fields)]
