@@ -58,7 +58,8 @@ it.each(cases)("%s", async (_, source, body, headers) => {
   const { short, general } = await both(source, body, headers);
   const plain = ({ status, json, headers: got }: typeof short) => ({
     status,
-    json: json?.id === undefined ? json : { ...json, id: DELIVERY_ID.test(json.id) },
+    // Of the age of a signature the two may be a second apart.
+    json: { ...json, id: json?.id && DELIVERY_ID.test(json.id), detail: json?.detail?.replace(/signed \d+ s/, "signed N s") },
     headers: ["content-type", "cache-control", "retry-after", "allow"].map((name) => got.get(name)),
   });
   expect(plain(short)).toEqual(plain(general));

@@ -1,5 +1,5 @@
 /**
- * Starts the simulator for a run of all test files and ends it with the run. In Node, not in workerd.
+ * Starts the simulator for a run of the test files of a project and ends it with the run. In Node, not in workerd.
  *
  * The program is the one that `GENESYS_SIMULATOR` names, else the one that cargo builds. It ends with its standard input, so
  * no way of ending the run can leave it behind.
