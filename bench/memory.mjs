@@ -1,8 +1,8 @@
 /**
- * Memory with 50 deliveries of 5 MB at once: what the isolate holds at most (its heap and the buffers behind it, wasm memory among
- * them, as the inspector's `Runtime.getHeapUsage` tells it), what the process has resident, and how they were answered. All
- * bodies are sent slowly, side by side, so that they are really in flight together. There is no bucket here, so whoever gets
- * as far as storing is answered 503 `storage_failed`; what matters is that everybody is answered and the process lives.
+ * Memory with 50 deliveries of 5 MB at once: what the isolate holds at most (`inspector.mjs`), what the process has resident, and
+ * how they were answered. All bodies are sent slowly, side by side, so that they are really in flight together. There is no bucket
+ * here, so whoever gets as far as storing is answered 503 `storage_failed`; what matters is that everybody is answered and the
+ * process lives. Out of scope: what is behind the queue (`memory-behind.mjs`).
  *
  *   npm run build && node_modules/.bin/node bench/memory.mjs [build]
  */
@@ -10,42 +10,17 @@
 import { createHmac } from "node:crypto";
 import { request } from "node:http";
 import { resolve } from "node:path";
-import { memoryMb, root, start } from "./server.mjs";
+import { watchIsolate } from "./inspector.mjs";
+import { freePort, memoryMb, root, start } from "./server.mjs";
 
 const [COUNT, SIZE, CHUNK, PAUSE_MS] = [50, 5_000_000, 250_000, 50];
 const secret = "0123456789abcdef0123";
 const gateway = { sources: [{ name: "a", profile: "webhooks", secrets: ["S"], quarantine: { letters_per_minute: 0 } }] };
-const inspectorPort = 18_731;
+const inspectorPort = await freePort();
 const server = await start({ args: [`--inspector-addr=127.0.0.1:${inspectorPort}`], build: resolve(root, process.argv[2] ?? "build"), gateway, secrets: { S: secret } });
 
 const body = Buffer.from(`{"events":["${"a".repeat(SIZE - 15)}"]}`);
 const signature = createHmac("sha256", secret).update(body).digest("hex");
-
-/** Asks the isolate again and again what it holds; the most that it said. */
-async function watchIsolate() {
-  const [target] = await (await fetch(`http://127.0.0.1:${inspectorPort}/json`)).json();
-  const socket = new WebSocket(target.webSocketDebuggerUrl);
-  await new Promise((resolve, reject) => Object.assign(socket, { onopen: resolve, onerror: reject }));
-  const most = { heapMb: 0, buffersMb: 0, togetherMb: 0, samples: 0 };
-  let stopped = false;
-  const ask = () => !stopped && socket.send(JSON.stringify({ id: (most.samples += 1), method: "Runtime.getHeapUsage" }));
-  socket.onmessage = ({ data }) => {
-    const { result } = JSON.parse(data);
-    if (!result) return;
-    // Also what is garbage and was not collected yet: a limit counts it too, but would have it collected first.
-    const [heap, buffers] = [result.usedSize, result.backingStorageSize ?? 0].map((bytes) => bytes / 1_000_000);
-    most.heapMb = Math.max(most.heapMb, heap);
-    most.buffersMb = Math.max(most.buffersMb, buffers);
-    most.togetherMb = Math.max(most.togetherMb, heap + buffers);
-    setTimeout(ask, 20);
-  };
-  ask();
-  return () => {
-    stopped = true;
-    socket.close();
-    return most;
-  };
-}
 
 function deliver(lengthKnown) {
   return new Promise((done) => {
@@ -71,14 +46,14 @@ try {
   const idle = memoryMb(server.pid).now;
   for (const lengthKnown of [true, false]) {
     const answers = {};
-    const isolate = await watchIsolate();
+    const isolate = await watchIsolate(inspectorPort);
     for (const answer of await Promise.all(Array.from({ length: COUNT }, () => deliver(lengthKnown)))) {
       answers[answer] = (answers[answer] ?? 0) + 1;
     }
     const after = await fetch(`http://127.0.0.1:${server.port}/healthz`);
     const { peak } = memoryMb(server.pid);
-    const { heapMb, buffersMb, togetherMb, samples } = isolate();
-    console.log(`isolate: heap ${heapMb.toFixed(0)} MB, buffers ${buffersMb.toFixed(0)} MB, together at most ${togetherMb.toFixed(0)} MB (${samples} samples)`);
+    const { heapMb, buffersMb, wasmMb, togetherMb, samples } = await isolate();
+    console.log(`isolate: heap ${heapMb.toFixed(0)} MB, buffers ${buffersMb.toFixed(0)} MB, wasm ${wasmMb.toFixed(0)} MB, together at most ${togetherMb.toFixed(0)} MB (${samples} samples)`);
     console.log(`${lengthKnown ? "Content-Length" : "chunked"}: ${JSON.stringify(answers)}, idle ${idle.toFixed(0)} MB, at most ${peak.toFixed(0)} MB, then ${after.status}`);
   }
 } finally {

@@ -17,6 +17,9 @@ export const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const CLASSES = ["Counters", "DeliveryLedger", "DeadLetterStore", "AuditLog", "Lifecycle", "Destination", "Watch"];
 const BINDINGS = ["COUNTERS", "DELIVERY_LEDGER", "DEAD_LETTER_STORE", "AUDIT_LOG", "LIFECYCLE", "DESTINATIONS", "WATCH"];
 
+/** Name of the queue of deliveries. */
+const DELIVERIES = "genesys-deliveries";
+
 /** Clock ticks a second of /proc; 100 on every Linux that Node runs on. */
 const TICKS_PER_S = 100;
 
@@ -30,7 +33,7 @@ function disk(folder) {
 }
 
 /** A port that is free now. */
-function freePort() {
+export function freePort() {
   return new Promise((resolve, reject) => {
     const server = createServer().on("error", reject);
     server.listen(0, "127.0.0.1", () => {
@@ -136,10 +139,15 @@ export function start({ build, gateway, secrets, sinkPort, v8Flags, args, compil
 
 /**
  * The whole system in one process: the gateway, its queues (`workers/broker.js`), its objects, and the way out to loopback.
- * There is no bucket: bodies have to fit into a message.
+ *
+ * @param main       the text of a module in front of the build, which it imports as `./index.js`
+ * @param gatherMs   how long the queue waits for a batch to fill
+ * @param batch      the most messages in a batch
+ * @param isHeld     whether the queue of deliveries keeps everything until `release` is called
+ * @param bucketPort where the binding PAYLOADS leads (`bucket.mjs`); without it bodies have to fit into a message
+ * @param args       more arguments of workerd
  */
-/** `gatherMs`: how long the queue waits for a batch to fill; `main`: the text of a module in front of the build, which it imports as `./index.js`. */
-export async function startSystem({ build, gateway, secrets, main, gatherMs = 20 }) {
+export async function startSystem({ build, gateway, secrets, main, gatherMs = 20, batch = 50, isHeld = false, bucketPort, args = [] }) {
   const folder = mkdtempSync(join(tmpdir(), "gateway-bench-"));
   const [port, brokerPort] = [await freePort(), await freePort()];
   for (const name of ["index.js", "index_bg.wasm"]) copyFileSync(join(build, name), join(folder, name));
@@ -154,30 +162,34 @@ export async function startSystem({ build, gateway, secrets, main, gatherMs = 20
     '(name = "DEAD_LETTERS", queue = "dead-letters")',
     ...Object.entries(secrets).map(([name, value]) => `(name = ${literal(name)}, text = ${literal(value)})`),
     ...BINDINGS.map((name, n) => `(name = "${name}", durableObjectNamespace = "${CLASSES[n]}")`),
+    ...(bucketPort ? ['(name = "PAYLOADS", r2Bucket = "bucket")'] : []),
   ];
+  const bucket = bucketPort ? `, (name = "bucket", external = (address = "127.0.0.1:${bucketPort}", http = ()))` : "";
   const namespaces = CLASSES.map((name) => `(className = "${name}", uniqueKey = "bench-${name}", enableSql = true)`);
   const broker = (queue) => `(
   modules = [(name = "broker.js", esModule = embed "broker.js")], compatibilityDate = "2026-11-01",
   compatibilityFlags = ["service_binding_extra_handlers"],
-  bindings = [(name = "QUEUE", text = "${queue}"), (name = "GATHER_MS", text = "${gatherMs}"), (name = "GATEWAY", service = "main")])`;
+  bindings = [(name = "QUEUE", text = "${queue}"), (name = "GATHER_MS", text = "${gatherMs}"), (name = "BATCH", text = "${batch}"),
+    (name = "IS_HELD", text = "${isHeld && queue === DELIVERIES}"), (name = "GATEWAY", service = "main")])`;
   writeFileSync(
     join(folder, "config.capnp"),
     `using Workerd = import "/workerd/workerd.capnp";
 const config :Workerd.Config = (services = [(name = "main", worker = .gateway), (name = "deliveries", worker = .deliveries),
-    (name = "dead-letters", worker = .letters), (name = "out", network = (allow = ["private", "local"]))${disk(folder)}],
+    (name = "dead-letters", worker = .letters), (name = "out", network = (allow = ["private", "local"]))${bucket}${disk(folder)}],
   sockets = [(name = "http", address = "127.0.0.1:${port}", http = (), service = "main"),
     (name = "broker", address = "127.0.0.1:${brokerPort}", http = (), service = "deliveries")]);
 const gateway :Workerd.Worker = (
   modules = [${front}(name = "${own}", esModule = embed "index.js"), (name = "./index_bg.wasm", wasm = embed "index_bg.wasm")],
   compatibilityDate = "2026-11-01", globalOutbound = "out", bindings = [${bindings.join(", ")}],
   durableObjectNamespaces = [${namespaces.join(", ")}], durableObjectStorage = (localDisk = "disk"));
-const deliveries :Workerd.Worker = ${broker("genesys-deliveries")};
+const deliveries :Workerd.Worker = ${broker(DELIVERIES)};
 const letters :Workerd.Worker = ${broker("genesys-dead-letters")};
 `,
   );
   const remove = () => rmSync(folder, { recursive: true, force: true });
-  const server = await launch(workerd(), ["serve", "--experimental", join(folder, "config.capnp")], port, remove);
-  return { ...server, seen: async () => (await fetch(`http://127.0.0.1:${brokerPort}/seen`)).json() };
+  const server = await launch(workerd(), ["serve", "--experimental", ...args, join(folder, "config.capnp")], port, remove);
+  const ask = async (what) => (await fetch(`http://127.0.0.1:${brokerPort}/${what}`)).json();
+  return { ...server, seen: () => ask("seen"), release: () => ask("release") };
 }
 
 /** A Node program that takes its port as its first argument. */

@@ -8,19 +8,10 @@
  */
 
 import { createServer } from "node:http";
+import { objectMetadata } from "./bucket.mjs";
 
 const QUEUE_ANSWER = JSON.stringify({ metadata: { metrics: { backlogCount: 0, backlogBytes: 0, oldestMessageTimestamp: 0 } } });
-const OBJECT = JSON.stringify({
-  name: "payload",
-  version: "0",
-  size: "0",
-  etag: "00000000000000000000000000000000",
-  uploaded: "1764000000000",
-  httpFields: {},
-  customFields: [],
-  checksums: {},
-  storageClass: "Standard",
-});
+const OBJECT = JSON.stringify(objectMetadata("payload", 0));
 
 /** Starts a sink on any free port. `keep`: holds on to the last message and the last object. */
 export async function startSink({ keep = false } = {}) {

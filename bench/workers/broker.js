@@ -2,21 +2,22 @@
  * A queue between the gateway and itself, for measurements: takes the messages of the binding and hands them to the gateway's
  * consumer in batches, several at a time, as the platform does (and as the local emulator, with one batch at a time, does not).
  *
- * Promise: a message is handed over until it is acknowledged, in batches of at most 50, after the delay that
- * its consumer asked for. Everything is in memory. Out of scope:
+ * Promise: a message is handed over until it is acknowledged, in batches of at most `BATCH`, after the delay that
+ * its consumer asked for; with `IS_HELD` nothing is handed over before `/release`. Everything is in memory. Out of scope:
  * order, dead-letter queues.
  */
 
-const [BATCH, BATCHES_AT_ONCE] = [50, 8];
+const BATCHES_AT_ONCE = 8;
 
 /** Waiting messages by queue. */
 const waiting = new Map();
 let drivers = 0;
 let numbers = 0;
+let isReleased = false;
 const seen = { messages: 0, batches: 0, redelivered: 0 };
 
 async function drive(env, queue) {
-  const GATHER_MS = Number(env.GATHER_MS);
+  const [GATHER_MS, BATCH] = [Number(env.GATHER_MS), Number(env.BATCH)];
   drivers += 1;
   try {
     for (;;) {
@@ -25,9 +26,10 @@ async function drive(env, queue) {
       if (messages.length === 0) break;
       const now = Date.now();
       const ready = messages.filter(({ notBefore }) => notBefore <= now).slice(0, BATCH);
+      const isHeld = env.IS_HELD === "true" && !isReleased;
       const waitMs = ready.length === 0 ? GATHER_MS : ready[0].timestamp.getTime() + GATHER_MS - now;
-      if (ready.length < BATCH && waitMs > 0) {
-        await scheduler.wait(Math.min(waitMs, 20));
+      if (isHeld || (ready.length < BATCH && waitMs > 0)) {
+        await scheduler.wait(isHeld ? 20 : Math.min(waitMs, 20));
         continue;
       }
       const taken = new Set(ready);
@@ -54,6 +56,7 @@ export default {
   async fetch(request, env, context) {
     const { pathname } = new URL(request.url);
     if (pathname === "/seen") return Response.json(seen);
+    if (pathname === "/release") return Response.json({ isReleased: (isReleased = true) });
     const queue = env.QUEUE;
     // Before the list is looked up: a driver may put another one in its place meanwhile.
     const body = new Uint8Array(await request.arrayBuffer());
@@ -62,7 +65,7 @@ export default {
     numbers += 1;
     seen.messages += 1;
     messages.push({ id: `message-${numbers}`, timestamp: new Date(), attempts: 0, notBefore: 0, body });
-    if (drivers === 0 || (messages.length >= BATCH && drivers < BATCHES_AT_ONCE)) context.waitUntil(drive(env, queue));
+    if (drivers === 0 || (messages.length >= Number(env.BATCH) && drivers < BATCHES_AT_ONCE)) context.waitUntil(drive(env, queue));
     return Response.json({ metadata: { metrics: { backlogCount: 0, backlogBytes: 0, oldestMessageTimestamp: 0 } } });
   },
 };
