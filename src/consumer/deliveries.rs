@@ -20,10 +20,11 @@ use gateway_core::by_name::ByName;
 use gateway_core::circuit::{Gate, PROBE_MARGIN_MS, Tally, wait_s};
 use gateway_core::handover::has_waited_too_long;
 use gateway_core::ledger::{ClaimItem, Claimed, LEASE_MS, LedgerCall, Settled, State, ledger_key, ledger_shard};
-use gateway_core::turns::{CONNECTIONS, Turn, Turns, Waiting};
+use gateway_core::turns::{CONNECTIONS, Memory, Place, Turn, Turns, Waiting};
 use genesys_webhook::dedupe::body_key;
 use genesys_webhook::message::{BodyRef, DeadLetter, Delivery, Message, decode};
 use sha2::{Digest as _, Sha256};
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use worker::Env;
 
@@ -255,43 +256,79 @@ impl<'m> Lane<'_, 'm> {
     }
 }
 
+/// How often a batch looks whether another one has given memory back, in milliseconds. It cannot be told: what wakes up work of
+/// another event has it run as part of its own.
+const MEMORY_STEP_MS: u64 = 100;
+
+thread_local! {
+    /// Of all batches of this isolate.
+    static MEMORY: RefCell<Memory> = RefCell::default();
+}
+
+/// Nothing holds it across an await, so it is never borrowed here already.
+fn with_memory<T>(f: impl FnOnce(&mut Memory) -> T) -> Option<T> {
+    MEMORY.with(|cell| cell.try_borrow_mut().ok().map(|mut memory| f(&mut memory)))
+}
+
+/// What a batch waits for.
+#[allow(clippy::large_enum_variant)] // moved once, and not kept
+enum Ended<'m> {
+    Attempt { lane: usize, place: Option<Place>, tried: Tried<'m> },
+    Lane,
+    Step,
+}
+
 /// Hands on what was claimed; each lane is settled when it is through.
 async fn take_turns(lanes: Vec<Lane<'_, '_>>, claimed_ms: u64, env: &Env) {
     let waiting: Vec<Waiting> = lanes.iter().map(|lane| lane.waiting(claimed_ms)).collect();
     let mut turns = Turns::new(waiting, CONNECTIONS);
     let mut lanes: Vec<_> = lanes.into_iter().map(Some).collect();
     let mut running = FuturesUnordered::new();
+    let mut steps = false;
     loop {
-        while let Some(turn) = turns.next(clock::now_ms()) {
+        while let Some(turn) = with_memory(|memory| turns.next(memory, clock::now_ms())).flatten() {
             let (index, start) = match turn {
-                Turn::Start(index, bytes) => (index, Some(bytes)),
+                Turn::Start(index, place) => (index, Some(place)),
                 Turn::GiveBack(index) => (index, None),
             };
             let Some(lane) = lanes.get_mut(index).and_then(Option::as_mut) else { continue };
             let Some(work) = lane.works.pop_front() else { continue };
-            let Some(bytes) = start else {
+            let Some(place) = start else {
                 lane.settlements.push(Settlement::given_back(work));
                 continue;
             };
             let configured = lane.configured;
-            running.push(Either::Left(async move { Some((index, bytes, attempt(configured, work, env).await)) }));
+            running.push(Either::Left(async move {
+                Ended::Attempt { lane: index, place, tried: attempt(configured, work, env).await }
+            }));
         }
         for (index, slot) in lanes.iter_mut().enumerate() {
             if turns.is_finished(index)
                 && let Some(lane) = slot.take()
             {
-                running.push(Either::Right(async move {
+                running.push(Either::Right(Either::Left(async move {
                     finish(lane, env).await;
-                    None
-                }));
+                    Ended::Lane
+                })));
             }
+        }
+        if turns.waits_for_memory() && !steps {
+            steps = true;
+            running.push(Either::Right(Either::Right(async {
+                clock::sleep_ms(MEMORY_STEP_MS).await;
+                Ended::Step
+            })));
         }
         match running.next().await {
             None => return,
-            Some(None) => {}
-            Some(Some((index, bytes, tried))) => {
-                turns.done(index, bytes);
-                if let Some(lane) = lanes.get_mut(index).and_then(Option::as_mut) {
+            Some(Ended::Lane) => {}
+            Some(Ended::Step) => steps = false,
+            Some(Ended::Attempt { lane, place, tried }) => {
+                turns.done(lane);
+                if let Some(place) = place {
+                    with_memory(|memory| memory.give_back(place));
+                }
+                if let Some(lane) = lanes.get_mut(lane).and_then(Option::as_mut) {
                     lane.take_in(tried);
                 }
             }

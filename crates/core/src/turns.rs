@@ -2,7 +2,7 @@
 //!
 //! Promises: never more than the limit at once; each destination gets its share, so that with as many destinations as
 //! connections, or fewer, one whose share is free never waits for another (except for memory: bodies that are fetched for their
-//! attempt stay within [`HELD_BYTES`] together, or are alone); turns go round; a destination that has used up the batch's
+//! attempt stay within [`HELD_BYTES`] together, those of all batches of an isolate, or are alone); turns go round; a destination that has used up the batch's
 //! budget, or whose attempt might outlive its claim, gets no more turns, and the rest of its deliveries is given back. Out
 //! of scope: the attempts.
 
@@ -16,9 +16,50 @@ pub const CONNECTIONS: usize = 6;
 /// stays far below a claim's lease (150 s).
 pub const BUDGET_MS: u64 = 20_000;
 
-/// How much of fetched bodies the attempts of a batch hold together, in bytes; one that is larger is held alone. Each is there
-/// twice (as it was read, and as the runtime sends it), beside what the receiver holds (32 MB), in an isolate of 128 MB.
+/// How much of fetched bodies the attempts of an isolate hold together, in bytes, whichever batch they are of; one that is larger is
+/// held alone. That is beside what the receiver holds (34 MB), in an isolate of 128 MB: `bench/README.md`, "Memory".
 pub const HELD_BYTES: u64 = 16_000_000;
+
+/// When a body that was fetched counts as gone, if nobody has said so: its batch was cut off. As long as a claim is held, so no attempt
+/// is under way by then. In milliseconds.
+pub const HELD_MS: u64 = 150_000;
+
+/// Fetched bodies that an isolate holds.
+#[derive(Debug, Default)]
+pub struct Memory {
+    held: Vec<Held>,
+    last: u64,
+}
+
+#[derive(Debug)]
+struct Held {
+    number: u64,
+    bytes: u64,
+    until_ms: u64,
+}
+
+/// A body's place in [`Memory`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place(u64);
+
+impl Memory {
+    /// A place for a body of `bytes`; `None` where there is none now.
+    pub fn take(&mut self, bytes: u64, now_ms: u64) -> Option<Place> {
+        self.held.retain(|held| held.until_ms > now_ms);
+        let before = self.held.iter().fold(0, |sum: u64, held| sum.saturating_add(held.bytes));
+        if before > 0 && before.saturating_add(bytes) > HELD_BYTES {
+            return None;
+        }
+        self.last = self.last.wrapping_add(1);
+        self.held.push(Held { number: self.last, bytes, until_ms: now_ms.saturating_add(HELD_MS) });
+        Some(Place(self.last))
+    }
+
+    /// The body is no longer held.
+    pub fn give_back(&mut self, place: Place) {
+        self.held.retain(|held| held.number != place.0);
+    }
+}
 
 /// What is to be tried of one destination.
 #[derive(Clone, Debug)]
@@ -40,8 +81,8 @@ struct Lane {
 /// What to do with the next delivery of a lane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Turn {
-    /// Try it; to be ended with [`Turns::done`] and the bytes that it holds.
-    Start(usize, u64),
+    /// Try it; to be ended with [`Turns::done`]. Its body's place is to be given back, where it has one.
+    Start(usize, Option<Place>),
     /// Give it back untried.
     GiveBack(usize),
 }
@@ -52,7 +93,7 @@ pub struct Turns {
     lanes: Vec<Lane>,
     limit: usize,
     running: usize,
-    held_bytes: u64,
+    waits_for_memory: bool,
     /// The lane that had the last turn.
     last: usize,
 }
@@ -63,46 +104,55 @@ impl Turns {
         let lane =
             |Waiting { fetched_bytes, until_ms }| Lane { waiting: fetched_bytes, until_ms, running: 0, began_ms: None };
         let lanes: Vec<Lane> = waiting.into_iter().map(lane).collect();
-        Self { last: lanes.len().saturating_sub(1), lanes, limit: limit.max(1), running: 0, held_bytes: 0 }
+        Self { last: lanes.len().saturating_sub(1), lanes, limit: limit.max(1), running: 0, waits_for_memory: false }
     }
 
     /// The next turn at `now_ms`; `None` where something has to end first, or nothing is left.
-    pub fn next(&mut self, now_ms: u64) -> Option<Turn> {
+    pub fn next(&mut self, memory: &mut Memory, now_ms: u64) -> Option<Turn> {
         let busy = self.lanes.iter().filter(|lane| !lane.waiting.is_empty() || lane.running > 0).count();
         let share = self.limit.checked_div(busy).unwrap_or(0).max(1);
         let has_room = self.running < self.limit;
         let count = self.lanes.len();
+        self.waits_for_memory = false;
         for step in 1..=count {
             let index = self.last.saturating_add(step).checked_rem(count)?;
             let Some(lane) = self.lanes.get_mut(index) else { continue };
             let Some(bytes) = lane.waiting.front().copied() else { continue };
             let is_spent = now_ms >= lane.until_ms
                 || lane.began_ms.is_some_and(|began_ms| now_ms.saturating_sub(began_ms) >= BUDGET_MS);
-            let held_bytes = self.held_bytes.saturating_add(bytes);
-            let fits = bytes == 0 || self.held_bytes == 0 || held_bytes <= HELD_BYTES;
-            if !is_spent && (!has_room || !fits || lane.running >= share) {
+            if is_spent {
+                lane.waiting.pop_front();
+                return Some(Turn::GiveBack(index));
+            }
+            if !has_room || lane.running >= share {
+                continue;
+            }
+            let place = if bytes == 0 { None } else { memory.take(bytes, now_ms) };
+            if bytes > 0 && place.is_none() {
+                self.waits_for_memory = true;
                 continue;
             }
             lane.waiting.pop_front();
-            if is_spent {
-                return Some(Turn::GiveBack(index));
-            }
-            self.held_bytes = held_bytes;
             lane.running = lane.running.saturating_add(1);
             lane.began_ms = lane.began_ms.or(Some(now_ms));
             self.running = self.running.saturating_add(1);
             self.last = index;
-            return Some(Turn::Start(index, bytes));
+            return Some(Turn::Start(index, place));
         }
         None
     }
 
-    /// An attempt of a lane has ended, which held so much.
-    pub fn done(&mut self, index: usize, bytes: u64) {
+    /// Whether a lane had no turn at the last [`Self::next`] only because other bodies are held, which may be those of another
+    /// batch: it is to be asked again though nothing of this one has ended.
+    pub fn waits_for_memory(&self) -> bool {
+        self.waits_for_memory
+    }
+
+    /// An attempt of a lane has ended.
+    pub fn done(&mut self, index: usize) {
         if let Some(lane) = self.lanes.get_mut(index).filter(|lane| lane.running > 0) {
             lane.running = lane.running.saturating_sub(1);
             self.running = self.running.saturating_sub(1);
-            self.held_bytes = self.held_bytes.saturating_sub(bytes);
         }
     }
 
@@ -125,93 +175,154 @@ mod tests {
         Waiting { fetched_bytes: sizes.iter().copied().collect(), until_ms: u64::MAX }
     }
 
+    const ALONE: u64 = u64::MAX;
+
+    /// The lanes that have their turn now, and the places of their bodies.
+    fn started(turns: &mut Turns, memory: &mut Memory, now_ms: u64) -> (Vec<usize>, Vec<Place>) {
+        let turns = std::iter::from_fn(|| turns.next(memory, now_ms)).map(|turn| match turn {
+            Turn::Start(lane, place) => (lane, place),
+            Turn::GiveBack(lane) => panic!("{lane} is given back"),
+        });
+        let (lanes, places): (Vec<_>, Vec<_>) = turns.unzip();
+        (lanes, places.into_iter().flatten().collect())
+    }
+
     #[test]
     fn large_bodies_wait_for_memory_and_what_came_with_its_message_does_not() {
-        let (large, huge) = (HELD_BYTES / 2, HELD_BYTES + 1);
+        let (large, huge, mut memory) = (HELD_BYTES / 2, HELD_BYTES + 1, Memory::default());
         let mut turns = Turns::new([fetched(&[large, huge]), fetched(&[large, large]), small(3)], CONNECTIONS);
-        let started: Vec<Turn> = std::iter::from_fn(|| turns.next(0)).collect();
-        let small = Turn::Start(2, 0);
-        assert_eq!(started, [Turn::Start(0, large), Turn::Start(1, large), small, small]);
-        turns.done(0, large);
+        let (lanes, places) = started(&mut turns, &mut memory, 0);
+        assert_eq!((lanes, places.len(), turns.waits_for_memory()), (vec![0, 1, 2, 2], 2, true));
         // What does not fit is passed over, and held alone in the end.
-        assert_eq!(turns.next(0), Some(Turn::Start(1, large)));
-        turns.done(1, large);
-        assert_eq!(turns.next(0), None);
-        turns.done(1, large);
-        assert_eq!([turns.next(0), turns.next(0)], [Some(small), Some(Turn::Start(0, huge))]);
+        turns.done(0);
+        memory.give_back(places[0]);
+        let (lanes, more) = started(&mut turns, &mut memory, 0);
+        assert_eq!((lanes, turns.waits_for_memory()), (vec![1], true));
+        turns.done(1);
+        memory.give_back(places[1]);
+        assert_eq!(started(&mut turns, &mut memory, 0), (vec![], vec![]));
+        turns.done(1);
+        memory.give_back(more[0]);
+        let (lanes, alone) = started(&mut turns, &mut memory, 0);
+        assert_eq!((lanes, alone.len()), (vec![2, 0], 1));
+    }
+
+    #[test]
+    fn the_batches_of_an_isolate_share_its_memory_and_one_that_was_cut_off_gives_it_back_in_the_end() {
+        let (large, mut memory) = (HELD_BYTES / 2, Memory::default());
+        let mut cut_off = Turns::new([fetched(&[large, large])], CONNECTIONS);
+        let mut other = Turns::new([fetched(&[large]), small(1)], CONNECTIONS);
+        assert_eq!(started(&mut cut_off, &mut memory, 0).0, [0, 0]);
+        assert_eq!((started(&mut other, &mut memory, 0).0, other.waits_for_memory()), (vec![1], true));
+        assert!(started(&mut other, &mut memory, HELD_MS - 1).0.is_empty());
+        assert_eq!((started(&mut other, &mut memory, HELD_MS).0, other.waits_for_memory()), (vec![0], false));
+    }
+
+    #[test]
+    fn a_place_is_given_back_once_and_only_once() {
+        let mut memory = Memory::default();
+        let place = memory.take(ALONE, 0).unwrap();
+        assert_eq!(memory.take(1, 0), None);
+        memory.give_back(place);
+        let next = memory.take(HELD_BYTES, 0).unwrap();
+        memory.give_back(place);
+        assert_eq!(memory.take(1, 0), None);
+        memory.give_back(next);
+        assert!(memory.take(1, 0).is_some());
     }
 
     #[test]
     fn what_might_outlive_its_claim_is_given_back() {
+        let memory = &mut Memory::default();
         let mut turns = Turns::new([Waiting { until_ms: 10, ..small(2) }, small(1)], 1);
-        assert_eq!(turns.next(9), Some(Turn::Start(0, 0)));
-        assert_eq!(turns.next(10), Some(Turn::GiveBack(0)));
-        turns.done(0, 0);
-        assert_eq!([turns.next(10), turns.next(10)], [Some(Turn::Start(1, 0)), None]);
+        assert_eq!(turns.next(memory, 9), Some(Turn::Start(0, None)));
+        assert_eq!(turns.next(memory, 10), Some(Turn::GiveBack(0)));
+        turns.done(0);
+        assert_eq!([turns.next(memory, 10), turns.next(memory, 10)], [Some(Turn::Start(1, None)), None]);
+    }
+
+    #[test]
+    fn what_waits_for_memory_until_its_claim_ends_is_given_back() {
+        let memory = &mut Memory::default();
+        memory.take(HELD_BYTES, 0).unwrap();
+        let mut turns = Turns::new([Waiting { until_ms: 10, ..fetched(&[1, 1]) }], 1);
+        assert_eq!((turns.next(memory, 9), turns.waits_for_memory()), (None, true));
+        let rest: Vec<Turn> = std::iter::from_fn(|| turns.next(memory, 10)).collect();
+        assert_eq!(rest, [Turn::GiveBack(0), Turn::GiveBack(0)]);
+        assert!(turns.is_finished(0) && !turns.waits_for_memory());
     }
 
     #[test]
     fn a_slow_destination_leaves_connections_to_the_others() {
+        let memory = &mut Memory::default();
         let mut turns = Turns::new([small(40), small(10)], CONNECTIONS);
-        let started: Vec<Turn> = std::iter::from_fn(|| turns.next(0)).collect();
-        let start = |lane| Turn::Start(lane, 0);
-        assert_eq!(started, [start(0), start(1), start(0), start(1), start(0), start(1)]);
+        assert_eq!(started(&mut turns, memory, 0).0, [0, 1, 0, 1, 0, 1]);
         // The first one hangs; all of the second goes through.
         for done in 0..10 {
-            turns.done(1, 0);
+            turns.done(1);
             // When it is through, its share is free.
-            let expected = if done < 7 { Some(start(1)) } else { (done == 9).then_some(start(0)) };
-            assert_eq!(turns.next(1), expected, "{done}");
+            let expected = if done < 7 { Some(1) } else { (done == 9).then_some(0) };
+            assert_eq!(turns.next(memory, 1), expected.map(|lane| Turn::Start(lane, None)), "{done}");
         }
         assert!(turns.is_finished(1) && !turns.is_finished(0));
     }
 
     #[test]
     fn what_is_left_when_the_budget_is_used_up_is_given_back() {
+        let memory = &mut Memory::default();
         let mut turns = Turns::new([small(3), small(1)], 1);
-        assert_eq!(turns.next(0), Some(Turn::Start(0, 0)));
-        assert_eq!(turns.next(BUDGET_MS - 1), None);
-        turns.done(0, 0);
+        assert_eq!(turns.next(memory, 0), Some(Turn::Start(0, None)));
+        assert_eq!(turns.next(memory, BUDGET_MS - 1), None);
+        turns.done(0);
         // The other one has had no turn: its budget has not begun.
-        let rest: Vec<Turn> = std::iter::from_fn(|| turns.next(BUDGET_MS)).collect();
-        assert_eq!(rest, [Turn::Start(1, 0), Turn::GiveBack(0), Turn::GiveBack(0)]);
+        let rest: Vec<Turn> = std::iter::from_fn(|| turns.next(memory, BUDGET_MS)).collect();
+        assert_eq!(rest, [Turn::Start(1, None), Turn::GiveBack(0), Turn::GiveBack(0)]);
         assert!(turns.is_finished(0));
     }
 
     #[test]
     fn a_lane_alone_has_all_connections() {
         let mut turns = Turns::new([small(0), small(9), small(0)], CONNECTIONS);
-        assert_eq!(std::iter::from_fn(|| turns.next(0)).count(), CONNECTIONS);
+        assert_eq!(started(&mut turns, &mut Memory::default(), 0).0.len(), CONNECTIONS);
     }
 
     proptest! {
         #[test]
-        fn what_is_fetched_fits_into_memory_or_is_alone(sizes in proptest::collection::vec(proptest::collection::vec(0..2 * HELD_BYTES, 0..6), 0..5), ends in any::<u64>()) {
-            let mut turns = Turns::new(sizes.iter().map(|sizes| fetched(sizes)), CONNECTIONS);
-            let (mut running, mut had, mut seed): (Vec<(usize, u64)>, usize, u64) = (vec![], 0, ends);
+        fn what_is_fetched_fits_into_memory_or_is_alone_and_nothing_waits_for_ever(
+            batches in proptest::collection::vec(proptest::collection::vec(proptest::collection::vec(0..2 * HELD_BYTES, 0..6), 0..4), 1..4),
+            ends in any::<u64>(),
+        ) {
+            let memory = &mut Memory::default();
+            let mut all: Vec<Turns> = batches.iter().map(|sizes| Turns::new(sizes.iter().map(|sizes| fetched(sizes)), CONNECTIONS)).collect();
+            let mut running: Vec<(usize, usize, Option<Place>)> = vec![];
+            let (mut had, mut seed) = (0, ends);
             loop {
-                while let Some(Turn::Start(lane, bytes)) = turns.next(0) {
-                    had += 1;
-                    running.push((lane, bytes));
+                for (batch, turns) in all.iter_mut().enumerate() {
+                    while let Some(Turn::Start(lane, place)) = turns.next(memory, 0) {
+                        had += 1;
+                        running.push((batch, lane, place));
+                    }
                 }
-                let held: Vec<u64> = running.iter().map(|(_, bytes)| *bytes).filter(|bytes| *bytes > 0).collect();
+                let held: Vec<u64> = memory.held.iter().map(|held| held.bytes).collect();
                 prop_assert!(held.len() <= 1 || held.iter().sum::<u64>() <= HELD_BYTES);
+                prop_assert_eq!(held.len(), running.iter().filter(|(_, _, place)| place.is_some()).count());
                 if running.is_empty() { break }
                 seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-                let (lane, bytes) = running.swap_remove((seed >> 33) as usize % running.len());
-                turns.done(lane, bytes);
+                let (batch, lane, place) = running.swap_remove((seed >> 33) as usize % running.len());
+                all[batch].done(lane);
+                if let Some(place) = place { memory.give_back(place) }
             }
-            prop_assert_eq!(had, sizes.iter().map(Vec::len).sum::<usize>());
+            prop_assert_eq!(had, batches.iter().flatten().map(Vec::len).sum::<usize>());
         }
 
         #[test]
         fn everything_has_its_turn_within_the_limits(waiting in proptest::collection::vec(0usize..20, 0..12), limit in 1usize..8, ends in any::<u64>()) {
-            let mut turns = Turns::new(waiting.iter().map(|count| small(*count)), limit);
+            let (mut turns, memory) = (Turns::new(waiting.iter().map(|count| small(*count)), limit), &mut Memory::default());
             let mut running: Vec<usize> = vec![];
             let mut had = vec![0; waiting.len()];
             let mut seed = ends;
             loop {
-                while let Some(turn) = turns.next(0) {
+                while let Some(turn) = turns.next(memory, 0) {
                     let Turn::Start(lane, _) = turn else { panic!("nothing is given back in no time") };
                     had[lane] += 1;
                     running.push(lane);
@@ -228,7 +339,7 @@ mod tests {
                 if running.is_empty() { break }
                 seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
                 let lane = running.swap_remove((seed >> 33) as usize % running.len());
-                turns.done(lane, 0);
+                turns.done(lane);
             }
             prop_assert_eq!(had, waiting);
         }
