@@ -210,4 +210,6 @@ write("vendor", [
   vendor("reconcile", answer(200, page([])), answer(200, page([])), answer(200, types), answer(204, ""), answer(201, JSON.stringify(webhook)), answer(500, secret)),
   vendor("reconcile", answer(200, page([{ ...webhook, customProperties: {} }])), answer(200, page([])), answer(200, types), answer(405, ""), answer(200, ""), answer(200, JSON.stringify(webhook), "etag: x")),
   vendor("reconcile", answer(403, forbidden)), vendor("reconcile", answer(0, `lost ${secret}`)), vendor("reconcile", answer(200, "not json")),
+  // A transport's own words, cut in the middle of the secret.
+  vendor("webhooks", answer(200, page([])), answer(0, `${"x".repeat(185)} ${secret}`)),
 ]);

@@ -42,8 +42,15 @@ fn answer(part: &[u8]) -> Result<HttpResponse, TransportError> {
     let status = lines.next().and_then(|line| line.trim().parse().ok()).unwrap_or(200);
     let headers = lines.filter_map(|line| line.split_once(':'));
     let headers = headers.map(|(name, value)| (name.to_owned(), value.trim().to_owned())).collect();
-    // A transport's own words, which are short.
-    let words = || String::from_utf8_lossy(body).chars().take(200).collect::<String>();
+    // A transport's own words, which are short, and say where they were cut.
+    let words = || {
+        let said = String::from_utf8_lossy(body);
+        let mut words = said.chars().take(200).collect::<String>();
+        if words.len() < said.len() {
+            words.push('…');
+        }
+        words
+    };
     match status {
         0 => Err(TransportError::other(words())),
         1 => Err(TransportError::connect(words())),

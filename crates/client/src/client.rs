@@ -9,6 +9,7 @@ use crate::error::{ApiError, Error, Exhausted, correlation_id};
 use crate::http_date::retry_after_ms;
 use crate::pace::Pace;
 use crate::retry::{Decision, RetryPolicy};
+use crate::secret::Secret;
 use crate::transport::{HttpRequest, HttpResponse, Runtime, Transport, TransportError};
 use std::future::{Future as _, poll_fn};
 use std::pin::pin;
@@ -161,7 +162,7 @@ impl<T: Transport, R: Runtime, A: TokenSource> Client<T, R, A> {
                 Ok(response) => {
                     self.observe(&response);
                     if (200..300).contains(&response.status) {
-                        return Ok(answer(response));
+                        return Ok(answer(response, token.secret()));
                     }
                     if response.status == 401 && stale.is_none() {
                         // Not an attempt of the retry policy: a 401 is answered before anything is done.
@@ -228,11 +229,12 @@ impl<T: Transport, R: Runtime, A: TokenSource> Client<T, R, A> {
     }
 }
 
-fn answer(response: HttpResponse) -> Answer {
+/// Its correlation id may come to stand in an error, when what was answered cannot be read.
+fn answer(response: HttpResponse, token: &Secret) -> Answer {
     Answer {
         status: response.status,
         etag: response.header("etag").map(str::to_owned),
-        correlation_id: correlation_id(&response),
+        correlation_id: correlation_id(&response).map(|id| token.redact(&id)),
         body: response.body,
     }
 }

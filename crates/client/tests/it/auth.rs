@@ -263,6 +263,24 @@ async fn a_correlation_id_that_repeats_the_secret_does_not_show_it() {
     assert!(error.to_string().contains("corr-[secret]") && !format!("{error:?}").contains("s3cr3t"), "{error}");
 }
 
+/// An API that succeeds with what cannot be read, and repeats the token where its correlation id belongs.
+struct Unreadable;
+
+impl Transport for Unreadable {
+    async fn send(&self, request: HttpRequest) -> Result<HttpResponse, TransportError> {
+        let said = request.headers.iter().map(|(_, value)| value.as_str()).collect::<String>();
+        Ok(HttpResponse { status: 200, headers: vec![("inin-correlation-id".into(), said)], body: b"no list".to_vec() })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_success_that_cannot_be_read_does_not_show_the_token_that_it_repeats() {
+    let client = Client::new(Unreadable, Paused::new(), Fixed, "https://api.example.com");
+    let error = client.event_types().await.unwrap_err();
+    assert_eq!(error.code(), "unreadable_answer");
+    assert!(error.to_string().contains("Bearer [secret]"), "{error}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_login_host_that_fails_is_not_waited_for_beyond_the_deadline() {
     let login = Arc::new(Login::default());
