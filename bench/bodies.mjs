@@ -55,6 +55,13 @@ export function body(size) {
   return { bytes, events: list.length };
 }
 
+/** A body like `template` (of `body`) that no other number has: a repeated one would rightly be a duplicate. The padding at its end becomes the number. */
+export function numbered(template, number) {
+  const bytes = Buffer.from(template);
+  bytes.write(String(number).padStart(10, "0"), bytes.length - 12);
+  return bytes;
+}
+
 /** The headers of a delivery behind Cloudflare. */
 export function headers(bytes, secret = SECRET) {
   return {

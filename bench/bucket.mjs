@@ -8,6 +8,7 @@
  */
 
 import { createServer } from "node:http";
+import { listen } from "./server.mjs";
 
 /** R2's number for "the specified key does not exist". */
 const NO_SUCH_KEY = 10_007;
@@ -70,14 +71,6 @@ export async function startBucket({ onGet = () => {} } = {}) {
       serve(JSON.parse(text), all.subarray(metadataBytes), response);
     });
   });
-  await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
-  return {
-    port: server.address().port,
-    objects,
-    calls,
-    stop: () => {
-      server.closeAllConnections();
-      server.close();
-    },
-  };
+  const { port, stop } = await listen(server);
+  return { port, objects, calls, stop };
 }

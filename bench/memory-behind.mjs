@@ -17,11 +17,11 @@ import assert from "node:assert/strict";
 import { createHash, createHmac } from "node:crypto";
 import { createServer } from "node:http";
 import { resolve } from "node:path";
-import { body, headers, SECRET } from "./bodies.mjs";
+import { body, headers, numbered, SECRET } from "./bodies.mjs";
 import { startBucket } from "./bucket.mjs";
 import { watchIsolate } from "./inspector.mjs";
 import { load, post } from "./load.mjs";
-import { freePort, memoryMb, root, startSystem } from "./server.mjs";
+import { freePort, listen, memoryMb, root, startSystem } from "./server.mjs";
 
 const [COUNT, SIZE] = [40, 5_000_000];
 /** How long the destination takes to read one body, in milliseconds. */
@@ -62,12 +62,8 @@ async function startDestination(onAnswer) {
     response.writeHead(200, { "content-length": 2 });
     response.end("ok");
   });
-  await new Promise((done) => server.listen(0, "127.0.0.1", done));
-  const stop = () => {
-    server.closeAllConnections();
-    server.close();
-  };
-  return { url: `http://127.0.0.1:${server.address().port}/`, arrivals, stop };
+  const { port, stop } = await listen(server);
+  return { url: `http://127.0.0.1:${port}/`, arrivals, stop };
 }
 
 /** The most memory that a process has resident until the function that is answered is called, in megabytes. */
@@ -88,9 +84,7 @@ async function send(port) {
   const digests = [];
   const sent = new Map();
   const request = (number) => {
-    const bytes = Buffer.from(template);
-    // A repeated body would rightly be a duplicate: the padding at the end becomes the number.
-    bytes.write(String(number).padStart(10, "0"), bytes.length - 12);
+    const bytes = numbered(template, number);
     digests.push(sha256(bytes));
     return post("/webhook/a", headers(bytes), bytes);
   };

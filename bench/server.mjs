@@ -43,6 +43,16 @@ export function freePort() {
   });
 }
 
+/** Has an HTTP server of this process listen on any free port; `stop` ends it with its connections. */
+export async function listen(server) {
+  await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const stop = () => {
+    server.closeAllConnections();
+    server.close();
+  };
+  return { port: server.address().port, stop };
+}
+
 /** Starts a program that listens on `port` and waits for its first answer; `startMs` is the time until then. */
 async function launch(program, args, port, cleanUp = () => {}) {
   const started = performance.now();

@@ -9,6 +9,7 @@
 
 import { createServer } from "node:http";
 import { objectMetadata } from "./bucket.mjs";
+import { listen } from "./server.mjs";
 
 const QUEUE_ANSWER = JSON.stringify({ metadata: { metrics: { backlogCount: 0, backlogBytes: 0, oldestMessageTimestamp: 0 } } });
 const OBJECT = JSON.stringify(objectMetadata("payload", 0));
@@ -37,13 +38,6 @@ export async function startSink({ keep = false } = {}) {
       }
     });
   });
-  await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
-  return {
-    port: server.address().port,
-    seen,
-    stop: () => {
-      server.closeAllConnections();
-      server.close();
-    },
-  };
+  const { port, stop } = await listen(server);
+  return { port, seen, stop };
 }

@@ -5,9 +5,9 @@
 
 import assert from "node:assert/strict";
 import { createServer } from "node:http";
-import { body, headers, SECRET } from "./bodies.mjs";
+import { body, headers, numbered, SECRET } from "./bodies.mjs";
 import { load, post, quantile } from "./load.mjs";
-import { cpuUs, startSystem } from "./server.mjs";
+import { cpuUs, listen, startSystem } from "./server.mjs";
 
 const SIZE = 1_000;
 /** After the last answer everything has to arrive within, in milliseconds. */
@@ -27,12 +27,8 @@ async function startDestination() {
       response.end("ok");
     });
   });
-  await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const stop = () => {
-    server.closeAllConnections();
-    server.close();
-  };
-  return { url: `http://127.0.0.1:${server.address().port}/`, arrivals, twice, stop };
+  const { port, stop } = await listen(server);
+  return { url: `http://127.0.0.1:${port}/`, arrivals, twice, stop };
 }
 
 /**
@@ -47,14 +43,8 @@ export async function measureSystem({ build, forS, perS = 0, sources = 1, connec
   const list = Array.from({ length: sources }, (_, n) => ({ name: `source-${n}`, profile: "webhooks", secrets: ["S"], destination: { url: destination.url } }));
   const server = await startSystem({ build, gateway: { allow_private_addresses: true, sources: list }, secrets: { S: SECRET }, main, gatherMs });
   const template = body(SIZE).bytes;
-  // The padding at the end becomes the number.
-  const numbered = (number) => {
-    const bytes = Buffer.from(template);
-    bytes.write(String(number).padStart(10, "0"), bytes.length - 12);
-    return bytes;
-  };
   const request = (number) => {
-    const bytes = numbered(number);
+    const bytes = numbered(template, number);
     return post(`/webhook/source-${number % sources}`, headers(bytes), bytes);
   };
   const sentAt = new Map();

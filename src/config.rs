@@ -93,12 +93,7 @@ impl Gateway {
 
     /// The source of a name.
     pub(crate) fn source(&self, name: &str) -> Option<Configured<'_>> {
-        self.source_at(self.place(name)?)
-    }
-
-    /// Where the source of a name stands, for [`Self::source_at`].
-    pub(crate) fn place(&self, name: &str) -> Option<usize> {
-        self.places.get(name).copied()
+        self.source_at(self.places.get(name).copied()?)
     }
 
     /// The source at a place.

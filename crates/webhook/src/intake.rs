@@ -8,7 +8,7 @@
 use alloc::{borrow::ToOwned, string::String, vec::Vec};
 
 use crate::doctor::SecretTexts;
-use crate::headers::{KeptHeader, keep_first, owned};
+use crate::headers::{KeptHeader, keep_first};
 use crate::message::{self, BodyRef, Delivery};
 use crate::refusal::Refusal;
 use crate::signature::Verifier;
@@ -69,14 +69,6 @@ impl Incoming<'_> {
     /// The header line of its message ([`message::delivery_header`]).
     pub fn header_line(&self) -> String {
         message::delivery_header(self)
-    }
-
-    /// The delivery without its request.
-    pub fn into_owned(self) -> Delivery {
-        let Self { id, source, received_at_ms, event_count, secret_label, dedupe_key, headers, replay, origin, body } =
-            self;
-        let headers = owned(headers);
-        Delivery { id, source, received_at_ms, event_count, secret_label, dedupe_key, headers, replay, origin, body }
     }
 }
 

@@ -43,7 +43,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Lean<D> {
     }
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
-        self.0.deserialize_option(OfOption(visitor))
+        self.0.deserialize_option(Lean(visitor))
     }
 
     fn deserialize_unit_struct<V: Visitor<'de>>(self, name: &'static str, visitor: V) -> Result<V::Value, D::Error> {
@@ -55,7 +55,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Lean<D> {
     }
 
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
-        self.0.deserialize_seq(OfSeq(visitor))
+        self.0.deserialize_seq(Lean(visitor))
     }
 
     fn deserialize_tuple<V: Visitor<'de>>(self, _: usize, visitor: V) -> Result<V::Value, D::Error> {
@@ -72,7 +72,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Lean<D> {
     }
 
     fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
-        self.0.deserialize_map(OfMap(visitor))
+        self.0.deserialize_map(Lean(visitor))
     }
 
     fn deserialize_struct<V: Visitor<'de>>(
@@ -90,7 +90,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Lean<D> {
         variants: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, D::Error> {
-        self.0.deserialize_enum(name, variants, OfEnum(visitor))
+        self.0.deserialize_enum(name, variants, Lean(visitor))
     }
 }
 
@@ -102,9 +102,8 @@ impl<'de, S: DeserializeSeed<'de>> DeserializeSeed<'de> for Lean<S> {
     }
 }
 
-struct OfOption<V>(V);
-
-impl<'de, V: Visitor<'de>> Visitor<'de> for OfOption<V> {
+/// What has parts; each visitor has the methods for its own form, and the others say that the form is another.
+impl<'de, V: Visitor<'de>> Visitor<'de> for Lean<V> {
     type Value = V::Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -118,19 +117,17 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for OfOption<V> {
     fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<V::Value, D::Error> {
         self.0.visit_some(Lean(deserializer))
     }
-}
-
-struct OfSeq<V>(V);
-
-impl<'de, V: Visitor<'de>> Visitor<'de> for OfSeq<V> {
-    type Value = V::Value;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.expecting(f)
-    }
 
     fn visit_seq<A: SeqAccess<'de>>(self, access: A) -> Result<V::Value, A::Error> {
         self.0.visit_seq(Lean(access))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, access: A) -> Result<V::Value, A::Error> {
+        self.0.visit_map(Lean(access))
+    }
+
+    fn visit_enum<A: EnumAccess<'de>>(self, access: A) -> Result<V::Value, A::Error> {
+        self.0.visit_enum(Lean(access))
     }
 }
 
@@ -139,20 +136,6 @@ impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for Lean<A> {
 
     fn next_element_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, A::Error> {
         self.0.next_element_seed(Lean(seed))
-    }
-}
-
-struct OfMap<V>(V);
-
-impl<'de, V: Visitor<'de>> Visitor<'de> for OfMap<V> {
-    type Value = V::Value;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.expecting(f)
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, access: A) -> Result<V::Value, A::Error> {
-        self.0.visit_map(Lean(access))
     }
 }
 
@@ -203,21 +186,7 @@ impl<'de, V: Visitor<'de>> DeserializeSeed<'de> for Fields<V> {
     type Value = V::Value;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<V::Value, D::Error> {
-        deserializer.deserialize_map(OfMap(self.0))
-    }
-}
-
-struct OfEnum<V>(V);
-
-impl<'de, V: Visitor<'de>> Visitor<'de> for OfEnum<V> {
-    type Value = V::Value;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.expecting(f)
-    }
-
-    fn visit_enum<A: EnumAccess<'de>>(self, access: A) -> Result<V::Value, A::Error> {
-        self.0.visit_enum(Lean(access))
+        deserializer.deserialize_map(Lean(self.0))
     }
 }
 
@@ -243,7 +212,7 @@ impl<'de, A: VariantAccess<'de>> VariantAccess<'de> for Lean<A> {
     }
 
     fn tuple_variant<V: Visitor<'de>>(self, len: usize, visitor: V) -> Result<V::Value, A::Error> {
-        self.0.tuple_variant(len, OfSeq(visitor))
+        self.0.tuple_variant(len, Lean(visitor))
     }
 
     fn struct_variant<V: Visitor<'de>>(self, _: &'static [&'static str], visitor: V) -> Result<V::Value, A::Error> {
