@@ -4,11 +4,11 @@
 //! even so is an error in the log and counted (`auditLost`). It never stops what it records: a dead letter that is stored
 //! must be acknowledged, whether its entry could be appended or not.
 
-use crate::counting;
 use crate::objects::AUDIT_OBJECT;
 use crate::platform::{clock, log, objects};
+use crate::receive::counting;
 use gateway_core::audit::{Action, AuditCall, Draft};
-use gateway_core::counters::Metric;
+use gateway_core::metrics::counters::Metric;
 use genesys_webhook::encoding::hex;
 use worker::Env;
 

@@ -5,14 +5,14 @@
 //! broken or missing secret closes only that source. Out of scope: what is valid (`gateway_core::config`).
 
 use crate::platform::{log, rate};
-use gateway_core::by_name::ByName;
 use gateway_core::config::{Config, Problem, Source, header_value_problem};
+use gateway_core::receive::delivery::Gate;
 use genesys_webhook::doctor::SecretTexts;
-use genesys_webhook::intake::Gate;
 use genesys_webhook::scheme::Scheme;
 use genesys_webhook::secret::SigningSecret;
 use genesys_webhook::signature::Verifier;
 use std::cell::OnceCell;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use wasm_bindgen::JsValue;
 use worker::Env;
@@ -23,7 +23,7 @@ pub(crate) struct Gateway {
     /// Of each source of `config`, in its order.
     secrets: Vec<SourceSecrets>,
     /// Where each source stands in that order.
-    places: ByName<usize>,
+    places: BTreeMap<String, usize>,
     /// Signs alerts; an error names the Worker secret that is missing or unusable. `None` where nobody is told.
     pub(crate) alerts: Option<Result<SigningSecret, Problem>>,
 }

@@ -7,7 +7,7 @@ import { DurableObject } from "cloudflare:workers";
 import * as wasm from "gateway-wasm";
 
 import { ensureInstance, instance, orFail, supervise, tryReplaceInstance } from "./instance.js";
-import { generalWay, shortWay } from "./short.js";
+import { generalWay, shortWay } from "./receive/short.js";
 
 const startQueue = (_, batch, env, context) => wasm.queue(batch, env, context);
 const startScheduled = (_, event, env, context) => wasm.scheduled(event, env, context);

@@ -6,28 +6,19 @@
 
 mod api;
 mod audit;
-mod audit_export;
-mod circuits;
-mod collect;
 mod config;
-mod consumer;
-mod counting;
+mod deliver;
+mod jobs;
 mod objects;
 mod platform;
-mod readyz;
-mod receiver;
-mod reconcile;
-mod replay;
-mod retention;
-mod short;
-mod watching;
+mod receive;
 
 pub use objects::{AuditLog, Counters, DeadLetterStore, DeliveryLedger, Destination, Lifecycle, Watch};
-pub use short::{
+pub use receive::short::{
     short_at_once, short_begin, short_counted, short_flush, short_inspect, short_limits, short_sent, short_sources,
 };
 
-use genesys_webhook::intake::path_and_query;
+use gateway_core::receive::delivery::path_and_query;
 use platform::context::EventContext;
 use platform::http::{Answer, Problem, json_text};
 use platform::queue::QueueBatch;
@@ -37,7 +28,7 @@ use worker::Env;
 /// Version of the gateway, as `/healthz` and `/metrics` show it.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// An HTTP request; `body` where it was read already, `ticket` where more is known of it ([`short`]), else 0.
+/// An HTTP request; `body` where it was read already, `ticket` where more is known of it ([`receive::short`]), else 0.
 ///
 /// # Errors
 /// The exception that building the answer threw.
@@ -49,19 +40,19 @@ pub async fn fetch(
     body: Option<js_sys::Uint8Array>,
     ticket: u32,
 ) -> Result<web_sys::Response, JsValue> {
-    let begun = short::end(ticket);
+    let begun = receive::short::end(ticket);
     let read = body.map(|body| (body, begun));
     let url = request.url();
     let (path, query) = gateway_core::query::split(path_and_query(&url));
     if let Some(source) = path.strip_prefix("/webhook/") {
         return match config::gateway(&env) {
-            Ok(gateway) => receiver::receive(&gateway, source, &request, read, &env, &context).await,
-            Err(_) => receiver::unavailable("bad_configuration"),
+            Ok(gateway) => receive::receive(&gateway, source, &request, read, &env, &context).await,
+            Err(_) => receive::unavailable("bad_configuration"),
         };
     }
     match path {
         "/healthz" => healthz(&request),
-        "/readyz" => readyz::answer(&request, &env).await,
+        "/readyz" => api::readiness::answer(&request, &env).await,
         #[cfg(feature = "crash-test")]
         "/crash" => crash(),
         "/metrics" => api::answer(&request, path, query, &env).await,
@@ -87,7 +78,7 @@ fn healthz(request: &web_sys::Request) -> Answer {
 /// A batch of a queue. Never rejects: a rejection would have the whole batch delivered again.
 #[wasm_bindgen]
 pub async fn queue(batch: QueueBatch, env: Env, _context: EventContext) {
-    consumer::consume(&batch, &env).await;
+    deliver::consume(&batch, &env).await;
 }
 
 #[wasm_bindgen]
@@ -102,12 +93,12 @@ extern "C" {
 #[wasm_bindgen]
 pub async fn scheduled(event: CronEvent, env: Env, _context: EventContext) {
     match event.cron().as_str() {
-        reconcile::CRON => {
-            reconcile::run_by_cron(&env).await;
-            watching::run_by_cron(&env).await;
+        jobs::reconcile::CRON => {
+            jobs::reconcile::run_by_cron(&env).await;
+            jobs::monitor::run_by_cron(&env).await;
         }
-        retention::CRON => {
-            retention::run(&env, "cron").await;
+        jobs::retention::CRON => {
+            jobs::retention::run(&env, "cron").await;
         }
         other => platform::log::warn("unknown_cron", &[("cron", other)]),
     }

@@ -1,7 +1,7 @@
 //! `GET /api/audit`, `GET /api/audit/verify`, `GET /api/audit/export`.
 
 use super::{Call, Handled, bad_parameter, limit, not_found, object_failed};
-use crate::audit_export::{Unverified, ask, read};
+use crate::jobs::audit_export::{Unverified, ask, read};
 use crate::objects::AUDIT_OBJECT;
 use crate::platform::http::{Problem, json, json_text, text_with};
 use crate::platform::objects;

@@ -3,10 +3,10 @@
 use super::{Call, Handled, bad_parameter, cursor, limit, not_found, object_failed};
 use crate::platform::http::{Problem, empty, json};
 use crate::platform::{log, objects, r2};
-use gateway_core::letters::{BodyText, Filter, Letter, LettersCall, STORE_OBJECT, Status, Summary};
+use gateway_core::dead_letters::{BodyText, Filter, Letter, LettersCall, STORE_OBJECT, Status, Summary};
+use gateway_core::messages::id::is_delivery_id;
+use gateway_core::messages::{BodyRef, DeadLetter};
 use gateway_core::time::parse_rfc3339;
-use genesys_webhook::id::is_delivery_id;
-use genesys_webhook::message::{BodyRef, DeadLetter};
 use serde::Serialize;
 
 /// A letter with its body.

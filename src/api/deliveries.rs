@@ -3,8 +3,8 @@
 use super::{Call, Handled, bad_parameter, cursor, limit, not_found, object_failed};
 use crate::platform::http::json;
 use crate::platform::{objects, together};
-use gateway_core::ledger::{DeliveryRow, LedgerCall, State, ledger_shards};
-use genesys_webhook::id::is_delivery_id;
+use gateway_core::deliver::ledger::{DeliveryRow, LedgerCall, State, ledger_shards};
+use gateway_core::messages::id::is_delivery_id;
 use serde::Serialize;
 
 #[derive(Serialize)]

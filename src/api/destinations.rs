@@ -1,9 +1,9 @@
 //! `GET /api/destinations`, `POST /api/destinations/{source}/close`: where deliveries go, and whether they wait.
 
 use super::{Call, Handled, configured, not_found, object_failed};
-use crate::circuits;
+use crate::deliver::circuit_breakers;
 use crate::platform::http::json;
-use gateway_core::circuit::{CircuitRow, CircuitState};
+use gateway_core::deliver::circuit_breaker::{CircuitRow, CircuitState};
 use serde::Serialize;
 
 #[derive(Serialize)]
@@ -16,7 +16,7 @@ struct Page {
 /// The destinations of all sources with their circuits.
 pub(super) async fn list(call: &Call<'_>) -> Handled {
     let gateway = configured(call.env)?;
-    let destinations = circuits::circuits(call.env, &gateway).await;
+    let destinations = circuit_breakers::circuits(call.env, &gateway).await;
     let missing = destinations.iter().filter(|row| row.state == CircuitState::Unknown).map(|row| row.source.clone());
     Ok(json(200, &Page { missing: missing.collect(), destinations }))
 }
@@ -32,6 +32,6 @@ struct Closed<'a> {
 pub(super) async fn close(call: &Call<'_>, source: &str) -> Handled {
     let gateway = configured(call.env)?;
     let Some(configured) = gateway.source(source) else { return Err(not_found("No such source").into()) };
-    let was_open = circuits::close(call.env, configured.source).await.map_err(|error| object_failed(&error))?;
+    let was_open = circuit_breakers::close(call.env, configured.source).await.map_err(|error| object_failed(&error))?;
     Ok(json(200, &Closed { source, was_open }))
 }

@@ -3,7 +3,7 @@
 use super::{Call, Handled, bad_parameter, configured, json_body, not_found};
 use crate::platform::clock;
 use crate::platform::http::json;
-use gateway_core::letters::BodyText;
+use gateway_core::dead_letters::BodyText;
 use genesys_webhook::doctor;
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};

@@ -1,9 +1,9 @@
 //! `GET /api/health`: who delivers, who should and does not, and what has been raised. `POST`: judges it now, as the cron does.
 
 use super::{Call, Handled, configured, object_failed};
-use crate::collect::collect;
+use crate::api::collect::collect;
+use crate::jobs::monitor;
 use crate::platform::http::json;
-use crate::watching;
 use gateway_core::metrics::HealthJson;
 
 /// What the last evaluation said, beside what is known now.
@@ -17,7 +17,7 @@ pub(super) async fn show(call: &Call<'_>) -> Handled {
 pub(super) async fn evaluate(call: &Call<'_>) -> Handled {
     let gateway = configured(call.env)?;
     let mut snapshot = collect(call.env).await;
-    let health = watching::evaluate(call.env, &snapshot).await.map_err(|error| object_failed(&error))?;
+    let health = monitor::evaluate(call.env, &snapshot).await.map_err(|error| object_failed(&error))?;
     snapshot.health = Some(health);
     Ok(json(200, &HealthJson::new(&snapshot, &gateway.config)))
 }

@@ -1,7 +1,7 @@
 //! `GET /metrics`: JSON, or text for whoever asks for text: OpenMetrics, or Prometheus' older format where that is all he reads.
 
 use super::{Call, Handled};
-use crate::collect::collect;
+use crate::api::collect::collect;
 use crate::platform::http::{json, text};
 
 /// The content type of OpenMetrics text (OpenMetrics 1.0, section "Content type").

@@ -4,6 +4,7 @@
 //! told to be unknown to whoever may know; errors are `{"error", "code", "detail"?}`. Out of scope: the resources, one file each.
 
 mod audit;
+pub(crate) mod collect;
 mod dead_letters;
 mod deliveries;
 mod destinations;
@@ -12,19 +13,20 @@ mod explain;
 mod health;
 mod metrics;
 mod probe;
+pub(crate) mod readiness;
 mod reconcile;
 mod replays;
 mod retention;
 mod subscriptions;
 
 use crate::config::{Gateway, gateway, secret};
+use crate::jobs::reconcile::lifecycle;
 use crate::platform::body::{self, BodyError};
 use crate::platform::http::{Answer, Problem, empty, json_text};
 use crate::platform::log;
 use crate::platform::objects::CallError;
-use crate::reconcile::lifecycle;
 use gateway_core::auth::{Access, authorize};
-use gateway_core::letters::JobAction;
+use gateway_core::dead_letters::JobAction;
 use gateway_core::lifecycle::{Answered, LifecycleCall};
 use gateway_core::query::Query;
 use serde::de::DeserializeOwned;
@@ -185,7 +187,7 @@ async fn json_body<T: DeserializeOwned>(call: &Call<'_>) -> Result<T, Box<Proble
         Ok((body, _place)) => body
             .with_bytes(|bytes| {
                 let text = std::str::from_utf8(bytes).map_err(|error| error.to_string())?;
-                gateway_core::json::from_str(text).map_err(|error| error.to_string())
+                serde_json::from_str(text).map_err(|error| error.to_string())
             })
             .map_err(|error| Problem::new(400, "Invalid body", "invalid_body").detail(error).into()),
         Err(BodyError::Busy) => {

@@ -5,9 +5,11 @@ use super::dead_letters::{store, time};
 use super::{Call, Handled, bad_parameter, json_body, not_found};
 use crate::platform::clock;
 use crate::platform::http::{Problem, json};
-use gateway_core::letters::{Filter, JobAction, LettersCall, ReplayAnswer, Status};
-use gateway_core::replay::{DEFAULT_RATE_PER_S, Job, JobOrder, JobState, MAX_RATE_PER_S, Verdict, skipped};
-use genesys_webhook::id::{delivery_id, is_delivery_id};
+use gateway_core::dead_letters::replay::{
+    DEFAULT_RATE_PER_S, Job, JobOrder, JobState, MAX_RATE_PER_S, Verdict, skipped,
+};
+use gateway_core::dead_letters::{Filter, JobAction, LettersCall, ReplayAnswer, Status};
+use gateway_core::messages::id::{delivery_id, is_delivery_id};
 use serde::{Deserialize, Serialize};
 
 /// Who replays by the API: whoever has the operator's token.

@@ -5,5 +5,5 @@ use crate::platform::http::json;
 
 /// Removes what is old and answers what was removed.
 pub(super) async fn run(call: &Call<'_>) -> Handled {
-    Ok(json(200, &crate::retention::run(call.env, "admin").await))
+    Ok(json(200, &crate::jobs::retention::run(call.env, "admin").await))
 }

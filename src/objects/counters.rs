@@ -5,7 +5,7 @@
 
 use super::Tables;
 use crate::platform::{clock, objects, sql};
-use gateway_core::counters::{CountersCall, Flush, Metric, Seen, Series, Totals};
+use gateway_core::metrics::counters::{CountersCall, Flush, Metric, Seen, Series, Totals};
 use gateway_core::time::DAY_MS;
 use worker::{DurableObject, Env, Request, Response, Result, SqlStorage, SqlStorageValue, State, durable_object};
 

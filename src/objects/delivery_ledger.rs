@@ -1,18 +1,18 @@
 //! `DELIVERY_LEDGER`: one row a delivery, for the idempotency keys of one shard.
 //!
-//! Promises: claims and settlements of a batch are decided by `gateway_core::ledger` and written within one event, between
+//! Promises: claims and settlements of a batch are decided by `gateway_core::deliver::ledger` and written within one event, between
 //! whose awaits nothing else of this object runs; the totals by source change in the same transaction as the rows.
 //! Out of scope: handing on.
 
 use super::Tables;
 use crate::platform::sql::{number, optional, rows, run, text, unreadable};
 use crate::platform::{clock, objects, sql::Row};
-use gateway_core::by_name::ByName;
-use gateway_core::ledger::{
+use gateway_core::deliver::ledger::{
     ClaimItem, Claimed, DeliveryRow, LEASE_MS, LedgerCall, LedgerTotals, LostRow, Outcome, Progress, SettleItem,
     Settled, SourceTotals, State, Tally, decide_claim, decide_give_up, decide_settle, stands, tally,
 };
-use genesys_webhook::message::Origin;
+use gateway_core::messages::Origin;
+use std::collections::BTreeMap;
 use worker::{
     DurableObject, Env, Request, Response, Result, SqlStorage, SqlStorageValue, State as ObjectState, durable_object,
 };
@@ -82,7 +82,7 @@ impl DurableObject for DeliveryLedger {
 }
 
 /// What changes in the totals, by source, each a handful: written once for a batch.
-type Counts = ByName<Vec<(Tally, i64)>>;
+type Counts = BTreeMap<String, Vec<(Tally, i64)>>;
 
 impl DeliveryLedger {
     /// Changes rows and totals, as a whole or not at all.
@@ -269,7 +269,7 @@ fn settle(sql: &SqlStorage, counts: &mut Counts, item: &SettleItem, now_ms: u64,
 /// Counts the way of a row from one state to another.
 fn count(counts: &mut Counts, source: &str, before: Option<State>, origin: Option<Origin>, after: State) {
     for (counted, change) in tally(before, origin, after) {
-        let changes = counts.at(source);
+        let changes = counts.entry(source.to_owned()).or_default();
         match changes.iter_mut().find(|(known, _)| *known == counted) {
             Some((_, sum)) => *sum = sum.saturating_add(change),
             None => changes.push((counted, change)),
@@ -330,7 +330,7 @@ fn totals(sql: &SqlStorage) -> Result<LedgerTotals> {
         let (Some(source), Some(outcome), Some(n)) = (row.text(0), row.text(1), row.number(2)) else {
             return Err(unreadable("totals"));
         };
-        let source: &mut SourceTotals = totals.sources.at(&source);
+        let source: &mut SourceTotals = totals.sources.entry(source.clone()).or_default();
         match outcome.as_str() {
             "delivered" => source.delivered = n,
             "duplicate" => source.duplicate = n,
@@ -348,7 +348,7 @@ fn totals(sql: &SqlStorage) -> Result<LedgerTotals> {
         vec![],
     )? {
         let (Some(source), Some(pending)) = (row.text(0), row.number(1)) else { return Err(unreadable("totals")) };
-        let source = totals.sources.at(&source);
+        let source = totals.sources.entry(source.clone()).or_default();
         (source.pending, source.oldest_pending_ms) = (pending, row.number(2));
     }
     Ok(totals)

@@ -1,13 +1,12 @@
 //! `DESTINATIONS`: the circuit of one source's destination.
 //!
-//! Promises: what `gateway_core::circuit` decides is stored within the event that asked for it, so that one probe at a time
+//! Promises: what `gateway_core::deliver::circuit_breaker` decides is stored within the event that asked for it, so that one probe at a time
 //! is let through and each change is told to one caller. Out of scope: log and audit (whoever is told).
 
 use super::Tables;
 use crate::platform::sql::{rows, run, text, unreadable};
 use crate::platform::{clock, objects};
-use gateway_core::circuit::{Circuit, CircuitCall};
-use gateway_core::json;
+use gateway_core::deliver::circuit_breaker::{Circuit, CircuitCall};
 use worker::{DurableObject, Env, Request, Response, Result, SqlStorage, State, durable_object};
 
 const SCHEMA: &str = "CREATE TABLE IF NOT EXISTS circuit (id INTEGER PRIMARY KEY CHECK (id = 1), state TEXT NOT NULL);";
@@ -55,5 +54,5 @@ impl DurableObject for Destination {
 fn read(sql: &SqlStorage) -> Result<Circuit> {
     let found = rows(sql, "SELECT state FROM circuit WHERE id = 1", vec![])?;
     let Some(row) = found.first() else { return Ok(Circuit::default()) };
-    Ok(json::from_str(&row.text(0).ok_or_else(|| unreadable("circuit"))?)?)
+    Ok(serde_json::from_str(&row.text(0).ok_or_else(|| unreadable("circuit"))?)?)
 }

@@ -5,18 +5,18 @@
 //! the next evaluation. Out of scope: the judgements (`gateway_core::{silence, alerts}`).
 
 use super::Tables;
+use crate::audit;
 use crate::config::{Gateway, gateway};
 use crate::platform::fetch::{self, Outgoing, Read};
 use crate::platform::sql::{rows, run, text};
 use crate::platform::{clock, log, objects};
-use crate::{audit, counting};
-use gateway_core::alerts::{Alerts, Conditions, Notice};
+use crate::receive::counting;
 use gateway_core::audit::{Action, Draft, USER_AGENT};
 use gateway_core::config::AlertDestination;
-use gateway_core::counters::Metric;
-use gateway_core::json;
-use gateway_core::silence::{History, Verdict};
-use gateway_core::watch::{Health, Observation, SourceHealth, WatchCall};
+use gateway_core::metrics::counters::Metric;
+use gateway_core::monitor::alerts::{Alerts, Conditions, Notice};
+use gateway_core::monitor::calls::{Health, Observation, SourceHealth, WatchCall};
+use gateway_core::monitor::silence::{History, Verdict};
 use genesys_webhook::scheme::Scheme;
 use genesys_webhook::sign::sign;
 use serde::de::DeserializeOwned;
@@ -71,7 +71,12 @@ impl DurableObject for Watch {
 
 fn kept<T: DeserializeOwned + Default>(sql: &SqlStorage, name: &str) -> Result<T> {
     let found = rows(sql, "SELECT value FROM kept WHERE name = ?", vec![text(name)])?;
-    Ok(found.first().and_then(|row| row.text(0)).map(|text| json::from_str(&text)).transpose()?.unwrap_or_default())
+    Ok(found
+        .first()
+        .and_then(|row| row.text(0))
+        .map(|text| serde_json::from_str(&text))
+        .transpose()?
+        .unwrap_or_default())
 }
 
 fn keep(sql: &SqlStorage, name: &str, value: &impl serde::Serialize) -> Result<()> {
@@ -172,7 +177,7 @@ fn judge(
 ) -> Result<SourceHealth> {
     let found = rows(sql, "SELECT history FROM histories WHERE source = ?", vec![text(source)])?;
     let before = found.first().and_then(|row| row.text(0));
-    let mut history: History = before.as_deref().map(json::from_str).transpose()?.unwrap_or_default();
+    let mut history: History = before.as_deref().map(serde_json::from_str).transpose()?.unwrap_or_default();
     let activity = history.evaluate(now_ms, last_ms, limit_ms);
     let after = serde_json::to_string(&history)?;
     if before.as_deref() != Some(after.as_str()) {

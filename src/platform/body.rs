@@ -7,7 +7,7 @@
 //! them at a time.
 
 use super::{clock, js_error};
-use gateway_core::in_flight::{InFlight, Ticket};
+use gateway_core::receive::body_budget::{InFlight, Ticket};
 use js_sys::{Reflect, Uint8Array};
 use std::cell::RefCell;
 use wasm_bindgen::{JsCast as _, JsValue};

@@ -4,12 +4,12 @@
 //! the tag is computed elsewhere. Out of scope: small bodies.
 
 use super::js_error;
-use gateway_core::by_name::ByName;
 use genesys_webhook::encoding::Tag;
 use genesys_webhook::secret::SigningSecret;
 use genesys_webhook::signature::{HeaderSource, Verified, Verifier, VerifyError};
 use js_sys::{Array, ArrayBuffer, Object, Promise, Reflect, Uint8Array};
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::JsFuture;
 
@@ -35,7 +35,7 @@ extern "C" {
 
 thread_local! {
     /// Imported keys by source and label: importing one costs as much as hashing some kilobytes.
-    static KEYS: RefCell<ByName<JsValue>> = const { RefCell::new(ByName::new()) };
+    static KEYS: RefCell<BTreeMap<String, JsValue>> = const { RefCell::new(BTreeMap::new()) };
 }
 
 /// Why a large body was not verified.

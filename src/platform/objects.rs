@@ -4,7 +4,6 @@
 //! status. Rust objects cannot be called by the runtime's RPC. Out of scope: repeating a call (its caller knows whether that is safe).
 
 use super::js_error;
-use gateway_core::json;
 use js_sys::{Promise, Reflect};
 use serde::{Serialize, de::DeserializeOwned};
 use wasm_bindgen::prelude::*;
@@ -81,7 +80,7 @@ async fn call_for<T: DeserializeOwned>(
     body: Result<String, CallError>,
 ) -> Result<T, CallError> {
     let text = exchange(env, binding, name, body?).await?;
-    json::from_str(&text).map_err(|error| CallError { binding, what: error.to_string() })
+    serde_json::from_str(&text).map_err(|error| CallError { binding, what: error.to_string() })
 }
 
 /// Calls the object `name` of `binding` for an answer that is passed on as it is.
@@ -129,7 +128,7 @@ where
     if text == PING {
         return Response::ok(PING);
     }
-    respond(match json::from_str(&text) {
+    respond(match serde_json::from_str(&text) {
         Ok(call) => handle(call).await.map_err(|error| (500, error.to_string())),
         Err(error) => Err((400, format!("unreadable call: {error}"))),
     })

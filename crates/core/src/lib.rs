@@ -17,28 +17,15 @@
     )
 )]
 
-pub use genesys_webhook::json;
-
-pub mod accounting;
-pub mod alerts;
 pub mod audit;
 pub mod auth;
-pub mod by_name;
-pub mod cidr;
-pub mod circuit;
 pub mod config;
-pub mod counters;
-pub mod handover;
-pub mod in_flight;
-pub mod ledger;
-pub mod letters;
+pub mod dead_letters;
+pub mod deliver;
 pub mod lifecycle;
+pub mod messages;
 pub mod metrics;
-pub mod quarantine;
+pub mod monitor;
 pub mod query;
-pub mod replay;
-pub mod retention;
-pub mod silence;
+pub mod receive;
 pub mod time;
-pub mod turns;
-pub mod watch;

@@ -6,7 +6,6 @@
 
 use alloc::borrow::Cow;
 
-use crate::message::HeaderPair;
 use crate::scheme::Scheme;
 
 /// Most headers that are kept. Genesys sends about a dozen, Cloudflare adds about as many.
@@ -31,6 +30,9 @@ const CREDENTIAL_NAMES: [&str; 8] = [
 ];
 /// Schemes of RFC 9110's `Authorization`: such a value is a credential under any name.
 const CREDENTIAL_SCHEMES: [&str; 3] = ["bearer ", "basic ", "digest "];
+
+/// A header by its name in lower case and its value.
+pub type HeaderPair = (String, String);
 
 /// A header that is kept, of a request that is still there: name in lower case, value.
 pub type KeptHeader<'h> = (Cow<'h, str>, &'h str);

@@ -2,7 +2,7 @@
 //!
 //! Input: the text; the first eight bytes are also the time at which it is read.
 
-use gateway_core::cidr::{self, Network};
+use gateway_core::receive::networks::{self, Network};
 use gateway_core::query;
 use gateway_core::time::{DAY_MS, civil, parse_rfc3339, rfc3339};
 use genesys_client::http_date::retry_after_ms;

@@ -8,7 +8,6 @@ use crate::platform::body::Body;
 use crate::platform::r2;
 use crate::platform::sql::{number, rows, run, text, unreadable};
 use gateway_core::audit::{Anchor, Head, Lines, SEGMENT_ENTRIES, Segment, segment_key};
-use gateway_core::json;
 use worker::{Env, Error, Result, SqlStorage};
 
 /// Segments that one call removes: twenty thousand rows.
@@ -16,7 +15,7 @@ const MAX_REMOVED: u64 = 20;
 
 fn anchors(sql: &SqlStorage, which: &str, parameter: u64) -> Result<Vec<Anchor>> {
     let found = rows(sql, &format!("SELECT anchor FROM segments {which}"), vec![number(parameter)])?;
-    let read = |text: Option<String>| Ok(json::from_str(&text.ok_or_else(|| unreadable("anchor"))?)?);
+    let read = |text: Option<String>| Ok(serde_json::from_str(&text.ok_or_else(|| unreadable("anchor"))?)?);
     found.iter().map(|row| read(row.text(0))).collect()
 }
 

@@ -4,16 +4,15 @@
 //! one another.
 
 use crate::platform::sql::{Row, number, rows, run, text, unreadable};
-use gateway_core::json;
-use gateway_core::letters::JobAction;
-use gateway_core::replay::{Job, JobState};
+use gateway_core::dead_letters::JobAction;
+use gateway_core::dead_letters::replay::{Job, JobState};
 use worker::{Result, SqlStorage};
 
 /// The most jobs that are shown.
 const SHOWN: u32 = 100;
 
 fn read(row: &Row) -> Result<Job> {
-    Ok(json::from_str(&row.text(0).ok_or_else(|| unreadable("job"))?)?)
+    Ok(serde_json::from_str(&row.text(0).ok_or_else(|| unreadable("job"))?)?)
 }
 
 /// Writes a job.

@@ -4,12 +4,11 @@
 //! they are; `held` is kept by triggers within the statement that changes a row, so that caps and totals need no scan.
 
 use crate::platform::sql::{Row, number, optional, rows, run, text, unreadable};
-use gateway_core::json;
-use gateway_core::letters::{
+use gateway_core::dead_letters::replay::{Fate, Job, LEASE_MS, LastReplay, Verdict, skipped};
+use gateway_core::dead_letters::{
     Arrival, Caps, Expired, Filter, Letter, LetterTotals, Outlived, Purged, Status, Stored, Summary, decide_arrival,
 };
-use gateway_core::replay::{Fate, Job, LEASE_MS, LastReplay, Verdict, skipped};
-use genesys_webhook::message::{BodyRef, DeadLetter};
+use gateway_core::messages::{BodyRef, DeadLetter};
 use worker::{Result, SqlStorage, SqlStorageValue};
 
 /// The letter itself is JSON of a versioned form, the columns beside it are what lists filter and sort by.
@@ -158,7 +157,7 @@ fn make_room(sql: &SqlStorage, arriving: &DeadLetter, caps: Caps, stored: &mut S
         if let Some((_, key)) = remove(sql, &id)? {
             stored.keys.extend(key);
         }
-        stored.purged.at(&arriving.source).add(verified == 1);
+        stored.purged.entry(arriving.source.clone()).or_default().add(verified == 1);
         run(
             sql,
             "INSERT INTO purged VALUES (?, ?, 1) ON CONFLICT DO UPDATE SET n = n + 1",
@@ -174,7 +173,7 @@ pub(super) fn remove(sql: &SqlStorage, id: &str) -> Result<Option<(DeadLetter, O
     let untouched = state.first().and_then(|row| row.number(0)).unwrap_or(0) == Status::Stored.number();
     let gone = rows(sql, "DELETE FROM letters WHERE id = ? RETURNING letter", vec![text(id)])?;
     let Some(row) = gone.first() else { return Ok(None) };
-    let letter: DeadLetter = json::from_str(&row.text(0).ok_or_else(|| unreadable("letter"))?)?;
+    let letter: DeadLetter = serde_json::from_str(&row.text(0).ok_or_else(|| unreadable("letter"))?)?;
     let key = match &letter.body {
         BodyRef::Stored { key, .. } if untouched => Some(key.clone()),
         BodyRef::Stored { .. } | BodyRef::Inline { .. } | BodyRef::Omitted { .. } => None,
@@ -187,8 +186,8 @@ pub(super) fn get(sql: &SqlStorage, id: &str, now_ms: u64) -> Result<Option<Lett
     let statement = format!("SELECT l.letter, l.body, {STATUS}, s.last {FROM} WHERE l.id = ?2");
     let found = rows(sql, &statement, vec![number(now_ms), text(id)])?;
     let Some(row) = found.first() else { return Ok(None) };
-    let letter = json::from_str(&row.text(0).ok_or_else(|| unreadable("letter"))?)?;
-    let inline = row.text(1).map(|body| json::from_str(&body)).transpose()?;
+    let letter = serde_json::from_str(&row.text(0).ok_or_else(|| unreadable("letter"))?)?;
+    let inline = row.text(1).map(|body| serde_json::from_str(&body)).transpose()?;
     Ok(Some(Letter { letter, inline, status: status(row, 2)?, last_replay: last_replay(row, 3)? }))
 }
 
@@ -197,7 +196,7 @@ fn status(row: &Row, column: usize) -> Result<Status> {
 }
 
 fn last_replay(row: &Row, column: usize) -> Result<Option<LastReplay>> {
-    Ok(row.text(column).map(|last| json::from_str(&last)).transpose()?)
+    Ok(row.text(column).map(|last| serde_json::from_str(&last)).transpose()?)
 }
 
 /// The newest letters before a cursor.
@@ -216,7 +215,7 @@ pub(super) fn list(
             AND (l.dead_at_ms, l.id) < (?8, ?9) ORDER BY l.dead_at_ms DESC, l.id DESC LIMIT ?10"
     );
     let summary = |row: &Row| -> Result<Summary> {
-        let letter: DeadLetter = json::from_str(&row.text(0).ok_or_else(|| unreadable("letter"))?)?;
+        let letter: DeadLetter = serde_json::from_str(&row.text(0).ok_or_else(|| unreadable("letter"))?)?;
         Ok(Summary::new(&letter, status(row, 1)?, last_replay(row, 2)?))
     };
     rows(sql, &statement, parameters)?.iter().map(summary).collect()
@@ -353,7 +352,7 @@ pub(super) fn totals(sql: &SqlStorage) -> Result<LetterTotals> {
         let (Some(source), Some(verified), Some(n)) = (row.text(0), row.number(1), row.number(2)) else {
             return Err(unreadable("totals"));
         };
-        let Purged { verified: of_verified, unverified } = totals.purged.at(&source);
+        let Purged { verified: of_verified, unverified } = totals.purged.entry(source.clone()).or_default();
         *(if verified == 1 { of_verified } else { unverified }) = n;
     }
     Ok(totals)

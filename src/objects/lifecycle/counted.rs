@@ -2,10 +2,10 @@
 //!
 //! Promise: every request is counted by API and status class, those without an answer too; nothing is changed on the way.
 
-use crate::counting;
 use crate::platform::fetch::Surroundings;
-use gateway_core::counters::{Metric, labels};
+use crate::receive::counting;
 use gateway_core::lifecycle::{status_class, vendor_api};
+use gateway_core::metrics::counters::{Metric, labels};
 use genesys_client::transport::{HttpRequest, HttpResponse, Transport, TransportError};
 
 /// The transport that the lifecycle object gives the vendor's client.

@@ -5,7 +5,7 @@
 //! them for a year.
 
 use super::{Action, Draft};
-use genesys_webhook::message::DeadLetter;
+use crate::messages::DeadLetter;
 
 /// The entries of the letters of one batch, in their order. An entry that stands for several counts them and names the first.
 pub fn letter_drafts<'a>(letters: impl IntoIterator<Item = &'a DeadLetter>) -> Vec<Draft> {

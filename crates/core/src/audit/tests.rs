@@ -1,6 +1,6 @@
 use super::*;
+use crate::messages::{BodyRef, DeadLetter, Stage};
 use genesys_webhook::encoding::hex;
-use genesys_webhook::message::{BodyRef, DeadLetter, Stage};
 use sha2::{Digest, Sha256};
 
 fn text(entry: &Entry) -> String {

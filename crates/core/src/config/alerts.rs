@@ -1,10 +1,10 @@
 //! Who is told when something is wrong, and from when on.
 //!
-//! Promise: the address is checked as that of a destination. Out of scope: when an alert is raised (`crate::alerts`).
+//! Promise: the address is checked as that of a destination. Out of scope: when an alert is raised (`crate::monitor::alerts`).
 
 use super::reader::Table;
 use super::source::{binding, url};
-use crate::alerts::{DEFAULT_DEAD_LETTERS_OVER, Rules};
+use crate::monitor::alerts::{DEFAULT_DEAD_LETTERS_OVER, Rules};
 
 /// The alert destination.
 #[derive(Clone, Debug, PartialEq, Eq)]

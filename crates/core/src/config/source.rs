@@ -5,11 +5,11 @@
 
 use super::destination;
 use super::reader::{Table, kind};
-use crate::cidr::Network;
-use crate::circuit::Settings;
-use crate::handover::{DEFAULT_SCHEDULE_S, MAX_DELAY_S};
-use crate::letters::Caps;
-use crate::quarantine::Budget;
+use crate::dead_letters::Caps;
+use crate::deliver::circuit_breaker::Settings;
+use crate::deliver::retry_policy::{DEFAULT_SCHEDULE_S, MAX_DELAY_S};
+use crate::receive::networks::Network;
+use crate::receive::quarantine::Budget;
 use genesys_client::address;
 use genesys_webhook::custom::{CustomScheme, MAX_TOLERANCE_S};
 use genesys_webhook::profile::Profile;

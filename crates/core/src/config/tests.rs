@@ -1,5 +1,5 @@
 use super::*;
-use crate::handover::DEFAULT_SCHEDULE_S;
+use crate::deliver::retry_policy::DEFAULT_SCHEDULE_S;
 use genesys_webhook::profile::Profile;
 use proptest::prelude::*;
 use serde_json::json;

@@ -2,7 +2,7 @@
 //!
 //! Promise: the text comes from the encoder of the Prometheus project's own Rust client. Out of scope: what there is to say.
 
-use crate::accounting::Latency;
+use crate::metrics::accounting::Latency;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;

@@ -3,20 +3,20 @@
 //! Promise: what could not be read is unknown, never fine. Out of scope: collecting, judging.
 
 use super::{ItemState, Snapshot};
-use crate::alerts::{Conditions, Open};
-use crate::by_name::ByName;
-use crate::circuit::CircuitState;
 use crate::config::Config;
-use crate::silence::Verdict;
-use crate::watch::Observation;
+use crate::deliver::circuit_breaker::CircuitState;
+use crate::monitor::alerts::{Conditions, Open};
+use crate::monitor::calls::Observation;
+use crate::monitor::silence::Verdict;
 use serde::Serialize;
+use std::collections::BTreeMap;
 
 /// The answer.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct HealthJson<'a> {
     evaluated_at_ms: Option<u64>,
-    sources: ByName<SourceJson<'a>, &'a str>,
+    sources: BTreeMap<&'a str, SourceJson<'a>>,
     alerts: &'a [Open],
     notices_waiting: Option<u64>,
     missing: &'a [String],

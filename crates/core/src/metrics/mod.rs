@@ -6,6 +6,8 @@
 //! one that falls and rises again was reset for him. The JSON says what is there and what is missing.
 //! Out of scope: collecting. A new family goes where its figures come from: `sources` or `overall`.
 
+pub mod accounting;
+pub mod counters;
 mod family;
 mod health;
 mod overall;
@@ -17,16 +19,16 @@ mod tests;
 pub use health::HealthJson;
 pub use reconcile::{ErrorFigures, ItemFigures, ItemState, ReconcileFigures, Reconciled, RefusedRuns};
 
-use crate::accounting::{Latency, OwnAccount, SourceAccount, overall};
-use crate::by_name::ByName;
-use crate::circuit::{CircuitRow, CircuitState};
 use crate::config::Problem;
-use crate::letters::LetterTotals;
-use crate::watch::Health;
+use crate::dead_letters::LetterTotals;
+use crate::deliver::circuit_breaker::{CircuitRow, CircuitState};
+use crate::metrics::accounting::{Latency, OwnAccount, SourceAccount, overall};
+use crate::monitor::calls::Health;
 use family::{Family, Scrape};
 use prometheus_client::encoding::text;
 use prometheus_client::registry::Registry;
 use serde::Serialize;
+use std::collections::BTreeMap;
 
 /// What the name of every family begins with, before an underscore.
 const PREFIX: &str = "genesys_gateway";
@@ -39,11 +41,11 @@ pub struct Snapshot {
     /// When it was collected.
     pub taken_at_ms: u64,
     /// By source.
-    pub sources: ByName<SourceAccount>,
+    pub sources: BTreeMap<String, SourceAccount>,
     /// What belongs to no source.
     pub own: OwnAccount,
     /// By queue; one of which the platform tells nothing is not there.
-    pub queues: ByName<Backlog>,
+    pub queues: BTreeMap<String, Backlog>,
     /// The dead-letter store; `None` where it did not answer.
     pub letters: Option<LetterTotals>,
     /// What is known of reconciliations; `None` where their object did not answer.
@@ -84,11 +86,11 @@ pub struct MetricsJson<'a> {
     average_latency_ms: f64,
     total_latency_ms: u64,
     accounting: AccountingJson,
-    refused_by_reason: ByName<u64>,
-    unavailable_by_cause: ByName<u64>,
+    refused_by_reason: BTreeMap<String, u64>,
+    unavailable_by_cause: BTreeMap<String, u64>,
     latency_ms: Latency,
     dead_letters: Option<&'a LetterTotals>,
-    queues: &'a ByName<Backlog>,
+    queues: &'a BTreeMap<String, Backlog>,
     reconcile: Option<&'a ReconcileFigures>,
     reconcile_refused: Option<&'a RefusedRuns>,
     health: Option<&'a Health>,
@@ -96,7 +98,7 @@ pub struct MetricsJson<'a> {
     circuits: Vec<&'a CircuitRow>,
     #[serde(flatten)]
     own: &'a OwnAccount,
-    sources: &'a ByName<SourceAccount>,
+    sources: &'a BTreeMap<String, SourceAccount>,
     missing: &'a [String],
     configuration_valid: bool,
     configuration_problems: &'a [Problem],
@@ -209,7 +211,7 @@ impl Snapshot {
         self.complete("ledger-")
     }
 
-    fn subscriptions(&self) -> ByName<reconcile::Subscription<'_>, &str> {
+    fn subscriptions(&self) -> BTreeMap<&str, reconcile::Subscription<'_>> {
         let known = self.reconcile.as_ref();
         known.map(|known| known.subscriptions(self.declared.as_deref(), self.taken_at_ms)).unwrap_or_default()
     }

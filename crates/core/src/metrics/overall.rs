@@ -2,9 +2,9 @@
 
 use super::family::{Family, Sample, Value, labels};
 use super::{ItemState, Snapshot};
-use crate::alerts::Kind;
-use crate::circuit::CircuitState;
-use crate::silence::Verdict;
+use crate::deliver::circuit_breaker::CircuitState;
+use crate::monitor::alerts::Kind;
+use crate::monitor::silence::Verdict;
 use prometheus_client::metrics::MetricType;
 
 impl Snapshot {

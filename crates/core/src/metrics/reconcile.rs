@@ -3,10 +3,10 @@
 //! Promises: read from the run's report, so that a report of an earlier version is read too; where runs are refused or do
 //! not happen, no subscription passes for what it was then. Out of scope: the run.
 
-use crate::by_name::ByName;
 use crate::lifecycle::STALE_MS;
 use genesys_client::reconcile::Outcome;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// The last reconciliation in figures.
 ///
@@ -119,11 +119,11 @@ impl ItemState {
 
 impl ReconcileFigures {
     /// The subscription of every source; of several the worst.
-    fn subscriptions(&self) -> ByName<Subscription<'_>, &str> {
-        let mut all: ByName<Subscription<'_>, &str> = ByName::new();
+    fn subscriptions(&self) -> BTreeMap<&str, Subscription<'_>> {
+        let mut all: BTreeMap<&str, Subscription<'_>> = BTreeMap::new();
         for item in &self.items {
             let Some(source) = item.source.as_deref() else { continue };
-            let own = all.at_or(source, || (ItemState::AsDeclared, None));
+            let own = all.entry(source).or_insert_with(|| (ItemState::AsDeclared, None));
             own.0 = own.0.max(ItemState::of(item.outcome));
             own.1 = own.1.or(item.error.as_ref().map(|error| error.code.as_str()));
         }
@@ -138,7 +138,7 @@ impl Reconciled {
         &'a self,
         declared: Option<&'a [String]>,
         now_ms: u64,
-    ) -> ByName<Subscription<'a>, &'a str> {
+    ) -> BTreeMap<&'a str, Subscription<'a>> {
         let known = self.last.as_ref().map(ReconcileFigures::subscriptions).unwrap_or_default();
         let old = |run: &ReconcileFigures| now_ms.saturating_sub(run.started_at_ms) > STALE_MS;
         let blind = match &self.refused {
@@ -180,8 +180,8 @@ mod tests {
         assert_eq!(reconciled.subscriptions(Some(&declared), 6), blind("missing_secret"));
         reconciled.last = None;
         assert_eq!(reconciled.subscriptions(Some(&declared), 6), blind("missing_secret"));
-        assert_eq!(reconciled.subscriptions(None, 6), ByName::new());
-        assert_eq!(Reconciled::default().subscriptions(Some(&declared), u64::MAX), ByName::new());
+        assert_eq!(reconciled.subscriptions(None, 6), BTreeMap::new());
+        assert_eq!(Reconciled::default().subscriptions(Some(&declared), u64::MAX), BTreeMap::new());
         let refused = r#"{"sinceMs":5,"code":"missing_secret"}"#;
         assert_eq!(serde_json::to_string(&reconciled.refused).unwrap(), refused);
         assert_eq!(serde_json::from_str::<Option<RefusedRuns>>(refused).unwrap(), reconciled.refused);

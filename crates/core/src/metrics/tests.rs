@@ -1,13 +1,13 @@
 use super::*;
-use crate::accounting::{Collected, by_source, own};
-use crate::alerts::{Kind, Open};
-use crate::circuit::{CircuitRow, CircuitState};
 use crate::config::Config;
-use crate::counters::Seen;
-use crate::counters::{Metric, Series, Totals};
-use crate::ledger::{LedgerTotals, SourceTotals};
-use crate::silence::Verdict;
-use crate::watch::SourceHealth;
+use crate::deliver::circuit_breaker::{CircuitRow, CircuitState};
+use crate::deliver::ledger::{LedgerTotals, SourceTotals};
+use crate::metrics::accounting::{Collected, by_source, own};
+use crate::metrics::counters::Seen;
+use crate::metrics::counters::{Metric, Series, Totals};
+use crate::monitor::alerts::{Kind, Open};
+use crate::monitor::calls::SourceHealth;
+use crate::monitor::silence::Verdict;
 use genesys_client::reconcile::Outcome;
 use std::collections::BTreeSet;
 
@@ -149,7 +149,7 @@ fn the_text_has_every_family_with_escaped_labels() {
 
 #[test]
 fn what_did_not_answer_is_absent_and_never_zero() {
-    let snapshot = Snapshot { letters: None, health: None, reconcile: None, queues: ByName::new(), ..snapshot() };
+    let snapshot = Snapshot { letters: None, health: None, reconcile: None, queues: BTreeMap::new(), ..snapshot() };
     let text = snapshot.open_metrics();
     for family in ["dead_letters", "alerts_raised", "source_silent", "reconcile_", "subscription_state", "queue_"] {
         assert!(!text.contains(&format!("genesys_gateway_{family}")), "{family} in\n{text}");
@@ -327,7 +327,7 @@ fn the_watch_is_told_what_is_known_and_nothing_else() {
         ..snapshot()
     };
     let told = blind.observation();
-    assert_eq!((told.conditions, told.incomplete), (crate::alerts::Conditions::default(), true));
+    assert_eq!((told.conditions, told.incomplete), (crate::monitor::alerts::Conditions::default(), true));
     // The circuits that were asked are closed; a ledger did not answer, so perhaps others should have been asked.
     let part = Snapshot { circuits: Some(vec![]), missing: vec!["ledger-1".into()], ..snapshot() };
     let told = part.observation();

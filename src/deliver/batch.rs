@@ -1,0 +1,395 @@
+//! `DELIVERIES`: circuits → claims → attempts → settlements.
+//!
+//! Promises: nothing is handed on without a claim in the ledger, nothing is acknowledged before the ledger knows what
+//! became of it, a crash in between repeats and never loses; what waits for an open circuit is put off without a claim and
+//! without an attempt; the destinations of a batch take turns and are settled each by itself, so that a slow one does not
+//! hold back the others; a message that cannot be read goes to the dead letters as it is. Out of scope: who may claim
+//! (`gateway_core::deliver::ledger`), what opens a circuit (`gateway_core::deliver::circuit_breaker`), whose turn it is (`gateway_core::deliver::scheduler`).
+
+use super::attempt::{STORAGE_DELAY_S, Settlement, Tried, Work, attempt};
+use super::dead_letters::{self, unreadable};
+use crate::config::{Configured, Gateway};
+use crate::deliver::circuit_breakers;
+use crate::platform::body::Body;
+use crate::platform::queue::{self, QueueMessage};
+use crate::platform::{clock, log, objects, r2, together};
+use crate::receive::send_letter;
+use futures_util::future::{Either, join};
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
+use gateway_core::deliver::circuit_breaker::{Gate, PROBE_MARGIN_MS, Tally, wait_s};
+use gateway_core::deliver::ledger::{
+    ClaimItem, Claimed, LEASE_MS, LedgerCall, Settled, State, ledger_key, ledger_shard,
+};
+use gateway_core::deliver::retry_policy::has_waited_too_long;
+use gateway_core::deliver::scheduler::{CONNECTIONS, Memory, Place, Turn, Turns, Waiting};
+use gateway_core::messages::{BodyRef, DeadLetter, Delivery, Message, decode};
+use genesys_webhook::dedupe::body_key;
+use sha2::{Digest as _, Sha256};
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::collections::VecDeque;
+use worker::Env;
+
+/// What a probe of the archive may take, in milliseconds: writes to R2 have no time limit of their own.
+const ARCHIVE_TIMEOUT_MS: u64 = 15_000;
+
+/// The deliveries of a batch for one destination.
+struct Lane<'g, 'm> {
+    configured: Option<Configured<'g>>,
+    gate: Gate,
+    works: VecDeque<Work<'m>>,
+    settlements: Vec<Settlement<'m>>,
+    /// Stored bodies that nobody needs any more.
+    leftovers: Vec<String>,
+    tally: Tally,
+}
+
+/// Works on one batch.
+pub(super) async fn consume(gateway: &Gateway, messages: &[QueueMessage], env: &Env) {
+    let mut sources: BTreeMap<String, VecDeque<Work<'_>>> = BTreeMap::new();
+    let mut letters = vec![];
+    for message in messages {
+        match read(message) {
+            Ok(Some(work)) => sources.entry(work.delivery.source.clone()).or_default().push_back(work),
+            Ok(None) => letters.push(message),
+            Err((bytes, error)) => bury_unreadable(message, bytes, &error, env).await,
+        }
+    }
+    if !letters.is_empty() {
+        dead_letters::consume(&letters, env).await;
+    }
+    let lanes = sources.into_iter().map(|(source, works)| open(gateway.source(&source), works, env));
+    let mut lanes = together::all(lanes).await;
+    // The leases begin later, if anything.
+    let claimed_ms = clock::now_ms();
+    claim(&mut lanes, env).await;
+    take_turns(lanes, claimed_ms, env).await;
+}
+
+/// A delivery; `None`: a letter.
+fn read(message: &QueueMessage) -> Result<Option<Work<'_>>, (Vec<u8>, String)> {
+    let bytes = message.bytes();
+    let (delivery, inline) = match decode(&bytes) {
+        Ok(Message::Delivery(delivery, inline)) => (delivery, inline.to_vec()),
+        Ok(Message::DeadLetter(..)) => return Ok(None),
+        Err(error) => {
+            let error = error.to_string();
+            return Err((bytes, error));
+        }
+    };
+    let key = key_of(&delivery, &inline);
+    Ok(Some(Work { message, shard: ledger_shard(&key), key, delivery, inline, attempt: 0, is_given_up: false }))
+}
+
+/// The key under which the ledger knows a delivery.
+fn key_of(delivery: &Delivery, inline: &[u8]) -> String {
+    key_under(&delivery.source, delivery.dedupe_key.as_deref(), &delivery.body, inline)
+}
+
+fn key_under(source: &str, dedupe_key: Option<&str>, body: &BodyRef, inline: &[u8]) -> String {
+    let key = match (dedupe_key, body) {
+        (Some(key), _) => key.to_owned(),
+        (None, BodyRef::Stored { sha256, .. }) => format!("body-sha256:{sha256}"),
+        (None, _) => body_key(&Sha256::digest(inline).into()),
+    };
+    ledger_key(source, &key)
+}
+
+/// What the ledger is told of a delivery.
+pub(super) fn claim_item(delivery: &Delivery, inline: &[u8]) -> ClaimItem {
+    claim_item_under(key_of(delivery, inline), delivery)
+}
+
+/// What the ledger is told of the delivery that a letter is of.
+pub(super) fn claim_item_of(letter: &DeadLetter, inline: &[u8]) -> ClaimItem {
+    ClaimItem {
+        id: letter.id.clone(),
+        key: key_under(&letter.source, letter.dedupe_key.as_deref(), &letter.body, inline),
+        source: letter.source.clone(),
+        received_at_ms: letter.received_at_ms,
+        event_count: letter.event_count.unwrap_or(0),
+        size_bytes: letter.body.size_bytes(),
+        replay: letter.replay,
+        origin: None,
+    }
+}
+
+pub(super) fn claim_item_under(key: String, delivery: &Delivery) -> ClaimItem {
+    ClaimItem {
+        id: delivery.id.clone(),
+        key,
+        source: delivery.source.clone(),
+        received_at_ms: delivery.received_at_ms,
+        event_count: delivery.event_count,
+        size_bytes: delivery.body.size_bytes(),
+        replay: delivery.replay,
+        origin: delivery.origin,
+    }
+}
+
+async fn bury_unreadable(message: &QueueMessage, bytes: Vec<u8>, error: &str, env: &Env) {
+    let mut letter = unreadable(message, "deliveries", bytes.len() as u64, error);
+    match send_letter(env, &mut letter, &Body::Small(bytes)).await {
+        Ok(()) => message.done(),
+        Err((cause, error)) => {
+            log::error(cause, &[("message", &message.id()), ("error", &error)]);
+            super::put_off(message, queue::DELIVERIES, STORAGE_DELAY_S, env).await;
+        }
+    }
+}
+
+/// What an attempt may take, without what is around it.
+fn timeout_ms(configured: Option<Configured<'_>>) -> u64 {
+    let destination = configured.and_then(|configured| configured.source.destination.as_ref());
+    destination.map_or(ARCHIVE_TIMEOUT_MS, |destination| destination.timeout_ms)
+}
+
+/// Asks the circuit of a source what may be done with its deliveries, and puts off those that have to wait for it.
+async fn open<'g, 'm>(configured: Option<Configured<'g>>, works: VecDeque<Work<'m>>, env: &Env) -> Lane<'g, 'm> {
+    let gate = match configured {
+        Some(Configured { source, .. }) => {
+            circuit_breakers::ask(env, source, timeout_ms(configured).saturating_add(PROBE_MARGIN_MS)).await
+        }
+        None => Gate::Closed { failing: false },
+    };
+    let mut lane = Lane {
+        configured,
+        works: VecDeque::new(),
+        settlements: vec![],
+        leftovers: vec![],
+        tally: Tally::default(),
+        gate: gate.clone(),
+    };
+    let (until_ms, mut has_probe) = match gate {
+        Gate::Closed { .. } => {
+            lane.works = works;
+            return lane;
+        }
+        Gate::Open { until_ms } => (until_ms, false),
+        Gate::Probe { until_ms, .. } => (until_ms, true),
+    };
+    let now_ms = clock::now_ms();
+    let schedule_s = configured.map_or(&[][..], |configured| &configured.source.retry_schedule_s);
+    let mut waiting = vec![];
+    for mut work in works {
+        let received_at_ms = work.delivery.received_at_ms;
+        if std::mem::take(&mut has_probe) {
+            lane.works.push_back(work);
+        } else if has_waited_too_long(schedule_s, work.delivery.replay, received_at_ms, work.message.attempts(), now_ms)
+        {
+            work.is_given_up = true;
+            lane.works.push_back(work);
+        } else {
+            waiting.push(work);
+        }
+    }
+    together::all(waiting.iter().map(|work| work.put_off(wait_s(until_ms, now_ms, clock::jitter()), env))).await;
+    lane
+}
+
+/// Claims what is to be handed on: one call a shard.
+async fn claim(lanes: &mut [Lane<'_, '_>], env: &Env) {
+    let mut shards: BTreeMap<String, Vec<(usize, Work<'_>)>> = BTreeMap::new();
+    for (index, lane) in lanes.iter_mut().enumerate() {
+        for work in std::mem::take(&mut lane.works) {
+            shards.entry(work.shard.clone()).or_default().push((index, work));
+        }
+    }
+    let calls = shards.into_iter().map(|(shard, works)| async move {
+        let items = works.iter().map(|(_, work)| work.claim_item()).collect();
+        let claims: Result<Vec<Claimed>, _> =
+            objects::call(env, objects::DELIVERY_LEDGER, &shard, &LedgerCall::Claim { items }).await;
+        let claims = claims.map_err(|error| error.to_string()).and_then(|claims| {
+            // A message that nobody settles would count as done.
+            if claims.len() == works.len() { Ok(claims) } else { Err("not every claim was answered".to_owned()) }
+        });
+        (shard, works, claims)
+    });
+    for (shard, works, claims) in together::all(calls).await {
+        match claims {
+            Err(error) => {
+                log::error("claim_failed", &[("shard", &shard), ("error", &error)]);
+                together::all(works.iter().map(|(_, work)| work.put_off(STORAGE_DELAY_S, env))).await;
+            }
+            Ok(claims) => {
+                for ((index, work), claimed) in works.into_iter().zip(claims) {
+                    if let Some(lane) = lanes.get_mut(index) {
+                        lane.take_in_claim(work, claimed, env).await;
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl<'m> Lane<'_, 'm> {
+    async fn take_in_claim(&mut self, mut work: Work<'m>, claimed: Claimed, env: &Env) {
+        match claimed {
+            Claimed::Proceed { attempt } => {
+                work.attempt = attempt;
+                self.works.push_back(work);
+            }
+            Claimed::Busy { until_ms } => {
+                let wait_ms = until_ms.saturating_sub(clock::now_ms());
+                let delay_s = u32::try_from(wait_ms.div_ceil(1000)).unwrap_or(u32::MAX).clamp(1, 300);
+                work.put_off(delay_s, env).await;
+            }
+            // Its letter refers to the stored body.
+            Claimed::Settled { state: State::Dead } => work.message.done(),
+            Claimed::Settled { .. } | Claimed::Duplicate { .. } => {
+                self.leftovers.extend(work.stored_key());
+                work.message.done();
+            }
+        }
+    }
+
+    /// What is to be tried, for claims that were asked for at `claimed_ms`.
+    fn waiting(&self, claimed_ms: u64) -> Waiting {
+        let timeout_ms = timeout_ms(self.configured).saturating_add(PROBE_MARGIN_MS);
+        Waiting {
+            fetched_bytes: self.works.iter().map(Work::fetched_bytes).collect(),
+            until_ms: claimed_ms.saturating_add(LEASE_MS).saturating_sub(timeout_ms),
+        }
+    }
+
+    fn take_in(&mut self, tried: Tried<'m>) {
+        self.tally.add(tried.sign, clock::now_ms(), tried.status, tried.error.as_deref());
+        self.settlements.extend(tried.settlement);
+    }
+}
+
+/// How often a batch looks whether another one has given memory back, in milliseconds. It cannot be told: what wakes up work of
+/// another event has it run as part of its own.
+const MEMORY_STEP_MS: u64 = 100;
+
+thread_local! {
+    /// Of all batches of this isolate.
+    static MEMORY: RefCell<Memory> = RefCell::default();
+}
+
+/// Nothing holds it across an await, so it is never borrowed here already.
+fn with_memory<T>(f: impl FnOnce(&mut Memory) -> T) -> Option<T> {
+    MEMORY.with(|cell| cell.try_borrow_mut().ok().map(|mut memory| f(&mut memory)))
+}
+
+/// What a batch waits for.
+#[allow(clippy::large_enum_variant)] // moved once, and not kept
+enum Ended<'m> {
+    Attempt { lane: usize, place: Option<Place>, tried: Tried<'m> },
+    Lane,
+    Step,
+}
+
+/// Hands on what was claimed; each lane is settled when it is through.
+async fn take_turns(lanes: Vec<Lane<'_, '_>>, claimed_ms: u64, env: &Env) {
+    let waiting: Vec<Waiting> = lanes.iter().map(|lane| lane.waiting(claimed_ms)).collect();
+    let mut turns = Turns::new(waiting, CONNECTIONS);
+    let mut lanes: Vec<_> = lanes.into_iter().map(Some).collect();
+    let mut running = FuturesUnordered::new();
+    let mut steps = false;
+    loop {
+        while let Some(turn) = with_memory(|memory| turns.next(memory, clock::now_ms())).flatten() {
+            let (index, start) = match turn {
+                Turn::Start(index, place) => (index, Some(place)),
+                Turn::GiveBack(index) => (index, None),
+            };
+            let Some(lane) = lanes.get_mut(index).and_then(Option::as_mut) else { continue };
+            let Some(work) = lane.works.pop_front() else { continue };
+            let Some(place) = start else {
+                lane.settlements.push(Settlement::given_back(work));
+                continue;
+            };
+            let configured = lane.configured;
+            running.push(Either::Left(async move {
+                Ended::Attempt { lane: index, place, tried: attempt(configured, work, env).await }
+            }));
+        }
+        for (index, slot) in lanes.iter_mut().enumerate() {
+            if turns.is_finished(index)
+                && let Some(lane) = slot.take()
+            {
+                running.push(Either::Right(Either::Left(async move {
+                    finish(lane, env).await;
+                    Ended::Lane
+                })));
+            }
+        }
+        if turns.waits_for_memory() && !steps {
+            steps = true;
+            running.push(Either::Right(Either::Right(async {
+                clock::sleep_ms(MEMORY_STEP_MS).await;
+                Ended::Step
+            })));
+        }
+        match running.next().await {
+            None => return,
+            Some(Ended::Lane) => {}
+            Some(Ended::Step) => steps = false,
+            Some(Ended::Attempt { lane, place, tried }) => {
+                turns.done(lane);
+                if let Some(place) = place {
+                    with_memory(|memory| memory.give_back(place));
+                }
+                if let Some(lane) = lanes.get_mut(lane).and_then(Option::as_mut) {
+                    lane.take_in(tried);
+                }
+            }
+        }
+    }
+}
+
+/// Tells the ledger and the circuit what became of a lane, and then the queue.
+async fn finish(lane: Lane<'_, '_>, env: &Env) {
+    let Lane { configured, gate, settlements, mut leftovers, tally, .. } = lane;
+    let report = async {
+        if let Some(Configured { source, .. }) = configured {
+            circuit_breakers::report(env, source, &gate, tally).await;
+        }
+    };
+    let mut shards: BTreeMap<String, Vec<Settlement<'_>>> = BTreeMap::new();
+    for settlement in settlements {
+        shards.entry(settlement.work.shard.clone()).or_default().push(settlement);
+    }
+    let settle = together::all(shards.into_iter().map(|(shard, settlements)| settle(shard, settlements, env)));
+    let ((), settled) = join(report, settle).await;
+    leftovers.extend(settled.into_iter().flatten());
+    // What cannot be deleted now is left to retention.
+    if let Err(error) = r2::delete(env, leftovers).await {
+        log::warn("payload_delete_failed", &[("error", &error)]);
+    }
+}
+
+/// Settles what one shard and lane had in common; answers the stored bodies that nobody needs any more.
+async fn settle(shard: String, settlements: Vec<Settlement<'_>>, env: &Env) -> Vec<String> {
+    let items = settlements.iter().map(Settlement::item).collect();
+    let call = LedgerCall::Settle { items };
+    let settled = match objects::call::<Settled>(env, objects::DELIVERY_LEDGER, &shard, &call).await {
+        Ok(settled) => settled,
+        Err(error) => {
+            log::error("settle_failed", &[("shard", &shard), ("error", &error.to_string())]);
+            for settlement in settlements {
+                if settlement.is_dead() {
+                    // It is not tried again: its letter is on its way, and whoever stores that tells the ledger.
+                    settlement.work.message.done();
+                } else {
+                    // The claim's lease runs out, and the delivery is handed on again: at least once.
+                    settlement.work.put_off(STORAGE_DELAY_S, env).await;
+                }
+            }
+            return vec![];
+        }
+    };
+    let mut leftovers = vec![];
+    for settlement in settlements {
+        if let Some(delay_s) = settlement.delay_s {
+            settlement.work.put_off(delay_s, env).await;
+        } else if settled.revived.contains(&settlement.work.delivery.id) {
+            settlement.work.tell_its_letter(env).await;
+            settlement.work.message.done();
+        } else {
+            leftovers.extend(settlement.leftover());
+            settlement.work.message.done();
+        }
+    }
+    leftovers
+}

@@ -1,0 +1,69 @@
+//! Replays one dead letter: reads its body, decides, sends.
+//!
+//! Promise: nothing is changed in the store, and every failure is a verdict, so that whoever holds the letter can put it
+//! back with its reason. Out of scope: what is decided (`gateway_core::dead_letters::replay`), who may replay it (the store's object).
+
+use crate::config::gateway;
+use crate::platform::body::Body;
+use crate::platform::{queue, r2};
+use gateway_core::dead_letters::Letter;
+use gateway_core::dead_letters::replay::{Parcel, Verdict, decide, skipped};
+use gateway_core::messages::{BodyRef, Stage, delivery_header};
+use worker::Env;
+
+/// Judges a letter as a replay would; the parcel and the body that would be sent.
+async fn judge(env: &Env, Letter { letter, inline, .. }: &Letter) -> Result<(Parcel, Vec<u8>), Verdict> {
+    let body = match &letter.body {
+        BodyRef::Omitted { .. } => vec![],
+        BodyRef::Inline { .. } => {
+            let bytes = inline.as_ref().and_then(gateway_core::dead_letters::BodyText::to_bytes);
+            bytes.ok_or_else(|| Verdict::skipped(skipped::BODY_LOST, Some("the row holds no body".into())))?
+        }
+        // What was verified once is sent by its reference, so that it need not be read here.
+        BodyRef::Stored { key, .. } if letter.stage == Stage::Deliver => match r2::exists(env, key).await {
+            Ok(true) => vec![],
+            Ok(false) => return Err(Verdict::skipped(skipped::BODY_LOST, Some(format!("no object {key}")))),
+            Err(error) => return Err(Verdict::skipped(skipped::BODY_UNAVAILABLE, Some(error))),
+        },
+        BodyRef::Stored { key, sha256, .. } => match r2::get(env, key, sha256).await {
+            Ok(bytes) => bytes,
+            Err(r2::ReadError::Gone(error)) => return Err(Verdict::skipped(skipped::BODY_LOST, Some(error))),
+            Err(r2::ReadError::Failed(error)) => {
+                return Err(Verdict::skipped(skipped::BODY_UNAVAILABLE, Some(error)));
+            }
+        },
+    };
+    if letter.stage != Stage::Receive {
+        return Ok((decide(letter, None, &body)?, body));
+    }
+    let gateway = gateway(env).map_err(|_| Verdict::skipped(skipped::BAD_CONFIGURATION, None))?;
+    let source = gateway.source(&letter.source);
+    let source = source.as_ref().map(|source| (&source.secrets.verifier, source.source.max_body_bytes));
+    Ok((decide(letter, source, &body)?, body))
+}
+
+/// What a replay would come to.
+pub(crate) async fn rehearse(env: &Env, letter: &Letter) -> Verdict {
+    judge(env, letter).await.map_or_else(|verdict| verdict, |_| Verdict::replayed())
+}
+
+/// Replays a letter that the caller holds.
+pub(crate) async fn carry_out(env: &Env, letter: &Letter) -> Verdict {
+    let (parcel, body) = match judge(env, letter).await {
+        Ok(judged) => judged,
+        Err(verdict) => return verdict,
+    };
+    let (binding, header, body) = match parcel {
+        Parcel::RawDelivery => (queue::DELIVERIES, String::new(), body),
+        Parcel::RawLetter => (queue::DEAD_LETTERS, String::new(), body),
+        Parcel::Delivery(delivery) => {
+            // A stored body stays where it is.
+            let inline = if matches!(delivery.body, BodyRef::Inline { .. }) { body } else { vec![] };
+            (queue::DELIVERIES, delivery_header(&delivery), inline)
+        }
+    };
+    match queue::send(env, binding, &header, &Body::Small(body)).await {
+        Ok(()) => Verdict::replayed(),
+        Err(error) => Verdict::skipped(skipped::QUEUE_FAILED, Some(error)),
+    }
+}
