@@ -4,9 +4,9 @@
 //! gateway (503, so that senders repeat) and tells every problem at once to the operator, never a secret; a source with a
 //! broken or missing secret closes only that source. Out of scope: what is valid (`gateway_core::config`).
 
-use crate::platform::{log, rate};
+use crate::platform::log;
 use gateway_core::config::{Config, Problem, Source, header_value_problem};
-use gateway_core::receive::delivery::Gate;
+use gateway_core::receive::delivery::SourcePolicy;
 use genesys_webhook::doctor::SecretTexts;
 use genesys_webhook::scheme::Scheme;
 use genesys_webhook::secret::SigningSecret;
@@ -50,11 +50,10 @@ pub(crate) struct Configured<'g> {
 }
 
 impl<'g> Configured<'g> {
-    /// What it says of the requests that it takes.
-    pub(crate) fn gate(self) -> Gate<'g> {
+    /// As the receiver needs it.
+    pub(crate) fn policy(self) -> SourcePolicy<'g> {
         let Self { source, secrets } = self;
-        let forwarded = source.destination.as_ref().map_or(&[][..], |destination| &destination.forward_headers);
-        Gate { source: &source.name, verifier: &secrets.verifier, texts: &secrets.texts, forwarded }
+        SourcePolicy { source, verifier: &secrets.verifier, texts: &secrets.texts }
     }
 }
 
@@ -93,7 +92,12 @@ impl Gateway {
 
     /// The source of a name.
     pub(crate) fn source(&self, name: &str) -> Option<Configured<'_>> {
-        self.source_at(self.places.get(name).copied()?)
+        self.source_at(self.place(name)?)
+    }
+
+    /// Where the source of a name stands.
+    pub(crate) fn place(&self, name: &str) -> Option<usize> {
+        self.places.get(name).copied()
     }
 
     /// The source at a place.
@@ -133,6 +137,13 @@ pub(crate) fn secret(env: &Env, name: &str) -> Option<String> {
     value.as_string().filter(|secret| !secret.is_empty())
 }
 
+/// Whether a rate limit is bound as `name`. The class of a binding has another name on every platform; its method has not.
+fn is_limiter(env: &Env, name: &str) -> bool {
+    let field = |object: &JsValue, name: &str| js_sys::Reflect::get(object, &JsValue::from_str(name)).ok();
+    let limiter = field(env.as_ref(), name).filter(JsValue::is_object);
+    limiter.and_then(|limiter| field(&limiter, "limit")).is_some_and(|method| method.is_function())
+}
+
 /// A secret that signs by Standard Webhooks.
 fn standard_secret(env: &Env, name: &str, label: &str) -> Result<SigningSecret, String> {
     let text = secret(env, name).ok_or_else(|| "the Worker secret is not set".to_owned())?;
@@ -160,9 +171,9 @@ impl SourceSecrets {
             }
         }
         if let Some(name) = &source.rate_limit
-            && let Err(error) = rate::limiter(env, name)
+            && !is_limiter(env, name)
         {
-            report(name, format!("no rate-limit binding: {error}"));
+            report(name, "no rate-limit binding has this name".into());
         }
         let destination = match source.destination.as_ref().and_then(|destination| destination.secret.as_deref()) {
             None => Ok(None),

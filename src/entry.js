@@ -1,20 +1,38 @@
 /**
- * The module that wrangler bundles: hands the platform's events to the Worker's wasm. Deliveries of known size take the short way
- * (short.js); an instance that has crashed gets a successor (instance.js).
+ * The module that wrangler bundles: hands the platform's events to the Worker's wasm. Requests to sources go through the
+ * receiver's driver; an instance that has crashed gets a successor (instance.js).
  */
 
 import { DurableObject } from "cloudflare:workers";
 import * as wasm from "gateway-wasm";
 
-import { ensureInstance, instance, orFail, supervise, tryReplaceInstance } from "./instance.js";
-import { generalWay, shortWay } from "./receive/short.js";
+import { INTERRUPTED, ensureInstance, instance, orFail, supervise, tryReplaceInstance, unavailable } from "./instance.js";
+import { receive } from "./receive/driver.js";
 
+const startFetch = (_, request, env, context) => wasm.fetch(request, env, context);
 const startQueue = (_, batch, env, context) => wasm.queue(batch, env, context);
 const startScheduled = (_, event, env, context) => wasm.scheduled(event, env, context);
 
+/** No origin is shorter: `http://` and a character. */
+const ORIGIN_CHARS = 8;
+
+/** Whether a request is the receiver's. Nearly all are in the form that needs no wasm to tell. */
+function isReceivers(url, env) {
+  if (url.startsWith("/webhook/", url.indexOf("/", ORIGIN_CHARS))) return true;
+  try {
+    ensureInstance();
+    return wasm.is_webhook(env, url);
+  } catch (error) {
+    tryReplaceInstance(error);
+    return false;
+  }
+}
+
 export default {
-  fetch(request, env, context) {
-    return request.method === "POST" ? shortWay(request, env, context) : generalWay(request, env, context);
+  async fetch(request, env, context) {
+    if (isReceivers(request.url, env)) return receive(request, env, context);
+    const answer = await supervise(startFetch, undefined, request, env, context);
+    return answer === INTERRUPTED ? unavailable() : answer;
   },
   async queue(batch, env, context) {
     return orFail(await supervise(startQueue, undefined, batch, env, context));

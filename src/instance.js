@@ -103,14 +103,14 @@ export function ensureInstance() {
 /**
  * Starts an event and waits for its end or for the end of its instance.
  *
- * @param {(target: object, event: unknown, env?: unknown, context?: unknown, body?: Uint8Array, ticket?: number) => Promise<unknown>} start
+ * @param {(target: object, event: unknown, env?: unknown, context?: unknown) => Promise<unknown>} start
  * @returns what the event answers, or `INTERRUPTED`
  */
-export function supervise(start, target, event, env, context, body, ticket) {
+export function supervise(start, target, event, env, context) {
   let answer;
   try {
     ensureInstance();
-    answer = start(target, event, env, context, body, ticket);
+    answer = start(target, event, env, context);
   } catch (error) {
     // Exported functions are asynchronous: failures are rejections, and nothing but a crash is thrown.
     tryReplaceInstance(error);

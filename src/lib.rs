@@ -14,11 +14,11 @@ mod platform;
 mod receive;
 
 pub use objects::{AuditLog, Counters, DeadLetterStore, DeliveryLedger, Destination, Lifecycle, Watch};
-pub use receive::short::{
-    short_at_once, short_begin, short_counted, short_flush, short_inspect, short_limits, short_sent, short_sources,
+pub use receive::{
+    Failure, Steps, is_webhook, receive_arrived, receive_failed, receive_flush, receive_grew, receive_key,
+    receive_limits, receive_open, receive_overflowed, receive_rate_limited, receive_sent,
 };
 
-use gateway_core::receive::delivery::path_and_query;
 use platform::context::EventContext;
 use platform::http::{Answer, Problem, json_text};
 use platform::queue::QueueBatch;
@@ -28,28 +28,15 @@ use worker::Env;
 /// Version of the gateway, as `/healthz` and `/metrics` show it.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// An HTTP request; `body` where it was read already, `ticket` where more is known of it ([`receive::short`]), else 0.
+/// An HTTP request that is not the receiver's.
 ///
 /// # Errors
 /// The exception that building the answer threw.
 #[wasm_bindgen]
-pub async fn fetch(
-    request: web_sys::Request,
-    env: Env,
-    context: EventContext,
-    body: Option<js_sys::Uint8Array>,
-    ticket: u32,
-) -> Result<web_sys::Response, JsValue> {
-    let begun = receive::short::end(ticket);
-    let read = body.map(|body| (body, begun));
+pub async fn fetch(request: web_sys::Request, env: Env, _context: EventContext) -> Result<web_sys::Response, JsValue> {
     let url = request.url();
-    let (path, query) = gateway_core::query::split(path_and_query(&url));
-    if let Some(source) = path.strip_prefix("/webhook/") {
-        return match config::gateway(&env) {
-            Ok(gateway) => receive::receive(&gateway, source, &request, read, &env, &context).await,
-            Err(_) => receive::unavailable("bad_configuration"),
-        };
-    }
+    let (url, query) = gateway_core::query::split(&url);
+    let path = receive::path_within(&env, url);
     match path {
         "/healthz" => healthz(&request),
         "/readyz" => api::readiness::answer(&request, &env).await,

@@ -184,16 +184,9 @@ fn not_found(what: &'static str) -> Problem {
 /// The JSON body of a call.
 async fn json_body<T: DeserializeOwned>(call: &Call<'_>) -> Result<T, Box<Problem>> {
     match body::read(call.request, MAX_CALL_BYTES).await {
-        Ok((body, _place)) => body
-            .with_bytes(|bytes| {
-                let text = std::str::from_utf8(bytes).map_err(|error| error.to_string())?;
-                serde_json::from_str(text).map_err(|error| error.to_string())
-            })
-            .map_err(|error| Problem::new(400, "Invalid body", "invalid_body").detail(error).into()),
-        Err(BodyError::Busy) => {
-            Err(Problem::new(503, "Too much in flight", "too_much_in_flight").header("retry-after", "5").into())
-        }
-        Err(BodyError::TooLarge { .. }) => Err(Box::new(Problem::new(413, "Body too large", "body_too_large"))),
+        Ok(body) => serde_json::from_slice(&body)
+            .map_err(|error| Problem::new(400, "Invalid body", "invalid_body").detail(error.to_string()).into()),
+        Err(BodyError::TooLarge) => Err(Box::new(Problem::new(413, "Body too large", "body_too_large"))),
         Err(BodyError::Unreadable(error)) => {
             Err(Box::new(Problem::new(400, "Invalid body", "invalid_body").detail(error)))
         }

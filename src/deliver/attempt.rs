@@ -7,10 +7,10 @@
 use super::batch::claim_item_under;
 use super::destination::{Attempt, hand_on};
 use crate::config::Configured;
+use crate::deliver::letter::{failed, send_letter};
 use crate::platform::body::Body;
 use crate::platform::queue::{self, QueueMessage};
 use crate::platform::{clock, log, r2};
-use crate::receive::{failed, send_letter};
 use gateway_core::deliver::circuit_breaker::{Sign, sign};
 use gateway_core::deliver::ledger::{ClaimItem, Outcome, SettleItem};
 use gateway_core::deliver::retry_policy::{Verdict, judge};

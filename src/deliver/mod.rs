@@ -8,6 +8,7 @@ mod batch;
 pub(crate) mod circuit_breakers;
 mod dead_letters;
 mod destination;
+pub(crate) mod letter;
 pub(crate) mod replay;
 
 use crate::config::gateway;

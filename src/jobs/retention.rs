@@ -6,9 +6,9 @@
 //! Out of scope: what is old (`gateway_core::dead_letters::retention`); the archive, which is the user's.
 
 use crate::config::gateway;
+use crate::deliver::letter::send_letter;
 use crate::platform::body::Body;
 use crate::platform::{clock, log, objects, r2};
-use crate::receive::send_letter;
 use gateway_core::audit::{Action, Draft};
 use gateway_core::config::Config;
 use gateway_core::dead_letters::retention::{BODY_PREFIXES, MAX_STEPS, Removed, STEP};

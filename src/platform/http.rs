@@ -11,15 +11,6 @@ pub(crate) type Answer = Result<Response, JsValue>;
 pub(crate) struct RequestHeaders(pub(crate) Headers);
 
 impl RequestHeaders {
-    /// A URL and all headers as one text, a line each (`gateway_core::receive::delivery::Head`).
-    pub(crate) fn head(&self, url: &str) -> String {
-        let mut head = url.to_owned();
-        for (name, value) in self.pairs() {
-            head.extend(["\n", &name, "\n", &value]);
-        }
-        head
-    }
-
     /// All of them, names in lower case.
     pub(crate) fn pairs(&self) -> Vec<(String, String)> {
         let mut pairs = vec![];

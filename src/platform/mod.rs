@@ -12,7 +12,6 @@ pub(crate) mod log;
 pub(crate) mod objects;
 pub(crate) mod queue;
 pub(crate) mod r2;
-pub(crate) mod rate;
 pub(crate) mod sql;
 pub(crate) mod together;
 

@@ -57,13 +57,6 @@ pub(crate) struct Count<'a> {
     pub(crate) outcome: &'a [(Metric, &'a str, u64)],
 }
 
-/// Adds a request and sees to it that the counts are sent.
-pub(crate) fn count(env: &Env, context: &EventContext, count: &Count<'_>) {
-    if add_request(count, clock::now_ms()) {
-        drive(env, context);
-    }
-}
-
 /// Adds a request; whether its caller is to [`drive`] the sending.
 pub(crate) fn add_request(count: &Count<'_>, now_ms: u64) -> bool {
     let drive = with(|counting| {

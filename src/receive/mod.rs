@@ -1,354 +1,315 @@
-//! `POST /webhook/{source}`: from raw bytes to the queue, or to a refusal that is kept.
+//! `/webhook/{source}`: what the driver (`driver.js`) calls, and what it is told to do next.
 //!
-//! Promises (DESIGN §3): the signature is verified over the raw bytes before anything is parsed; a delivery is durable
-//! before it is answered 200; what is refused is kept whole within the source's quarantine budget; what is ours to repair
-//! is answered 503, so that the sender repeats; no synchronous call to a Durable Object. Out of scope: what a valid
-//! signature and envelope are (`genesys_webhook`).
+//! Promises: every function is synchronous and keeps nothing borrowed across calls; what is decided is told by typed callbacks
+//! ([`Steps`]); counting is outside of the answer. Out of scope: decisions ([`gateway_core::receive`]), input and output (the driver).
 
 pub(crate) mod counting;
-pub(crate) mod short;
 
-use crate::config::{Configured, Gateway};
-use crate::platform::body::{self, Body, BodyError};
+use crate::config::{self, Gateway};
 use crate::platform::context::EventContext;
-use crate::platform::crypto::{self, Failed};
-use crate::platform::http::{Answer, Problem, RequestHeaders, empty, json_text};
-use crate::platform::{clock, log, queue, r2, rate};
-use crate::receive::counting::{Count, count};
-use crate::receive::short::Begun;
-use gateway_core::config::Source;
-use gateway_core::messages::id::delivery_id;
-use gateway_core::messages::{self, BodyRef, DeadLetter, Stage};
+use crate::platform::{clock, log};
+use counting::Count;
 use gateway_core::metrics::counters::Metric;
-use gateway_core::receive::delivery::{Head, Incoming};
-use gateway_core::receive::networks::allows;
-use gateway_core::receive::quarantine::Quarantine;
-use gateway_core::time::date_path;
-use genesys_webhook::doctor;
-use genesys_webhook::headers::owned;
-use genesys_webhook::refusal::Refusal;
-use genesys_webhook::signature::VerifyError;
-use js_sys::Uint8Array;
+use gateway_core::receive::answer::Answer;
+use gateway_core::receive::delivery::{RequestHead, SourcePolicy, path};
+use gateway_core::receive::{self, BodyPlace, Digests, Growth, Next, Outcome, Outgoing, Queue, Receiver, Settled};
+use gateway_core::receive::{rejection, route};
 use std::cell::RefCell;
-use std::collections::BTreeMap;
-use web_sys::Request;
+use std::rc::Rc;
+use wasm_bindgen::prelude::*;
 use worker::Env;
 
-/// What `Retry-After` says with 503, in seconds: Genesys repeats after 5 s on its own.
-const RETRY_AFTER_S: &str = "5";
-
-/// The body of a message whose body is stored elsewhere.
-const NOTHING: Body = Body::Small(vec![]);
+/// From this size on, in bytes, a body is hashed by the runtime in place. Below it the calls to WebCrypto cost more than hashing
+/// in wasm (`bench/README.md`, "Where bodies are hashed").
+const HASHED_FROM_BYTES: u32 = 8_192;
 
 thread_local! {
-    static QUARANTINES: RefCell<BTreeMap<String, Quarantine>> = const { RefCell::new(BTreeMap::new()) };
+    static RECEIVER: RefCell<Receiver> = RefCell::default();
 }
 
-/// What a request came to.
-enum Outcome {
-    /// Turned away at the door: nothing was read, nothing is kept.
-    Rejected {
-        status: u16,
-        error: &'static str,
-        code: &'static str,
-    },
-    Accepted {
-        id: String,
-        event_count: u64,
-        secret_label: String,
-    },
-    Refused {
-        refusal: Refusal,
-        kept: bool,
-    },
-    Unavailable {
-        cause: &'static str,
-    },
+#[wasm_bindgen]
+extern "C" {
+    /// What the driver does next (`Steps` of `driver.js`, which says what each call means).
+    pub type Steps;
+    #[wasm_bindgen(method)]
+    fn answer(this: &Steps, status: u16, body: &str, headers: &str);
+    #[wasm_bindgen(method)]
+    fn read(this: &Steps, id: u32, limit_bytes: f64);
+    #[wasm_bindgen(method)]
+    fn hash(this: &Steps, source: u32, secret: u32);
+    #[wasm_bindgen(method)]
+    fn around(this: &Steps, before: &[u8], after: &[u8]);
+    #[wasm_bindgen(method, js_name = askRateLimit)]
+    fn ask_rate_limit(this: &Steps, id: u32, binding: &str, key: &str);
+    #[wasm_bindgen(method)]
+    fn send(this: &Steps, id: u32, queue: u32, header: &[u8], is_inline: bool, bucket_key: &str);
+    #[wasm_bindgen(method, js_name = countsAreDue)]
+    fn counts_are_due(this: &Steps);
 }
 
-/// Answers whatever is sent to `/webhook/{name}`. `read`: its body and what is known of it, where [`crate::receive::short`] has read it.
-pub(crate) async fn receive(
-    gateway: &Gateway,
-    name: &str,
-    request: &Request,
-    read: Option<(Uint8Array, Option<Begun>)>,
+/// What failed outside of the wasm (`gateway_core::receive::rejection::Failure`).
+#[wasm_bindgen]
+#[derive(Clone, Copy)]
+#[allow(missing_docs)]
+pub enum Failure {
+    BodyTimeout,
+    BodyUnreadable,
+    NoRoom,
+    CryptoFailed,
+    StorageFailed,
+    QueueFailed,
+}
+
+impl From<Failure> for rejection::Failure {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::BodyTimeout => Self::BodyTimeout,
+            Failure::BodyUnreadable => Self::BodyUnreadable,
+            Failure::NoRoom => Self::NoRoom,
+            Failure::CryptoFailed => Self::CryptoFailed,
+            Failure::StorageFailed => Self::StorageFailed,
+            Failure::QueueFailed => Self::QueueFailed,
+        }
+    }
+}
+
+/// In milliseconds and bytes: how long a sender may take for its body, from which size on one is hashed by the runtime, and from
+/// which one it is stored in the bucket.
+#[wasm_bindgen]
+pub fn receive_limits() -> Vec<f64> {
+    vec![receive::READ_DEADLINE_MS as f64, f64::from(HASHED_FROM_BYTES), receive::STORED_FROM_BYTES as f64]
+}
+
+/// Nothing holds the receiver across a call, so it is never borrowed here already.
+fn with<T>(decide: impl FnOnce(&mut Receiver) -> T) -> Option<T> {
+    RECEIVER.with(|cell| cell.try_borrow_mut().ok().map(|mut receiver| decide(&mut receiver)))
+}
+
+/// The path of the gateway's own address.
+fn path_prefix(gateway: &Gateway) -> &str {
+    match gateway.config.public_url.as_deref().map(path) {
+        Some("/") | None => "",
+        Some(prefix) => prefix,
+    }
+}
+
+/// The path of a URL without the path of the gateway's own address.
+pub(crate) fn path_within<'u>(env: &Env, url: &'u str) -> &'u str {
+    let gateway = config::gateway(env).ok();
+    let path = path(url);
+    path.strip_prefix(gateway.as_deref().map_or("", path_prefix)).unwrap_or(path)
+}
+
+/// Whether a URL is below `/webhook`, in whatever form it is written.
+#[wasm_bindgen]
+pub fn is_webhook(env: &Env, url: &str) -> bool {
+    let gateway = config::gateway(env).ok();
+    route::source_name(path(url), gateway.as_deref().map_or("", path_prefix)).is_some()
+}
+
+/// Opens a request. `head`: as [`RequestHead`] reads it; `declared_bytes`: below zero or NaN where it is unknown.
+#[wasm_bindgen]
+pub fn receive_open(env: &Env, head: String, declared_bytes: f64, now_ms: f64, steps: &Steps) {
+    let now_ms = clock::whole_ms(now_ms);
+    let Ok(gateway) = config::gateway(env) else { return broken(&head, now_ms, steps) };
+    let Ok(entropy) = clock::random() else {
+        return answer(steps, &Answer::unavailable("no_randomness"));
+    };
+    let declared = (declared_bytes >= 0.0).then_some(clock::whole_ms(declared_bytes));
+    let name =
+        route::source_name(path(RequestHead::read(&head).url), path_prefix(&gateway)).map(std::borrow::Cow::into_owned);
+    let found = name.and_then(|name| gateway.place(&name));
+    let policy = found.and_then(|at| Some((at, gateway.source_at(at)?.policy())));
+    let next = with(|receiver| receiver.open(policy, head, declared, entropy, now_ms));
+    if let (Some(Next::Read { id, .. }), Some((at, policy))) = (&next, policy)
+        && declared.is_none_or(|bytes| bytes >= HASHED_FROM_BYTES.into())
+    {
+        plan_hashing(*id, at, policy, steps);
+    }
+    apply(&gateway, next, steps);
+}
+
+/// Every source answers 503, so that its sender repeats, and it is counted for none: which one it is cannot be known.
+fn broken(head: &str, now_ms: u64, steps: &Steps) {
+    if RequestHead::read(head).method == "POST" {
+        let outcome = Outcome::Unavailable { cause: "bad_configuration" };
+        count(
+            receive::UNKNOWN_SOURCE,
+            &Settled { source: None, outcome, size_bytes: 0, latency_ms: 0, is_logged: false },
+            now_ms,
+            steps,
+        );
+    }
+    answer(steps, &Answer::unavailable("bad_configuration"));
+}
+
+fn plan_hashing(id: u32, source: usize, policy: SourcePolicy<'_>, steps: &Steps) {
+    let Some(Some(plan)) = with(|receiver| receiver.hash_plan(id, policy)) else { return };
+    for secret in plan.secrets() {
+        let at = policy.verifier.secrets().iter().position(|known| std::ptr::eq(known, *secret));
+        if let (Ok(source), Some(Ok(at))) = (u32::try_from(source), at.map(u32::try_from)) {
+            steps.hash(source, at);
+        }
+    }
+    if !(plan.before_body().is_empty() && plan.after_body().is_empty()) {
+        steps.around(plan.before_body(), plan.after_body());
+    }
+}
+
+/// The bytes of a key that [`Steps::hash`] named.
+#[wasm_bindgen]
+pub fn receive_key(env: &Env, source: u32, secret: u32) -> Vec<u8> {
+    let key = || {
+        let gateway = config::gateway(env).ok()?;
+        let configured = gateway.source_at(usize::try_from(source).ok()?)?;
+        Some(configured.policy().verifier.secrets().get(usize::try_from(secret).ok()?)?.key_bytes().to_vec())
+    };
+    key().unwrap_or_default()
+}
+
+/// Counts bytes of a body that have arrived: 0 to read on, 1 where they are too many, 2 where there is no room.
+#[wasm_bindgen]
+pub fn receive_grew(id: u32, bytes: u32, copies: u32) -> u32 {
+    match with(|receiver| receiver.grow(id, bytes.into(), copies.into())) {
+        Some(Growth::Fits) => 0,
+        Some(Growth::TooLarge) => 1,
+        Some(Growth::NoRoom) | None => 2,
+    }
+}
+
+/// The body passed its limit.
+#[wasm_bindgen]
+pub fn receive_overflowed(env: &Env, id: u32, size_bytes: u32, steps: &Steps) {
+    decide(env, id, steps, |receiver, policy| receiver.overflowed(id, policy, size_bytes.into()));
+}
+
+/// The body is there. `tags`: 32 bytes for each [`Steps::hash`], or none; `sha256`: 32 bytes, or none.
+#[wasm_bindgen]
+pub fn receive_arrived(env: &Env, id: u32, body: &[u8], tags: &[u8], sha256: &[u8], steps: &Steps) {
+    let digests = Digests { tags: tags.as_chunks().0, sha256: sha256.try_into().ok() };
+    decide(env, id, steps, |receiver, policy| receiver.arrived(id, policy, body, digests));
+}
+
+/// The rate limiter has answered. `body`: nothing where it was not read.
+#[wasm_bindgen]
+pub fn receive_rate_limited(
     env: &Env,
-    context: &EventContext,
-) -> Answer {
-    let Some(configured) = gateway.source(name) else {
-        return Problem::new(404, "Unknown source", "unknown_source").answer();
-    };
-    match request.method().as_str() {
-        "POST" => {}
-        "GET" | "HEAD" => return empty(204, &[("cache-control", "no-store")]),
-        _ => {
-            return Problem::new(405, "Method not allowed", "method_not_allowed")
-                .header("allow", "GET, HEAD, POST")
-                .answer();
-        }
-    }
-    let begun = read.as_ref().and_then(|(_, begun)| begun.as_ref());
-    let received_at_ms = begun.map_or_else(clock::now_ms, |begun| begun.received_at_ms);
-    let mut size_bytes = 0;
-    let outcome = process(configured, request, read, env, received_at_ms, &mut size_bytes).await;
-    let latency_ms = clock::now_ms().saturating_sub(received_at_ms);
-    let counted =
-        |outcome: &[(Metric, &str, u64)]| count(env, context, &Count { source: name, latency_ms, size_bytes, outcome });
-    match outcome {
-        Outcome::Accepted { id, event_count, secret_label } => {
-            counted(&accepted_counts(event_count, &secret_label));
-            json_text(200, &accepted_text(&id, event_count), &[])
-        }
-        Outcome::Refused { refusal, kept } => {
-            let code = refusal.code().as_str();
-            counted(&[(Metric::Refused, code, 1), (Metric::NotQuarantined, "", u64::from(!kept))]);
-            Problem::new(refusal.http_status(), refusal.error(), code).detail(refusal.detail()).answer()
-        }
-        Outcome::Rejected { status, error, code } => {
-            counted(&[(Metric::Refused, code, 1)]);
-            Problem::new(status, error, code).header("retry-after", RETRY_AFTER_S).answer()
-        }
-        Outcome::Unavailable { cause } => {
-            counted(&[(Metric::Unavailable, cause, 1)]);
-            unavailable(cause)
-        }
+    id: u32,
+    body: Option<js_sys::Uint8Array>,
+    sha256: &[u8],
+    is_within: bool,
+    steps: &Steps,
+) {
+    let body = body.map(|body| body.to_vec());
+    let digests = Digests { tags: &[], sha256: sha256.try_into().ok() };
+    decide(env, id, steps, |receiver, policy| receiver.rate_limited(id, policy, body.as_deref(), digests, is_within));
+}
+
+/// The message was sent.
+#[wasm_bindgen]
+pub fn receive_sent(env: &Env, id: u32, now_ms: f64, steps: &Steps) {
+    let now_ms = clock::whole_ms(now_ms);
+    match (config::gateway(env), with(|receiver| receiver.sent(id, now_ms)).flatten()) {
+        (Ok(gateway), Some(settled)) => settle(&gateway, &settled, now_ms, steps),
+        // Its sender repeats, and the delivery is known again.
+        _ => answer(steps, &Answer::unavailable(rejection::Failure::Interrupted.cause())),
     }
 }
 
-/// What an accepted delivery adds to the counts.
-pub(crate) fn accepted_counts(event_count: u64, secret_label: &str) -> [(Metric, &str, u64); 3] {
-    [(Metric::Accepted, "", 1), (Metric::Events, "", event_count), (Metric::SecretUsed, secret_label, 1)]
-}
-
-/// The answer to an accepted delivery. An identifier and a number need no escaping.
-pub(crate) fn accepted_text(id: &str, event_count: u64) -> String {
-    // Less than `format!` takes: every delivery is answered.
-    [r#"{"received":true,"eventCount":"#, &event_count.to_string(), r#","id":""#, id, r#""}"#].concat()
-}
-
-/// The answer that makes a sender repeat.
-pub(crate) fn unavailable(cause: &'static str) -> Answer {
-    Problem::new(503, "Service unavailable", cause).header("retry-after", RETRY_AFTER_S).answer()
-}
-
-async fn process(
-    configured: Configured<'_>,
-    request: &Request,
-    read: Option<(Uint8Array, Option<Begun>)>,
-    env: &Env,
-    received_at_ms: u64,
-    size_bytes: &mut u64,
-) -> Outcome {
-    let Configured { source, secrets } = configured;
-    if let Some(rejected) = at_the_door(source, request, env).await {
-        return rejected;
-    }
-    let Ok(random) = clock::random() else { return Outcome::Unavailable { cause: "no_randomness" } };
-    let id = delivery_id(received_at_ms, random);
-    let (array, begun) = read.unzip();
-    let (place, head, tags) = match begun.flatten() {
-        Some(Begun { place, head, tags, .. }) => (Some(place), head, tags),
-        // Read once, as they are: asking JavaScript for one after the other costs more than all together.
-        None => (None, RequestHeaders(request.headers()).head(&request.url()), None),
-    };
-    let headers = Head::read(&head).headers;
-    let headers = headers.as_slice();
-    let read = match array {
-        Some(array) => body::take(array, place, source.max_body_bytes),
-        None => body::read(request, source.max_body_bytes).await,
-    };
-    let (body, _place) = match read {
-        Ok(read) => read,
-        Err(BodyError::TooLarge { size_bytes: known }) => {
-            let refusal = Refusal::BodyTooLarge { limit_bytes: source.max_body_bytes };
-            let refused = Refused { id, refusal, label: None, received_at_ms, omitted_bytes: Some(known) };
-            return refused.keep(configured, env, headers, Body::Small(vec![])).await;
-        }
-        Err(BodyError::Busy) => return Outcome::Unavailable { cause: "too_much_in_flight" },
-        Err(BodyError::Unreadable(error)) => {
-            log::warn("body_unreadable", &[("source", &source.name), ("delivery", &id), ("error", &error)]);
-            return Outcome::Unavailable { cause: "body_unreadable" };
-        }
-    };
-    *size_bytes = body.len() as u64;
-    let verified = match (&body, tags) {
-        (_, Some(tags)) => {
-            let prepared = secrets.verifier.prepare(headers, received_at_ms);
-            prepared.and_then(|prepared| Ok(prepared.check(&tags)?)).map_err(Failed::Verify)
-        }
-        (Body::Small(bytes), None) => secrets.verifier.verify(headers, bytes, received_at_ms).map_err(Failed::Verify),
-        (Body::Large(array), None) => {
-            crypto::verify(&source.name, &secrets.verifier, headers, array, received_at_ms).await
-        }
-    };
-    let label = match verified {
-        Ok(verified) => verified.label.to_owned(),
-        Err(Failed::Verify(VerifyError::Unavailable(unavailable))) => {
-            return Outcome::Unavailable { cause: unavailable.code() };
-        }
-        Err(Failed::Verify(VerifyError::Refused(refusal))) => {
-            let refused = Refused { id, refusal, label: None, received_at_ms, omitted_bytes: None };
-            return refused.keep(configured, env, headers, body).await;
-        }
-        Err(Failed::Crypto(error)) => {
-            failed("crypto_failed", &source.name, &id, &configured.gate().kept_headers(headers), &error);
-            return Outcome::Unavailable { cause: "crypto_failed" };
-        }
-    };
-    let made = body.with_bytes(|bytes| configured.gate().delivery(id.clone(), &label, headers, bytes, received_at_ms));
-    let mut delivery = match made {
-        Ok(delivery) => delivery,
-        Err(refusal) => {
-            let refused = Refused { id, refusal, label: Some(label), received_at_ms, omitted_bytes: None };
-            return refused.keep(configured, env, headers, body).await;
-        }
-    };
-    match send_delivery(env, &mut delivery, &body).await {
-        Ok(()) => Outcome::Accepted {
-            id: delivery.id,
-            event_count: delivery.event_count,
-            secret_label: delivery.secret_label,
-        },
-        Err((cause, error)) => {
-            failed(cause, &source.name, &delivery.id, &delivery.headers, &error);
-            Outcome::Unavailable { cause }
-        }
-    }
-}
-
-/// Sends a delivery with its body, which goes to R2 first where it does not fit.
-async fn send_delivery(env: &Env, delivery: &mut Incoming<'_>, body: &Body) -> Result<(), (&'static str, String)> {
-    let header = delivery.header_line();
-    let sent = if messages::fits(&header, body.len()) {
-        queue::send(env, queue::DELIVERIES, &header, body).await
-    } else {
-        delivery.body = store(env, &delivery.source, &delivery.id, delivery.received_at_ms, body)
-            .await
-            .map_err(|error| ("storage_failed", error))?;
-        queue::send(env, queue::DELIVERIES, &delivery.header_line(), &NOTHING).await
-    };
-    sent.map_err(|error| ("queue_failed", error))
-}
-
-/// Tells what was ours to do for a delivery or its letter and failed; `kept`: headers without secrets.
-pub(crate) fn failed<N: AsRef<str>, V: AsRef<str>>(event: &str, source: &str, id: &str, kept: &[(N, V)], error: &str) {
-    let correlation = log::correlation(kept);
-    log::error(event, &[("source", source), ("delivery", id), ("correlation", correlation), ("error", error)]);
-}
-
-/// The optional checks that need no body: who sends, and how often.
-async fn at_the_door(source: &Source, request: &Request, env: &Env) -> Option<Outcome> {
-    if !source.allow_networks.is_empty() {
-        let address = request.headers().get("cf-connecting-ip").ok().flatten();
-        if !allows(&source.allow_networks, address.as_deref()) {
-            return Some(Outcome::Rejected { status: 403, error: "Forbidden", code: "address_not_allowed" });
-        }
-    }
-    let binding = source.rate_limit.as_deref()?;
-    let within = match rate::limiter(env, binding) {
-        Ok(limiter) => rate::allows(&limiter, &source.name).await,
-        Err(error) => Err(error),
-    };
-    match within {
-        Ok(true) => None,
-        Ok(false) => Some(Outcome::Rejected { status: 429, error: "Too many requests", code: "rate_limited" }),
-        // A limiter that fails protects nobody by turning genuine deliveries away.
-        Err(error) => {
-            log::error("rate_limit_failed", &[("source", &source.name), ("error", &error)]);
-            None
-        }
-    }
-}
-
-/// Where in the bucket a body is kept, so that its key says when and whose.
-pub(crate) fn payload_key(source: &str, id: &str, received_at_ms: u64) -> String {
-    format!("payloads/{}/{source}/{id}", date_path(received_at_ms))
-}
-
-/// Puts a body into R2.
-async fn store(env: &Env, source: &str, id: &str, received_at_ms: u64, body: &Body) -> Result<BodyRef, String> {
-    let key = payload_key(source, id, received_at_ms);
-    let (size_bytes, sha256) = (body.len() as u64, r2::body_sha256_hex(body).await?);
-    r2::put(env, &key, body).await?;
-    Ok(BodyRef::Stored { key, size_bytes, sha256 })
-}
-
-/// A refusal on its way to the dead letters.
-struct Refused {
-    id: String,
-    refusal: Refusal,
-    /// Label of the secret that verified it, where the signature was good.
-    label: Option<String>,
-    received_at_ms: u64,
-    /// Size of a body that was not read to its end.
-    omitted_bytes: Option<u64>,
-}
-
-impl Refused {
-    /// Sends the letter; where that fails the sender has to repeat.
-    async fn keep(self, configured: Configured<'_>, env: &Env, headers: &[(&str, &str)], body: Body) -> Outcome {
-        let Configured { source, secrets } = configured;
-        let verified = self.label.is_some();
-        if !verified && !admit(configured, body.len() as u64, self.received_at_ms) {
-            return Outcome::Refused { refusal: self.refusal, kept: false };
-        }
-        // Bounded work, and only within the quarantine's budget; an envelope's refusal explains itself.
-        let diagnosis = (!verified && self.omitted_bytes.is_none())
-            .then(|| body.with_bytes(|bytes| doctor::diagnose(&secrets.verifier, headers, bytes, self.received_at_ms)));
-        let size_bytes = body.len() as u64;
-        let mut letter = DeadLetter {
-            id: self.id,
-            source: source.name.clone(),
-            stage: Stage::Receive,
-            reason: self.refusal.code().as_str().into(),
-            detail: Some(self.refusal.detail()),
-            diagnosis,
-            verified,
-            received_at_ms: self.received_at_ms,
-            dead_at_ms: self.received_at_ms,
-            attempts: 0,
-            last_status: None,
-            event_count: None,
-            secret_label: self.label,
-            dedupe_key: None,
-            headers: owned(configured.gate().kept_headers(headers)),
-            replay: 0,
-            body: match self.omitted_bytes {
-                Some(size_bytes) => BodyRef::Omitted { size_bytes },
-                None => BodyRef::Inline { size_bytes },
-            },
-        };
-        match send_letter(env, &mut letter, &body).await {
-            Ok(()) => Outcome::Refused { refusal: self.refusal, kept: true },
-            Err((cause, error)) => {
-                failed(cause, &source.name, &letter.id, &letter.headers, &error);
-                Outcome::Unavailable { cause }
+/// Something failed that is ours to repair.
+#[wasm_bindgen]
+pub fn receive_failed(env: &Env, id: u32, failure: Failure, error: &str, now_ms: f64, steps: &Steps) {
+    let (now_ms, failure) = (clock::whole_ms(now_ms), rejection::Failure::from(failure));
+    let Ok(gateway) = config::gateway(env) else { return };
+    with(|receiver| {
+        let source = receiver.source(id).and_then(|at| gateway.source_at(at));
+        let name = source.map_or("", |configured| &configured.source.name);
+        if let Some((delivery, head)) = receiver.identity(id) {
+            let correlation = log::correlation(&head.headers);
+            let fields = [("source", name), ("delivery", delivery), ("correlation", correlation), ("error", error)];
+            match failure {
+                rejection::Failure::BodyTimeout | rejection::Failure::BodyUnreadable => {
+                    log::warn(failure.cause(), &fields);
+                }
+                _ => log::error(failure.cause(), &fields),
             }
         }
+    });
+    if let Some((given, settled)) = with(|receiver| receiver.failed(id, failure, now_ms)) {
+        answer(steps, &given);
+        if let Some(settled) = settled {
+            settle(&gateway, &settled, now_ms, steps);
+        }
     }
 }
 
-/// Sends a letter with its body, which goes to R2 first where it does not fit.
-pub(crate) async fn send_letter(env: &Env, letter: &mut DeadLetter, body: &Body) -> Result<(), (&'static str, String)> {
-    let header = messages::dead_letter_header(letter);
-    let sent = if messages::fits(&header, body.len()) {
-        queue::send(env, queue::DEAD_LETTERS, &header, body).await
-    } else {
-        letter.body = store(env, &letter.source, &letter.id, letter.received_at_ms, body)
-            .await
-            .map_err(|error| ("storage_failed", error))?;
-        queue::send(env, queue::DEAD_LETTERS, &messages::dead_letter_header(letter), &NOTHING).await
-    };
-    sent.map_err(|error| ("queue_failed", error))
+/// Sees to it that the counts are sent.
+#[wasm_bindgen]
+pub fn receive_flush(env: &Env, context: &EventContext) {
+    counting::drive(env, context);
 }
 
-fn admit(configured: Configured<'_>, size_bytes: u64, now_ms: u64) -> bool {
-    let source = configured.source;
-    QUARANTINES.with(|cell| {
-        // Nothing holds it across an await, so it is never borrowed here already.
-        let Ok(mut quarantines) = cell.try_borrow_mut() else { return false };
-        let quarantine =
-            quarantines.entry(source.name.clone()).or_insert_with(|| Quarantine::new(source.quarantine, now_ms));
-        quarantine.admit(size_bytes, now_ms)
-    })
+fn decide(env: &Env, id: u32, steps: &Steps, decide: impl FnOnce(&mut Receiver, SourcePolicy<'_>) -> Next) {
+    let Ok(gateway) = config::gateway(env) else { return };
+    let next = with(|receiver| {
+        let source = receiver.source(id).and_then(|at| gateway.source_at(at))?;
+        Some(decide(receiver, source.policy()))
+    });
+    apply(&gateway, next.flatten(), steps);
+}
+
+/// Tells the driver what comes next.
+fn apply(gateway: &Rc<Gateway>, next: Option<Next>, steps: &Steps) {
+    match next {
+        Some(Next::Answer { answer: given, settled }) => {
+            answer(steps, &given);
+            if let Some(settled) = settled {
+                // Nothing was waited for, so the clock stands where it stood.
+                settle(gateway, &settled, clock::now_ms(), steps);
+            }
+        }
+        #[allow(clippy::cast_precision_loss)] // far below 2^53
+        Some(Next::Read { id, limit_bytes }) => steps.read(id, limit_bytes as f64),
+        Some(Next::AskRateLimit { id, binding, key }) => steps.ask_rate_limit(id, &binding, &key),
+        Some(Next::Send(Outgoing { id, queue, header, body, answer: given })) => {
+            answer(steps, &given);
+            let queue = match queue {
+                Queue::Deliveries => 0,
+                Queue::DeadLetters => 1,
+            };
+            let key = if let BodyPlace::Bucket(key) = &body { key } else { "" };
+            steps.send(id, queue, header.as_bytes(), body == BodyPlace::Message, key);
+        }
+        None => answer(steps, &Answer::unavailable(rejection::Failure::Interrupted.cause())),
+    }
+}
+
+fn answer(steps: &Steps, answer: &Answer) {
+    let lines: Vec<&str> = answer.headers.iter().flat_map(|(name, value)| [*name, value.as_str()]).collect();
+    steps.answer(answer.status, &answer.body, &lines.join("\n"));
+}
+
+fn settle(gateway: &Gateway, settled: &Settled, now_ms: u64, steps: &Steps) {
+    let source = settled.source.and_then(|at| gateway.source_at(at));
+    let name = source.map_or(receive::UNKNOWN_SOURCE, |configured| &configured.source.name);
+    count(name, settled, now_ms, steps);
+    if settled.is_logged {
+        log::warn("unknown_source", &[("bytes", &settled.size_bytes.to_string())]);
+    }
+}
+
+fn count(source: &str, settled: &Settled, now_ms: u64, steps: &Steps) {
+    let Settled { outcome, size_bytes, latency_ms, .. } = settled;
+    let outcome: &[(Metric, &str, u64)] = match outcome {
+        Outcome::Accepted { event_count, secret_label } => {
+            &[(Metric::Accepted, "", 1), (Metric::Events, "", *event_count), (Metric::SecretUsed, secret_label, 1)]
+        }
+        Outcome::Refused { code, is_kept } => {
+            &[(Metric::Refused, code, 1), (Metric::NotQuarantined, "", u64::from(!is_kept))]
+        }
+        Outcome::Unavailable { cause } => &[(Metric::Unavailable, cause, 1)],
+    };
+    if counting::add_request(&Count { source, latency_ms: *latency_ms, size_bytes: *size_bytes, outcome }, now_ms) {
+        steps.counts_are_due();
+    }
 }

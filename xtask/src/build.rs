@@ -30,7 +30,7 @@ pub(crate) const WASM: &str = "index_bg.wasm";
 pub(crate) const NAMES: &str = "index_bg.names";
 
 /// What is bundled with the glue, from `src/`: the entry module and what it imports.
-const MODULES: [&str; 3] = ["entry.js", "instance.js", "receive/short.js"];
+const MODULES: [&str; 3] = ["entry.js", "instance.js", "receive/driver.js"];
 
 /// The name under which they import what wasm-bindgen generates.
 const GLUE_SPECIFIER: &str = "gateway-wasm";

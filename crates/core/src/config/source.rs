@@ -8,12 +8,13 @@ use super::reader::{Table, kind};
 use crate::dead_letters::Caps;
 use crate::deliver::circuit_breaker::Settings;
 use crate::deliver::retry_policy::{DEFAULT_SCHEDULE_S, MAX_DELAY_S};
-use crate::receive::networks::Network;
+use crate::receive::networks;
 use crate::receive::quarantine::Budget;
 use genesys_client::address;
 use genesys_webhook::custom::{CustomScheme, MAX_TOLERANCE_S};
 use genesys_webhook::profile::Profile;
 use genesys_webhook::scheme::Scheme;
+use ipnet::IpNet;
 use serde_json::Value;
 
 /// Default limit of a body: 5 MB, what the gateway is designed for (DESIGN §7).
@@ -86,9 +87,11 @@ pub struct Source {
     /// Waits before further attempts, in seconds.
     pub retry_schedule_s: Vec<u32>,
     /// Networks that may deliver; every one where there are none.
-    pub allow_networks: Vec<Network>,
-    /// Name of the rate-limit binding that bounds its requests.
+    pub allow_networks: Vec<IpNet>,
+    /// Name of the rate-limit binding that bounds its requests that cannot be verified.
     pub rate_limit: Option<String>,
+    /// Origins that CloudEvents' handshake (`OPTIONS`) is answered to; `*` is every one.
+    pub webhook_origins: Vec<String>,
     /// Quiet for longer than this it counts as silent, in seconds; 0 never, learned where there is none.
     pub silence_after_s: Option<u64>,
 }
@@ -113,6 +116,7 @@ pub(super) fn read(table: Table<'_>, allow_private: bool) -> Option<Source> {
     let retry_schedule_s = read_schedule(&table);
     let allow_networks = read_networks(&table);
     let rate_limit = table.text("rate_limit").map(ToOwned::to_owned);
+    let webhook_origins = read_origins(&table);
     let silence_after_s = table.number("silence_after_s", 0, MAX_SILENCE_S);
     if rate_limit.as_deref().is_some_and(|name| !is_binding(name)) {
         table.problem("rate_limit", "expected the name of a rate-limit binding");
@@ -138,6 +142,7 @@ pub(super) fn read(table: Table<'_>, allow_private: bool) -> Option<Source> {
         retry_schedule_s,
         allow_networks,
         rate_limit,
+        webhook_origins,
         silence_after_s,
     })
 }
@@ -317,15 +322,28 @@ fn read_circuit(table: Table<'_>) -> Settings {
     settings
 }
 
-fn read_networks(table: &Table<'_>) -> Vec<Network> {
+fn read_networks(table: &Table<'_>) -> Vec<IpNet> {
     let Some(texts) = table.texts("allow_networks") else { return vec![] };
     if texts.is_empty() {
         table.problem("allow_networks", "is empty: leave it out to allow every sender");
     }
     let networks = texts.iter().enumerate().filter_map(|(index, text)| {
-        Network::parse(text).map_err(|error| table.problem(&format!("allow_networks[{index}]"), error.to_string())).ok()
+        networks::parse(text)
+            .map_err(|error| table.problem(&format!("allow_networks[{index}]"), error.to_string()))
+            .ok()
     });
     networks.collect()
+}
+
+fn read_origins(table: &Table<'_>) -> Vec<String> {
+    let origins = table.texts("webhook_origins").unwrap_or_default();
+    for (index, origin) in origins.iter().enumerate() {
+        // An origin is answered as it was asked, so it must be able to stand in a header.
+        if !origin.bytes().all(|byte| byte.is_ascii_graphic()) {
+            table.problem(&format!("webhook_origins[{index}]"), "expected a host name, or * for every origin");
+        }
+    }
+    origins
 }
 
 fn read_schedule(table: &Table<'_>) -> Vec<u32> {

@@ -1,37 +1,36 @@
 //! From a verified request to the delivery that is queued: the envelope is read, the idempotency key found, the headers
 //! chosen.
 //!
-//! Promises: what a delivery is depends on the request, its source and the time of receipt alone, whichever way it came; a
-//! header that shows one of the source's secrets in place of a signature is not kept. Out of scope: who verified it and
-//! where ([`genesys_webhook::signature`]), sending it.
+//! Promises: what a delivery is depends on the request, its source and the time of receipt alone; a header that shows one of
+//! the source's secrets in place of a signature is not kept. Out of scope: who verified it and where
+//! ([`genesys_webhook::signature`]), sending it.
 
-use crate::messages::{self, BodyRef, Delivery};
+use crate::config::Source;
+use crate::messages::{BodyRef, Delivery};
 use genesys_webhook::doctor::SecretTexts;
 use genesys_webhook::headers::{KeptHeader, keep_first};
 use genesys_webhook::refusal::Refusal;
 use genesys_webhook::signature::Verifier;
 
-/// What a source's configuration says of the requests that it takes.
+/// A source with what its secrets came to.
 #[derive(Clone, Copy)]
-pub struct Gate<'g> {
-    /// Its name.
-    pub source: &'g str,
+pub struct SourcePolicy<'g> {
+    /// What is configured.
+    pub source: &'g Source,
     /// Its scheme and secrets.
     pub verifier: &'g Verifier,
     /// What its secrets may look like in a header.
     pub texts: &'g SecretTexts,
-    /// Names of the headers that its destination gets, lower case.
-    pub forwarded: &'g [String],
 }
 
 /// A delivery whose request is still there.
 pub type Incoming<'h> = Delivery<KeptHeader<'h>>;
 
-impl Gate<'_> {
+impl SourcePolicy<'_> {
     /// The delivery that a verified request is, with its body in the message itself.
     ///
-    /// `label`: of the secret that verified it; `id`: [`crate::messages::id::delivery_id`]; `received_at_ms`: milliseconds since the
-    /// epoch. Errors: [`Refusal::InvalidJson`], [`Refusal::InvalidEnvelope`].
+    /// `label`: of the secret that verified it; `id`: [`crate::messages::id::delivery_id`]; `received_at_ms`: milliseconds
+    /// since the epoch. Errors: [`Refusal::InvalidJson`], [`Refusal::InvalidEnvelope`].
     pub fn delivery<'h>(
         &self,
         id: String,
@@ -44,7 +43,7 @@ impl Gate<'_> {
         let envelope = scheme.inspect(body)?;
         Ok(Delivery {
             id,
-            source: self.source.to_owned(),
+            source: self.source.name.clone(),
             received_at_ms,
             event_count: envelope.event_count,
             secret_label: label.to_owned(),
@@ -58,85 +57,87 @@ impl Gate<'_> {
 
     /// What is kept of a request's headers, be it accepted or refused.
     pub fn kept_headers<'h>(&self, headers: &[(&'h str, &'h str)]) -> Vec<KeptHeader<'h>> {
+        let forwarded = self.source.destination.as_ref().map_or(&[][..], |destination| &destination.forward_headers);
         let harmless = headers.iter().copied().filter(|(_, value)| !self.texts.are_carried_by(value));
-        keep_first(self.verifier.scheme(), self.forwarded, harmless).headers
+        keep_first(self.verifier.scheme(), forwarded, harmless).headers
     }
 }
 
-impl Incoming<'_> {
-    /// The header line of its message ([`message::delivery_header`]).
-    pub fn header_line(&self) -> String {
-        messages::delivery_header(self)
-    }
-}
-
-/// The head of a request as one text: its URL, then name and value of each header, a line each. None of them can contain the
-/// end of a line.
+/// The head of a request as one text: method, space, URL, then name and value of each header, a line each. None of them can
+/// contain the end of a line.
 #[derive(Debug)]
-pub struct Head<'h> {
+pub struct RequestHead<'h> {
+    /// The method.
+    pub method: &'h str,
     /// The URL.
     pub url: &'h str,
-    /// Names and values in the order of arrival.
+    /// Names in lower case and values, in the order of arrival.
     pub headers: Vec<(&'h str, &'h str)>,
 }
 
-/// The path and query of a URL, without the `url` crate: `https://host/a?b` → `/a?b`.
-pub fn path_and_query(url: &str) -> &str {
+/// The path of a URL, without the `url` crate: `https://host/a?b` → `/a`.
+pub fn path(url: &str) -> &str {
     // A search for `://` prepares more than it finds.
     let authority = url.split_once(':').and_then(|(_, rest)| rest.strip_prefix("//"));
     let from_host = authority.unwrap_or(url);
-    from_host.find('/').and_then(|start| from_host.get(start..)).unwrap_or("/")
+    let path_and_query = from_host.find('/').and_then(|start| from_host.get(start..)).unwrap_or("/");
+    path_and_query.split_once('?').map_or(path_and_query, |(path, _)| path)
 }
 
-impl<'h> Head<'h> {
+impl<'h> RequestHead<'h> {
     /// Reads the text; a name without a value is left out.
     pub fn read(text: &'h str) -> Self {
         // `str::split` looks for a character of any width, a step at a time.
         let ends = memchr::memchr_iter(b'\n', text.as_bytes()).chain([text.len()]);
         let mut start = 0usize;
         let mut lines = ends.filter_map(|end| text.get(core::mem::replace(&mut start, end.saturating_add(1))..end));
-        let url = lines.next().unwrap_or_default();
+        let (method, url) = lines.next().and_then(|line| line.split_once(' ')).unwrap_or_default();
         // Genesys sends about a dozen headers, Cloudflare adds about as many.
         let mut headers = Vec::with_capacity(24);
         while let (Some(name), Some(value)) = (lines.next(), lines.next()) {
             headers.push((name, value));
         }
-        Self { url, headers }
+        Self { method, url, headers }
+    }
+
+    /// The value of a header; empty where it is absent.
+    pub fn header(&self, name: &str) -> &'h str {
+        self.headers.iter().find(|(known, _)| *known == name).map_or("", |(_, value)| value)
+    }
+
+    /// The sender's address, as the edge tells it.
+    pub fn address(&self) -> &'h str {
+        self.header("cf-connecting-ip")
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use genesys_webhook::scheme::Scheme;
-    use genesys_webhook::secret::SigningSecret;
-
-    const SECRET: &str = "0123456789abcdef0123";
+    use crate::receive::testing::Fixture;
 
     #[test]
     fn a_delivery_has_the_key_and_the_headers_of_its_scheme_and_no_secret() {
-        let scheme = Scheme::open_messaging();
-        let secret = SigningSecret::new(&scheme, "current", SECRET, None).unwrap();
-        let verifier = Verifier::new(scheme, vec![secret]);
-        let texts = SecretTexts::of(&verifier);
-        let forwarded = ["x-tenant".to_owned()];
-        let gate = Gate { source: "chat", verifier: &verifier, texts: &texts, forwarded: &forwarded };
+        let fixture = Fixture::new(
+            r#"{"name":"chat","profile":"open-messaging","secrets":["S"],
+                "destination":{"url":"https://d.example","forward_headers":["x-tenant"]}}"#,
+        );
         let headers = [
             ("content-type", "application/json"),
             ("authorization", "Bearer x"),
-            ("x-shown", SECRET),
+            ("x-shown", Fixture::SECRET),
             ("x-tenant", "7"),
             ("x-hub-signature-256", "sha256=x"),
         ];
         let body = br#"{"id":"m","type":"Text","channel":{"time":"t"}}"#;
-        let delivery = gate.delivery("ID".into(), "current", &headers, body, 5).unwrap();
+        let delivery = fixture.policy().delivery("ID".into(), "current", &headers, body, 5).unwrap();
         let names: Vec<&str> = delivery.headers.iter().map(|(name, _)| &**name).collect();
         assert_eq!(names, ["x-hub-signature-256", "x-tenant", "content-type"]);
         assert_eq!(delivery.dedupe_key.as_deref(), Some("members:m|Text|t"));
         assert_eq!(delivery.body, BodyRef::Inline { size_bytes: body.len() as u64 });
         assert_eq!((delivery.source.as_str(), delivery.received_at_ms, delivery.event_count), ("chat", 5, 1));
         assert!(matches!(
-            gate.delivery("ID".into(), "current", &headers, b"[]", 5),
+            fixture.policy().delivery("ID".into(), "current", &headers, b"[]", 5),
             Err(Refusal::InvalidEnvelope { .. })
         ));
     }
@@ -144,22 +145,24 @@ mod tests {
     #[test]
     fn the_path_of_a_url_is_what_is_behind_its_host() {
         for (url, expected) in [
-            ("https://hooks.example.com/webhook/a?b=/c", "/webhook/a?b=/c"),
+            ("https://hooks.example.com/webhook/a?b=/c", "/webhook/a"),
             ("http://[::1]:8787/webhook/a", "/webhook/a"),
+            ("https://h//webhook/a", "//webhook/a"),
             ("https://h", "/"),
             ("/webhook/a", "/webhook/a"),
             ("", "/"),
         ] {
-            assert_eq!(path_and_query(url), expected, "{url}");
+            assert_eq!(path(url), expected, "{url}");
         }
     }
 
     #[test]
     fn a_head_is_read_line_by_line() {
-        let head = Head::read("https://h/webhook/a?b\nx-empty\n\ncontent-type\ntext/plain");
-        assert_eq!(head.url, "https://h/webhook/a?b");
+        let head = RequestHead::read("POST https://h/webhook/a?b\nx-empty\n\ncontent-type\ntext/plain");
+        assert_eq!((head.method, head.url), ("POST", "https://h/webhook/a?b"));
         assert_eq!(head.headers, [("x-empty", ""), ("content-type", "text/plain")]);
-        assert!(Head::read("https://h/").headers.is_empty());
-        assert!(Head::read("").url.is_empty());
+        assert_eq!((head.header("content-type"), head.header("x-none")), ("text/plain", ""));
+        assert!(RequestHead::read("GET https://h/").headers.is_empty());
+        assert!(RequestHead::read("").url.is_empty());
     }
 }

@@ -1,8 +1,10 @@
 //! How much of what could not be verified is kept.
 //!
-//! Promises: a forger cannot fill the dead-letter store: per source and isolate a token bucket limits letters and bytes;
-//! what is over it is counted and answered as always, only its body is not kept. Out of scope: the store's own caps, which
-//! hold across isolates.
+//! Promises: a forger cannot fill the dead-letter store, because a token bucket limits letters and bytes of each source in
+//! each isolate; a forger starves no other sender, because an address has only a share of it; what is over the budget is
+//! counted and answered as always, only it is not kept. Out of scope: the store's own caps, which hold across isolates.
+
+use std::collections::BTreeMap;
 
 /// How many letters and bytes of unverified deliveries a source may have kept, per minute and isolate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,43 +23,97 @@ impl Default for Budget {
     }
 }
 
-/// What is left of a [`Budget`]. Fractions are kept by counting in sixty-thousandths (budget units times milliseconds of
-/// a minute), so that slow refills are not rounded away.
-#[derive(Clone, Copy, Debug)]
+/// One address takes at most this part of a source's budget, so that a forger leaves room to what other senders get wrong.
+const ADDRESS_SHARE: u32 = 4;
+
+/// Addresses that are told apart at once. Further ones share one bucket, so that memory stays bounded.
+const MAX_ADDRESSES: usize = 64;
+
+const MINUTE_MS: u64 = 60_000;
+
+/// What is left of the [`Budget`] of one source, and of the share of each address.
+#[derive(Clone, Debug)]
 pub struct Quarantine {
     budget: Budget,
+    whole: Bucket,
+    by_address: BTreeMap<String, Bucket>,
+}
+
+impl Quarantine {
+    /// A full one at `now_ms`.
+    pub fn new(budget: Budget, now_ms: u64) -> Self {
+        Self { budget, whole: Bucket::full(budget, now_ms), by_address: BTreeMap::new() }
+    }
+
+    /// Takes one letter of `size_bytes` out of the budget; `false` where the source or the address does not have that much.
+    pub fn admit(&mut self, address: &str, size_bytes: u64, now_ms: u64) -> bool {
+        let share = self.budget.share();
+        if self.by_address.len() >= MAX_ADDRESSES && !self.by_address.contains_key(address) {
+            // What is full again says nothing of its address.
+            self.by_address.retain(|_, bucket| !bucket.refilled(share, now_ms).is_full(share));
+        }
+        let known =
+            if self.by_address.len() < MAX_ADDRESSES || self.by_address.contains_key(address) { address } else { "" };
+        let own = self.by_address.entry(known.to_owned()).or_insert_with(|| Bucket::full(share, now_ms));
+        let taken = own.take(share, size_bytes, now_ms).zip(self.whole.take(self.budget, size_bytes, now_ms));
+        if let Some(left) = taken {
+            (*own, self.whole) = left;
+        }
+        taken.is_some()
+    }
+}
+
+/// What is left. Fractions are kept by counting in sixty-thousandths (budget units times milliseconds of a minute), so that
+/// slow refills are not rounded away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Bucket {
     letters: u64,
     bytes: u64,
     filled_ms: u64,
 }
 
-const MINUTE_MS: u64 = 60_000;
+impl Bucket {
+    fn full(budget: Budget, now_ms: u64) -> Self {
+        let (letters, bytes) = budget.units();
+        Self { letters, bytes, filled_ms: now_ms }
+    }
 
-impl Quarantine {
-    /// A full bucket at `now_ms`.
-    pub fn new(budget: Budget, now_ms: u64) -> Self {
+    fn is_full(&self, budget: Budget) -> bool {
+        (self.letters, self.bytes) == budget.units()
+    }
+
+    fn refilled(&self, budget: Budget, now_ms: u64) -> Self {
+        let passed_ms = now_ms.saturating_sub(self.filled_ms);
+        let (letters, bytes) = budget.units();
+        let more = |per_minute: u64| per_minute.saturating_mul(passed_ms);
         Self {
-            budget,
-            letters: u64::from(budget.letters_per_minute).saturating_mul(MINUTE_MS),
-            bytes: budget.bytes_per_minute.saturating_mul(MINUTE_MS),
-            filled_ms: now_ms,
+            letters: self.letters.saturating_add(more(budget.letters_per_minute.into())).min(letters),
+            bytes: self.bytes.saturating_add(more(budget.bytes_per_minute)).min(bytes),
+            filled_ms: self.filled_ms.max(now_ms),
         }
     }
 
-    /// Takes one letter of `size_bytes` out of the budget; `false` where it does not have that much.
-    pub fn admit(&mut self, size_bytes: u64, now_ms: u64) -> bool {
-        let passed_ms = now_ms.saturating_sub(self.filled_ms);
-        self.filled_ms = self.filled_ms.max(now_ms);
-        let refill = |left: u64, per_minute: u64| {
-            left.saturating_add(per_minute.saturating_mul(passed_ms)).min(per_minute.saturating_mul(MINUTE_MS))
-        };
-        self.letters = refill(self.letters, u64::from(self.budget.letters_per_minute));
-        self.bytes = refill(self.bytes, self.budget.bytes_per_minute);
-        let (letters, bytes) =
-            (self.letters.checked_sub(MINUTE_MS), self.bytes.checked_sub(size_bytes.saturating_mul(MINUTE_MS)));
-        let (Some(letters), Some(bytes)) = (letters, bytes) else { return false };
-        (self.letters, self.bytes) = (letters, bytes);
-        true
+    /// What would be left without one letter of `size_bytes`.
+    fn take(&self, budget: Budget, size_bytes: u64, now_ms: u64) -> Option<Self> {
+        let refilled = self.refilled(budget, now_ms);
+        let letters = refilled.letters.checked_sub(MINUTE_MS)?;
+        let bytes = refilled.bytes.checked_sub(size_bytes.saturating_mul(MINUTE_MS))?;
+        Some(Self { letters, bytes, ..refilled })
+    }
+}
+
+impl Budget {
+    /// What one address may take; one letter at least.
+    fn share(self) -> Self {
+        Self {
+            letters_per_minute: self.letters_per_minute.div_ceil(ADDRESS_SHARE),
+            bytes_per_minute: self.bytes_per_minute.div_ceil(ADDRESS_SHARE.into()),
+        }
+    }
+
+    fn units(self) -> (u64, u64) {
+        let of = |per_minute: u64| per_minute.saturating_mul(MINUTE_MS);
+        (of(self.letters_per_minute.into()), of(self.bytes_per_minute))
     }
 }
 
@@ -65,28 +121,49 @@ impl Quarantine {
 mod tests {
     use super::*;
 
-    #[test]
-    fn the_budget_is_spent_and_comes_back_with_time() {
-        let mut quarantine = Quarantine::new(Budget { letters_per_minute: 3, bytes_per_minute: 1000 }, 0);
-        assert!((0..3).all(|_| quarantine.admit(10, 0)));
-        assert!(!quarantine.admit(10, 19_999));
-        assert!(quarantine.admit(10, 20_000));
-        assert!(!quarantine.admit(10, 20_000));
+    fn quarantine(letters_per_minute: u32, bytes_per_minute: u64) -> Quarantine {
+        Quarantine::new(Budget { letters_per_minute, bytes_per_minute }, 0)
     }
 
     #[test]
-    fn bytes_count_too_and_a_refused_one_costs_nothing() {
-        let mut quarantine = Quarantine::new(Budget { letters_per_minute: 100, bytes_per_minute: 1000 }, 0);
-        assert!(!quarantine.admit(1001, 0));
-        assert!(quarantine.admit(1000, 0));
-        assert!(!quarantine.admit(1, 0));
+    fn the_budget_is_spent_and_comes_back_with_time() {
+        let mut quarantine = quarantine(12, 4_000);
+        assert!((0..3).all(|_| quarantine.admit("a", 10, 0)));
+        assert!(!quarantine.admit("a", 10, 19_999));
+        assert!(quarantine.admit("a", 10, 20_000));
+        assert!(!quarantine.admit("a", 10, 20_000));
+    }
+
+    #[test]
+    fn bytes_count_too_and_what_is_not_admitted_costs_nothing() {
+        let mut quarantine = quarantine(400, 4_000);
+        assert!(!quarantine.admit("a", 1_001, 0));
+        assert!(quarantine.admit("a", 1_000, 0));
+        assert!(!quarantine.admit("a", 1, 0));
     }
 
     #[test]
     fn a_clock_that_goes_back_refills_nothing() {
-        let mut quarantine = Quarantine::new(Budget { letters_per_minute: 1, bytes_per_minute: 10 }, 1_000_000);
-        assert!(quarantine.admit(1, 1_000_000));
-        assert!(!quarantine.admit(1, 0));
-        assert!(!quarantine.admit(1, 1_000_001));
+        let mut quarantine = Quarantine::new(Budget { letters_per_minute: 1, bytes_per_minute: 40 }, 1_000_000);
+        assert!(quarantine.admit("a", 1, 1_000_000));
+        assert!(!quarantine.admit("a", 1, 0));
+        assert!(!quarantine.admit("a", 1, 1_000_001));
+    }
+
+    #[test]
+    fn an_address_leaves_room_to_others_and_all_stay_within_the_budget() {
+        let mut quarantine = quarantine(8, 1_000_000);
+        assert_eq!((0..100).filter(|_| quarantine.admit("forger", 1, 0)).count(), 2);
+        assert!(quarantine.admit("genuine", 1, 0));
+        assert_eq!((0..100).filter(|n| quarantine.admit(&n.to_string(), 1, 0)).count(), 5, "eight in all");
+    }
+
+    #[test]
+    fn addresses_without_end_take_bounded_memory() {
+        let mut quarantine = quarantine(1_000_000, 1_000_000_000);
+        assert!((0..10_000).all(|n| quarantine.admit(&n.to_string(), 1, 0)));
+        assert!(quarantine.by_address.len() <= MAX_ADDRESSES + 1);
+        assert!(quarantine.admit("late", 1, 600_000));
+        assert!(quarantine.by_address.contains_key("late"), "what is full again makes room");
     }
 }

@@ -1,0 +1,92 @@
+//! Why a request is not accepted: its own fault, policy, or ours.
+//!
+//! Promises: one closed list with stable names, answers and statuses, so that a new reason is added here and nowhere else.
+//! Out of scope: what is wrong with a signature or an envelope (`genesys_webhook::refusal`).
+
+use super::answer::{Answer, RETRY_AFTER_S};
+use genesys_webhook::refusal::Refusal;
+
+/// Why a request is refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Rejection {
+    /// It cannot be verified, or what was verified cannot be read.
+    Refused(Refusal),
+    /// Its address is in none of the source's networks. Where its signature holds it is kept.
+    AddressNotAllowed,
+    /// Too many requests of its source and address could not be verified.
+    RateLimited,
+    /// It names no source.
+    UnknownSource,
+}
+
+impl Rejection {
+    /// The stable name: answered, counted, stored and filtered by.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Refused(refusal) => refusal.code().as_str(),
+            Self::AddressNotAllowed => "address_not_allowed",
+            Self::RateLimited => "rate_limited",
+            Self::UnknownSource => "unknown_source",
+        }
+    }
+
+    /// What and where, in words, for the letter that is kept.
+    pub fn detail(&self) -> Option<String> {
+        match self {
+            Self::Refused(refusal) => Some(refusal.detail()),
+            Self::AddressNotAllowed => Some("the signature holds; the address is in none of allow_networks".into()),
+            Self::RateLimited | Self::UnknownSource => None,
+        }
+    }
+
+    /// What is answered.
+    pub fn answer(&self) -> Answer {
+        match self {
+            Self::Refused(refusal) => {
+                let status = refusal.http_status();
+                let answer = Answer::error(status, refusal.error(), self.code(), Some(&refusal.detail()));
+                // RFC 9110, section 15.5.2: 401 names a scheme.
+                if status == 401 { answer.with("www-authenticate", "Signature") } else { answer }
+            }
+            Self::AddressNotAllowed => Answer::error(403, "Forbidden", self.code(), None),
+            Self::RateLimited => {
+                Answer::error(429, "Too many requests", self.code(), None).with("retry-after", RETRY_AFTER_S)
+            }
+            Self::UnknownSource => Answer::error(404, "Unknown source", self.code(), None),
+        }
+    }
+}
+
+/// What failed that the sender cannot repair: it is answered 503, so that it repeats.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// The body did not arrive within its deadline.
+    BodyTimeout,
+    /// The body could not be read.
+    BodyUnreadable,
+    /// The isolate holds as many bytes of bodies as it may.
+    NoRoom,
+    /// The body could not be hashed.
+    CryptoFailed,
+    /// The bucket did not take the body.
+    StorageFailed,
+    /// The queue did not take the message.
+    QueueFailed,
+    /// The request was lost on the way, with the instance that worked on it.
+    Interrupted,
+}
+
+impl Failure {
+    /// The stable name of the cause.
+    pub const fn cause(self) -> &'static str {
+        match self {
+            Self::BodyTimeout => "body_timeout",
+            Self::BodyUnreadable => "body_unreadable",
+            Self::NoRoom => "too_much_in_flight",
+            Self::CryptoFailed => "crypto_failed",
+            Self::StorageFailed => "storage_failed",
+            Self::QueueFailed => "queue_failed",
+            Self::Interrupted => "interrupted",
+        }
+    }
+}

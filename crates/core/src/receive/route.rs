@@ -1,0 +1,101 @@
+//! Which source a path names.
+//!
+//! Promises: a trailing slash, repeated slashes, percent-encoding and a path prefix of the gateway's own address reach
+//! the source that they name (a proxy may have taken the prefix off, so it may be missing); what is below `/webhook/` and names none is told apart from paths that are not the
+//! receiver's. Out of scope: whether there is such a source.
+
+use std::borrow::Cow;
+
+/// The longest path that is looked at: a source's name has at most 64 characters, each of them encoded has three.
+const MAX_PATH_BYTES: usize = 2_048;
+
+/// The name of the source that `path` names: `None` where the path is not below `/webhook`.
+///
+/// `path`: of the request's URL, without the query; `prefix`: the path of the gateway's own address, without a slash at the
+/// end. A name that cannot be one (empty, with a slash in it) comes back as it is, and no source has it.
+pub fn source_name<'p>(path: &'p str, prefix: &str) -> Option<Cow<'p, str>> {
+    let path = path.strip_prefix(prefix).filter(|rest| rest.starts_with('/')).unwrap_or(path);
+    let is_plain = |name: &str| !name.is_empty() && !name.bytes().any(|byte| matches!(byte, b'/' | b'%'));
+    if let Some(name) = path.strip_prefix("/webhook/")
+        && is_plain(name)
+    {
+        return Some(Cow::Borrowed(name));
+    }
+    let decoded = decoded(path.get(..MAX_PATH_BYTES).unwrap_or(path));
+    let segments: Vec<&str> = decoded.split('/').filter(|segment| !segment.is_empty()).collect();
+    let prefix: Vec<&str> = prefix.split('/').filter(|segment| !segment.is_empty()).collect();
+    let mut segments = segments.strip_prefix(prefix.as_slice()).unwrap_or(&segments).iter();
+    if segments.next() != Some(&"webhook") {
+        return None;
+    }
+    let rest: Vec<&str> = segments.copied().collect();
+    Some(Cow::Owned(rest.join("/")))
+}
+
+/// Percent-decoded; what is not UTF-8 afterwards names no source.
+fn decoded(path: &str) -> String {
+    let mut bytes = Vec::with_capacity(path.len());
+    let mut rest = path.bytes();
+    while let Some(byte) = rest.next() {
+        let escaped = (byte == b'%').then(|| {
+            let mut ahead = rest.clone();
+            let digit = |byte: Option<u8>| byte.and_then(|byte| char::from(byte).to_digit(16));
+            let (high, low) = (digit(ahead.next())?, digit(ahead.next())?);
+            rest = ahead;
+            u8::try_from(high.saturating_mul(16).saturating_add(low)).ok()
+        });
+        bytes.push(escaped.flatten().unwrap_or(byte));
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_form_of_a_path_reaches_its_source() {
+        for path in [
+            "/webhook/hooks",
+            "/webhook/hooks/",
+            "/webhook/hooks//",
+            "//webhook/hooks",
+            "/webhook//hooks",
+            "/webhook/%68ooks",
+            "/%77ebhook/hooks",
+            "/webhook%2Fhooks",
+            "/webhook/hooks%2f",
+        ] {
+            assert_eq!(source_name(path, "").as_deref(), Some("hooks"), "{path}");
+        }
+        for path in ["/edge/webhook/hooks", "/edge/webhook/hooks/", "//edge//webhook/%68ooks", "/webhook/hooks"] {
+            assert_eq!(source_name(path, "/edge").as_deref(), Some("hooks"), "{path}");
+        }
+    }
+
+    #[test]
+    fn what_names_no_source_is_still_the_receivers() {
+        for (path, name) in [
+            ("/webhook", ""),
+            ("/webhook/", ""),
+            ("/webhook/a/b", "a/b"),
+            ("/webhook/%zz", "%zz"),
+            ("/webhook/%", "%"),
+            ("/webhook/%ff", "\u{fffd}"),
+            ("/webhook/a%2", "a%2"),
+        ] {
+            assert_eq!(source_name(path, "").as_deref(), Some(name), "{path}");
+        }
+        assert!(source_name(&format!("/webhook/{}", "%41".repeat(10_000)), "").is_some());
+    }
+
+    #[test]
+    fn other_paths_are_not_the_receivers() {
+        for path in ["/", "", "/api/webhook/hooks", "/webhooks/hooks", "/Webhook/hooks", "/metrics"] {
+            assert_eq!(source_name(path, ""), None, "{path}");
+        }
+        for path in ["/other/webhook/hooks", "/edge", "/edges/webhook/hooks"] {
+            assert_eq!(source_name(path, "/edge"), None, "{path}");
+        }
+    }
+}
