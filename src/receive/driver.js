@@ -31,12 +31,24 @@ const JSON_HEADERS = new Headers({ "content-type": "application/json", "cache-co
 const EMPTY_HEADERS = new Headers({ "cache-control": "no-store" });
 const NO_BYTES = new Uint8Array(0);
 
+/** Thrown where a call into the wasm throws: its instance has crashed. */
+class Crashed {
+  constructor(cause) {
+    this.cause = cause;
+  }
+}
+
 /** Thrown where something outside of the wasm fails: no crash. */
 class Failed {
   constructor(failure, cause) {
     this.failure = failure;
     this.cause = cause;
   }
+}
+
+/** What was thrown, as a failure where the runtime threw it. */
+function asFailed(error, failure) {
+  return error instanceof Failed || error instanceof Crashed ? error : new Failed(failure, error);
 }
 
 /** What the wasm asks for next; it calls these methods. Bytes that it lends are copied, because its memory moves. */
@@ -154,6 +166,22 @@ function readSmall(request) {
   });
 }
 
+/** Fills a part: at once where so many bytes are announced, and with what comes until it is full or the body ends. */
+async function readPart(reader, wanted, isAnnounced) {
+  let buffer = new ArrayBuffer(wanted);
+  let filled = 0;
+  let isEnd = false;
+  while (filled < wanted && !isEnd) {
+    const rest = new Uint8Array(buffer, filled);
+    const { value, done } = await reader.read(rest, isAnnounced ? { min: rest.length } : undefined);
+    isEnd = done;
+    // The runtime takes the buffer of what it fills, and gives it back.
+    buffer = value?.buffer ?? new ArrayBuffer(0);
+    filled += value?.length ?? 0;
+  }
+  return { part: new Uint8Array(buffer, 0, filled), isEnd };
+}
+
 /**
  * A body that is large, or of unknown size, in parts. Each part but the first is counted before there is memory for it, and the
  * first when it has arrived. Nothing where it passed the limit: the wasm has been told.
@@ -161,9 +189,11 @@ function readSmall(request) {
 async function readParts(request, env, steps, declaredBytes, decide) {
   const reader = request.body.getReader({ mode: "byob" });
   let isLate = false;
+  // Nobody waits for the rest; an error while dropping it changes nothing.
+  const drop = () => reader.cancel().catch(() => {});
   const timer = setTimeout(() => {
     isLate = true;
-    reader.cancel().catch(() => {});
+    drop();
   }, readDeadlineMs);
   const parts = [];
   let size = 0;
@@ -179,29 +209,26 @@ async function readParts(request, env, steps, declaredBytes, decide) {
       if (wanted === 0) break;
       // A part is no reason to refuse a body that ends within it.
       if (parts.length > 0) counts(Math.min(size + wanted, steps.limitBytes), 1);
-      const { value, done } = await reader.read(new Uint8Array(wanted), { min: wanted });
+      const { part, isEnd } = await readPart(reader, wanted, declaredBytes >= 0);
       if (isLate) throw new Failed(BodyTimeout, "the sender is too slow");
-      if (value !== undefined && value.length > 0) {
-        parts.push(value);
-        size += value.length;
-        if (!counts(size, 1)) {
-          decide(wasm.receive_overflowed, env, steps.id, size, steps);
-          return undefined;
-        }
+      parts.push(part);
+      size += part.length;
+      if (!counts(size, 1)) {
+        decide(wasm.receive_overflowed, env, steps.id, size, steps);
+        drop();
+        return undefined;
       }
-      if (done) break;
+      if (isEnd) break;
     }
     if (parts.length === 1) return parts[0];
     // While they are joined they are there twice.
     counts(size, 2);
     return joined(parts);
   } catch (error) {
-    if (error instanceof Failed) throw error;
-    throw new Failed(isLate ? BodyTimeout : BodyUnreadable, error);
+    drop();
+    throw asFailed(error, isLate ? BodyTimeout : BodyUnreadable);
   } finally {
     clearTimeout(timer);
-    // Nobody waits for the rest; an error while dropping it changes nothing.
-    reader.cancel().catch(() => {});
   }
 }
 
@@ -231,7 +258,7 @@ async function hashed(env, steps, body, decide) {
     const isStored = body.length >= storedFromBytes;
     return [tags, isStored ? new Uint8Array(await crypto.subtle.digest("SHA-256", body)) : NO_BYTES];
   } catch (error) {
-    throw error instanceof Failed ? error : new Failed(CryptoFailed, error);
+    throw asFailed(error, CryptoFailed);
   }
 }
 
@@ -298,7 +325,11 @@ export async function receive(request, env, context) {
     // What an instance knew of a request is gone with it.
     const decide = (call, ...args) => {
       if (isReplaced(instanceId)) throw new Failed(INTERRUPTED);
-      return call(...args);
+      try {
+        return call(...args);
+      } catch (error) {
+        throw new Crashed(error);
+      }
     };
     try {
       wasm.receive_open(env, head, declaredBytes, receivedAtMs, steps);
@@ -318,7 +349,7 @@ export async function receive(request, env, context) {
     }
     if (steps.areCountsDue) wasm.receive_flush(env, context);
   } catch (error) {
-    tryReplaceInstance(error);
+    tryReplaceInstance(error instanceof Crashed ? error.cause : error);
     return unavailable();
   }
   return response(steps);

@@ -12,14 +12,18 @@ const SUBSTITUTES = {
     export const __worker_init_state = () => wasm.state;
     export const __wbg_reset_state = () => wasm.reset();
     export const fetch = (...args) => wasm.fetch(...args);
-    export const short_limits = () => [100, 1_000, 60_000];
-    export const short_sources = (...args) => wasm.short.sources(...args);
-    export const short_at_once = (...args) => wasm.short.atOnce(...args);
-    export const short_counted = (...args) => wasm.short.counted(...args);
-    export const short_begin = (...args) => wasm.short.begin(...args);
-    export const short_inspect = (...args) => wasm.short.inspect(...args);
-    export const short_sent = (...args) => wasm.short.sent(...args);
-    export const short_flush = (...args) => wasm.short.flush(...args);
+    export const Failure = wasm.Failure;
+    export const receive_limits = () => wasm.limits;
+    export const receive_open = (...args) => wasm.receive.open(...args);
+    export const receive_key = (...args) => wasm.receive.key(...args);
+    export const receive_grew = (...args) => wasm.receive.grew(...args);
+    export const receive_overflowed = (...args) => wasm.receive.overflowed(...args);
+    export const receive_arrived = (...args) => wasm.receive.arrived(...args);
+    export const receive_rate_limited = (...args) => wasm.receive.rateLimited(...args);
+    export const receive_sent = (...args) => wasm.receive.sent(...args);
+    export const receive_failed = (...args) => wasm.receive.failed(...args);
+    export const receive_flush = (...args) => wasm.receive.flush(...args);
+    export const is_webhook = (...args) => wasm.isWebhook(...args);
     export const queue = (...args) => wasm.queue(...args);
     export const scheduled = (...args) => wasm.scheduled(...args);
     export const Counters = wasm.Counters;
@@ -43,7 +47,7 @@ registerHooks({
     }
     const resolved = nextResolve(specifier, context);
     const copy = new URL(context.parentURL ?? "file:").search;
-    return copy.startsWith("?copy") && specifier.startsWith("./") ? { ...resolved, url: `${resolved.url}${copy}` } : resolved;
+    return copy.startsWith("?copy") && specifier.startsWith(".") ? { ...resolved, url: `${resolved.url}${copy}` } : resolved;
   },
 });
 
@@ -60,7 +64,11 @@ function fakeWasm() {
       wasm.state.instanceId += 1;
     },
     fetch: async () => "answer",
-    short: { sources: () => [], atOnce: () => undefined, counted: () => 0, begin: () => undefined, inspect: () => undefined, sent: () => 0, flush: () => undefined },
+    Failure: { BodyTimeout: 0, BodyUnreadable: 1, NoRoom: 2, CryptoFailed: 3, StorageFailed: 4, QueueFailed: 5 },
+    /** Deadline in milliseconds; bodies are hashed outside of the wasm from 100 bytes on, and stored from 20,000 on. */
+    limits: [10_000, 100, 20_000],
+    receive: {},
+    isWebhook: () => false,
     queue: async () => undefined,
     scheduled: async () => undefined,
     built: [],

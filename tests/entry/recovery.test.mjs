@@ -5,6 +5,10 @@ import { beforeEach, test } from "node:test";
 
 import { load } from "./load.mjs";
 
+/** A management call: no request to a source. */
+const REQUEST = { url: "https://gateway.example/api/health" };
+const EVENTS = { fetch: REQUEST, queue: "batch", scheduled: "event" };
+
 const trap = () => new WebAssembly.RuntimeError("unreachable");
 const never = () => new Promise(() => {});
 
@@ -21,7 +25,7 @@ test("events reach the wasm with their arguments, and their answers come back", 
   const { handlers, wasm } = await load();
   for (const name of ["fetch", "queue", "scheduled"]) {
     wasm[name] = async (event, env, context) => [name, event, env, context];
-    assert.deepEqual(await handlers[name]("event", "env", "context"), [name, "event", "env", "context"]);
+    assert.deepEqual(await handlers[name](EVENTS[name], "env", "context"), [name, EVENTS[name], "env", "context"]);
   }
   assert.equal(wasm.starts, 1);
 });
@@ -31,7 +35,7 @@ test("an error that Rust returns reaches the caller and leaves the instance alon
   wasm.fetch = async () => {
     throw new Error("an ordinary failure");
   };
-  await assert.rejects(handlers.fetch("request"), /an ordinary failure/);
+  await assert.rejects(handlers.fetch(REQUEST), /an ordinary failure/);
   assert.equal(wasm.starts, 1);
 });
 
@@ -61,10 +65,10 @@ for (const [name, arm] of Object.entries(crashes)) {
   test(`${name} is answered with 503 and replaces the instance at once, once`, async () => {
     const { handlers, wasm } = await load();
     arm(wasm);
-    await assertInterrupted(await handlers.fetch("request"));
+    await assertInterrupted(await handlers.fetch(REQUEST));
     assert.equal(wasm.starts, 2);
     wasm.fetch = async () => "served by the successor";
-    assert.equal(await handlers.fetch("request"), "served by the successor");
+    assert.equal(await handlers.fetch(REQUEST), "served by the successor");
     assert.equal(wasm.starts, 2);
     assert.equal(wasm.state.criticalError, false);
   });
@@ -74,7 +78,7 @@ test("a crash settles every event in flight, each in its own way", async () => {
   const { entry, handlers, wasm, raise } = await load();
   Object.assign(wasm, { fetch: never, queue: never, scheduled: never, objectFetch: never, objectAlarm: never });
   const object = new entry.Lifecycle("state", "env");
-  const requests = [handlers.fetch("one"), handlers.fetch("two")];
+  const requests = [handlers.fetch(REQUEST), handlers.fetch(REQUEST)];
   const others = [handlers.queue("batch"), handlers.scheduled("cron"), object.fetch("request"), object.alarm()];
   raise(trap());
   for (const request of requests) await assertInterrupted(await request);
@@ -87,14 +91,14 @@ test("a crash is logged in the form of the Worker's own lines", async () => {
   wasm.fetch = async () => {
     throw trap();
   };
-  await assertInterrupted(await handlers.fetch("request"));
+  await assertInterrupted(await handlers.fetch(REQUEST));
   const lines = console.error.mock.calls.map(({ arguments: [line] }) => JSON.parse(line));
   assert.deepEqual(lines.map(({ level, event, error }) => [level, event, error]), [["error", "instance_replaced", "RuntimeError: unreachable"]]);
 });
 
 test("an event that ended before the crash is not touched by it", async () => {
   const { handlers, raise } = await load();
-  const answered = handlers.fetch("request");
+  const answered = handlers.fetch(REQUEST);
   assert.equal(await answered, "answer");
   raise(trap());
   assert.equal(await answered, "answer");
@@ -103,14 +107,14 @@ test("an event that ended before the crash is not touched by it", async () => {
 test("the flag of the panic hook is enough: the next event starts in a new instance", async () => {
   const { handlers, wasm } = await load();
   wasm.state.criticalError = true;
-  assert.equal(await handlers.fetch("request"), "answer");
+  assert.equal(await handlers.fetch(REQUEST), "answer");
   assert.equal(wasm.starts, 2);
 });
 
 test("a late callback of a replaced instance is not a crash of its successor", async () => {
   const { handlers, wasm, raise } = await load();
   raise(new Error("Cannot invoke closure from previous WASM instance"));
-  assert.equal(await handlers.fetch("request"), "answer");
+  assert.equal(await handlers.fetch(REQUEST), "answer");
   assert.equal(wasm.starts, 1);
 });
 
@@ -121,20 +125,20 @@ test("a successor that does not start means 503, until one does", async () => {
     throw new RangeError("out of memory");
   };
   raise(trap());
-  await assertInterrupted(await handlers.fetch("request"));
+  await assertInterrupted(await handlers.fetch(REQUEST));
   await assert.rejects(handlers.queue("batch"), /interrupted/);
   wasm.reset = reset;
-  assert.equal(await handlers.fetch("request"), "answer");
+  assert.equal(await handlers.fetch(REQUEST), "answer");
   assert.equal(wasm.starts, 2);
 });
 
 test("an instance that the glue has replaced by itself: what the old one worked on is settled by the next event", async () => {
   const { handlers, wasm } = await load();
   wasm.fetch = never;
-  const waiting = handlers.fetch("one");
+  const waiting = handlers.fetch(REQUEST);
   wasm.reset();
   wasm.fetch = async () => "answer";
-  assert.equal(await handlers.fetch("two"), "answer");
+  assert.equal(await handlers.fetch(REQUEST), "answer");
   await assertInterrupted(await waiting);
   assert.equal(wasm.starts, 2);
 });

@@ -1,6 +1,7 @@
 /**
  * Durable before it is answered: while a queue or the bucket fails, nobody is told 200, nothing is half done, the failure is
- * counted with its cause, and a repetition is taken afterwards. Each case by both ways: bodies of known size take the short one (src/short.rs), streams cannot.
+ * counted with its cause, and a repetition is taken afterwards. Each case with a body whose size is announced, and with one whose
+ * size is not.
  */
 
 import { env } from "cloudflare:workers";
@@ -8,11 +9,11 @@ import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 
 import { type Answer, DELIVERY_ID, bytes, events, eventually, post, read, unannounced, unique, webhooksHeaders } from "./support/client.ts";
 
-type Way = "short" | "general";
-const WAYS: Way[] = ["short", "general"];
+type Way = "announced" | "unannounced";
+const WAYS: Way[] = ["announced", "unannounced"];
 
-/** The most that a message may have (`genesys_webhook::message`). */
-const MAX_MESSAGE_BYTES = 127_800;
+/** From this size on a body is stored (`gateway_core::receive`). */
+const STORED_FROM_BYTES = 100_000;
 
 const stored = (mark: string) => `{"mark":"${mark}","events":[1,2],"x":"${"y".repeat(200_000)}"}`;
 
@@ -64,12 +65,7 @@ beforeEach(() => {
 afterEach(() => vi.restoreAllMocks());
 
 async function by(way: Way, source: string, body: Uint8Array, signed: Uint8Array = body): Promise<Answer> {
-  return post(source, way === "short" ? body : unannounced(body), await webhooksHeaders(signed));
-}
-
-/** The first large body of a source takes the general way, which imports the keys that the short way has it hashed with. */
-async function importKeys(source: string) {
-  expect((await by("general", source, bytes(stored(unique("first"))))).status).toBe(200);
+  return post(source, way === "announced" ? body : unannounced(body), await webhooksHeaders(signed));
 }
 
 /** What was counted of a source so far, once it adds up to so many requests. */
@@ -86,47 +82,46 @@ function expectUnavailable(answer: Answer, cause: string) {
 }
 
 describe("a delivery is not answered 200", () => {
-  const cases: [string, string, boolean, () => void, number][] = [
-    ["while the queue takes none", "queue_failed", false, () => (refusing.kind = "delivery"), 0],
-    ["while the bucket does not take its body", "storage_failed", true, () => (storing = false), 0],
-    ["while its body is stored and the queue takes none", "queue_failed", true, () => (refusing.kind = "delivery"), 1],
+  const cases: [string, string, boolean, () => void][] = [
+    ["while the queue takes none", "queue_failed", false, () => (refusing.kind = "delivery")],
+    ["while the bucket does not take its body", "storage_failed", true, () => (storing = false)],
+    ["while its body is stored and the queue takes none", "queue_failed", true, () => (refusing.kind = "delivery")],
   ];
   // A source of its own for each case, so that what is counted is this case's.
   const sources = ["archive", "contact-center", "unsigned"];
-  it.each(cases.map((one, index) => [...one, sources[index]] as const))("%s", async (_, cause, isLarge, fail, bodies, source) => {
-    const { accepted: before } = isLarge ? await importKeys(source).then(() => counted(source, 1)) : { accepted: 0 };
+  it.each(cases.map((one, index) => [...one, sources[index]] as const))("%s", async (_, cause, isLarge, fail, source) => {
     for (const [number, way] of WAYS.entries()) {
       const body = bytes(isLarge ? stored(unique("body")) : events(2));
       [taken, stores] = [[], []];
       fail();
       expectUnavailable(await by(way, source, body), cause);
       expect(taken).toEqual([]);
-      // The short way tries, then the general way: what they stored belongs to no message, and retention removes it.
-      expect(stores).toHaveLength(way === "short" ? bodies * 2 : bodies);
+      // What was stored belongs to no message: nothing of it is left behind.
+      await eventually(async () => expect((await env.PAYLOADS.list({ prefix: "payloads/" })).objects.filter(({ key }) => stores.includes(key))).toEqual([]));
+      expect(new Set(stores).size).toBeLessThanOrEqual(1);
       const unavailable = { [cause]: number + 1 };
-      expect(await counted(source, before + number * 2 + 1)).toEqual({ accepted: before + number, refused: {}, unavailable });
+      expect(await counted(source, number * 2 + 1)).toEqual({ accepted: number, refused: {}, unavailable });
 
       [refusing.kind, storing, stores] = [undefined, true, []];
       const answer = await by(way, source, body);
       expect(answer.json).toEqual({ received: true, eventCount: 2, id: expect.stringMatching(DELIVERY_ID) });
       expect(taken.filter(({ header }) => header.kind === "delivery")).toMatchObject([{ header: { id: answer.json.id } }]);
       expect(stores).toHaveLength(isLarge ? 1 : 0);
-      expect(await counted(source, before + number * 2 + 2)).toEqual({ accepted: before + number + 1, refused: {}, unavailable });
+      expect(await counted(source, number * 2 + 2)).toEqual({ accepted: number + 1, refused: {}, unavailable });
       await eventually(async () => expect((await read(`/api/deliveries/${answer.json.id}`)).status).toBe("delivered"));
     }
-    expect((await read(`/api/deliveries?source=${source}`)).deliveries).toHaveLength(before + WAYS.length);
+    expect((await read(`/api/deliveries?source=${source}`)).deliveries).toHaveLength(WAYS.length);
   });
 
-  it("and is accepted once where the queue fails only once: the general way tries again", async () => {
-    await importKeys("dressed");
+  it("and is accepted once where the queue fails only once, and the driver tries again", async () => {
     for (const [number, isLarge] of [false, true].entries()) {
       const body = bytes(isLarge ? stored(unique("body")) : events(2));
       taken = [];
       refusing = { kind: "delivery", times: 1 };
-      const answer = await by("short", "dressed", body);
+      const answer = await by("announced", "dressed", body);
       expect([answer.status, answer.json.eventCount]).toEqual([200, 2]);
       expect(taken).toMatchObject([{ header: { id: answer.json.id } }]);
-      expect(await counted("dressed", number + 2)).toEqual({ accepted: number + 2, refused: {}, unavailable: {} });
+      expect(await counted("dressed", number + 1)).toEqual({ accepted: number + 1, refused: {}, unavailable: {} });
     }
   });
 });
@@ -175,22 +170,13 @@ describe("a refusal is not answered as one while its letter cannot be kept", () 
   });
 });
 
-describe("a body goes with its message up to the last byte that fits, and no further", () => {
-  const body = (size: number) => bytes(`{"events":[],"x":"${"y".repeat(size - 20)}"}`);
-  it.each(WAYS)("by the %s way", async (way) => {
-    await importKeys("archive");
-    taken = [];
-    // Sizes of the same number of digits have headers of the same length.
-    expect((await by(way, "archive", body(100_000))).status).toBe(200);
-    const headerBytes = taken[0].bytes - 100_000;
-    const most = MAX_MESSAGE_BYTES - headerBytes;
+it.each(WAYS)("a body goes with its message below the size from which on it is stored: %s", async (way) => {
+  for (const [size, isStored] of [[STORED_FROM_BYTES - 1, false], [STORED_FROM_BYTES, true]] as const) {
     [taken, stores] = [[], []];
-    expect((await by(way, "archive", body(most))).status).toBe(200);
-    expect(taken).toMatchObject([{ bytes: MAX_MESSAGE_BYTES, bodyBytes: most, header: { body: { inline: { size_bytes: most } } } }]);
-    expect(stores.filter((key) => key.startsWith("payloads/"))).toEqual([]);
-    taken = [];
-    expect((await by(way, "archive", body(most + 1))).status).toBe(200);
-    expect(taken).toMatchObject([{ bodyBytes: 0, header: { body: { stored: { size_bytes: most + 1 } } } }]);
-    expect(stores.filter((key) => key.startsWith("payloads/"))).toEqual([taken[0].header.body.stored.key]);
-  });
+    const body = bytes(`{"events":[],"x":"${"y".repeat(size - 20)}"}`);
+    expect((await by(way, "archive", body)).status).toBe(200);
+    const placed = isStored ? { stored: { size_bytes: size } } : { inline: { size_bytes: size } };
+    expect(taken).toMatchObject([{ bodyBytes: isStored ? 0 : size, header: { body: placed } }]);
+    expect(stores.filter((key) => key.startsWith("payloads/"))).toEqual(isStored ? [taken[0].header.body.stored.key] : []);
+  }
 });

@@ -1,7 +1,7 @@
-/** `POST /webhook/{source}`: what is accepted and refused, and how it is answered (DESIGN §5). */
+/** `POST /webhook/{source}`: what is accepted and refused, and how it is answered. */
 
 import { env } from "cloudflare:workers";
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 
 import {
   DELIVERY_ID,
@@ -291,24 +291,51 @@ describe("a source that names the networks of its senders", () => {
     const body = events(1);
     const answer = await post("fenced", body, { ...(await webhooksHeaders(body)), ...headers });
     expect([answer.status, answer.json.code]).toEqual([status, status === 200 ? undefined : "address_not_allowed"]);
+    expect(answer.headers.get("retry-after")).toBeNull();
     await expectNormalService();
+  });
+
+  it("keeps what is genuine and from elsewhere, and nothing that is not", async () => {
+    const body = events(1, unique("elsewhere"));
+    const elsewhere = { "cf-connecting-ip": "192.0.3.1" };
+    expect((await post("fenced", body, elsewhere)).status).toBe(403);
+    expect((await post("fenced", body, { ...(await webhooksHeaders(body)), ...elsewhere })).status).toBe(403);
+    const kept = await eventually(async () => {
+      const { deadLetters } = await read("/api/dead-letters?source=fenced&limit=100");
+      const bodies = await Promise.all(deadLetters.map(({ id }: { id: string }) => read(`/api/dead-letters/${id}`)));
+      const found = bodies.filter((letter) => letter.body === body);
+      expect(found).toHaveLength(1);
+      return found[0];
+    });
+    expect(kept).toMatchObject({ reason: "address_not_allowed", verified: true, stage: "receive" });
   });
 });
 
 describe("a source with a rate limit", () => {
-  it("is served up to it, and then told to wait", async () => {
+  it("is never told to wait where its deliveries are genuine, whoever else sends", async () => {
     // Periods of the runtime's limiter begin with the minute; a test that crossed one would be let through twice as often.
     await eventually(async () => expect(Date.now() % 60_000).toBeLessThan(50_000));
-    const answers = await Promise.all(Array.from({ length: RATE_LIMIT + 3 }, () => deliver("limited")));
-    const turnedAway = answers.filter(({ status }) => status !== 200);
+    const from = (address: string) => ({ "cf-connecting-ip": address });
+    const forge = () => post("limited", events(1), from("192.0.2.66"));
+    const forged = await Promise.all(Array.from({ length: RATE_LIMIT + 3 }, forge));
+    const turnedAway = forged.filter(({ status }) => status !== 401);
     expect(turnedAway).toHaveLength(3);
     for (const { status, json, headers } of turnedAway) {
       expect([status, json.code]).toEqual([429, "rate_limited"]);
       expect(headers.get("retry-after")).toBe("5");
     }
+    const genuine = async (address: string) => {
+      const body = events(1);
+      return (await post("limited", body, { ...(await webhooksHeaders(body)), ...from(address) })).status;
+    };
+    // From the forger's own address, too.
+    const addresses = ["192.0.2.66", "192.0.2.67"].flatMap((address) => Array(RATE_LIMIT + 3).fill(address));
+    expect(new Set(await Promise.all(addresses.map(genuine)))).toEqual(new Set([200]));
+    // Another address has a limit of its own.
+    expect((await post("limited", events(1), from("192.0.2.67"))).status).toBe(401);
     await eventually(async () => {
       const { accepted, refused } = (await read("/metrics")).sources.limited;
-      expect([accepted, refused]).toEqual([RATE_LIMIT, { rate_limited: 3 }]);
+      expect([accepted, refused]).toEqual([addresses.length, { missing_signature: RATE_LIMIT + 1, rate_limited: 3 }]);
     });
   });
 
@@ -318,6 +345,9 @@ describe("a source with a rate limit", () => {
     expect(configurationProblems).toContainEqual({ key: "MISSING_RATE", problem: expect.stringMatching(/^no rate-limit binding/) });
   });
 });
+
+/** The path of the gateway's own address. */
+const ownPath = new URL((env as any).GATEWAY.public_url).pathname;
 
 describe("addresses and methods", () => {
   it.each(["GET", "HEAD"])("%s is the reachability probe", async (method) => {
@@ -332,13 +362,46 @@ describe("addresses and methods", () => {
     await expectNormalService();
   });
 
-  it.each(["unknown", "", "archive/", "Archive", "arch%69ve", "__proto__"])("source %j is unknown", async (source) => {
+  it.each(["unknown", "", "archive/more", "Archive", "%", "__proto__"])("source %j is unknown", async (source) => {
     for (const method of ["POST", "GET"]) {
       const answer = await send(`/webhook/${source}`, { method, body: method === "POST" ? events(1) : null });
       expect(answer.json).toEqual({ error: "Unknown source", code: "unknown_source" });
       expect(answer.status).toBe(404);
     }
     await expectNormalService();
+  });
+
+  it.each(["/webhook/archive/", "//webhook/archive", "/webhook//archive", "/webhook/arch%69ve", "/%77ebhook/archive", `${ownPath}/webhook/archive/`])(
+    "%s reaches its source",
+    async (path) => {
+      const body = events(1);
+      const answer = await send(path, { method: "POST", body, headers: await webhooksHeaders(body) });
+      expect([answer.status, answer.json.eventCount]).toEqual([200, 1]);
+      expect((await send(path, { method: "HEAD" })).status).toBe(204);
+    },
+  );
+
+  it("counts what is sent to no source, under one name, and logs it a few times", async () => {
+    const warned = vi.spyOn(console, "warn");
+    const lines = () => warned.mock.calls.filter(([line]) => String(line).includes('"unknown_source"')).length;
+    const unknown = async () => (await read("/metrics")).sources["(unknown)"]?.refused?.unknown_source ?? 0;
+    const before = await unknown();
+    for (let n = 0; n < 20; n += 1) {
+      expect((await send(`/webhook/nobody-${n}`, { method: "POST", body: events(1) })).status).toBe(404);
+    }
+    await eventually(async () => expect(await unknown()).toBeGreaterThanOrEqual(before + 20));
+    expect(lines()).toBeLessThanOrEqual(10);
+    warned.mockRestore();
+    const { sources, total } = await read("/metrics");
+    expect(Object.keys(sources).filter((name) => name.includes("nobody"))).toEqual([]);
+    expect(total.received).toBe(Object.values<any>(sources).reduce((sum, { received }) => sum + received, 0));
+  });
+
+  it("answers the handshake of CloudEvents where the source asks for it", async () => {
+    const ask = (origin: string) => send("/webhook/fenced", { method: "OPTIONS", headers: { "webhook-request-origin": origin } });
+    const { status, headers, text } = await ask("events.example");
+    expect([status, text, headers.get("webhook-allowed-origin"), headers.get("webhook-allowed-rate")]).toEqual([200, "", "events.example", "*"]);
+    expect((await ask("other.example")).status).toBe(405);
   });
 
   it("ignores a query", async () => {

@@ -122,7 +122,7 @@ export function bindings(simulator: string, run: string, vectors: VectorSources)
       },
       { name: "capped", profile: "webhooks", secrets, dead_letters: { max_letters: CAPPED_LETTERS } },
       { name: "capped-bytes", profile: "webhooks", secrets, dead_letters: { max_bytes: CAPPED_BYTES } },
-      { name: "fenced", profile: "webhooks", secrets, allow_networks: ["192.0.2.0/24", "2001:db8::/32"] },
+      { name: "fenced", profile: "webhooks", secrets, allow_networks: ["192.0.2.0/24", "2001:db8::/32"], webhook_origins: ["events.example"] },
       { name: "limited", profile: "webhooks", secrets, rate_limit: "DELIVERY_RATE" },
       { name: "unlimited", profile: "webhooks", secrets, rate_limit: "MISSING_RATE" },
       // Its deliveries that fail come back by the queue itself, soon.

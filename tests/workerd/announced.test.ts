@@ -1,4 +1,4 @@
-/** The short way and the general way are one: the same request, with and without a length, comes to the same. */
+/** The same request, with and without an announced length, comes to the same. */
 
 import { expect, it } from "vitest";
 
@@ -8,11 +8,11 @@ import { sink } from "./support/sink.ts";
 
 type Headers_ = Record<string, string>;
 
-/** A request of known length takes the short way, a stream without one cannot. */
+/** The same request, announced and not. */
 async function both(source: string, body: Uint8Array, headers: () => Promise<Headers_>) {
-  const short = await post(source, body, await headers());
-  const general = await post(source, unannounced(body), await headers());
-  return { short, general };
+  const announced = await post(source, body, await headers());
+  const unannouncedAnswer = await post(source, unannounced(body), await headers());
+  return { announced, unannounced: unannouncedAnswer };
 }
 
 const seconds = () => Math.floor(Date.now() / 1000);
@@ -20,7 +20,7 @@ const genuine = events(3);
 const withBytes = (text: string, ...more: number[]) => new Uint8Array([...bytes(text), ...more]);
 const signed = (body: Uint8Array | string) => () => webhooksHeaders(body);
 const long = events(150);
-/** Hashed by the runtime, by either way. */
+/** Hashed by the runtime. */
 const large = `{"events":[1,"${"x".repeat(60_000)}"]}`;
 /** Fits into no message. */
 const stored = `{"events":[1,2,"${"y".repeat(200_000)}"]}`;
@@ -55,23 +55,23 @@ const cases: [string, string, Uint8Array, () => Promise<Headers_>][] = [
 ];
 
 it.each(cases)("%s", async (_, source, body, headers) => {
-  const { short, general } = await both(source, body, headers);
-  const plain = ({ status, json, headers: got }: typeof short) => ({
+  const { announced, unannounced: other } = await both(source, body, headers);
+  const plain = ({ status, json, headers: got }: typeof announced) => ({
     status,
     // Of the age of a signature the two may be a second apart.
     json: { ...json, id: json?.id && DELIVERY_ID.test(json.id), detail: json?.detail?.replace(/signed \d+ s/, "signed N s") },
     headers: ["content-type", "cache-control", "retry-after", "allow"].map((name) => got.get(name)),
   });
-  expect(plain(short)).toEqual(plain(general));
+  expect(plain(announced)).toEqual(plain(other));
 });
 
 it("hands the same bytes and the same kept headers on", async () => {
   const at = sink("contact-center");
   const ids: string[] = [];
-  for (const way of ["short", "general"] as const) {
+  for (const way of ["announced", "unannounced"] as const) {
     const body = bytes(events(2));
     const headers = async () => ({ ...(await webhooksHeaders(body)), "x-kept": "Ünïcode", authorization: "Bearer x", "x-shown": SECRETS.WEBHOOK_SECRET });
-    const answer = await post("contact-center", way === "short" ? body : unannounced(body), await headers());
+    const answer = await post("contact-center", way === "announced" ? body : unannounced(body), await headers());
     expect(answer.status).toBe(200);
     ids.push(answer.json.id);
   }
