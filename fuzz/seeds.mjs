@@ -49,8 +49,8 @@ const message = JSON.stringify({
   type: "Text", text: "Café ☕ 😀", originatingEntity: "Human", direction: "Outbound",
 });
 const custom = JSON.stringify({
-  header: "x-sig", prefix: "v0=", encoding: "base64url", several: "comma", timestamp_header: "x-time", id_header: "x-id",
-  signed_content: "v0:{id}:{timestamp}:{body}!", secret_format: "hex", dedupe_pointer: "/channel/time", envelope: "single-object",
+  header: "x-sig", prefix: "v0=", encoding: "base64url", timestamp_header: "x-time", id_header: "x-id",
+  signed_content: "v0:{id}:{timestamp}:{body}!", secret_format: "hex", dedupe_pointer: "/channel/time", envelope: "object",
 });
 const made = ["webhooks", "open-messaging", "standard-webhooks", custom].flatMap((scheme) =>
   ["own", "webhooks", "open-messaging", "standard-webhooks"].map((by) => signed(scheme, by, "as_is", message)));
@@ -60,7 +60,7 @@ const changes = ["line_end", "no_line_end", "bom", "empty", "compact", "pretty"]
 write("signature", [...some(signatures, 40), ...made]);
 // A piece of an explanation in place of a signature, which the explanation shows whatever was sent (found by the target).
 const echo = `${JSON.stringify({
-  header: "x-s", encoding: "base64url", several: "comma", envelope: "events-array", signed_content: "{body}{id}", id_header: "x-id",
+  header: "x-s", encoding: "base64url", envelope: "events", signed_content: "{body}{id}", id_header: "x-id",
 })}\n@1700000020000\n*0123456789abcdef0123\nx-id: 7\nx-s: AAAAA"secret_format"AAAAAAAAAvents-array","signed_content":"{body}{id}","id_header":"x"\n\n{"events":[1,2,3]}`;
 write("doctor", [...some(signatures, 24), ...made, ...changes, echo]);
 

@@ -11,8 +11,8 @@ use genesys_webhook::doctor::SecretTexts;
 use genesys_webhook::scheme::Scheme;
 use genesys_webhook::secret::SigningSecret;
 use genesys_webhook::signature::Verifier;
-use std::cell::OnceCell;
-use std::collections::BTreeMap;
+use std::cell::{OnceCell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use wasm_bindgen::JsValue;
 use worker::Env;
@@ -25,7 +25,7 @@ pub(crate) struct Gateway {
     /// Where each source stands in that order.
     places: BTreeMap<String, usize>,
     /// Signs alerts; an error names the Worker secret that is missing or unusable. `None` where nobody is told.
-    pub(crate) alerts: Option<Result<SigningSecret, Problem>>,
+    pub(crate) alerts: Option<Result<Vec<SigningSecret>, Problem>>,
 }
 
 /// What the secrets of one source came to.
@@ -35,7 +35,7 @@ pub(crate) struct SourceSecrets {
     /// What must not be kept of a header.
     pub(crate) texts: SecretTexts,
     /// Signs towards its destination; an error names the Worker secret that is missing or unusable.
-    pub(crate) destination: Result<Option<SigningSecret>, String>,
+    pub(crate) destination: Result<Vec<SigningSecret>, String>,
     /// The secret headers of its destination, name and value; an error names the Worker secret that is missing or unusable.
     pub(crate) headers: Result<Vec<(String, String)>, String>,
     /// Secrets that are missing or unusable, for the operator.
@@ -58,6 +58,8 @@ impl<'g> Configured<'g> {
 }
 
 thread_local! {
+    /// Secrets of which it was told that they had white space around them: once an isolate.
+    static TRIMMED: RefCell<BTreeSet<String>> = const { RefCell::new(BTreeSet::new()) };
     static GATEWAY: OnceCell<Result<Rc<Gateway>, Rc<Vec<Problem>>>> = const { OnceCell::new() };
 }
 
@@ -81,11 +83,13 @@ impl Gateway {
         let secrets = config.sources.iter().map(|source| SourceSecrets::read(env, source)).collect();
         let places = config.sources.iter().enumerate().map(|(at, source)| (source.name.clone(), at)).collect();
         let alerts = config.alerts.as_ref().map(|to| {
-            let made = standard_secret(env, &to.secret, "alerts");
-            made.map_err(|problem| {
-                log::error("bad_secret", &[("secret", &to.secret), ("problem", &problem)]);
-                Problem { key: to.secret.clone(), problem }
-            })
+            let made = to.secrets.iter().map(|name| {
+                standard_secret(env, name, "alerts").map_err(|problem| {
+                    log::error("bad_secret", &[("secret", name), ("problem", &problem)]);
+                    Problem { key: name.clone(), problem }
+                })
+            });
+            made.collect()
         });
         Ok(Self { config, secrets, places, alerts })
     }
@@ -131,10 +135,15 @@ fn variable(env: &Env) -> Result<String, Vec<Problem>> {
         .ok_or_else(|| problem("expected a table"))
 }
 
-/// A Worker secret; `None` where it is not set or empty.
+/// A Worker secret; `None` where it is not set or empty. White space and line ends around it come from how it was set, and are
+/// no part of it.
 pub(crate) fn secret(env: &Env, name: &str) -> Option<String> {
-    let value = js_sys::Reflect::get(env.as_ref(), &JsValue::from_str(name)).ok()?;
-    value.as_string().filter(|secret| !secret.is_empty())
+    let value = js_sys::Reflect::get(env.as_ref(), &JsValue::from_str(name)).ok()?.as_string()?;
+    let secret = value.trim();
+    if secret.len() < value.len() && TRIMMED.with(|told| told.borrow_mut().insert(name.to_owned())) {
+        log::warn("secret_trimmed", &[("secret", name), ("problem", "white space around it was cut off")]);
+    }
+    (!secret.is_empty()).then(|| secret.to_owned())
 }
 
 /// Whether a rate limit is bound as `name`. The class of a binding has another name on every platform; its method has not.
@@ -175,13 +184,14 @@ impl SourceSecrets {
         {
             report(name, "no rate-limit binding has this name".into());
         }
-        let destination = match source.destination.as_ref().and_then(|destination| destination.secret.as_deref()) {
-            None => Ok(None),
-            Some(name) => standard_secret(env, name, "destination").map(Some).map_err(|problem| {
+        let signing = source.destination.iter().flat_map(|destination| &destination.secrets);
+        let destination = signing.map(|name| {
+            standard_secret(env, name, "destination").map_err(|problem| {
                 report(name, problem.clone());
                 format!("{name}: {problem}")
-            }),
-        };
+            })
+        });
+        let destination = destination.collect();
         let named = source.destination.iter().flat_map(|destination| &destination.secret_headers);
         let headers = named.map(|(header, name)| {
             let value = secret(env, name).ok_or_else(|| "the Worker secret is not set".to_owned());

@@ -4,7 +4,6 @@
 //! sent again as a new one before the queue would give it up. Out of scope: claims and settlements (`deliveries`), what an
 //! answer means (`gateway_core::deliver::retry_policy`).
 
-use super::batch::claim_item_under;
 use super::destination::{Attempt, hand_on};
 use crate::config::Configured;
 use crate::deliver::letter::{failed, send_letter};
@@ -14,7 +13,7 @@ use crate::platform::{clock, log, r2};
 use gateway_core::deliver::circuit_breaker::{Sign, sign};
 use gateway_core::deliver::ledger::{ClaimItem, Outcome, SettleItem};
 use gateway_core::deliver::retry_policy::{Verdict, judge};
-use gateway_core::messages::{BodyRef, DeadLetter, Delivery, Stage, reason};
+use gateway_core::messages::{BodyRef, DeadLetter, Delivery, reason};
 use worker::Env;
 
 /// How long a delivery waits whose ledger object or stored body cannot be reached, in seconds.
@@ -42,7 +41,7 @@ pub(super) struct Work<'m> {
 
 impl Work<'_> {
     pub(super) fn claim_item(&self) -> ClaimItem {
-        claim_item_under(self.key.clone(), &self.delivery)
+        ClaimItem::of_delivery(self.key.clone(), &self.delivery)
     }
 
     /// What an attempt has to fetch of the body, in bytes.
@@ -64,7 +63,7 @@ impl Work<'_> {
     pub(super) async fn tell_its_letter(&self, env: &Env) {
         let detail = Some("its destination took it after it had been given up".to_owned());
         let reason = reason::RETRIES_EXHAUSTED;
-        let mut letter = dead_letter(&self.delivery, reason, self.attempt, None, detail, clock::now_ms());
+        let mut letter = DeadLetter::undeliverable(&self.delivery, reason, self.attempt, None, detail, clock::now_ms());
         if let Err((cause, error)) = send_letter(env, &mut letter, &Body::Small(self.inline.clone())).await {
             failed(cause, &letter.source, &letter.id, &letter.headers, &error);
         }
@@ -199,7 +198,8 @@ async fn bury<'m>(
     error: Option<String>,
     env: &Env,
 ) -> Option<Settlement<'m>> {
-    let mut letter = dead_letter(&work.delivery, reason, attempts, status, error.clone(), clock::now_ms());
+    let mut letter =
+        DeadLetter::undeliverable(&work.delivery, reason, attempts, status, error.clone(), clock::now_ms());
     let body = Body::Small(std::mem::take(&mut work.inline));
     if let Err((cause, error)) = send_letter(env, &mut letter, &body).await {
         failed(cause, &letter.source, &letter.id, &letter.headers, &error);
@@ -209,34 +209,4 @@ async fn bury<'m>(
     let reason = reason.into();
     let outcome = if work.is_given_up { Outcome::GivenUp { reason } } else { Outcome::Dead { reason } };
     Some(Settlement { work, outcome, status, error, delay_s: None })
-}
-
-/// The letter of a delivery that was given up.
-pub(super) fn dead_letter(
-    delivery: &Delivery,
-    reason: &str,
-    attempts: u32,
-    last_status: Option<u16>,
-    error: Option<String>,
-    now_ms: u64,
-) -> DeadLetter {
-    DeadLetter {
-        id: delivery.id.clone(),
-        source: delivery.source.clone(),
-        stage: Stage::Deliver,
-        reason: reason.into(),
-        detail: error,
-        diagnosis: None,
-        verified: true,
-        received_at_ms: delivery.received_at_ms,
-        dead_at_ms: now_ms,
-        attempts,
-        last_status,
-        event_count: Some(delivery.event_count),
-        secret_label: Some(delivery.secret_label.clone()),
-        dedupe_key: delivery.dedupe_key.clone(),
-        headers: delivery.headers.clone(),
-        replay: delivery.replay,
-        body: delivery.body.clone(),
-    }
 }

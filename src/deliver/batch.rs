@@ -17,14 +17,10 @@ use crate::platform::{clock, log, objects, r2, together};
 use futures_util::future::{Either, join};
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use gateway_core::deliver::circuit_breaker::{Gate, PROBE_MARGIN_MS, Tally, wait_s};
-use gateway_core::deliver::ledger::{
-    ClaimItem, Claimed, LEASE_MS, LedgerCall, Settled, State, ledger_key, ledger_shard,
-};
+use gateway_core::deliver::ledger::{Claimed, LEASE_MS, LedgerCall, Settled, State, delivery_key, ledger_shard};
 use gateway_core::deliver::retry_policy::has_waited_too_long;
 use gateway_core::deliver::scheduler::{CONNECTIONS, Memory, Place, Turn, Turns, Waiting};
-use gateway_core::messages::{BodyRef, DeadLetter, Delivery, Message, decode};
-use genesys_webhook::dedupe::body_key;
-use sha2::{Digest as _, Sha256};
+use gateway_core::messages::{Message, decode};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::collections::VecDeque;
@@ -77,54 +73,8 @@ fn read(message: &QueueMessage) -> Result<Option<Work<'_>>, (Vec<u8>, String)> {
             return Err((bytes, error));
         }
     };
-    let key = key_of(&delivery, &inline);
+    let key = delivery_key(&delivery, &inline);
     Ok(Some(Work { message, shard: ledger_shard(&key), key, delivery, inline, attempt: 0, is_given_up: false }))
-}
-
-/// The key under which the ledger knows a delivery.
-fn key_of(delivery: &Delivery, inline: &[u8]) -> String {
-    key_under(&delivery.source, delivery.dedupe_key.as_deref(), &delivery.body, inline)
-}
-
-fn key_under(source: &str, dedupe_key: Option<&str>, body: &BodyRef, inline: &[u8]) -> String {
-    let key = match (dedupe_key, body) {
-        (Some(key), _) => key.to_owned(),
-        (None, BodyRef::Stored { sha256, .. }) => format!("body-sha256:{sha256}"),
-        (None, _) => body_key(&Sha256::digest(inline).into()),
-    };
-    ledger_key(source, &key)
-}
-
-/// What the ledger is told of a delivery.
-pub(super) fn claim_item(delivery: &Delivery, inline: &[u8]) -> ClaimItem {
-    claim_item_under(key_of(delivery, inline), delivery)
-}
-
-/// What the ledger is told of the delivery that a letter is of.
-pub(super) fn claim_item_of(letter: &DeadLetter, inline: &[u8]) -> ClaimItem {
-    ClaimItem {
-        id: letter.id.clone(),
-        key: key_under(&letter.source, letter.dedupe_key.as_deref(), &letter.body, inline),
-        source: letter.source.clone(),
-        received_at_ms: letter.received_at_ms,
-        event_count: letter.event_count.unwrap_or(0),
-        size_bytes: letter.body.size_bytes(),
-        replay: letter.replay,
-        origin: None,
-    }
-}
-
-pub(super) fn claim_item_under(key: String, delivery: &Delivery) -> ClaimItem {
-    ClaimItem {
-        id: delivery.id.clone(),
-        key,
-        source: delivery.source.clone(),
-        received_at_ms: delivery.received_at_ms,
-        event_count: delivery.event_count,
-        size_bytes: delivery.body.size_bytes(),
-        replay: delivery.replay,
-        origin: delivery.origin,
-    }
 }
 
 async fn bury_unreadable(message: &QueueMessage, bytes: Vec<u8>, error: &str, env: &Env) {

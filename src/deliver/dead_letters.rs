@@ -8,8 +8,6 @@
 //! its letter is marked so. However long the store is away, no letter uses up the queue's retries. Out of scope: why a
 //! letter died.
 
-use super::attempt::dead_letter;
-use super::batch::{claim_item, claim_item_of};
 use crate::platform::body::Body;
 use crate::platform::objects::CallError;
 use crate::platform::queue::{self, QueueMessage};
@@ -19,7 +17,7 @@ use gateway_core::dead_letters::replay::Verdict;
 use gateway_core::dead_letters::{
     BodyText, INLINE_MAX_BYTES, Letter, LettersCall, Outlived, STORE_OBJECT, Status, Stored,
 };
-use gateway_core::deliver::ledger::{ClaimItem, LedgerCall, State, ledger_shard};
+use gateway_core::deliver::ledger::{ClaimItem, LedgerCall, State, delivery_key, ledger_shard};
 use gateway_core::messages::id::delivery_id;
 use gateway_core::messages::{BodyRef, DeadLetter, Message, Stage, decode, reason};
 use gateway_core::time::date_path;
@@ -135,15 +133,15 @@ async fn to_letter(message: &QueueMessage, env: &Env) -> Result<(Letter, Option<
     let mut news = None;
     let (mut letter, body) = match decode(&bytes) {
         Ok(Message::DeadLetter(letter, body)) => {
-            news = (letter.stage == Stage::Deliver).then(|| (true, claim_item_of(&letter, body)));
+            news = (letter.stage == Stage::Deliver).then(|| (true, ClaimItem::of_letter(&letter, body)));
             (letter, body)
         }
         // The platform moves a delivery here when it has been retried as often as a queue allows.
         Ok(Message::Delivery(delivery, body)) => {
             let error = "given up by the queue".to_owned();
-            news = Some((false, claim_item(&delivery, body)));
+            news = Some((false, ClaimItem::of_delivery(delivery_key(&delivery, body), &delivery)));
             (
-                dead_letter(
+                DeadLetter::undeliverable(
                     &delivery,
                     reason::RETRIES_EXHAUSTED,
                     message.attempts(),
@@ -179,23 +177,10 @@ fn whole(letter: DeadLetter, inline: Option<BodyText>) -> Letter {
 pub(super) fn unreadable(message: &QueueMessage, what: &str, size_bytes: u64, error: &str) -> DeadLetter {
     let now_ms = clock::now_ms();
     let digest: [u8; 32] = Sha256::digest(message.id()).into();
+    let id = delivery_id(message.sent_at_ms(), digest.first_chunk().copied().unwrap_or_default());
     DeadLetter {
-        id: delivery_id(message.sent_at_ms(), digest.first_chunk().copied().unwrap_or_default()),
-        source: String::new(),
-        stage: Stage::Queue,
-        reason: reason::UNDECODABLE_MESSAGE.into(),
         detail: Some(format!("message {} of the queue of {what}: {error}", message.id())),
-        diagnosis: None,
-        verified: false,
-        received_at_ms: now_ms,
-        dead_at_ms: now_ms,
         attempts: message.attempts(),
-        last_status: None,
-        event_count: None,
-        secret_label: None,
-        dedupe_key: None,
-        headers: vec![],
-        replay: 0,
-        body: BodyRef::Inline { size_bytes },
+        ..DeadLetter::of(id, Stage::Queue, reason::UNDECODABLE_MESSAGE, BodyRef::Inline { size_bytes }, now_ms)
     }
 }

@@ -71,11 +71,11 @@ pub(super) async fn hand_on(
     headers.extend(secret_headers.iter().cloned());
     match &configured.secrets.destination {
         Err(problem) => return Attempt::not_sent(problem.clone()),
-        Ok(None) => headers.push(("webhook-id".into(), delivery.id.clone())),
-        Ok(Some(secret)) => {
+        Ok(secrets) if secrets.is_empty() => headers.push(("webhook-id".into(), delivery.id.clone())),
+        Ok(secrets) => {
             let timestamp_s = clock::now_ms().div_euclid(1000);
             let scheme = Scheme::standard_webhooks();
-            headers.extend(body.with_bytes(|bytes| sign(&scheme, secret, &delivery.id, timestamp_s, bytes)));
+            headers.extend(body.with_bytes(|bytes| sign(&scheme, secrets, &delivery.id, timestamp_s, bytes)));
         }
     }
     let outgoing = Outgoing {

@@ -3,17 +3,17 @@
 //! Promises: a flush counts once, however often it arrives: its isolate's last number and the sums change together.
 //! Isolates that have been silent for a day are forgotten. Out of scope: adding up the shards.
 
-use super::Tables;
+use super::{Step, Tables};
 use crate::platform::{clock, objects, sql};
 use gateway_core::metrics::counters::{CountersCall, Flush, Metric, Seen, Series, Totals};
 use gateway_core::time::DAY_MS;
 use worker::{DurableObject, Env, Request, Response, Result, SqlStorage, SqlStorageValue, State, durable_object};
 
-const SCHEMA: &str = "
-    CREATE TABLE IF NOT EXISTS isolates (isolate TEXT PRIMARY KEY, seq INTEGER NOT NULL, at_ms INTEGER NOT NULL) WITHOUT ROWID;
-    CREATE TABLE IF NOT EXISTS series (metric TEXT, source TEXT, label TEXT, value INTEGER NOT NULL,
+const SCHEMA: [Step; 1] = ["
+    CREATE TABLE isolates (isolate TEXT PRIMARY KEY, seq INTEGER NOT NULL, at_ms INTEGER NOT NULL) WITHOUT ROWID;
+    CREATE TABLE series (metric TEXT, source TEXT, label TEXT, value INTEGER NOT NULL,
         PRIMARY KEY (metric, source, label)) WITHOUT ROWID;
-    CREATE TABLE IF NOT EXISTS seen (source TEXT PRIMARY KEY, request_ms INTEGER, delivery_ms INTEGER) WITHOUT ROWID;";
+    CREATE TABLE seen (source TEXT PRIMARY KEY, request_ms INTEGER, delivery_ms INTEGER) WITHOUT ROWID;"];
 
 /// How exact the times are that sources were last heard of, in milliseconds: a busy source is not worth a written row with
 /// every flush, and silence is measured in minutes.
@@ -27,7 +27,7 @@ pub struct Counters {
 
 impl DurableObject for Counters {
     fn new(state: State, _env: Env) -> Self {
-        Self { tables: Tables::set_up(&state, SCHEMA) }
+        Self { tables: Tables::set_up(&state, &SCHEMA) }
     }
 
     async fn fetch(&self, request: Request) -> Result<Response> {
@@ -53,7 +53,7 @@ fn add(sql: &SqlStorage, flush: &Flush) -> Result<()> {
     for (Series(metric, source, label), n) in &flush.deltas {
         sql::run(
             sql,
-            "INSERT INTO series VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET value = value + excluded.value",
+            "INSERT INTO series (metric, source, label, value) VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET value = value + excluded.value",
             vec![sql::text(metric.as_str()), sql::text(source), sql::text(label), sql::number(*n)],
         )?;
     }
@@ -61,7 +61,7 @@ fn add(sql: &SqlStorage, flush: &Flush) -> Result<()> {
         let time = |ms: Option<u64>| ms.map_or(SqlStorageValue::Null, sql::number);
         sql::run(
             sql,
-            "INSERT INTO seen VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE SET
+            "INSERT INTO seen (source, request_ms, delivery_ms) VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE SET
                 request_ms = NULLIF(MAX(COALESCE(request_ms, 0), COALESCE(excluded.request_ms, 0)), 0),
                 delivery_ms = NULLIF(MAX(COALESCE(delivery_ms, 0), COALESCE(excluded.delivery_ms, 0)), 0)
                 WHERE COALESCE(excluded.request_ms, 0) > COALESCE(request_ms, 0) + ?4

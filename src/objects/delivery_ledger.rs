@@ -4,7 +4,7 @@
 //! whose awaits nothing else of this object runs; the totals by source change in the same transaction as the rows.
 //! Out of scope: handing on.
 
-use super::Tables;
+use super::{Step, Tables};
 use crate::platform::sql::{number, optional, rows, run, text, unreadable};
 use crate::platform::{clock, objects, sql::Row};
 use gateway_core::deliver::ledger::{
@@ -19,16 +19,15 @@ use worker::{
 
 /// Identifiers sort by the time of receipt, so their order is that of lists. Every index more is a row more that is written, and
 /// billed, for each delivery. `key` is unique among the rows that own theirs, so two owners cannot come to be even by mistake.
-const SCHEMA: &str = "
-    CREATE TABLE IF NOT EXISTS deliveries (
+const SCHEMA: [Step; 1] = ["
+    CREATE TABLE deliveries (
         id TEXT PRIMARY KEY, key TEXT NOT NULL, source TEXT NOT NULL, state INTEGER NOT NULL, attempt INTEGER NOT NULL,
         replay INTEGER NOT NULL, lease_until_ms INTEGER NOT NULL, next_attempt_ms INTEGER, received_at_ms INTEGER NOT NULL,
         updated_at_ms INTEGER NOT NULL, event_count INTEGER NOT NULL, size_bytes INTEGER NOT NULL, last_status INTEGER,
         last_error TEXT, duplicate_of TEXT) WITHOUT ROWID;
-    CREATE UNIQUE INDEX IF NOT EXISTS owners ON deliveries (key) WHERE duplicate_of IS NULL;
-    DROP INDEX IF EXISTS by_time;
-    CREATE INDEX IF NOT EXISTS pending ON deliveries (source, received_at_ms) WHERE state < 2;
-    CREATE TABLE IF NOT EXISTS totals (source TEXT, outcome TEXT, n INTEGER NOT NULL, PRIMARY KEY (source, outcome)) WITHOUT ROWID;";
+    CREATE INDEX owners ON deliveries (key) WHERE duplicate_of IS NULL;
+    CREATE INDEX pending ON deliveries (source, received_at_ms) WHERE state < 2;
+    CREATE TABLE totals (source TEXT, outcome TEXT, n INTEGER NOT NULL, PRIMARY KEY (source, outcome)) WITHOUT ROWID;"];
 
 const COLUMNS: &str = "id, source, state, attempt, received_at_ms, updated_at_ms, event_count, size_bytes, replay, \
     next_attempt_ms, last_status, last_error, duplicate_of";
@@ -41,7 +40,7 @@ pub struct DeliveryLedger {
 
 impl DurableObject for DeliveryLedger {
     fn new(state: ObjectState, _env: Env) -> Self {
-        Self { tables: Tables::set_up(&state, SCHEMA) }
+        Self { tables: Tables::set_up(&state, &SCHEMA) }
     }
 
     async fn fetch(&self, request: Request) -> Result<Response> {
@@ -94,7 +93,7 @@ impl DeliveryLedger {
                 for (counted, change) in changes.iter().filter(|(_, change)| *change != 0) {
                     run(
                         sql,
-                        "INSERT INTO totals VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET n = n + excluded.n",
+                        "INSERT INTO totals (source, outcome, n) VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET n = n + excluded.n",
                         vec![text(source), text(counted.as_str()), SqlStorageValue::Integer(*change)],
                     )?;
                 }
@@ -133,10 +132,11 @@ fn state_number(state: State) -> SqlStorageValue {
 
 /// The other delivery that has the idempotency key of `item`.
 fn owner(sql: &SqlStorage, item: &ClaimItem) -> Result<Option<String>> {
+    let Some(from_ms) = item.duplicates_from_ms() else { return Ok(None) };
     let owner = rows(
         sql,
-        "SELECT id FROM deliveries WHERE key = ? AND duplicate_of IS NULL AND id <> ?",
-        vec![text(&item.key), text(&item.id)],
+        "SELECT id FROM deliveries WHERE key = ? AND duplicate_of IS NULL AND id <> ? AND received_at_ms >= ? LIMIT 1",
+        vec![text(&item.key), text(&item.id), number(from_ms)],
     )?;
     Ok(owner.first().and_then(|row| row.text(0)))
 }
@@ -207,7 +207,8 @@ fn insert(
     let lease_until_ms = if state == State::Claimed { now_ms.saturating_add(LEASE_MS) } else { 0 };
     run(
         sql,
-        "INSERT INTO deliveries VALUES (?, ?, ?, ?, ?, ?, ?, NULL, ?, ?, ?, ?, NULL, NULL, ?) ON CONFLICT (id) DO UPDATE SET
+        "INSERT INTO deliveries (id, key, source, state, attempt, replay, lease_until_ms, received_at_ms, updated_at_ms, event_count,
+            size_bytes, duplicate_of) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET
             state = excluded.state, attempt = excluded.attempt, replay = excluded.replay,
             lease_until_ms = excluded.lease_until_ms, next_attempt_ms = NULL, updated_at_ms = excluded.updated_at_ms",
         vec![

@@ -3,13 +3,13 @@
 //! Promises: what `gateway_core::deliver::circuit_breaker` decides is stored within the event that asked for it, so that one probe at a time
 //! is let through and each change is told to one caller. Out of scope: log and audit (whoever is told).
 
-use super::Tables;
+use super::{Step, Tables};
 use crate::platform::sql::{rows, run, text, unreadable};
 use crate::platform::{clock, objects};
 use gateway_core::deliver::circuit_breaker::{Circuit, CircuitCall};
 use worker::{DurableObject, Env, Request, Response, Result, SqlStorage, State, durable_object};
 
-const SCHEMA: &str = "CREATE TABLE IF NOT EXISTS circuit (id INTEGER PRIMARY KEY CHECK (id = 1), state TEXT NOT NULL);";
+const SCHEMA: [Step; 1] = ["CREATE TABLE circuit (id INTEGER PRIMARY KEY CHECK (id = 1), state TEXT NOT NULL);"];
 
 /// A circuit's object.
 #[durable_object(fetch)]
@@ -19,7 +19,7 @@ pub struct Destination {
 
 impl DurableObject for Destination {
     fn new(state: State, _env: Env) -> Self {
-        Self { tables: Tables::set_up(&state, SCHEMA) }
+        Self { tables: Tables::set_up(&state, &SCHEMA) }
     }
 
     async fn fetch(&self, request: Request) -> Result<Response> {
@@ -41,7 +41,7 @@ impl DurableObject for Destination {
                 let state = objects::json(&circuit)?;
                 run(
                     sql,
-                    "INSERT INTO circuit VALUES (1, ?) ON CONFLICT DO UPDATE SET state = excluded.state",
+                    "INSERT INTO circuit (id, state) VALUES (1, ?) ON CONFLICT DO UPDATE SET state = excluded.state",
                     vec![text(&state)],
                 )?;
             }

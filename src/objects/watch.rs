@@ -4,7 +4,7 @@
 //! each until it was answered 2xx, under an identifier that stays; a destination that does not answer is asked again by
 //! the next evaluation. Out of scope: the judgements (`gateway_core::{silence, alerts}`).
 
-use super::Tables;
+use super::{Step, Tables};
 use crate::audit;
 use crate::config::{Gateway, gateway};
 use crate::platform::fetch::{self, Outgoing, Read};
@@ -24,9 +24,9 @@ use std::cell::Cell;
 use worker::{DurableObject, Env, Request, Response, Result, SqlStorage, State, durable_object};
 
 /// Both hold JSON of versioned forms: what was learned of each source, and under `alerts` and `health` what was said last.
-const SCHEMA: &str = "
-    CREATE TABLE IF NOT EXISTS histories (source TEXT PRIMARY KEY, history TEXT NOT NULL) WITHOUT ROWID;
-    CREATE TABLE IF NOT EXISTS kept (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;";
+const SCHEMA: [Step; 1] = ["
+    CREATE TABLE histories (source TEXT PRIMARY KEY, history TEXT NOT NULL) WITHOUT ROWID;
+    CREATE TABLE kept (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;"];
 
 /// How long the alert destination may take, in milliseconds.
 const SEND_MS: u64 = 10_000;
@@ -47,7 +47,7 @@ pub struct Watch {
 
 impl DurableObject for Watch {
     fn new(state: State, env: Env) -> Self {
-        Self { tables: Tables::set_up(&state, SCHEMA), env, sending_until_ms: Cell::new(0) }
+        Self { tables: Tables::set_up(&state, &SCHEMA), env, sending_until_ms: Cell::new(0) }
     }
 
     async fn fetch(&self, request: Request) -> Result<Response> {
@@ -208,8 +208,8 @@ fn draft(notice: &Notice) -> Draft {
 
 /// One attempt; the status where it was taken.
 async fn send(gateway: &Gateway, to: &AlertDestination, notice: &Notice) -> std::result::Result<u16, String> {
-    let secret = match &gateway.alerts {
-        Some(Ok(secret)) => secret,
+    let secrets = match &gateway.alerts {
+        Some(Ok(secrets)) => secrets,
         Some(Err(problem)) => return Err(problem.to_string()),
         None => return Err("no alert destination".into()),
     };
@@ -219,7 +219,7 @@ async fn send(gateway: &Gateway, to: &AlertDestination, notice: &Notice) -> std:
         ("user-agent".to_owned(), USER_AGENT.to_owned()),
         ("content-type".to_owned(), "application/json".to_owned()),
     ];
-    headers.extend(sign(&Scheme::standard_webhooks(), secret, &notice.id, timestamp_s, body.as_bytes()));
+    headers.extend(sign(&Scheme::standard_webhooks(), secrets, &notice.id, timestamp_s, body.as_bytes()));
     let outgoing = Outgoing {
         method: "POST",
         url: &to.url,

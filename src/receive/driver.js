@@ -23,8 +23,11 @@ const { BodyTimeout, BodyUnreadable, NoRoom, CryptoFailed, StorageFailed, QueueF
 const QUEUES = ["DELIVERIES", "DEAD_LETTERS"];
 const BYTES = { contentType: "bytes" };
 
-/** A body is read in parts that double from the first size to the second, so that memory follows what has arrived. */
-const [FIRST_PART_BYTES, LARGEST_PART_BYTES] = [16_384, 262_144];
+/** What a body is read into before anything of it has arrived, in bytes. */
+const FIRST_BUFFER_BYTES = 16_384;
+
+/** How often small bodies that do not come are looked for, in milliseconds. */
+const WATCH_STEP_MS = 2_500;
 
 /** Made once: the runtime copies headers faster than it reads them out of an object. */
 const JSON_HEADERS = new Headers({ "content-type": "application/json", "cache-control": "no-store" });
@@ -56,8 +59,8 @@ class Steps {
   id = 0;
   status = 0;
   text = "";
-  /** Names and values, a line each; empty for none. */
-  headers = "";
+  /** Names and values, a line each. */
+  headers = undefined;
   limitBytes = -1;
   /** Which secrets a large body is hashed with: their keys' names, in order. */
   keys = [];
@@ -70,12 +73,12 @@ class Steps {
   header = undefined;
   /** Whether the body follows the header in the message. */
   isInline = false;
-  /** Where the body is stored; empty where it is not. */
-  bucketKey = "";
+  /** Where the body is stored. */
+  bucketKey = undefined;
   /** Undefined where it was not read. */
   body = undefined;
-  tags = NO_BYTES;
-  sha256 = NO_BYTES;
+  tags = undefined;
+  sha256 = undefined;
   /** Whether what was counted is to be sent. */
   areCountsDue = false;
 
@@ -121,7 +124,7 @@ function response(steps) {
   const { status, text, headers } = steps;
   const shared = text === "" ? EMPTY_HEADERS : JSON_HEADERS;
   const body = text === "" ? null : text;
-  if (headers === "") return new Response(body, { status, headers: shared });
+  if (headers === undefined) return new Response(body, { status, headers: shared });
   const all = new Headers(shared);
   const lines = headers.split("\n");
   for (let n = 0; n + 1 < lines.length; n += 2) all.set(lines[n], lines[n + 1]);
@@ -151,79 +154,94 @@ function joined(parts) {
   return whole;
 }
 
+/**
+ * Small bodies that have not arrived: until when they may, and what ends the wait. A timer for each of them would cost a tenth of
+ * what a delivery costs, so one request at a time watches over those of all.
+ */
+const awaited = new Set();
+let watchedUntilMs = 0;
+
+async function watch() {
+  while (awaited.size > 0) {
+    watchedUntilMs = Date.now() + 2 * WATCH_STEP_MS;
+    await new Promise((resolve) => setTimeout(resolve, WATCH_STEP_MS));
+    for (const body of awaited) {
+      if (body.untilMs > Date.now()) break;
+      body.giveUp(new Failed(BodyTimeout, "the sender is too slow"));
+    }
+  }
+  watchedUntilMs = 0;
+}
+
 /** A small body, at once. */
-function readSmall(request) {
+function readSmall(request, context, receivedAtMs) {
   return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => reject(new Failed(BodyTimeout, "the sender is too slow")), readDeadlineMs);
-    const end = (settle, value) => {
-      clearTimeout(timer);
-      settle(value);
+    const body = {
+      untilMs: receivedAtMs + readDeadlineMs,
+      giveUp(failed) {
+        awaited.delete(body);
+        reject(failed);
+      },
     };
+    awaited.add(body);
     request.arrayBuffer().then(
-      (buffer) => end(resolve, new Uint8Array(buffer)),
-      (error) => end(reject, new Failed(BodyUnreadable, error)),
+      (buffer) => {
+        awaited.delete(body);
+        resolve(new Uint8Array(buffer));
+      },
+      (error) => body.giveUp(new Failed(BodyUnreadable, error)),
     );
+    if (watchedUntilMs < receivedAtMs) context.waitUntil(watch());
   });
 }
 
-/** Fills a part: at once where so many bytes are announced, and with what comes until it is full or the body ends. */
-async function readPart(reader, wanted, isAnnounced) {
-  let buffer = new ArrayBuffer(wanted);
-  let filled = 0;
-  let isEnd = false;
-  while (filled < wanted && !isEnd) {
-    const rest = new Uint8Array(buffer, filled);
-    const { value, done } = await reader.read(rest, isAnnounced ? { min: rest.length } : undefined);
-    isEnd = done;
-    // The runtime takes the buffer of what it fills, and gives it back.
-    buffer = value?.buffer ?? new ArrayBuffer(0);
-    filled += value?.length ?? 0;
-  }
-  return { part: new Uint8Array(buffer, 0, filled), isEnd };
-}
-
 /**
- * A body that is large, or of unknown size, in parts. Each part but the first is counted before there is memory for it, and the
- * first when it has arrived. Nothing where it passed the limit: the wasm has been told.
+ * A body that is large, or of unknown size. Its buffer grows with what has arrived: by eight where the size is announced, else by
+ * two. What it grows to is counted before there is memory for it, and the first buffer when it is full. Nothing where the body
+ * passed the limit: the wasm has been told.
  */
-async function readParts(request, env, steps, declaredBytes, decide) {
+async function readLarge(request, env, steps, declaredBytes, decide) {
   const reader = request.body.getReader({ mode: "byob" });
-  let isLate = false;
   // Nobody waits for the rest; an error while dropping it changes nothing.
   const drop = () => reader.cancel().catch(() => {});
+  let isLate = false;
   const timer = setTimeout(() => {
     isLate = true;
     drop();
   }, readDeadlineMs);
-  const parts = [];
+  const isAnnounced = declaredBytes >= 0;
+  // One byte more than may arrive, so that too much shows.
+  const mostBytes = isAnnounced ? declaredBytes : steps.limitBytes + 1;
+  let buffer = new ArrayBuffer(Math.min(FIRST_BUFFER_BYTES, mostBytes));
   let size = 0;
-  /** Whether there is room. */
+  /** Whether it is within the limit. */
   const counts = (bytes, copies) => {
     const grown = decide(wasm.receive_grew, steps.id, bytes, copies);
     if (grown === NO_ROOM) throw new Failed(NoRoom, "too many bytes in flight");
     return grown !== TOO_LARGE;
   };
   try {
-    for (let partBytes = FIRST_PART_BYTES; ; partBytes = Math.min(2 * partBytes, LARGEST_PART_BYTES)) {
-      const wanted = declaredBytes < 0 ? partBytes : Math.min(partBytes, declaredBytes - size);
-      if (wanted === 0) break;
-      // A part is no reason to refuse a body that ends within it.
-      if (parts.length > 0) counts(Math.min(size + wanted, steps.limitBytes), 1);
-      const { part, isEnd } = await readPart(reader, wanted, declaredBytes >= 0);
-      if (isLate) throw new Failed(BodyTimeout, "the sender is too slow");
-      parts.push(part);
-      size += part.length;
-      if (!counts(size, 1)) {
-        decide(wasm.receive_overflowed, env, steps.id, size, steps);
-        drop();
-        return undefined;
+    for (let isEnd = false; !isEnd && size < mostBytes; ) {
+      if (size === buffer.byteLength) {
+        const grownBytes = Math.min(size * (isAnnounced ? 8 : 2), mostBytes);
+        // While it is moved it is there twice; a limit is no reason to refuse a body that may end before it.
+        counts(Math.min(grownBytes, steps.limitBytes), 1);
+        buffer = buffer.transfer(grownBytes);
       }
-      if (isEnd) break;
+      const rest = new Uint8Array(buffer, size);
+      const { value, done } = await reader.read(rest, isAnnounced ? { min: rest.length } : undefined);
+      if (isLate) throw new Failed(BodyTimeout, "the sender is too slow");
+      isEnd = done;
+      // The runtime takes the buffer that it fills, and gives it back, at the end too.
+      buffer = value.buffer;
+      size += value.length;
     }
-    if (parts.length === 1) return parts[0];
-    // While they are joined they are there twice.
-    counts(size, 2);
-    return joined(parts);
+    if (!counts(size, 1)) {
+      decide(wasm.receive_overflowed, env, steps.id, size, steps);
+      drop();
+      return undefined;
+    }
+    return new Uint8Array(buffer, 0, size);
   } catch (error) {
     drop();
     throw asFailed(error, isLate ? BodyTimeout : BodyUnreadable);
@@ -251,12 +269,11 @@ async function tagsOf(env, steps, body, decide) {
   return joined(tags);
 }
 
-/** What is computed of a large body outside of the wasm: tags, and the digest of one that is stored. */
-async function hashed(env, steps, body, decide) {
+/** Computes of a large body what the wasm does not: tags, and the digest of one that is stored. */
+async function hash(env, steps, body, decide) {
   try {
-    const tags = steps.keys.length === 0 ? NO_BYTES : await tagsOf(env, steps, body, decide);
-    const isStored = body.length >= storedFromBytes;
-    return [tags, isStored ? new Uint8Array(await crypto.subtle.digest("SHA-256", body)) : NO_BYTES];
+    if (steps.keys.length > 0) steps.tags = await tagsOf(env, steps, body, decide);
+    if (body.length >= storedFromBytes) steps.sha256 = new Uint8Array(await crypto.subtle.digest("SHA-256", body));
   } catch (error) {
     throw asFailed(error, CryptoFailed);
   }
@@ -273,15 +290,17 @@ async function isWithinLimit(env, { binding, key }) {
 }
 
 /** Reads the body and has it judged. */
-async function judge(request, env, steps, declaredBytes, decide) {
+async function judge(request, env, context, receivedAtMs, steps, declaredBytes, decide) {
   let body = NO_BYTES;
   if (request.body !== null) {
     const isSmall = declaredBytes >= 0 && declaredBytes < hashedFromBytes;
-    body = isSmall ? await readSmall(request) : await readParts(request, env, steps, declaredBytes, decide);
+    body = isSmall
+      ? await readSmall(request, context, receivedAtMs)
+      : await readLarge(request, env, steps, declaredBytes, decide);
   }
   if (body === undefined) return;
   steps.body = body;
-  if (body.length >= hashedFromBytes) [steps.tags, steps.sha256] = await hashed(env, steps, body, decide);
+  if (body.length >= hashedFromBytes) await hash(env, steps, body, decide);
   decide(wasm.receive_arrived, env, steps.id, body, steps.tags, steps.sha256, steps);
 }
 
@@ -289,12 +308,12 @@ async function judge(request, env, steps, declaredBytes, decide) {
 async function send(env, context, steps) {
   const { header, body, bucketKey } = steps;
   try {
-    if (bucketKey !== "") await twice(() => env.PAYLOADS.put(bucketKey, body), StorageFailed);
+    if (bucketKey !== undefined) await twice(() => env.PAYLOADS.put(bucketKey, body), StorageFailed);
     // The runtime takes the buffer of what it sends.
     const message = () => (steps.isInline ? joined([header, body]) : header.slice());
     await twice(() => env[QUEUES[steps.queue]].send(message(), BYTES), QueueFailed);
   } catch (failed) {
-    if (bucketKey !== "") context.waitUntil(discard(env, bucketKey));
+    if (bucketKey !== undefined) context.waitUntil(discard(env, bucketKey));
     throw failed;
   }
 }
@@ -333,7 +352,7 @@ export async function receive(request, env, context) {
     };
     try {
       wasm.receive_open(env, head, declaredBytes, receivedAtMs, steps);
-      if (steps.limitBytes >= 0) await judge(request, env, steps, declaredBytes, decide);
+      if (steps.limitBytes >= 0) await judge(request, env, context, receivedAtMs, steps, declaredBytes, decide);
       if (steps.limiter !== undefined) {
         const isWithin = await isWithinLimit(env, steps.limiter);
         decide(wasm.receive_rate_limited, env, steps.id, steps.body, steps.sha256, isWithin, steps);

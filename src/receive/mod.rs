@@ -32,7 +32,7 @@ extern "C" {
     /// What the driver does next (`Steps` of `driver.js`, which says what each call means).
     pub type Steps;
     #[wasm_bindgen(method)]
-    fn answer(this: &Steps, status: u16, body: &str, headers: &str);
+    fn answer(this: &Steps, status: u16, body: &str, headers: Option<String>);
     #[wasm_bindgen(method)]
     fn read(this: &Steps, id: u32, limit_bytes: f64);
     #[wasm_bindgen(method)]
@@ -42,7 +42,7 @@ extern "C" {
     #[wasm_bindgen(method, js_name = askRateLimit)]
     fn ask_rate_limit(this: &Steps, id: u32, binding: &str, key: &str);
     #[wasm_bindgen(method)]
-    fn send(this: &Steps, id: u32, queue: u32, header: &[u8], is_inline: bool, bucket_key: &str);
+    fn send(this: &Steps, id: u32, queue: u32, header: &[u8], is_inline: bool, bucket_key: Option<String>);
     #[wasm_bindgen(method, js_name = countsAreDue)]
     fn counts_are_due(this: &Steps);
 }
@@ -116,8 +116,8 @@ pub fn receive_open(env: &Env, head: String, declared_bytes: f64, now_ms: f64, s
         return answer(steps, &Answer::unavailable("no_randomness"));
     };
     let declared = (declared_bytes >= 0.0).then_some(clock::whole_ms(declared_bytes));
-    let name =
-        route::source_name(path(RequestHead::read(&head).url), path_prefix(&gateway)).map(std::borrow::Cow::into_owned);
+    let name = route::source_name(path(RequestHead::first_line(&head).1), path_prefix(&gateway))
+        .map(std::borrow::Cow::into_owned);
     let found = name.and_then(|name| gateway.place(&name));
     let policy = found.and_then(|at| Some((at, gateway.source_at(at)?.policy())));
     let next = with(|receiver| receiver.open(policy, head, declared, entropy, now_ms));
@@ -131,7 +131,7 @@ pub fn receive_open(env: &Env, head: String, declared_bytes: f64, now_ms: f64, s
 
 /// Every source answers 503, so that its sender repeats, and it is counted for none: which one it is cannot be known.
 fn broken(head: &str, now_ms: u64, steps: &Steps) {
-    if RequestHead::read(head).method == "POST" {
+    if RequestHead::first_line(head).0 == "POST" {
         let outcome = Outcome::Unavailable { cause: "bad_configuration" };
         count(
             receive::UNKNOWN_SOURCE,
@@ -185,9 +185,13 @@ pub fn receive_overflowed(env: &Env, id: u32, size_bytes: u32, steps: &Steps) {
 
 /// The body is there. `tags`: 32 bytes for each [`Steps::hash`], or none; `sha256`: 32 bytes, or none.
 #[wasm_bindgen]
-pub fn receive_arrived(env: &Env, id: u32, body: &[u8], tags: &[u8], sha256: &[u8], steps: &Steps) {
-    let digests = Digests { tags: tags.as_chunks().0, sha256: sha256.try_into().ok() };
+pub fn receive_arrived(env: &Env, id: u32, body: &[u8], tags: Option<Vec<u8>>, sha256: Option<Vec<u8>>, steps: &Steps) {
+    let digests = Digests { tags: tags.as_deref().unwrap_or_default().as_chunks().0, sha256: digest(sha256) };
     decide(env, id, steps, |receiver, policy| receiver.arrived(id, policy, body, digests));
+}
+
+fn digest(bytes: Option<Vec<u8>>) -> Option<[u8; 32]> {
+    bytes.and_then(|bytes| bytes.try_into().ok())
 }
 
 /// The rate limiter has answered. `body`: nothing where it was not read.
@@ -196,12 +200,12 @@ pub fn receive_rate_limited(
     env: &Env,
     id: u32,
     body: Option<js_sys::Uint8Array>,
-    sha256: &[u8],
+    sha256: Option<Vec<u8>>,
     is_within: bool,
     steps: &Steps,
 ) {
     let body = body.map(|body| body.to_vec());
-    let digests = Digests { tags: &[], sha256: sha256.try_into().ok() };
+    let digests = Digests { tags: &[], sha256: digest(sha256) };
     decide(env, id, steps, |receiver, policy| receiver.rate_limited(id, policy, body.as_deref(), digests, is_within));
 }
 
@@ -277,8 +281,9 @@ fn apply(gateway: &Rc<Gateway>, next: Option<Next>, steps: &Steps) {
                 Queue::Deliveries => 0,
                 Queue::DeadLetters => 1,
             };
-            let key = if let BodyPlace::Bucket(key) = &body { key } else { "" };
-            steps.send(id, queue, header.as_bytes(), body == BodyPlace::Message, key);
+            let is_inline = body == BodyPlace::Message;
+            let key = if let BodyPlace::Bucket(key) = body { Some(key) } else { None };
+            steps.send(id, queue, header.as_bytes(), is_inline, key);
         }
         None => answer(steps, &Answer::unavailable(rejection::Failure::Interrupted.cause())),
     }
@@ -286,7 +291,7 @@ fn apply(gateway: &Rc<Gateway>, next: Option<Next>, steps: &Steps) {
 
 fn answer(steps: &Steps, answer: &Answer) {
     let lines: Vec<&str> = answer.headers.iter().flat_map(|(name, value)| [*name, value.as_str()]).collect();
-    steps.answer(answer.status, &answer.body, &lines.join("\n"));
+    steps.answer(answer.status, &answer.body, (!lines.is_empty()).then(|| lines.join("\n")));
 }
 
 fn settle(gateway: &Gateway, settled: &Settled, now_ms: u64, steps: &Steps) {

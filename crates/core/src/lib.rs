@@ -28,4 +28,5 @@ pub mod metrics;
 pub mod monitor;
 pub mod query;
 pub mod receive;
+pub mod schema;
 pub mod time;

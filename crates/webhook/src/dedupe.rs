@@ -2,8 +2,8 @@
 //!
 //! Promises: a key is deterministic, at most [`MAX_KEY_CHARS`] visible ASCII characters, and keys of different kinds
 //! never collide: each begins with its kind, and values that are long or unusual are replaced by a hash under another
-//! kind. Where a rule finds nothing in a delivery there is no guess: the body's SHA-256 is the key, which never takes
-//! two different deliveries for one.
+//! kind. Where a rule finds nothing in a delivery the body's SHA-256 is the key, which lasts for the sender's retry window only
+//! (`duplicate_window_s` of a source): equal bodies may be two events.
 //! Out of scope: remembering keys, and what belongs to which source (a key is compared within one source).
 
 use sha2::{Digest, Sha256};
@@ -21,21 +21,27 @@ pub const MAX_KEY_CHARS: usize = 200;
 pub enum DedupeRule {
     /// The SHA-256 of the body.
     Body,
-    /// Strings or numbers in the body, all of which must be there.
-    Members(Vec<JsonPointer>),
+    /// Strings or numbers in the body.
+    Members {
+        /// Those that must be there, then those that count where they are there.
+        pointers: Vec<JsonPointer>,
+        /// How many must be there.
+        required: usize,
+    },
     /// A header (lower case).
     Header(String),
 }
 
 impl DedupeRule {
-    pub(crate) fn of_members(paths: &[&[&'static str]]) -> Self {
-        Self::Members(paths.iter().map(|path| JsonPointer::of_keys(path)).collect())
+    pub(crate) fn of_members(required: &[&[&'static str]], optional: &[&[&'static str]]) -> Self {
+        let pointers = required.iter().chain(optional).map(|path| JsonPointer::of_keys(path)).collect();
+        Self::Members { pointers, required: required.len() }
     }
 
     /// What the envelope scan has to capture.
     pub(crate) fn pointers(&self) -> &[JsonPointer] {
         match self {
-            Self::Members(pointers) => pointers,
+            Self::Members { pointers, .. } => pointers,
             Self::Body | Self::Header(_) => &[],
         }
     }
@@ -47,10 +53,11 @@ impl DedupeRule {
                 let value = headers.get(name).filter(|value| !value.is_empty())?;
                 Some(bounded("header", &[&value]))
             }
-            Self::Members(_) => {
-                let values: Option<Vec<&str>> =
-                    envelope.captures.iter().map(|value| value.as_deref().filter(|text| !text.is_empty())).collect();
-                Some(bounded("members", &values?))
+            Self::Members { required, .. } => {
+                let found = envelope.captures.iter().map(|value| value.as_deref().filter(|text| !text.is_empty()));
+                let all: Option<Vec<&str>> = found.clone().take(*required).collect();
+                let optional = found.skip(*required).flatten();
+                Some(bounded("members", &all?.into_iter().chain(optional).collect::<Vec<_>>()))
             }
         }
     }
@@ -94,6 +101,16 @@ mod tests {
         let receipt = open_messaging(r#"{"channel":{"time":"2025-06-10T21:03:05.427Z"},"type":"Receipt","id":"m1"}"#);
         assert_eq!(message.as_deref(), Some("members:m1|Text|2025-06-10T21:03:05.427Z"));
         assert_eq!(receipt.as_deref(), Some("members:m1|Receipt|2025-06-10T21:03:05.427Z"));
+    }
+
+    #[test]
+    fn the_states_of_a_receipt_are_different_deliveries() {
+        let key = |status| {
+            open_messaging(&format!(r#"{{"id":"m1","type":"Receipt","status":"{status}","channel":{{"time":"t"}}}}"#))
+        };
+        let keys = ["Published", "Sent", "Delivered", "Read"].map(key);
+        assert_eq!(keys[0].as_deref(), Some("members:m1|Receipt|t|Published"));
+        assert!(keys.iter().enumerate().all(|(at, key)| !keys[..at].contains(key)));
     }
 
     #[test]

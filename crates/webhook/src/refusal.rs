@@ -76,18 +76,9 @@ pub enum SignatureFault {
         /// The limit.
         limit: usize,
     },
-    /// A list where the scheme has one signature: a header sent twice arrives joined by a comma.
-    #[error("has several signatures where the scheme has one")]
-    Several,
-    /// The prefix is not there.
-    #[error("does not begin with {expected:?}")]
-    Prefix {
-        /// What the scheme writes before the tag.
-        expected: String,
-    },
-    /// A list in which no signature has the scheme's prefix.
+    /// No signature begins as the scheme writes it.
     #[error("has no signature that begins with {expected:?}")]
-    NoneWithPrefix {
+    Prefix {
         /// What the scheme writes before the tag.
         expected: String,
     },

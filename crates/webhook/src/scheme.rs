@@ -3,7 +3,7 @@
 //! Promises: a `Scheme` is consistent (it comes from a preset or from a checked [`crate::custom::CustomScheme`]), and
 //! nothing falls back from one scheme to another: the header, prefix, encoding and signed content of the source's
 //! scheme are the only ones that are tried.
-//! Sources: DESIGN §1 and §3, genesys.md §1–3, the Standard Webhooks specification.
+//! Sources: Genesys Cloud's developer documentation, the Standard Webhooks specification.
 
 use crate::dedupe::DedupeRule;
 use crate::encoding::Encoding;
@@ -25,24 +25,12 @@ pub struct Scheme {
     /// Stands before each encoded tag, case and all; may be empty.
     pub(crate) prefix: String,
     pub(crate) encoding: Encoding,
-    pub(crate) several: Several,
     pub(crate) timestamp: Option<TimestampRule>,
     pub(crate) id_header: Option<String>,
     pub(crate) content: SignedContent,
     pub(crate) secret_format: SecretFormat,
     pub(crate) envelope: EnvelopeKind,
     pub(crate) dedupe: DedupeRule,
-}
-
-/// Whether one signature header may hold several signatures, of which one must match.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Several {
-    /// Exactly one. A header sent twice arrives joined by a comma and is refused, even where both are the same.
-    Refuse,
-    /// A list with commas, spaces around them allowed: also what a header sent several times becomes.
-    Comma,
-    /// A list with single spaces (Standard Webhooks). A header sent twice is refused: its comma belongs to no tag.
-    Space,
 }
 
 /// The header that dates a signature.
@@ -85,26 +73,25 @@ impl Scheme {
             signature_header: "x-genesys-signature".to_owned(),
             prefix: String::new(),
             encoding: Encoding::Hex,
-            several: Several::Refuse,
             timestamp: None,
             id_header: None,
             content: SignedContent::default(),
             secret_format: SecretFormat::Text,
-            envelope: EnvelopeKind::EventsArray,
+            envelope: EnvelopeKind::Events,
             dedupe: DedupeRule::Body,
         }
     }
 
-    /// `X-Hub-Signature-256: sha256=<base64>` over the raw body; one object, known again by `id`, `type` and
-    /// `channel.time` (a receipt carries the `id` of its message).
+    /// `X-Hub-Signature-256: sha256=<base64>` over the raw body; one object, known again by `id`, `type`, `channel.time`
+    /// and the `status` of a receipt (which carries the `id` of its message, and the same time in each of its states).
     pub fn open_messaging() -> Self {
         Self {
             profile: Profile::OpenMessaging,
             signature_header: "x-hub-signature-256".to_owned(),
             prefix: "sha256=".to_owned(),
             encoding: Encoding::Base64 { padded: true },
-            envelope: EnvelopeKind::SingleObject,
-            dedupe: DedupeRule::of_members(&[&["id"], &["type"], &["channel", "time"]]),
+            envelope: EnvelopeKind::Object,
+            dedupe: DedupeRule::of_members(&[&["id"], &["type"], &["channel", "time"]], &[&["status"]]),
             ..Self::webhooks()
         }
     }
@@ -117,7 +104,6 @@ impl Scheme {
             signature_header: "webhook-signature".to_owned(),
             prefix: "v1,".to_owned(),
             encoding: Encoding::Base64 { padded: true },
-            several: Several::Space,
             timestamp: Some(TimestampRule {
                 header: "webhook-timestamp".to_owned(),
                 tolerance_s: STANDARD_TOLERANCE_S,
@@ -125,7 +111,7 @@ impl Scheme {
             id_header: Some("webhook-id".to_owned()),
             content: SignedContent { before: vec![Part::Id, dot(), Part::Timestamp, dot()], after: Vec::new() },
             secret_format: SecretFormat::Base64,
-            envelope: EnvelopeKind::SingleObject,
+            envelope: EnvelopeKind::Object,
             dedupe: DedupeRule::Header("webhook-id".to_owned()),
         }
     }
@@ -148,11 +134,6 @@ impl Scheme {
     /// Text form of a tag.
     pub fn encoding(&self) -> Encoding {
         self.encoding
-    }
-
-    /// How several signatures in one header are taken.
-    pub fn several(&self) -> Several {
-        self.several
     }
 
     /// Largest age of a signature in seconds, both ways; `None` where signatures are not dated.
@@ -198,6 +179,12 @@ impl Scheme {
                 .collect()
         };
         format!("{}{{body}}{}", side(&self.content.before), side(&self.content.after))
+    }
+
+    /// The same with another envelope.
+    #[must_use]
+    pub fn with_envelope(self, envelope: EnvelopeKind) -> Self {
+        Self { envelope, ..self }
     }
 
     /// Validates the body's envelope and counts its events. Call it on verified bytes only.

@@ -6,14 +6,14 @@
 use core::fmt;
 
 use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use base64::engine::general_purpose::{STANDARD_PAD_INDIFFERENT, URL_SAFE_PAD_INDIFFERENT};
 use zeroize::Zeroizing;
 
 use crate::encoding::unhex;
 use crate::mac::KeyedMac;
 use crate::scheme::Scheme;
 
-/// Shortest key: Genesys takes tokens "longer than 15 characters" (genesys.md §2), and 128 bits is the least that
+/// Shortest key: Genesys takes tokens "longer than 15 characters" (Open Messaging, signature validation), and 128 bits is the least that
 /// FIPS 198-1 with SP 800-107 considers for HMAC.
 pub const MIN_KEY_BYTES: usize = 16;
 
@@ -23,9 +23,9 @@ pub(crate) const WHSEC: &str = "whsec_";
 /// How the text of a secret becomes its key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SecretFormat {
-    /// The text's UTF-8 bytes are the key, whatever they are: spaces and line ends count.
+    /// The text's UTF-8 bytes are the key.
     Text,
-    /// Padded base64 of the key, `whsec_` before it or not.
+    /// Base64 of the key in either alphabet, padded or not, `whsec_` before it or not.
     Base64,
     /// Hexadecimal of the key.
     Hex,
@@ -65,18 +65,22 @@ pub enum SecretError {
 }
 
 impl SigningSecret {
-    /// Takes the text of a secret as the scheme writes secrets.
+    /// Takes the text of a secret as the scheme writes secrets. White space and line ends around it are no part of it.
     ///
     /// `label`: what names it in metrics and errors. `not_after_ms`: last millisecond since the epoch at which it is
     /// active; `None` for ever.
     pub fn new(scheme: &Scheme, label: &str, text: &str, not_after_ms: Option<u64>) -> Result<Self, SecretError> {
         let label = label.to_owned();
-        if text.trim().is_empty() {
+        let text = text.trim();
+        if text.is_empty() {
             return Err(SecretError::Empty { label });
         }
         let key = match scheme.secret_format {
             SecretFormat::Text => Some(text.as_bytes().to_vec()),
-            SecretFormat::Base64 => STANDARD.decode(text.strip_prefix(WHSEC).unwrap_or(text)).ok(),
+            SecretFormat::Base64 => {
+                let text = text.strip_prefix(WHSEC).unwrap_or(text);
+                STANDARD_PAD_INDIFFERENT.decode(text).or_else(|_| URL_SAFE_PAD_INDIFFERENT.decode(text)).ok()
+            }
             SecretFormat::Hex => unhex(text),
         };
         let Some(key) = key.map(Zeroizing::new) else {
@@ -128,7 +132,7 @@ impl SecretFormat {
     pub(crate) const fn described(self) -> &'static str {
         match self {
             Self::Text => "text",
-            Self::Base64 => "padded base64, with or without \"whsec_\" before it and with nothing after it",
+            Self::Base64 => "base64, with or without \"whsec_\" before it",
             Self::Hex => "an even number of hexadecimal digits",
         }
     }
@@ -150,12 +154,27 @@ mod tests {
             (
                 &standard,
                 "whsec_not base64 at all",
-                "secret \"current\" is not padded base64, with or without \"whsec_\" before it and with nothing after it",
+                "secret \"current\" is not base64, with or without \"whsec_\" before it",
             ),
         ] {
             let error = SigningSecret::new(scheme, "current", secret, None).unwrap_err();
             assert_eq!(error.to_string(), expected);
         }
+    }
+
+    #[test]
+    fn one_key_may_be_written_in_many_ways() {
+        let key = [0xfb; 32];
+        let padded = base64::engine::general_purpose::STANDARD.encode(key);
+        let url = padded.replace('+', "-").replace('/', "_");
+        for text in [padded.as_str(), padded.trim_end_matches('='), &url, url.trim_end_matches('=')] {
+            for text in [text.to_owned(), format!("whsec_{text}"), format!(" whsec_{text}\r\n")] {
+                let secret = SigningSecret::new(&Scheme::standard_webhooks(), "current", &text, None).unwrap();
+                assert_eq!(secret.key_bytes(), key, "{text:?}");
+            }
+        }
+        let text = SigningSecret::new(&Scheme::webhooks(), "current", "\ta very secret text\n", None).unwrap();
+        assert_eq!(text.key_bytes(), b"a very secret text");
     }
 
     #[test]

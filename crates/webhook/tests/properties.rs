@@ -23,7 +23,7 @@ type Headers = Vec<(String, String)>;
 fn schemes() -> impl Strategy<Value = Scheme> {
     let custom = [
         r#"{"header":"x-s","encoding":"hex","prefix":"v0=","timestamp_header":"x-t","signed_content":"v0:{timestamp}:{body}"}"#,
-        r#"{"header":"x-s","encoding":"base64url","several":"comma","id_header":"x-i","signed_content":"{body}.{id}"}"#,
+        r#"{"header":"x-s","encoding":"base64url","id_header":"x-i","signed_content":"{body}.{id}"}"#,
         r#"{"header":"x-s","encoding":"base64","padding":false,"secret_format":"hex"}"#,
     ];
     let custom = custom.map(|json| serde_json::from_str::<CustomScheme>(json).unwrap().resolve().unwrap());
@@ -43,7 +43,7 @@ fn verifier(scheme: &Scheme, texts: &[&str]) -> Verifier {
 }
 
 fn signed(verifier: &Verifier, which: usize, body: &[u8]) -> Headers {
-    sign(verifier.scheme(), &verifier.secrets()[which], "msg_1", NOW_S, body)
+    sign(verifier.scheme(), &verifier.secrets()[which..=which], "msg_1", NOW_S, body)
 }
 
 fn verdict(verifier: &Verifier, headers: &Headers, body: &[u8]) -> Result<String, RefusalCode> {
@@ -77,6 +77,19 @@ proptest! {
         let verifier = verifier(&scheme, &[&a, &b]);
         let expected = ["current", "previous"][which].to_owned();
         prop_assert_eq!(verdict(&verifier, &signed(&verifier, which, &body), &body), Ok(expected));
+    }
+
+    #[test]
+    fn a_valid_signature_is_found_among_whatever_else_is_in_its_header(
+        scheme in schemes(), text in secret_texts(), body in vec(any::<u8>(), 0..100),
+        junk in vec("[!-+.-~]{0,20}", 0..12), at in any::<usize>(), separator in prop::sample::select(vec![",", " ", ", ", ",\t"]),
+    ) {
+        let verifier = verifier(&scheme, &[&text]);
+        let mut headers = signed(&verifier, 0, &body);
+        let mut items = junk;
+        items.insert(at % (items.len() + 1), headers[0].1.clone());
+        headers[0].1 = items.join(separator);
+        prop_assert_eq!(verdict(&verifier, &headers, &body), Ok("current".to_owned()), "{}", headers[0].1);
     }
 
     #[test]

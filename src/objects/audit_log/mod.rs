@@ -8,21 +8,21 @@
 mod list;
 mod segments;
 
-use super::Tables;
+use super::{Step, Tables};
 use crate::platform::sql::{Row, number, optional, rows, run, text};
 use crate::platform::{clock, objects};
-use gateway_core::audit::{Anchor, AuditCall, Broken, Draft, Entry, GENESIS_HASH, Head, Verification, segment_bounds};
+use gateway_core::audit::{Anchor, AuditCall, Broken, Draft, Entry, Head, Verification, segment_bounds};
 use worker::{DurableObject, Env, Request, Response, Result, SqlStorage, State, durable_object};
 
 /// Name of the object: there is one chain.
 pub(crate) const OBJECT: &str = "audit";
 
-const SCHEMA: &str = "
-    CREATE TABLE IF NOT EXISTS entries (seq INTEGER PRIMARY KEY, action TEXT NOT NULL, entry TEXT NOT NULL);
-    CREATE INDEX IF NOT EXISTS by_action ON entries (action, seq);
-    CREATE TABLE IF NOT EXISTS batches (n INTEGER PRIMARY KEY, batch TEXT NOT NULL);
-    CREATE TABLE IF NOT EXISTS segments (to_seq INTEGER PRIMARY KEY, anchor TEXT NOT NULL);
-    CREATE TABLE IF NOT EXISTS head (id INTEGER PRIMARY KEY CHECK (id = 1), seq INTEGER NOT NULL, hash TEXT NOT NULL);";
+const SCHEMA: [Step; 1] = ["
+    CREATE TABLE entries (seq INTEGER PRIMARY KEY, action TEXT NOT NULL, entry TEXT NOT NULL);
+    CREATE INDEX by_action ON entries (action, seq);
+    CREATE TABLE batches (n INTEGER PRIMARY KEY, batch TEXT NOT NULL);
+    CREATE TABLE segments (to_seq INTEGER PRIMARY KEY, anchor TEXT NOT NULL);
+    CREATE TABLE head (id INTEGER PRIMARY KEY CHECK (id = 1), seq INTEGER NOT NULL, hash TEXT NOT NULL);"];
 
 /// Names of batches that are remembered. A batch is repeated within seconds, while far fewer others arrive.
 const MAX_BATCHES: u64 = 256;
@@ -36,7 +36,7 @@ pub struct AuditLog {
 
 impl DurableObject for AuditLog {
     fn new(state: State, env: Env) -> Self {
-        Self { tables: Tables::set_up(&state, SCHEMA).prepared(take_over), env }
+        Self { tables: Tables::set_up(&state, &SCHEMA), env }
     }
 
     async fn fetch(&self, request: Request) -> Result<Response> {
@@ -73,28 +73,14 @@ fn kept_head(sql: &SqlStorage) -> Result<Head> {
 fn keep_head(sql: &SqlStorage, head: &Head) -> Result<()> {
     run(
         sql,
-        "INSERT INTO head VALUES (1, ?, ?) ON CONFLICT DO UPDATE SET seq = excluded.seq, hash = excluded.hash",
+        "INSERT INTO head (id, seq, hash) VALUES (1, ?, ?) ON CONFLICT DO UPDATE SET seq = excluded.seq, hash = excluded.hash",
         vec![number(head.seq), text(&head.hash)],
     )
 }
 
-/// The hash that a stored entry says it has; of one that cannot be read any more the chain has to go on all the same.
+/// The hash that a stored entry says it has; `None` where it cannot be read any more.
 fn said_hash(entry: Option<String>) -> Option<String> {
     Entry::from_json(&entry?).ok().map(|entry| entry.hash)
-}
-
-/// Versions that knew no head left none, and append without it where one of them is put back: the chain goes on behind what
-/// they have appended. Once, before the first call: a row that comes later and not through this version is none of the log's.
-fn take_over(sql: &SqlStorage) -> Result<()> {
-    let kept = kept_head(sql)?;
-    let last =
-        rows(sql, "SELECT seq, entry FROM entries WHERE seq > ? ORDER BY seq DESC LIMIT 1", vec![number(kept.seq)])?;
-    let found = match last.first().and_then(|row| Some((row.number(0)?, row.text(1)))) {
-        Some((seq, entry)) => Some((seq, said_hash(entry).unwrap_or_else(|| GENESIS_HASH.into()))),
-        // Everything is in files.
-        None => segments::last(sql)?.filter(|anchor| anchor.to > kept.seq).map(|anchor| (anchor.to, anchor.last_hash)),
-    };
-    found.map_or(Ok(()), |(seq, hash)| keep_head(sql, &Head { seq, hash }))
 }
 
 /// Number of the last row.
@@ -125,7 +111,7 @@ fn append(sql: &SqlStorage, mut drafts: Vec<Draft>, batch: Option<&str>) -> Resu
         let next = head.append(draft, now_ms);
         run(
             sql,
-            "INSERT INTO entries VALUES (?, ?, ?)",
+            "INSERT INTO entries (seq, action, entry) VALUES (?, ?, ?)",
             vec![number(next.seq), text(next.draft.action.as_str()), text(&serde_json::to_string(&next)?)],
         )?;
     }

@@ -19,7 +19,7 @@ fn read(row: &Row) -> Result<Job> {
 pub(super) fn save(sql: &SqlStorage, job: &Job) -> Result<()> {
     run(
         sql,
-        "INSERT INTO jobs VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET running = excluded.running, job = excluded.job",
+        "INSERT INTO jobs (id, running, job) VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET running = excluded.running, job = excluded.job",
         vec![text(&job.id), number(u64::from(job.state == JobState::Running)), text(&serde_json::to_string(job)?)],
     )
 }

@@ -3,6 +3,7 @@
 //! Promises: what became of a letter stands in a table beside it (`states`), so that rows of the first version are read as
 //! they are; `held` is kept by triggers within the statement that changes a row, so that caps and totals need no scan.
 
+use crate::objects::Step;
 use crate::platform::sql::{Row, number, optional, rows, run, text, unreadable};
 use gateway_core::dead_letters::replay::{Fate, Job, LEASE_MS, LastReplay, Verdict, skipped};
 use gateway_core::dead_letters::{
@@ -13,32 +14,32 @@ use worker::{Result, SqlStorage, SqlStorageValue};
 
 /// The letter itself is JSON of a versioned form, the columns beside it are what lists filter and sort by.
 /// `size_bytes` is what is kept of the body.
-pub(super) const SCHEMA: &str = "
-    CREATE TABLE IF NOT EXISTS letters (
+pub(super) const SCHEMA: [Step; 1] = ["
+    CREATE TABLE letters (
         id TEXT PRIMARY KEY, source TEXT NOT NULL, reason TEXT NOT NULL, dead_at_ms INTEGER NOT NULL, verified INTEGER NOT NULL,
         size_bytes INTEGER NOT NULL, letter TEXT NOT NULL, body TEXT) WITHOUT ROWID;
-    CREATE INDEX IF NOT EXISTS by_time ON letters (dead_at_ms, id);
-    CREATE INDEX IF NOT EXISTS by_source ON letters (source, dead_at_ms, id);
-    CREATE INDEX IF NOT EXISTS by_worth ON letters (source, verified, dead_at_ms, id);
-    CREATE TABLE IF NOT EXISTS states (
+    CREATE INDEX by_time ON letters (dead_at_ms, id);
+    CREATE INDEX by_source ON letters (source, dead_at_ms, id);
+    CREATE INDEX by_worth ON letters (source, verified, dead_at_ms, id);
+    CREATE TABLE states (
         id TEXT PRIMARY KEY, status INTEGER NOT NULL, lease_until_ms INTEGER NOT NULL, received_at_ms INTEGER NOT NULL,
         job TEXT, last TEXT) WITHOUT ROWID;
-    CREATE INDEX IF NOT EXISTS by_receipt ON states (received_at_ms);
-    CREATE TABLE IF NOT EXISTS held (
+    CREATE INDEX by_receipt ON states (received_at_ms);
+    CREATE TABLE held (
         source TEXT, verified INTEGER, reason TEXT, n INTEGER NOT NULL, bytes INTEGER NOT NULL, replayed INTEGER NOT NULL,
         PRIMARY KEY (source, verified, reason)) WITHOUT ROWID;
-    CREATE TABLE IF NOT EXISTS purged (source TEXT, verified INTEGER, n INTEGER NOT NULL, PRIMARY KEY (source, verified)) WITHOUT ROWID;
-    CREATE TABLE IF NOT EXISTS jobs (id TEXT PRIMARY KEY, running INTEGER NOT NULL, job TEXT NOT NULL) WITHOUT ROWID;
-    CREATE TRIGGER IF NOT EXISTS letter_comes AFTER INSERT ON letters BEGIN
-        INSERT INTO held VALUES (new.source, new.verified, new.reason, 1, new.size_bytes, 0)
+    CREATE TABLE purged (source TEXT, verified INTEGER, n INTEGER NOT NULL, PRIMARY KEY (source, verified)) WITHOUT ROWID;
+    CREATE TABLE jobs (id TEXT PRIMARY KEY, running INTEGER NOT NULL, job TEXT NOT NULL) WITHOUT ROWID;
+    CREATE TRIGGER letter_comes AFTER INSERT ON letters BEGIN
+        INSERT INTO held (source, verified, reason, n, bytes, replayed) VALUES (new.source, new.verified, new.reason, 1, new.size_bytes, 0)
             ON CONFLICT DO UPDATE SET n = n + 1, bytes = bytes + excluded.bytes;
     END;
-    CREATE TRIGGER IF NOT EXISTS letter_goes AFTER DELETE ON letters BEGIN
+    CREATE TRIGGER letter_goes AFTER DELETE ON letters BEGIN
         UPDATE held SET n = n - 1, bytes = bytes - old.size_bytes,
             replayed = replayed - (SELECT COUNT(*) FROM states WHERE id = old.id AND status = 2)
             WHERE source = old.source AND verified = old.verified AND reason = old.reason;
         DELETE FROM states WHERE id = old.id;
-    END;";
+    END;"];
 
 /// A letter whose holder's lease has run out is not being replayed. `?1` is the time.
 const STATUS: &str = "CASE WHEN s.status IS NULL OR (s.status = 1 AND s.lease_until_ms <= ?1) THEN 0 ELSE s.status END";
@@ -56,21 +57,7 @@ const MAX_DISPLACED: u32 = 500;
 /// What the first version had not: counts of what is there, and leases. Whoever held a letter was an earlier instance of this
 /// object, which is gone; what it may have sent carries the same replay number as what is sent next.
 pub(super) fn prepare(sql: &SqlStorage) -> Result<()> {
-    run(sql, "UPDATE states SET lease_until_ms = 0 WHERE status = 1", vec![])?;
-    if rows(sql, "SELECT 1 FROM held LIMIT 1", vec![])?.is_empty() {
-        // Bodies that were never read had their announced size in the first version.
-        run(
-            sql,
-            "UPDATE letters SET size_bytes = 0 WHERE size_bytes > 0 AND instr(letter, '\"body\":{\"omitted\"') > 0",
-            vec![],
-        )?;
-        run(
-            sql,
-            "INSERT INTO held SELECT source, verified, reason, COUNT(*), SUM(size_bytes), 0 FROM letters GROUP BY source, verified, reason",
-            vec![],
-        )?;
-    }
-    Ok(())
+    run(sql, "UPDATE states SET lease_until_ms = 0 WHERE status = 1", vec![])
 }
 
 fn filter_parameters(filter: &Filter, now_ms: u64) -> Result<Vec<SqlStorageValue>> {
@@ -111,7 +98,7 @@ pub(super) fn put(
     let body = inline.as_ref().map(serde_json::to_string).transpose()?;
     run(
         sql,
-        "INSERT INTO letters VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO letters (id, source, reason, dead_at_ms, verified, size_bytes, letter, body) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
         vec![
             text(&letter.id),
             text(&letter.source),
@@ -127,7 +114,7 @@ pub(super) fn put(
         let last = known.and_then(|row| row.text(1));
         run(
             sql,
-            "INSERT INTO states VALUES (?, 0, 0, ?, NULL, ?)",
+            "INSERT INTO states (id, status, lease_until_ms, received_at_ms, last) VALUES (?, 0, 0, ?, ?)",
             vec![text(&letter.id), number(letter.received_at_ms), optional(last.as_deref())],
         )?;
     }
@@ -160,7 +147,7 @@ fn make_room(sql: &SqlStorage, arriving: &DeadLetter, caps: Caps, stored: &mut S
         stored.purged.entry(arriving.source.clone()).or_default().add(verified == 1);
         run(
             sql,
-            "INSERT INTO purged VALUES (?, ?, 1) ON CONFLICT DO UPDATE SET n = n + 1",
+            "INSERT INTO purged (source, verified, n) VALUES (?, ?, 1) ON CONFLICT DO UPDATE SET n = n + 1",
             vec![text(&arriving.source), number(verified)],
         )?;
     }
@@ -261,7 +248,7 @@ pub(super) fn claim(sql: &SqlStorage, id: &str, now_ms: u64) -> Result<Claim> {
     let until_ms = now_ms.saturating_add(LEASE_MS);
     run(
         sql,
-        "INSERT INTO states VALUES (?1, 1, ?2, ?3, NULL, NULL) ON CONFLICT DO UPDATE SET status = 1, lease_until_ms = excluded.lease_until_ms",
+        "INSERT INTO states (id, status, lease_until_ms, received_at_ms) VALUES (?1, 1, ?2, ?3) ON CONFLICT DO UPDATE SET status = 1, lease_until_ms = excluded.lease_until_ms",
         vec![text(id), number(until_ms), number(letter.letter.received_at_ms)],
     )?;
     Ok(Claim::Held(Box::new(letter), until_ms))

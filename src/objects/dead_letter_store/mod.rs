@@ -44,7 +44,7 @@ pub struct DeadLetterStore {
 
 impl DurableObject for DeadLetterStore {
     fn new(state: State, env: Env) -> Self {
-        let tables = Tables::set_up(&state, letters::SCHEMA).prepared(letters::prepare);
+        let tables = Tables::set_up(&state, &letters::SCHEMA).prepared(letters::prepare);
         Self { tables, state, env, stepping_until_ms: Cell::new(0) }
     }
 

@@ -8,7 +8,7 @@
 mod calls;
 mod counted;
 
-use super::Tables;
+use super::{Step, Tables};
 use crate::config::{Gateway, gateway, secret};
 use crate::platform::fetch::Surroundings;
 use crate::platform::sql::{rows, run, text};
@@ -29,7 +29,7 @@ use std::cell::{Cell, OnceCell};
 use std::rc::Rc;
 use worker::{DurableObject, Env, Request, Response, Result, State, durable_object};
 
-const SCHEMA: &str = "CREATE TABLE IF NOT EXISTS kept (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;";
+const SCHEMA: [Step; 1] = ["CREATE TABLE kept (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;"];
 
 /// How long a management call to the vendor may take, in milliseconds.
 const CALL_MS: u64 = 60_000;
@@ -54,7 +54,7 @@ type Refusal = Box<Answered>;
 
 impl DurableObject for Lifecycle {
     fn new(state: State, env: Env) -> Self {
-        Self { tables: Tables::set_up(&state, SCHEMA), env, tokens: OnceCell::new(), running_until_ms: Cell::new(0) }
+        Self { tables: Tables::set_up(&state, &SCHEMA), env, tokens: OnceCell::new(), running_until_ms: Cell::new(0) }
     }
 
     async fn fetch(&self, request: Request) -> Result<Response> {

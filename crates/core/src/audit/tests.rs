@@ -246,6 +246,7 @@ fn letter(id: &str, source: &str, reason: &str, verified: bool) -> DeadLetter {
         event_count: None,
         secret_label: None,
         dedupe_key: None,
+        duplicate_window_s: None,
         headers: vec![],
         replay: 0,
         body: BodyRef::Inline { size_bytes: 0 },

@@ -3,7 +3,7 @@
 //! Promise: the address is checked as that of a destination. Out of scope: when an alert is raised (`crate::monitor::alerts`).
 
 use super::reader::Table;
-use super::source::{binding, url};
+use super::source::{bindings, url};
 use crate::monitor::alerts::{DEFAULT_DEAD_LETTERS_OVER, Rules};
 
 /// The alert destination.
@@ -11,8 +11,8 @@ use crate::monitor::alerts::{DEFAULT_DEAD_LETTERS_OVER, Rules};
 pub struct AlertDestination {
     /// Address.
     pub url: String,
-    /// Name of the Worker secret that signs towards it.
-    pub secret: String,
+    /// Names of the Worker secrets that sign towards it, one at least.
+    pub secrets: Vec<String>,
     /// Dead letters above which an alert is raised.
     pub dead_letters_over: u64,
     /// After so many seconds an alert that is still raised is told again.
@@ -33,7 +33,7 @@ impl AlertDestination {
 pub(super) fn read(table: Table<'_>, allow_private: bool) -> Option<AlertDestination> {
     let url = url(&table, allow_private);
     // A receiver that pages people must be able to tell who has sent what.
-    let secret = binding(&table, "secret");
+    let secrets = bindings(&table, "secret");
     if table.value("secret").is_none() {
         table.problem("secret", "is missing: alerts are signed; name a Worker secret");
     }
@@ -41,5 +41,5 @@ pub(super) fn read(table: Table<'_>, allow_private: bool) -> Option<AlertDestina
     // Less than an evaluation apart is not possible, and more than a month is never.
     let repeat_after_s = table.number("repeat_after_s", 300, 2_592_000);
     table.finish();
-    Some(AlertDestination { url: url?, secret: secret?, dead_letters_over, repeat_after_s })
+    Some(AlertDestination { url: url?, secrets, dead_letters_over, repeat_after_s })
 }

@@ -5,7 +5,7 @@
 //! ([`header_value_problem`] is for whoever reads them).
 
 use super::reader::Table;
-use super::source::{NOT_A_BINDING, binding, is_binding, url};
+use super::source::{NOT_A_BINDING, bindings, is_binding, url};
 use genesys_webhook::headers::{is_credential_name, is_name};
 
 /// Default time for a destination to answer, in milliseconds.
@@ -42,8 +42,8 @@ const RESERVED_PREFIXES: [&str; 3] = ["webhook-", "x-genesys-gateway-", "cf-"];
 pub struct Destination {
     /// Address.
     pub url: String,
-    /// Name of the Worker secret that signs towards it.
-    pub secret: Option<String>,
+    /// Names of the Worker secrets that sign towards it, each with a signature of its own; none where it is not signed.
+    pub secrets: Vec<String>,
     /// How long it may take to answer, in milliseconds.
     pub timeout_ms: u64,
     /// Constant headers: name in lower case, value.
@@ -56,7 +56,7 @@ pub struct Destination {
 
 pub(super) fn read(table: Table<'_>, allow_private: bool) -> Option<Destination> {
     let url = url(&table, allow_private);
-    let secret = binding(&table, "secret");
+    let secrets = bindings(&table, "secret");
     let timeout_ms = table.number("timeout_ms", 100, 60_000).unwrap_or(DEFAULT_TIMEOUT_MS);
     let headers = read_headers(&table);
     let secret_headers = read_secret_headers(&table);
@@ -79,7 +79,7 @@ pub(super) fn read(table: Table<'_>, allow_private: bool) -> Option<Destination>
         }
     }
     table.finish();
-    Some(Destination { url: url?, secret, timeout_ms, headers, forward_headers, secret_headers })
+    Some(Destination { url: url?, secrets, timeout_ms, headers, forward_headers, secret_headers })
 }
 
 /// Why no request can carry a header of this name that is not the gateway's own.

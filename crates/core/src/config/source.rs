@@ -12,12 +12,13 @@ use crate::receive::networks;
 use crate::receive::quarantine::Budget;
 use genesys_client::address;
 use genesys_webhook::custom::{CustomScheme, MAX_TOLERANCE_S};
+use genesys_webhook::envelope::EnvelopeKind;
 use genesys_webhook::profile::Profile;
 use genesys_webhook::scheme::Scheme;
 use ipnet::IpNet;
 use serde_json::Value;
 
-/// Default limit of a body: 5 MB, what the gateway is designed for (DESIGN §7).
+/// Default limit of a body: 5 MB, what the gateway is designed for.
 const DEFAULT_MAX_BODY_BYTES: u64 = 5_000_000;
 
 /// Largest limit that may be set: several bodies have to fit into an isolate's 128 MB at once, each of them twice.
@@ -29,6 +30,15 @@ const MAX_SILENCE_S: u64 = 2_592_000;
 /// What is said where the name of a Worker secret is not one; the text that stood there might be the secret itself.
 pub(super) const NOT_A_BINDING: &str =
     "expected the name of a Worker secret (letters, digits and _, not beginning with a digit)";
+
+/// Most secrets that sign one request: a rotation has two.
+const MAX_SIGNING_SECRETS: usize = 4;
+
+/// For how long equal bodies are one delivery where nothing else tells them apart, in seconds: Genesys repeats for some minutes.
+const DEFAULT_DUPLICATE_WINDOW_S: u32 = 600;
+
+/// The longest such time, a week: as long as keys are remembered by default.
+const MAX_DUPLICATE_WINDOW_S: u64 = 604_800;
 
 /// Longest name of a source: it is part of addresses, keys and labels.
 const MAX_NAME_BYTES: usize = 64;
@@ -74,6 +84,9 @@ pub struct Source {
     pub secrets: Vec<SecretRef>,
     /// Largest body.
     pub max_body_bytes: u64,
+    /// For how long equal bodies are one delivery, in seconds, where neither a signed identifier nor the envelope tells them apart; 0
+    /// never.
+    pub duplicate_window_s: u32,
     /// How much of what cannot be verified is kept.
     pub quarantine: Budget,
     /// How many dead letters of it are kept.
@@ -106,6 +119,8 @@ pub(super) fn read(table: Table<'_>, allow_private: bool) -> Option<Source> {
         );
     }
     let (profile, scheme) = read_profile(&table);
+    let scheme = read_envelope(&table, profile, scheme);
+    let duplicate_window_s = table.number("duplicate_window_s", 0, MAX_DUPLICATE_WINDOW_S);
     let secrets = read_secrets(&table);
     let max_body_bytes = table.number("max_body_bytes", 1, MAX_BODY_BYTES).unwrap_or(DEFAULT_MAX_BODY_BYTES);
     let quarantine = table.table("quarantine").map(read_quarantine).unwrap_or_default();
@@ -134,6 +149,9 @@ pub(super) fn read(table: Table<'_>, allow_private: bool) -> Option<Source> {
         scheme: scheme?,
         secrets,
         max_body_bytes,
+        duplicate_window_s: duplicate_window_s
+            .and_then(|seconds| u32::try_from(seconds).ok())
+            .unwrap_or(DEFAULT_DUPLICATE_WINDOW_S),
         quarantine,
         dead_letters,
         subscription,
@@ -180,6 +198,19 @@ fn read_profile(table: &Table<'_>) -> (Option<Profile>, Option<Scheme>) {
     (profile, scheme)
 }
 
+/// Another envelope than the profile's own.
+fn read_envelope(table: &Table<'_>, profile: Option<Profile>, scheme: Option<Scheme>) -> Option<Scheme> {
+    let Some(name) = table.text("envelope") else { return scheme };
+    if profile == Some(Profile::Custom) {
+        table.problem("envelope", "belongs into custom");
+    }
+    let Some(envelope) = EnvelopeKind::from_name(name) else {
+        table.problem("envelope", "expected one of events, object, any");
+        return scheme;
+    };
+    scheme.map(|scheme| scheme.with_envelope(envelope))
+}
+
 /// Key by key as everything else: the messages of a JSON library quote what they found, which may be a secret.
 fn read_custom(table: Table<'_>) -> Option<Scheme> {
     let text = |key| table.text(key).map(ToOwned::to_owned);
@@ -188,7 +219,6 @@ fn read_custom(table: Table<'_>) -> Option<Scheme> {
         prefix: text("prefix"),
         encoding: text("encoding"),
         padding: table.value("padding").is_some().then(|| table.flag("padding", true)),
-        several: text("several"),
         timestamp_header: text("timestamp_header"),
         tolerance_s: table.number("tolerance_s", 1, MAX_TOLERANCE_S),
         id_header: text("id_header"),
@@ -303,13 +333,20 @@ pub(super) fn url(table: &Table<'_>, allow_private: bool) -> Option<String> {
     Some(url.to_owned())
 }
 
-/// A key that names a Worker secret.
-pub(super) fn binding(table: &Table<'_>, key: &'static str) -> Option<String> {
-    let name = table.text(key)?;
-    if !is_binding(name) {
+/// A key that names a Worker secret, or several: while one is replaced by another both sign.
+pub(super) fn bindings(table: &Table<'_>, key: &'static str) -> Vec<String> {
+    let names = match table.value(key) {
+        None => return vec![],
+        Some(Value::Array(_)) => table.texts(key).unwrap_or_default(),
+        Some(_) => table.text(key).map(ToOwned::to_owned).into_iter().collect(),
+    };
+    if names.len() > MAX_SIGNING_SECRETS {
+        table.problem(key, format!("names more than {MAX_SIGNING_SECRETS} secrets"));
+    }
+    if names.iter().any(|name| !is_binding(name)) {
         table.problem(key, NOT_A_BINDING);
     }
-    Some(name.to_owned())
+    names
 }
 
 fn read_circuit(table: Table<'_>) -> Settings {

@@ -60,7 +60,10 @@ fn alerts_and_limits_of_silence_are_read() {
     value["sources"][0]["silence_after_s"] = json!(900);
     let config = Config::parse(&value.to_string()).unwrap();
     let to = config.alerts.as_ref().unwrap();
-    assert_eq!((to.url.as_str(), to.secret.as_str()), ("https://pager.example.com/in", "ALERT_SECRET"));
+    assert_eq!(
+        (to.url.as_str(), to.secrets.as_slice()),
+        ("https://pager.example.com/in", &["ALERT_SECRET".to_owned()][..])
+    );
     let rules = AlertDestination::rules(Some(to));
     assert_eq!((rules.dead_letters_over, rules.repeat_after_ms, rules.told), (100, Some(3_600_000), true));
     assert_eq!(config.sources[0].silence_after_s, Some(900));

@@ -66,6 +66,9 @@ pub struct Delivery<H = HeaderPair> {
     /// Idempotency key where headers or envelope give one; otherwise the consumer takes the body's SHA-256.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dedupe_key: Option<String>,
+    /// Where it has no other key than its body: for how long an equal body is the same delivery, in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub duplicate_window_s: Option<u32>,
     /// Headers of the request that are handed on.
     pub headers: Vec<H>,
     /// How often this delivery was replayed; a higher number may pass a ledger row that is already settled.
@@ -149,6 +152,9 @@ pub struct DeadLetter {
     /// Idempotency key, as in [`Delivery::dedupe_key`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dedupe_key: Option<String>,
+    /// As [`Delivery::duplicate_window_s`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub duplicate_window_s: Option<u32>,
     /// Headers of the request, secrets removed.
     pub headers: Vec<HeaderPair>,
     /// How often it was replayed before it died.
@@ -156,6 +162,63 @@ pub struct DeadLetter {
     pub replay: u32,
     /// Where the body is.
     pub body: BodyRef,
+}
+
+impl DeadLetter {
+    /// The letter of a delivery that was accepted and given up.
+    pub fn undeliverable(
+        delivery: &Delivery,
+        reason: &str,
+        attempts: u32,
+        last_status: Option<u16>,
+        detail: Option<String>,
+        now_ms: u64,
+    ) -> Self {
+        Self {
+            id: delivery.id.clone(),
+            source: delivery.source.clone(),
+            stage: Stage::Deliver,
+            reason: reason.into(),
+            detail,
+            diagnosis: None,
+            verified: true,
+            received_at_ms: delivery.received_at_ms,
+            dead_at_ms: now_ms,
+            attempts,
+            last_status,
+            event_count: Some(delivery.event_count),
+            secret_label: Some(delivery.secret_label.clone()),
+            dedupe_key: delivery.dedupe_key.clone(),
+            duplicate_window_s: delivery.duplicate_window_s,
+            headers: delivery.headers.clone(),
+            replay: delivery.replay,
+            body: delivery.body.clone(),
+        }
+    }
+
+    /// The letter of a request or message of which nothing else is known; what is known is added to it.
+    pub fn of(id: String, stage: Stage, reason: &str, body: BodyRef, now_ms: u64) -> Self {
+        Self {
+            id,
+            source: String::new(),
+            stage,
+            reason: reason.into(),
+            detail: None,
+            diagnosis: None,
+            verified: false,
+            received_at_ms: now_ms,
+            dead_at_ms: now_ms,
+            attempts: 0,
+            last_status: None,
+            event_count: None,
+            secret_label: None,
+            dedupe_key: None,
+            duplicate_window_s: None,
+            headers: vec![],
+            replay: 0,
+            body,
+        }
+    }
 }
 
 /// Reasons of dead letters that are not refusals.

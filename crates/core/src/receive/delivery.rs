@@ -41,13 +41,15 @@ impl SourcePolicy<'_> {
     ) -> Result<Incoming<'h>, Refusal> {
         let scheme = self.verifier.scheme();
         let envelope = scheme.inspect(body)?;
+        let dedupe_key = scheme.idempotency_key(headers, &envelope);
         Ok(Delivery {
             id,
             source: self.source.name.clone(),
             received_at_ms,
             event_count: envelope.event_count,
             secret_label: label.to_owned(),
-            dedupe_key: scheme.idempotency_key(headers, &envelope),
+            duplicate_window_s: dedupe_key.is_none().then_some(self.source.duplicate_window_s),
+            dedupe_key,
             headers: self.kept_headers(headers),
             replay: 0,
             origin: None,
@@ -98,6 +100,11 @@ impl<'h> RequestHead<'h> {
             headers.push((name, value));
         }
         Self { method, url, headers }
+    }
+
+    /// Method and URL.
+    pub fn first_line(text: &'h str) -> (&'h str, &'h str) {
+        text.split('\n').next().and_then(|line| line.split_once(' ')).unwrap_or_default()
     }
 
     /// The value of a header; empty where it is absent.

@@ -35,7 +35,7 @@ use genesys_webhook::signature::{Prepared, VerifyError};
 use quarantine::Quarantine;
 use rejection::{Failure, Rejection};
 use sha2::{Digest, Sha256};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 /// The name under which requests are counted that name no source of the configuration. No source can have it.
 pub const UNKNOWN_SOURCE: &str = "(unknown)";
@@ -199,13 +199,57 @@ struct Reception {
 /// The requests that an isolate is receiving.
 #[derive(Debug, Default)]
 pub struct Receiver {
-    /// By number, which grows with time.
-    receptions: BTreeMap<u32, Reception>,
-    last_id: u32,
+    receptions: Receptions,
     budget: BodyBudget,
     /// By source.
     quarantines: BTreeMap<String, Quarantine>,
     unknown: UnknownLog,
+}
+
+/// Receptions by number. Numbers grow with time, so the oldest are in front.
+#[derive(Debug, Default)]
+struct Receptions {
+    /// `None`: settled.
+    list: VecDeque<Option<Reception>>,
+    /// Number of the first.
+    first_id: u32,
+}
+
+impl Receptions {
+    fn push(&mut self, reception: Reception) -> u32 {
+        let behind = u32::try_from(self.list.len()).unwrap_or(u32::MAX);
+        self.list.push_back(Some(reception));
+        self.first_id.wrapping_add(behind)
+    }
+
+    fn place(&self, id: u32) -> Option<usize> {
+        usize::try_from(id.wrapping_sub(self.first_id)).ok()
+    }
+
+    fn get(&self, id: u32) -> Option<&Reception> {
+        self.list.get(self.place(id)?)?.as_ref()
+    }
+
+    fn get_mut(&mut self, id: u32) -> Option<&mut Reception> {
+        let place = self.place(id)?;
+        self.list.get_mut(place)?.as_mut()
+    }
+
+    fn remove(&mut self, id: u32) -> Option<Reception> {
+        let place = self.place(id)?;
+        let removed = self.list.get_mut(place)?.take();
+        while self.list.front().is_some_and(Option::is_none) {
+            self.list.pop_front();
+            self.first_id = self.first_id.wrapping_add(1);
+        }
+        removed
+    }
+
+    /// The oldest, where it began at `until_ms` or before.
+    fn remove_oldest(&mut self, until_ms: u64) -> Option<Reception> {
+        let oldest = self.list.front()?.as_ref()?;
+        if oldest.received_at_ms <= until_ms { self.remove(self.first_id) } else { None }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -243,8 +287,7 @@ impl Receiver {
         entropy: [u8; 10],
         now_ms: u64,
     ) -> Next {
-        let request = RequestHead::read(&head);
-        let is_post = request.method == "POST";
+        let is_post = RequestHead::first_line(&head).0 == "POST";
         let Some((at, policy)) = policy else {
             let answer = Rejection::UnknownSource.answer();
             let settled = is_post.then(|| Settled {
@@ -257,12 +300,10 @@ impl Receiver {
             return Next::Answer { answer, settled };
         };
         if !is_post {
-            return Next::answer(without_a_delivery(&request, policy));
+            return Next::answer(without_a_delivery(&RequestHead::read(&head), policy));
         }
         self.forget_vanished(now_ms);
         let limit_bytes = policy.source.max_body_bytes;
-        let id = self.last_id.wrapping_add(1);
-        self.last_id = id;
         let reception = Reception {
             source: at,
             head,
@@ -274,7 +315,7 @@ impl Receiver {
             refused: None,
             outcome: None,
         };
-        self.receptions.insert(id, reception);
+        let id = self.receptions.push(reception);
         match declared_bytes {
             Some(declared_bytes) if declared_bytes > limit_bytes => self.overflowed(id, policy, declared_bytes),
             _ => Next::Read { id, limit_bytes },
@@ -284,14 +325,14 @@ impl Receiver {
     /// Which secrets a large body is to be hashed with, and what is signed around it. Nothing where its headers are refused
     /// whatever its body is.
     pub fn hash_plan<'g>(&self, id: u32, policy: SourcePolicy<'g>) -> Option<Prepared<'g>> {
-        let reception = self.receptions.get(&id)?;
+        let reception = self.receptions.get(id)?;
         let head = RequestHead::read(&reception.head);
         policy.verifier.prepare(head.headers.as_slice(), reception.received_at_ms).ok()
     }
 
     /// Counts `bytes` of a body that have arrived, of which there are `copies`.
     pub fn grow(&mut self, id: u32, bytes: u64, copies: u64) -> Growth {
-        let Some(reception) = self.receptions.get_mut(&id) else { return Growth::NoRoom };
+        let Some(reception) = self.receptions.get_mut(id) else { return Growth::NoRoom };
         if bytes > reception.limit_bytes {
             Growth::TooLarge
         } else if self.budget.hold(&mut reception.permit, bytes, copies) {
@@ -304,7 +345,7 @@ impl Receiver {
     /// Judges a request whose body is there.
     pub fn arrived(&mut self, id: u32, policy: SourcePolicy<'_>, body: &[u8], digests: Digests<'_>) -> Next {
         let size_bytes = body.len() as u64;
-        if !self.receptions.contains_key(&id) {
+        if self.receptions.get(id).is_none() {
             return interrupted();
         }
         match self.grow(id, size_bytes, 1) {
@@ -312,7 +353,7 @@ impl Receiver {
             Growth::TooLarge => return self.overflowed(id, policy, size_bytes),
             Growth::NoRoom => return self.unavailable(id, Failure::NoRoom.cause()),
         }
-        if let Some(reception) = self.receptions.get_mut(&id) {
+        if let Some(reception) = self.receptions.get_mut(id) {
             reception.size_bytes = size_bytes;
         }
         self.with_head(id, |receiver, head| receiver.judge(id, policy, head, body, digests))
@@ -320,10 +361,10 @@ impl Receiver {
 
     /// Lends the head of a request to what decides on it.
     fn with_head(&mut self, id: u32, decide: impl FnOnce(&mut Self, &RequestHead<'_>) -> Next) -> Next {
-        let Some(reception) = self.receptions.get_mut(&id) else { return interrupted() };
+        let Some(reception) = self.receptions.get_mut(id) else { return interrupted() };
         let text = core::mem::take(&mut reception.head);
         let next = decide(self, &RequestHead::read(&text));
-        if let Some(reception) = self.receptions.get_mut(&id) {
+        if let Some(reception) = self.receptions.get_mut(id) {
             reception.head = text;
         }
         next
@@ -337,7 +378,7 @@ impl Receiver {
         body: &[u8],
         digests: Digests<'_>,
     ) -> Next {
-        let Some(reception) = self.receptions.get_mut(&id) else { return interrupted() };
+        let Some(reception) = self.receptions.get_mut(id) else { return interrupted() };
         let received_at_ms = reception.received_at_ms;
         let verified = verify(policy, head, body, digests.tags, received_at_ms);
         let label = match verified {
@@ -377,7 +418,7 @@ impl Receiver {
 
     /// The body is larger than its source's limit, by `size_bytes` of it that are known.
     pub fn overflowed(&mut self, id: u32, policy: SourcePolicy<'_>, size_bytes: u64) -> Next {
-        let Some(reception) = self.receptions.get_mut(&id) else { return interrupted() };
+        let Some(reception) = self.receptions.get_mut(id) else { return interrupted() };
         // Nothing of it is held any longer.
         self.budget.release(core::mem::take(&mut reception.permit));
         reception.size_bytes = size_bytes;
@@ -395,7 +436,7 @@ impl Receiver {
         body: Option<&[u8]>,
         digests: Digests<'_>,
     ) -> Next {
-        let Some(reception) = self.receptions.get_mut(&id) else { return interrupted() };
+        let Some(reception) = self.receptions.get_mut(id) else { return interrupted() };
         if let Some(binding) = &policy.source.rate_limit {
             reception.refused = Some(refusal);
             let key = format!("{}|{}", policy.source.name, head.address());
@@ -415,7 +456,7 @@ impl Receiver {
         digests: Digests<'_>,
         is_within: bool,
     ) -> Next {
-        let Some(reception) = self.receptions.get_mut(&id) else { return interrupted() };
+        let Some(reception) = self.receptions.get_mut(id) else { return interrupted() };
         let Some(refusal) = reception.refused.take() else { return interrupted() };
         if !is_within {
             return self.refuse(id, &Rejection::RateLimited);
@@ -433,7 +474,7 @@ impl Receiver {
         body: Option<&[u8]>,
         digests: Digests<'_>,
     ) -> Next {
-        let Some(reception) = self.receptions.get_mut(&id) else { return interrupted() };
+        let Some(reception) = self.receptions.get_mut(id) else { return interrupted() };
         let received_at_ms = reception.received_at_ms;
         // What says why is dropped first: networks are policy, a signature is proof.
         let networks = &policy.source.allow_networks;
@@ -459,7 +500,7 @@ impl Receiver {
 
     /// The message was sent: what is counted. `None` where the request is unknown, and its sender is to repeat.
     pub fn sent(&mut self, id: u32, now_ms: u64) -> Option<Settled> {
-        let outcome = self.receptions.get_mut(&id)?.outcome.take()?;
+        let outcome = self.receptions.get_mut(id)?.outcome.take()?;
         self.settle(id, outcome, now_ms)
     }
 
@@ -471,13 +512,13 @@ impl Receiver {
 
     /// The identifier of a request that was given to its delivery, and its head, for the log.
     pub fn identity(&self, id: u32) -> Option<(&str, RequestHead<'_>)> {
-        let reception = self.receptions.get(&id)?;
+        let reception = self.receptions.get(id)?;
         Some((&reception.delivery_id, RequestHead::read(&reception.head)))
     }
 
     /// Place of the request's source in the configuration.
     pub fn source(&self, id: u32) -> Option<usize> {
-        self.receptions.get(&id).map(|reception| reception.source)
+        self.receptions.get(id).map(|reception| reception.source)
     }
 
     /// Bytes of bodies that are held now.
@@ -496,12 +537,12 @@ impl Receiver {
 
     /// Ends a request without input or output, so without time.
     fn end(&mut self, id: u32, answer: Answer, outcome: Outcome) -> Next {
-        let now_ms = self.receptions.get(&id).map_or(0, |reception| reception.received_at_ms);
+        let now_ms = self.receptions.get(id).map_or(0, |reception| reception.received_at_ms);
         Next::Answer { answer, settled: self.settle(id, outcome, now_ms) }
     }
 
     fn settle(&mut self, id: u32, outcome: Outcome, now_ms: u64) -> Option<Settled> {
-        let reception = self.receptions.remove(&id)?;
+        let reception = self.receptions.remove(id)?;
         self.budget.release(reception.permit);
         Some(Settled {
             source: Some(reception.source),
@@ -514,10 +555,8 @@ impl Receiver {
 
     /// Ends the requests that vanished without a word. Numbers are given in the order of time.
     fn forget_vanished(&mut self, now_ms: u64) {
-        while let Some(oldest) = self.receptions.first_entry()
-            && oldest.get().received_at_ms.saturating_add(LEASE_MS) <= now_ms
-        {
-            self.budget.release(oldest.remove().permit);
+        while let Some(vanished) = self.receptions.remove_oldest(now_ms.saturating_sub(LEASE_MS)) {
+            self.budget.release(vanished.permit);
         }
     }
 }
@@ -536,24 +575,16 @@ impl Reception {
         rejection: &Rejection,
         secret_label: Option<String>,
     ) -> DeadLetter {
+        let body = BodyRef::Omitted { size_bytes: self.size_bytes };
+        let id = self.delivery_id.clone();
         DeadLetter {
-            id: self.delivery_id.clone(),
             source: policy.source.name.clone(),
-            stage: Stage::Receive,
-            reason: rejection.code().into(),
             detail: rejection.detail(),
-            diagnosis: None,
             verified: secret_label.is_some(),
-            received_at_ms: self.received_at_ms,
-            dead_at_ms: self.received_at_ms,
-            attempts: 0,
-            last_status: None,
-            event_count: None,
             secret_label,
-            dedupe_key: None,
+            duplicate_window_s: Some(policy.source.duplicate_window_s),
             headers: owned(policy.kept_headers(&head.headers)),
-            replay: 0,
-            body: BodyRef::Omitted { size_bytes: self.size_bytes },
+            ..DeadLetter::of(id, Stage::Receive, rejection.code(), body, self.received_at_ms)
         }
     }
 

@@ -333,7 +333,7 @@ fn who_announces_and_does_not_send_holds_nothing_and_who_vanishes_is_forgotten()
     driver.now_ms += LEASE_MS;
     let next = driver.post(signed(BODY, &[]), BODY);
     driver.sent(next);
-    assert_eq!((driver.receiver.held_bytes(), driver.receiver.receptions.len()), (0, 0));
+    assert_eq!((driver.receiver.held_bytes(), driver.receiver.receptions.list.len()), (0, 0));
     assert_eq!(driver.receiver.grow(id, 1, 1), Growth::NoRoom, "what nobody counts must not grow");
     assert_eq!(answered(driver.arrive(id, BODY)), (503, "interrupted".into(), None));
     assert_eq!(driver.receiver.sent(id, NOW_MS), None);
@@ -392,7 +392,11 @@ proptest! {
                     let address = if is_outside { "198.51.100.1" } else { "203.0.113.7" };
                     let more = [("cf-connecting-ip", address)];
                     let next = driver.open(if is_signed { signed(BODY, &more) } else { head(&more) }, declared_bytes);
-                    let id = driver.receiver.last_id;
+                    let id = match &next {
+                        Next::Read { id, .. } | Next::AskRateLimit { id, .. } => *id,
+                        Next::Send(outgoing) => outgoing.id,
+                        Next::Answer { .. } => unreachable!("nothing is known of it yet"),
+                    };
                     opened.push((id, is_signed && !is_outside));
                     (id, Some(next), None)
                 }
@@ -446,6 +450,6 @@ proptest! {
         driver.now_ms += LEASE_MS;
         driver.receiver.forget_vanished(driver.now_ms);
         prop_assert_eq!(driver.receiver.held_bytes(), 0);
-        prop_assert_eq!(driver.receiver.receptions.len(), 0);
+        prop_assert_eq!(driver.receiver.receptions.list.len(), 0);
     }
 }

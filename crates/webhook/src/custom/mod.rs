@@ -11,7 +11,7 @@ use crate::envelope::EnvelopeKind;
 use crate::headers;
 use crate::pointer::{JsonPointer, PointerFault};
 use crate::profile::Profile;
-use crate::scheme::{Part, STANDARD_TOLERANCE_S, Scheme, Several, SignedContent, TimestampRule};
+use crate::scheme::{Part, STANDARD_TOLERANCE_S, Scheme, SignedContent, TimestampRule};
 use crate::secret::SecretFormat;
 
 /// Longest prefix of a tag.
@@ -33,8 +33,6 @@ pub struct CustomScheme {
     pub encoding: Option<String>,
     /// Whether base64 ends in `=`; by default yes for `base64`, no for `base64url`.
     pub padding: Option<bool>,
-    /// Several signatures in one header: `refuse` (default), `comma` or `space`.
-    pub several: Option<String>,
     /// Name of the header with the time of signing in whole seconds since 1970; `signed_content` must contain it.
     pub timestamp_header: Option<String>,
     /// Seconds that the timestamp may be away, both ways; 300 by default.
@@ -45,9 +43,10 @@ pub struct CustomScheme {
     pub signed_content: Option<String>,
     /// How a secret becomes a key: `text` (default), `base64` or `hex`.
     pub secret_format: Option<String>,
-    /// `events-array` or `single-object` (default).
+    /// `events`, `object` (default) or `any`.
     pub envelope: Option<String>,
-    /// JSON pointer to what makes two deliveries one. Excludes `dedupe_header`.
+    /// JSON pointer to what makes two deliveries one; the identifier's header where there is neither this nor
+    /// `dedupe_header`. Excludes `dedupe_header`.
     pub dedupe_pointer: Option<String>,
     /// Header that makes two deliveries one. Unless the signed content holds it, a repeated delivery can be passed off
     /// as a new one by whoever recorded it.
@@ -97,8 +96,8 @@ pub enum SchemeError {
         /// What is there.
         found: String,
     },
-    /// The prefix could not be told from what surrounds it.
-    #[error("`prefix`: expected at most 64 visible ASCII characters, without a comma where `several` is \"comma\"")]
+    /// The prefix cannot stand in a header.
+    #[error("`prefix`: expected at most 64 visible ASCII characters")]
     Prefix,
     /// Out of range.
     #[error("`tolerance_s`: expected 1 to 86400, found {found}")]
@@ -178,20 +177,8 @@ impl CustomScheme {
         if self.header.is_none() {
             errors.push(SchemeError::Required { key: "header" });
         }
-        let several = match self.several.as_deref() {
-            None | Some("refuse") => Several::Refuse,
-            Some("comma") => Several::Comma,
-            Some("space") => Several::Space,
-            Some(found) => {
-                errors.push(not_one_of("several", "\"refuse\", \"comma\" or \"space\"", found));
-                Several::Refuse
-            }
-        };
         let prefix = self.prefix.clone().unwrap_or_default();
-        if prefix.len() > MAX_PREFIX_BYTES
-            || !prefix.bytes().all(|byte| byte.is_ascii_graphic())
-            || (several == Several::Comma && prefix.contains(','))
-        {
+        if prefix.len() > MAX_PREFIX_BYTES || !prefix.bytes().all(|byte| byte.is_ascii_graphic()) {
             errors.push(SchemeError::Prefix);
         }
         let encoding = self.resolve_encoding(&mut errors);
@@ -210,12 +197,11 @@ impl CustomScheme {
             }
         };
         let envelope = match self.envelope.as_deref() {
-            None | Some("single-object") => EnvelopeKind::SingleObject,
-            Some("events-array") => EnvelopeKind::EventsArray,
-            Some(found) => {
-                errors.push(not_one_of("envelope", "\"events-array\" or \"single-object\"", found));
-                EnvelopeKind::SingleObject
-            }
+            None => EnvelopeKind::Object,
+            Some(found) => EnvelopeKind::from_name(found).unwrap_or_else(|| {
+                errors.push(not_one_of("envelope", "\"events\", \"object\" or \"any\"", found));
+                EnvelopeKind::Object
+            }),
         };
         let dedupe = self.resolve_dedupe(&mut errors);
         match (header, encoding) {
@@ -224,7 +210,6 @@ impl CustomScheme {
                 signature_header,
                 prefix,
                 encoding,
-                several,
                 timestamp: timestamp_header.map(|header| TimestampRule { header, tolerance_s }),
                 id_header,
                 content,
@@ -298,16 +283,19 @@ impl CustomScheme {
         }
         if let Some(text) = &self.dedupe_pointer {
             return match JsonPointer::parse(text) {
-                Ok(pointer) => DedupeRule::Members(vec![pointer]),
+                Ok(pointer) => DedupeRule::Members { pointers: vec![pointer], required: 1 },
                 Err(fault) => {
                     errors.push(fault.into());
                     DedupeRule::Body
                 }
             };
         }
-        // It may be the identifier's header, so it is compared with nothing.
-        header_name("dedupe_header", self.dedupe_header.as_deref(), &mut Vec::new(), errors)
-            .map_or(DedupeRule::Body, DedupeRule::Header)
+        // What is signed as an identifier is one. It may be named twice, so it is compared with nothing.
+        let (key, name) = match &self.dedupe_header {
+            Some(name) => ("dedupe_header", Some(name.as_str())),
+            None => ("id_header", self.id_header.as_deref().filter(|_| errors.is_empty())),
+        };
+        header_name(key, name, &mut Vec::new(), errors).map_or(DedupeRule::Body, DedupeRule::Header)
     }
 }
 

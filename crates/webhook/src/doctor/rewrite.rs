@@ -100,7 +100,7 @@ pub(super) fn sorted(body: &[u8]) -> Option<Vec<u8>> {
 }
 
 fn json(body: &[u8]) -> Option<&str> {
-    let is_json = !matches!(envelope::inspect(body, EnvelopeKind::SingleObject, &[]), Err(Refusal::InvalidJson { .. }));
+    let is_json = !matches!(envelope::inspect(body, EnvelopeKind::Object, &[]), Err(Refusal::InvalidJson { .. }));
     if is_json { core::str::from_utf8(body).ok() } else { None }
 }
 

@@ -39,11 +39,6 @@ pub(super) fn variants(scheme: &Scheme, secret: &SigningSecret) -> Vec<(Fault, K
         }
         let bytes = |text: &str| Some(text.as_bytes().to_vec());
         add(
-            FindingCode::SecretWhitespace,
-            "the configured secret has whitespace around it that the sender's has not",
-            bytes(text.trim()),
-        );
-        add(
             FindingCode::SecretQuotes,
             "the configured secret has quotes around it that the sender's has not",
             bytes(text.trim().trim_matches(['"', '\''])),

@@ -149,7 +149,6 @@ fn a_secret_taken_otherwise_is_named() {
     let base64 = base64::engine::general_purpose::STANDARD.encode(raw);
     let hexadecimal = crate::encoding::hex(&raw);
     for (configured, used, code) in [
-        (format!("{SECRET}\n"), SECRET.as_bytes(), FindingCode::SecretWhitespace),
         (format!("\"{SECRET}\""), SECRET.as_bytes(), FindingCode::SecretQuotes),
         (SECRET.to_owned(), &*format!("{SECRET}\n").into_bytes(), FindingCode::SecretLineEnd),
         (SECRET.to_owned(), &*format!("{SECRET}\r\n").into_bytes(), FindingCode::SecretLineEnd),
@@ -159,7 +158,6 @@ fn a_secret_taken_otherwise_is_named() {
         (SECRET.to_owned(), &*format!("\t{SECRET}").into_bytes(), FindingCode::SecretWhitespace),
         (SECRET.to_owned(), &*format!("{SECRET}\t").into_bytes(), FindingCode::SecretWhitespace),
         (SECRET.to_owned(), &*format!("\n{SECRET}").into_bytes(), FindingCode::SecretWhitespace),
-        (format!("{SECRET}\n"), &*format!("{SECRET} ").into_bytes(), FindingCode::SecretWhitespace),
         (format!("whsec_{SECRET}"), SECRET.as_bytes(), FindingCode::SecretWhsec),
         (SECRET.to_owned(), &*format!("whsec_{SECRET}").into_bytes(), FindingCode::SecretWhsec),
         (base64.clone(), &raw, FindingCode::SecretBase64),
@@ -196,7 +194,7 @@ fn another_profile_is_named() {
     assert_eq!(explanation.verdict, "missing_signature");
     assert_eq!(codes(&explanation)[..2], [FindingCode::OtherProfile, FindingCode::OtherHeader]);
 
-    let headers = sign(standard.scheme(), &standard.secrets()[0], "m1", NOW_MS / 1000, body);
+    let headers = sign(standard.scheme(), &standard.secrets()[..1], "m1", NOW_MS / 1000, body);
     let as_text = base64_text(standard.secrets()[0].key_bytes());
     let explanation = explain(&webhooks(&as_text), headers.as_slice(), body, NOW_MS);
     assert_eq!(codes(&explanation)[..2], [FindingCode::OtherProfile, FindingCode::OtherHeader]);
@@ -211,7 +209,7 @@ fn base64_text(bytes: &[u8]) -> String {
 fn a_stale_timestamp_is_told_apart_from_a_wrong_signature() {
     let verifier =
         verifier(Scheme::standard_webhooks(), &[("current", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", None)]);
-    let headers = sign(verifier.scheme(), &verifier.secrets()[0], "m1", NOW_MS / 1000 - 400, b"{}");
+    let headers = sign(verifier.scheme(), &verifier.secrets()[..1], "m1", NOW_MS / 1000 - 400, b"{}");
     let explanation = explain(&verifier, headers.as_slice(), b"{}", NOW_MS);
     assert_eq!(explanation.verdict, "timestamp_out_of_tolerance");
     assert_eq!(
@@ -248,7 +246,6 @@ fn what_is_no_signature_is_named() {
         ("x-genesys-signature", "0".repeat(128), vec![FindingCode::OtherHash]),
         ("x-genesys-signature", "\u{fffd}garbage".to_owned(), vec![FindingCode::Header, FindingCode::NotDecodable]),
         ("x-genesys-signature", "0".repeat(64), vec![FindingCode::Unexplained]),
-        ("x-genesys-signature", format!(" {}", hex(SECRET.as_bytes(), body)), vec![FindingCode::Header]),
         ("x-genesys-signature", format!("\"{}\"", hex(SECRET.as_bytes(), body)), vec![FindingCode::Header]),
     ] {
         let explanation = explain(&webhooks(SECRET), [(header, value.as_str())].as_slice(), body, NOW_MS);
@@ -284,7 +281,7 @@ fn every_scheme_explains_its_own_signature_as_accepted() {
     let schemes = Profile::ALL.into_iter().filter_map(Scheme::preset).chain([custom.resolve().unwrap()]);
     for scheme in schemes {
         let verifier = verifier(scheme, &[("current", "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", None)]);
-        let headers = sign(verifier.scheme(), &verifier.secrets()[0], "m1", NOW_MS / 1000, br#"{"events":[]}"#);
+        let headers = sign(verifier.scheme(), &verifier.secrets()[..1], "m1", NOW_MS / 1000, br#"{"events":[]}"#);
         let explanation = explain(&verifier, headers.as_slice(), br#"{"events":[]}"#, NOW_MS);
         assert_eq!(explanation.verdict, "accepted", "{}", explanation.summary);
     }

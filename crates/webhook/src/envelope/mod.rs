@@ -7,7 +7,7 @@
 //!
 //! Decided where the standard leaves room:
 //! - Nesting over [`MAX_NESTING`] is refused (RFC 8259, section 9, allows a limit), as `invalid_json`.
-//! - A byte order mark is refused (section 8.1 forbids senders to add one); so is an empty body.
+//! - A byte order mark at the beginning is passed over (section 8.1 lets a reader ignore it); an empty body is refused.
 //! - A lone surrogate escape such as `"\ud800"` is accepted: the grammar has it, and a chat text that was cut in the
 //!   middle of an emoji is genuine. Raw bytes that are not UTF-8 are refused (section 8.1).
 //! - Numbers of any size and precision are accepted: they are not read.
@@ -30,16 +30,37 @@ use tracker::Tracker;
 /// Most containers inside each other. Genesys' deepest events have about 10; a bit each is kept in one word.
 pub const MAX_NESTING: u32 = 128;
 
-/// The member that holds the events of an [`EnvelopeKind::EventsArray`].
+/// The member that holds the events of an [`EnvelopeKind::Events`].
 static EVENTS: [Token; 1] = [Token::of_key("events")];
 
 /// What a body has to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EnvelopeKind {
     /// An object with one array `events`; each element is an event.
-    EventsArray,
+    Events,
     /// One object, which is one event.
-    SingleObject,
+    Object,
+    /// Any bytes, which are one event.
+    Any,
+}
+
+impl EnvelopeKind {
+    /// Every kind.
+    pub const ALL: [Self; 3] = [Self::Events, Self::Object, Self::Any];
+
+    /// The name in configuration.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Events => "events",
+            Self::Object => "object",
+            Self::Any => "any",
+        }
+    }
+
+    /// The kind of a name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == name)
+    }
 }
 
 /// What was found in a valid envelope.
@@ -58,9 +79,6 @@ pub enum JsonFault {
     /// No byte but whitespace.
     #[error("the body is empty")]
     Empty,
-    /// U+FEFF at the beginning.
-    #[error("the body begins with a byte order mark")]
-    ByteOrderMark,
     /// The text ends too early.
     #[error("the text ends in the middle")]
     Truncated,
@@ -133,14 +151,24 @@ enum Kind {
 ///
 /// Errors: [`Refusal::InvalidJson`], [`Refusal::InvalidEnvelope`].
 pub fn inspect(body: &[u8], kind: EnvelopeKind, pointers: &[JsonPointer]) -> Result<Envelope, Refusal> {
-    judge(body, kind, pointers, true)
+    match kind {
+        EnvelopeKind::Events | EnvelopeKind::Object => judge(body, kind, pointers, true),
+        // What can be read of it is read all the same, for the idempotency key.
+        EnvelopeKind::Any => Ok(judge(body, EnvelopeKind::Object, pointers, true)
+            .unwrap_or_else(|_| Envelope { event_count: 1, captures: vec![None; pointers.len()] })),
+    }
 }
+
+/// U+FEFF in UTF-8.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 fn judge(body: &[u8], kind: EnvelopeKind, pointers: &[JsonPointer], skims: bool) -> Result<Envelope, Refusal> {
     let mut tracker = Tracker::new(kind, pointers);
-    match scan(body, &mut tracker, skims) {
-        Ok(()) => tracker.finish().map_err(|(fault, at_byte)| Refusal::InvalidEnvelope { fault, at_byte }),
-        Err((fault, at_byte)) => Err(Refusal::InvalidJson { fault, at_byte }),
+    let text = body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body);
+    let from_body = |at: usize| at.saturating_add(body.len().saturating_sub(text.len()));
+    match scan(text, &mut tracker, skims) {
+        Ok(()) => tracker.finish().map_err(|(fault, at)| Refusal::InvalidEnvelope { fault, at_byte: from_body(at) }),
+        Err((fault, at)) => Err(Refusal::InvalidJson { fault, at_byte: from_body(at) }),
     }
 }
 

@@ -33,9 +33,6 @@ impl<'b> Reader<'b> {
     /// Begins at the first byte of a whole text that is not whitespace.
     pub(super) fn of_text(body: &'b [u8]) -> Result<Self, Fault> {
         let mut reader = Self::new(body);
-        if body.starts_with(b"\xef\xbb\xbf") {
-            return Err((JsonFault::ByteOrderMark, 0));
-        }
         reader.skip_whitespace();
         if reader.is_at_end() { Err((JsonFault::Empty, reader.at())) } else { Ok(reader) }
     }

@@ -39,7 +39,7 @@ enum Role {
 impl<'p> Tracker<'p> {
     pub(super) fn new(kind: EnvelopeKind, pointers: &'p [JsonPointer]) -> Self {
         let target = |path, role| Target { path, matched: 0, seen: 0, role };
-        let events = (kind == EnvelopeKind::EventsArray).then(|| target(EVENTS.as_slice(), Role::Events));
+        let events = (kind == EnvelopeKind::Events).then(|| target(EVENTS.as_slice(), Role::Events));
         let captures = pointers.iter().map(|pointer| target(pointer.tokens(), Role::Capture(None)));
         Self {
             kind,
@@ -210,9 +210,9 @@ impl<'p> Tracker<'p> {
             return Err(fault);
         }
         let event_count = match (self.kind, self.event_count) {
-            (EnvelopeKind::SingleObject, _) => 1,
-            (EnvelopeKind::EventsArray, Some(count)) => count,
-            (EnvelopeKind::EventsArray, None) => return Err((EnvelopeFault::NoEvents, self.end.saturating_sub(1))),
+            (EnvelopeKind::Object | EnvelopeKind::Any, _) => 1,
+            (EnvelopeKind::Events, Some(count)) => count,
+            (EnvelopeKind::Events, None) => return Err((EnvelopeFault::NoEvents, self.end.saturating_sub(1))),
         };
         let captures = self.targets.into_iter().filter_map(|target| match target.role {
             Role::Events => None,

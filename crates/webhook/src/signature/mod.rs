@@ -15,7 +15,7 @@ use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 
 use crate::encoding::Tag;
 use crate::refusal::{Refusal, SignatureFault, Unavailable};
-use crate::scheme::{Scheme, Several};
+use crate::scheme::Scheme;
 use crate::secret::SigningSecret;
 
 /// Longest signature header. Sixteen signatures of 44 characters with prefixes need about 1 KB.
@@ -198,42 +198,53 @@ fn required<'h>(headers: &'h (impl HeaderSource + ?Sized), name: &str) -> Result
         .ok_or_else(|| Refusal::MissingSignature { header: name.to_owned() })
 }
 
+/// What separates signatures: a list has commas or spaces, and a header that was sent several times arrives joined by `, `. No
+/// encoding has one of them.
+const SEPARATORS: [char; 3] = [',', ' ', '\t'];
+
 /// The tags of a signature header, at least one.
+///
+/// What is malformed or has another prefix (is of another version) is passed over; it explains the refusal where no signature is
+/// well formed.
 fn presented(scheme: &Scheme, value: &str) -> Result<Vec<Tag>, SignatureFault> {
     if value.len() > MAX_SIGNATURE_HEADER_BYTES {
         return Err(SignatureFault::TooLong { limit_bytes: MAX_SIGNATURE_HEADER_BYTES });
     }
-    match scheme.several {
-        Several::Refuse => {
-            let text = value
-                .strip_prefix(scheme.prefix.as_str())
-                .ok_or_else(|| SignatureFault::Prefix { expected: scheme.prefix.clone() })?;
-            // No encoding has a comma: this is what a header that was sent twice has become.
-            if text.contains(',') {
-                return Err(SignatureFault::Several);
-            }
-            Ok(vec![scheme.encoding.decode(text)?])
-        }
-        Several::Comma => list(scheme, value.split(',').map(|item| item.trim_matches([' ', '\t']))),
-        Several::Space => list(scheme, value.split(' ')),
-    }
-}
-
-/// Signatures with another prefix are of another version and skipped; one with our prefix has to be well formed.
-fn list<'i>(scheme: &Scheme, items: impl Iterator<Item = &'i str>) -> Result<Vec<Tag>, SignatureFault> {
-    let mut tags = Vec::new();
-    for (number, item) in items.enumerate() {
+    let (mut tags, mut fault) = (Vec::new(), None);
+    for (number, text) in signatures(value, &scheme.prefix).enumerate() {
         if number >= MAX_SIGNATURES {
             return Err(SignatureFault::TooMany { limit: MAX_SIGNATURES });
         }
-        if let Some(text) = item.strip_prefix(scheme.prefix.as_str()) {
-            tags.push(scheme.encoding.decode(text)?);
+        match scheme.encoding.decode(text) {
+            Ok(tag) => tags.push(tag),
+            Err(error) => fault = fault.or(Some(error.into())),
         }
     }
     if tags.is_empty() {
-        return Err(SignatureFault::NoneWithPrefix { expected: scheme.prefix.clone() });
+        Err(fault.unwrap_or_else(|| SignatureFault::Prefix { expected: scheme.prefix.clone() }))
+    } else {
+        Ok(tags)
     }
-    Ok(tags)
+}
+
+/// The signatures of a list that begin with `prefix`, without it; white space may follow it (`v1, <tag>`).
+fn signatures<'v>(value: &'v str, prefix: &'v str) -> impl Iterator<Item = &'v str> {
+    let mut rest = value;
+    core::iter::from_fn(move || {
+        loop {
+            rest = rest.trim_start_matches(SEPARATORS);
+            if rest.is_empty() {
+                return None;
+            }
+            let after = rest.strip_prefix(prefix);
+            let text = after.map_or(rest, |after| after.trim_start_matches([' ', '\t']));
+            let (item, next) = text.split_once(SEPARATORS).unwrap_or((text, ""));
+            rest = next;
+            if after.is_some() {
+                return Some(item);
+            }
+        }
+    })
 }
 
 /// An identifier stands next to the body in what is signed. Without `{`, `"` and `\` in it, no part of a JSON body can

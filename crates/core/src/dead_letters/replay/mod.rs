@@ -188,6 +188,7 @@ fn delivery(letter: &DeadLetter, origin: Origin) -> Delivery {
         event_count: letter.event_count.unwrap_or(0),
         secret_label: letter.secret_label.clone().unwrap_or_default(),
         dedupe_key: letter.dedupe_key.clone(),
+        duplicate_window_s: letter.duplicate_window_s,
         headers: letter.headers.clone(),
         replay: letter.replay.saturating_add(1),
         origin: Some(origin),
@@ -209,10 +210,12 @@ fn verify(letter: &DeadLetter, verifier: &Verifier, limit_bytes: u64, body: &[u8
         VerifyError::Unavailable(unavailable) => Verdict::refused(unavailable.code(), unavailable.to_string(), None),
     })?;
     let envelope = verifier.scheme().inspect(body).map_err(|refusal| still(&refusal, None))?;
+    let dedupe_key = verifier.scheme().idempotency_key(headers, &envelope);
     let mut delivery = Delivery {
         event_count: envelope.event_count,
         secret_label: proof.label.to_owned(),
-        dedupe_key: verifier.scheme().idempotency_key(headers, &envelope),
+        duplicate_window_s: letter.duplicate_window_s.filter(|_| dedupe_key.is_none()),
+        dedupe_key,
         ..delivery(letter, Origin::Refused)
     };
     // A secret that is configured only now may stand in a header that was kept when nobody knew it for one.

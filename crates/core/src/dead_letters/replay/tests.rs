@@ -23,7 +23,7 @@ fn verifier(label: &str, text: &str, not_after_ms: Option<u64>) -> Verifier {
 fn signed(text: &str, body: &[u8]) -> Vec<HeaderPair> {
     let scheme = Scheme::webhooks();
     let secret = secret(&scheme, "sender", text, None);
-    let headers = sign(&scheme, &secret, "1", RECEIVED_MS / 1000, body);
+    let headers = sign(&scheme, &[secret], "1", RECEIVED_MS / 1000, body);
     headers.into_iter().map(|(name, value)| (name.to_ascii_lowercase(), value)).collect()
 }
 
@@ -43,6 +43,7 @@ fn letter(stage: Stage, headers: Vec<HeaderPair>, size_bytes: usize) -> DeadLett
         event_count: (stage == Stage::Deliver).then_some(2),
         secret_label: (stage == Stage::Deliver).then(|| "then".into()),
         dedupe_key: (stage == Stage::Deliver).then(|| "key".into()),
+        duplicate_window_s: None,
         headers,
         replay: 3,
         body: BodyRef::Inline { size_bytes: size_bytes as u64 },

@@ -3,7 +3,7 @@
 //! Promise: one set of types for both sides of a call, whose forms the tests pin. Out of scope: what is decided ([`super`]).
 
 use super::{Outcome, State};
-use crate::messages::Origin;
+use crate::messages::{DeadLetter, Delivery, Origin};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -28,6 +28,50 @@ pub struct ClaimItem {
     /// What it was before it was replayed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub origin: Option<Origin>,
+    /// As [`Delivery::duplicate_window_s`]; for ever where there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub duplicate_window_s: Option<u32>,
+}
+
+impl ClaimItem {
+    /// The claim of a delivery under its key ([`delivery_key`](super::delivery_key)).
+    pub fn of_delivery(key: String, delivery: &Delivery) -> Self {
+        Self {
+            id: delivery.id.clone(),
+            key,
+            source: delivery.source.clone(),
+            received_at_ms: delivery.received_at_ms,
+            event_count: delivery.event_count,
+            size_bytes: delivery.body.size_bytes(),
+            replay: delivery.replay,
+            origin: delivery.origin,
+            duplicate_window_s: delivery.duplicate_window_s,
+        }
+    }
+
+    /// The claim of the delivery that a letter is of. `inline`: its body, where the message has it.
+    pub fn of_letter(letter: &DeadLetter, inline: &[u8]) -> Self {
+        Self {
+            id: letter.id.clone(),
+            key: super::key_under(&letter.source, letter.dedupe_key.as_deref(), &letter.body, inline),
+            source: letter.source.clone(),
+            received_at_ms: letter.received_at_ms,
+            event_count: letter.event_count.unwrap_or(0),
+            size_bytes: letter.body.size_bytes(),
+            replay: letter.replay,
+            origin: None,
+            duplicate_window_s: letter.duplicate_window_s,
+        }
+    }
+
+    /// The earliest receipt of a delivery with the same key that this one is a duplicate of; `None` where there is none.
+    pub fn duplicates_from_ms(&self) -> Option<u64> {
+        match self.duplicate_window_s {
+            None => Some(0),
+            Some(0) => None,
+            Some(window_s) => Some(self.received_at_ms.saturating_sub(u64::from(window_s).saturating_mul(1_000))),
+        }
+    }
 }
 
 /// What became of one delivery's attempt.

@@ -33,23 +33,17 @@ pub fn suspected_before_ms(now_ms: u64) -> u64 {
 pub fn lost_letter(LostRow { row, key }: &LostRow, body: Option<BodyRef>, now_ms: u64) -> DeadLetter {
     let dedupe_key = key.split_once('\u{1f}').map(|(_, key)| key.to_owned());
     let found = if body.is_some() { "its body was found in the bucket" } else { "its body was in the message" };
+    let body = body.unwrap_or(BodyRef::Omitted { size_bytes: row.size_bytes });
     DeadLetter {
-        id: row.id.clone(),
         source: row.source.clone(),
-        stage: Stage::Deliver,
-        reason: reason::MESSAGE_LOST.into(),
         detail: Some(format!("its message has not come since {}; {found}", crate::time::rfc3339(row.updated_at_ms))),
-        diagnosis: None,
         verified: true,
         received_at_ms: row.received_at_ms,
-        dead_at_ms: now_ms,
         attempts: row.attempts,
         last_status: row.last_status,
         event_count: Some(row.event_count),
-        secret_label: None,
         dedupe_key,
-        headers: vec![],
         replay: row.replay,
-        body: body.unwrap_or(BodyRef::Omitted { size_bytes: row.size_bytes }),
+        ..DeadLetter::of(row.id.clone(), Stage::Deliver, reason::MESSAGE_LOST, body, now_ms)
     }
 }

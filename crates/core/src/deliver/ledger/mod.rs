@@ -12,8 +12,10 @@ mod lost;
 pub use calls::{ClaimItem, DeliveryRow, LedgerCall, LedgerTotals, LostRow, SettleItem, Settled, SourceTotals};
 pub use lost::{LOST_LIMIT, lost_before_ms, lost_letter, suspected_before_ms};
 
-use crate::messages::Origin;
+use crate::messages::{BodyRef, Delivery, Origin};
+use genesys_webhook::dedupe::body_key;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 /// How many ledger objects share the load, by idempotency key: a Durable Object answers about 1,000 requests a second,
 /// a batch makes two calls a shard, and a queue delivers up to 5,000 messages a second. Part of the stored form: with
@@ -33,6 +35,20 @@ pub fn fnv1a(bytes: &[u8]) -> u64 {
 /// The key under which a source's delivery is known: keys of different sources never meet.
 pub fn ledger_key(source: &str, dedupe_key: &str) -> String {
     format!("{source}\u{1f}{dedupe_key}")
+}
+
+/// The key under which the ledger knows a delivery. `inline`: its body, where the message has it.
+pub fn delivery_key(delivery: &Delivery, inline: &[u8]) -> String {
+    key_under(&delivery.source, delivery.dedupe_key.as_deref(), &delivery.body, inline)
+}
+
+fn key_under(source: &str, dedupe_key: Option<&str>, body: &BodyRef, inline: &[u8]) -> String {
+    let key = match (dedupe_key, body) {
+        (Some(key), _) => key.to_owned(),
+        (None, BodyRef::Stored { sha256, .. }) => format!("body-sha256:{sha256}"),
+        (None, _) => body_key(&Sha256::digest(inline).into()),
+    };
+    ledger_key(source, &key)
 }
 
 /// Name of the object that keeps `key`.

@@ -14,7 +14,7 @@ const POINTERS: [&[&str]; 4] = [&[], &["/id"], &["/events/1/a", "/events"], &["/
 
 fn judged(body: &[u8], pointers: &[&str], skims: bool) -> [Result<Envelope, Refusal>; 2] {
     let pointers: Vec<_> = pointers.iter().map(|text| JsonPointer::parse(text).unwrap()).collect();
-    [EnvelopeKind::EventsArray, EnvelopeKind::SingleObject].map(|kind| judge(body, kind, &pointers, skims))
+    [EnvelopeKind::Events, EnvelopeKind::Object].map(|kind| judge(body, kind, &pointers, skims))
 }
 
 fn same(body: &[u8]) {
@@ -219,7 +219,7 @@ fn after_a_fault_nothing_more_is_passed_over() {
         let mut nesting = Nesting::default();
         nesting.open(false).unwrap();
         let mut reader = Reader::new(text.as_bytes());
-        let passed = passed_over(&mut reader, &mut Tracker::new(EnvelopeKind::SingleObject, &[]), nesting, skims);
+        let passed = passed_over(&mut reader, &mut Tracker::new(EnvelopeKind::Object, &[]), nesting, skims);
         (passed, reader.at())
     };
     assert_eq!(pass("1, [2]] , 3", &mut skims), (true, 7));

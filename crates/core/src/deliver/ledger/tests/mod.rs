@@ -16,6 +16,7 @@ fn the_forms_of_calls_are_pinned() {
             size_bytes: 3,
             replay: 0,
             origin: None,
+            duplicate_window_s: None,
         }],
     };
     assert_eq!(

@@ -1,0 +1,38 @@
+//! Which steps of an object's schema its tables have not seen.
+//!
+//! Promise: steps run in their order and once; tables of a newer version are left alone. Out of scope: the steps (each object has
+//! its own), running them.
+
+use std::ops::Range;
+
+/// Tables that a newer version of the gateway has changed: ours to repair, by going forward again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the tables have schema version {found}, this version of the gateway knows {known}")]
+pub struct NewerSchema {
+    /// Version of the tables.
+    pub found: u64,
+    /// Steps that are known here.
+    pub known: usize,
+}
+
+/// The steps to run, of `known`, for tables of `version`: the number of steps that they have seen.
+pub fn missing(version: u64, known: usize) -> Result<Range<usize>, NewerSchema> {
+    match usize::try_from(version) {
+        Ok(seen) if seen <= known => Ok(seen..known),
+        _ => Err(NewerSchema { found: version, known }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_step_runs_once_and_none_backwards() {
+        for (version, known, steps) in [(0, 1, 0..1), (0, 3, 0..3), (1, 3, 1..3), (3, 3, 3..3), (0, 0, 0..0)] {
+            assert_eq!(missing(version, known), Ok(steps), "{version} of {known}");
+        }
+        let error = missing(4, 3).unwrap_err();
+        assert_eq!(error.to_string(), "the tables have schema version 4, this version of the gateway knows 3");
+    }
+}
