@@ -28,11 +28,14 @@ function isReceivers(url, env) {
   }
 }
 
+async function manage(request, env, context) {
+  const answer = await supervise(startFetch, undefined, request, env, context);
+  return answer === INTERRUPTED ? unavailable() : answer;
+}
+
 export default {
-  async fetch(request, env, context) {
-    if (isReceivers(request.url, env)) return receive(request, env, context);
-    const answer = await supervise(startFetch, undefined, request, env, context);
-    return answer === INTERRUPTED ? unavailable() : answer;
+  fetch(request, env, context) {
+    return isReceivers(request.url, env) ? receive(request, env, context) : manage(request, env, context);
   },
   async queue(batch, env, context) {
     return orFail(await supervise(startQueue, undefined, batch, env, context));

@@ -131,19 +131,6 @@ function response(steps) {
   return new Response(body, { status, headers: all });
 }
 
-/** Tries once more with the same arguments: what is repeated is the same key or the same message. */
-async function twice(work, failure) {
-  try {
-    return await work();
-  } catch {
-    try {
-      return await work();
-    } catch (error) {
-      throw new Failed(failure, error);
-    }
-  }
-}
-
 function joined(parts) {
   const whole = new Uint8Array(parts.reduce((size, part) => size + part.length, 0));
   let at = 0;
@@ -289,32 +276,34 @@ async function isWithinLimit(env, { binding, key }) {
   }
 }
 
-/** Reads the body and has it judged. */
-async function judge(request, env, context, receivedAtMs, steps, declaredBytes, decide) {
-  let body = NO_BYTES;
-  if (request.body !== null) {
-    const isSmall = declaredBytes >= 0 && declaredBytes < hashedFromBytes;
-    body = isSmall
-      ? await readSmall(request, context, receivedAtMs)
-      : await readLarge(request, env, steps, declaredBytes, decide);
-  }
-  if (body === undefined) return;
-  steps.body = body;
-  if (body.length >= hashedFromBytes) await hash(env, steps, body, decide);
-  decide(wasm.receive_arrived, env, steps.id, body, steps.tags, steps.sha256, steps);
+/** What goes to the queue: made anew for every try, because the runtime takes the buffer of what it sends. */
+function messageOf({ header, body, isInline }) {
+  const message = new Uint8Array(header.length + (isInline ? body.length : 0));
+  message.set(header);
+  if (isInline) message.set(body, header.length);
+  return message;
 }
 
-/** Stores the body where it is to be stored, and sends the message. */
-async function send(env, context, steps) {
-  const { header, body, bucketKey } = steps;
+/** Sends a message that was not taken once more. */
+async function sendAgain(env, steps) {
   try {
-    if (bucketKey !== undefined) await twice(() => env.PAYLOADS.put(bucketKey, body), StorageFailed);
-    // The runtime takes the buffer of what it sends.
-    const message = () => (steps.isInline ? joined([header, body]) : header.slice());
-    await twice(() => env[QUEUES[steps.queue]].send(message(), BYTES), QueueFailed);
+    await env[QUEUES[steps.queue]].send(messageOf(steps), BYTES);
+  } catch (error) {
+    throw new Failed(QueueFailed, error);
+  }
+}
+
+/** Stores the body under its key, trying twice, then sends the message, trying twice. */
+async function storeAndSend(env, context, steps) {
+  const put = () => env.PAYLOADS.put(steps.bucketKey, steps.body);
+  try {
+    await put().catch(put).catch((error) => {
+      throw new Failed(StorageFailed, error);
+    });
+    await sendAgain(env, steps).catch(() => sendAgain(env, steps));
   } catch (failed) {
-    if (bucketKey !== undefined) context.waitUntil(discard(env, bucketKey));
-    throw failed;
+    context.waitUntil(discard(env, steps.bucketKey));
+    throw asFailed(failed, StorageFailed);
   }
 }
 
@@ -352,13 +341,28 @@ export async function receive(request, env, context) {
     };
     try {
       wasm.receive_open(env, head, declaredBytes, receivedAtMs, steps);
-      if (steps.limitBytes >= 0) await judge(request, env, context, receivedAtMs, steps, declaredBytes, decide);
+      if (steps.limitBytes >= 0) {
+        const isSmall = declaredBytes >= 0 && declaredBytes < hashedFromBytes;
+        if (request.body === null) steps.body = NO_BYTES;
+        else if (isSmall) steps.body = await readSmall(request, context, receivedAtMs);
+        else steps.body = await readLarge(request, env, steps, declaredBytes, decide);
+        if (steps.body?.length >= hashedFromBytes) await hash(env, steps, steps.body, decide);
+        if (steps.body !== undefined) decide(wasm.receive_arrived, env, steps.id, steps.body, steps.tags, steps.sha256, steps);
+      }
       if (steps.limiter !== undefined) {
         const isWithin = await isWithinLimit(env, steps.limiter);
         decide(wasm.receive_rate_limited, env, steps.id, steps.body, steps.sha256, isWithin, steps);
       }
       if (steps.header !== undefined) {
-        await send(env, context, steps);
+        // Nearly all of them: no function of its own, because each waits for a turn.
+        if (steps.bucketKey !== undefined) await storeAndSend(env, context, steps);
+        else {
+          try {
+            await env[QUEUES[steps.queue]].send(messageOf(steps), BYTES);
+          } catch {
+            await sendAgain(env, steps);
+          }
+        }
         decide(wasm.receive_sent, env, steps.id, Date.now(), steps);
       }
     } catch (failed) {

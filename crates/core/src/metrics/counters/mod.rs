@@ -242,7 +242,10 @@ impl CounterBuffer {
         if n == 0 {
             return;
         }
-        let series = self.pending.entry(source.to_owned()).or_default();
+        if !self.pending.contains_key(source) {
+            self.pending.insert(source.to_owned(), vec![]);
+        }
+        let Some(series) = self.pending.get_mut(source) else { return };
         match series.iter_mut().find(|(of, under, _)| *of == metric && under == label) {
             Some((.., value)) => *value = value.saturating_add(n),
             None => series.push((metric, label.into(), n)),
