@@ -23,10 +23,10 @@ const { BodyTimeout, BodyUnreadable, NoRoom, CryptoFailed, StorageFailed, QueueF
 const QUEUES = ["DELIVERIES", "DEAD_LETTERS"];
 const BYTES = { contentType: "bytes" };
 
-/** What a body is read into before anything of it has arrived, in bytes. */
+/** Up to this size a body is read at once; a larger one is read into a buffer of this size first. In bytes. */
 const FIRST_BUFFER_BYTES = 16_384;
 
-/** How often small bodies that do not come are looked for, in milliseconds. */
+/** How often bodies that do not come are looked for, in milliseconds. */
 const WATCH_STEP_MS = 2_500;
 
 /** Made once: the runtime copies headers faster than it reads them out of an object. */
@@ -75,6 +75,8 @@ class Steps {
   isInline = false;
   /** Where the body is stored. */
   bucketKey = undefined;
+  /** Of a large body. */
+  reader = undefined;
   /** Undefined where it was not read. */
   body = undefined;
   tags = undefined;
@@ -142,8 +144,8 @@ function joined(parts) {
 }
 
 /**
- * Small bodies that have not arrived: until when they may, and what ends the wait. A timer for each of them would cost a tenth of
- * what a delivery costs, so one request at a time watches over those of all.
+ * Bodies that have not arrived: until when they may, and what ends the wait. A timer for each of them would cost a tenth of what a
+ * small delivery costs, so one request at a time watches over those of all.
  */
 const awaited = new Set();
 let watchedUntilMs = 0;
@@ -160,8 +162,8 @@ async function watch() {
   watchedUntilMs = 0;
 }
 
-/** A small body, at once. */
-function readSmall(request, context, receivedAtMs) {
+/** What `reading` comes to, where it does so in time. */
+function inTime(reading, context, receivedAtMs) {
   return new Promise((resolve, reject) => {
     const body = {
       untilMs: receivedAtMs + readDeadlineMs,
@@ -171,12 +173,12 @@ function readSmall(request, context, receivedAtMs) {
       },
     };
     awaited.add(body);
-    request.arrayBuffer().then(
-      (buffer) => {
+    reading.then(
+      (read) => {
         awaited.delete(body);
-        resolve(new Uint8Array(buffer));
+        resolve(read);
       },
-      (error) => body.giveUp(new Failed(BodyUnreadable, error)),
+      (error) => body.giveUp(asFailed(error, BodyUnreadable)),
     );
     if (watchedUntilMs < receivedAtMs) context.waitUntil(watch());
   });
@@ -189,52 +191,41 @@ function readSmall(request, context, receivedAtMs) {
  */
 async function readLarge(request, env, steps, declaredBytes, decide) {
   const reader = request.body.getReader({ mode: "byob" });
-  // Nobody waits for the rest; an error while dropping it changes nothing.
-  const drop = () => reader.cancel().catch(() => {});
-  let isLate = false;
-  const timer = setTimeout(() => {
-    isLate = true;
-    drop();
-  }, readDeadlineMs);
+  steps.reader = reader;
   const isAnnounced = declaredBytes >= 0;
   // One byte more than may arrive, so that too much shows.
   const mostBytes = isAnnounced ? declaredBytes : steps.limitBytes + 1;
   let buffer = new ArrayBuffer(Math.min(FIRST_BUFFER_BYTES, mostBytes));
   let size = 0;
   /** Whether it is within the limit. */
-  const counts = (bytes, copies) => {
-    const grown = decide(wasm.receive_grew, steps.id, bytes, copies);
+  const counts = (bytes) => {
+    const grown = decide(wasm.receive_grew, steps.id, bytes);
     if (grown === NO_ROOM) throw new Failed(NoRoom, "too many bytes in flight");
     return grown !== TOO_LARGE;
   };
-  try {
-    for (let isEnd = false; !isEnd && size < mostBytes; ) {
-      if (size === buffer.byteLength) {
-        const grownBytes = Math.min(size * (isAnnounced ? 8 : 2), mostBytes);
-        // While it is moved it is there twice; a limit is no reason to refuse a body that may end before it.
-        counts(Math.min(grownBytes, steps.limitBytes), 1);
-        buffer = buffer.transfer(grownBytes);
-      }
-      const rest = new Uint8Array(buffer, size);
-      const { value, done } = await reader.read(rest, isAnnounced ? { min: rest.length } : undefined);
-      if (isLate) throw new Failed(BodyTimeout, "the sender is too slow");
-      isEnd = done;
-      // The runtime takes the buffer that it fills, and gives it back, at the end too.
-      buffer = value.buffer;
-      size += value.length;
+  for (let isEnd = false; !isEnd && size < mostBytes; ) {
+    if (size === buffer.byteLength) {
+      const grownBytes = Math.min(size * (isAnnounced ? 8 : 2), mostBytes);
+      // A limit is no reason to refuse a body that may end before it.
+      counts(Math.min(grownBytes, steps.limitBytes));
+      buffer = buffer.transfer(grownBytes);
     }
-    if (!counts(size, 1)) {
-      decide(wasm.receive_overflowed, env, steps.id, size, steps);
-      drop();
-      return undefined;
-    }
-    return new Uint8Array(buffer, 0, size);
-  } catch (error) {
-    drop();
-    throw asFailed(error, isLate ? BodyTimeout : BodyUnreadable);
-  } finally {
-    clearTimeout(timer);
+    const rest = new Uint8Array(buffer, size);
+    const { value, done } = await reader.read(rest, isAnnounced ? { min: rest.length } : undefined);
+    isEnd = done;
+    // The runtime takes the buffer that it fills, and gives it back, at the end too.
+    buffer = value.buffer;
+    size += value.length;
   }
+  if (counts(size)) return new Uint8Array(buffer, 0, size);
+  decide(wasm.receive_overflowed, env, steps.id, size, steps);
+  dropRest(steps);
+  return undefined;
+}
+
+/** Nobody waits for the rest of a body; an error while dropping it changes nothing. */
+function dropRest({ reader }) {
+  reader?.cancel().catch(() => {});
 }
 
 const cryptoKeys = new Map();
@@ -342,10 +333,13 @@ export async function receive(request, env, context) {
     try {
       wasm.receive_open(env, head, declaredBytes, receivedAtMs, steps);
       if (steps.limitBytes >= 0) {
-        const isSmall = declaredBytes >= 0 && declaredBytes < hashedFromBytes;
         if (request.body === null) steps.body = NO_BYTES;
-        else if (isSmall) steps.body = await readSmall(request, context, receivedAtMs);
-        else steps.body = await readLarge(request, env, steps, declaredBytes, decide);
+        else if (declaredBytes >= 0 && declaredBytes <= FIRST_BUFFER_BYTES) {
+          steps.body = new Uint8Array(await inTime(request.arrayBuffer(), context, receivedAtMs));
+        } else {
+          const reading = readLarge(request, env, steps, declaredBytes, decide);
+          steps.body = await inTime(reading, context, receivedAtMs);
+        }
         if (steps.body?.length >= hashedFromBytes) await hash(env, steps, steps.body, decide);
         if (steps.body !== undefined) decide(wasm.receive_arrived, env, steps.id, steps.body, steps.tags, steps.sha256, steps);
       }
@@ -367,6 +361,7 @@ export async function receive(request, env, context) {
       }
     } catch (failed) {
       if (!(failed instanceof Failed)) throw failed;
+      dropRest(steps);
       if (failed.failure === INTERRUPTED || isReplaced(instanceId)) return unavailable();
       wasm.receive_failed(env, steps.id, failed.failure, String(failed.cause), Date.now(), steps);
     }

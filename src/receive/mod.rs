@@ -167,10 +167,10 @@ pub fn receive_key(env: &Env, source: u32, secret: u32) -> Vec<u8> {
     key().unwrap_or_default()
 }
 
-/// Counts bytes of a body that have arrived: 0 to read on, 1 where they are too many, 2 where there is no room.
+/// Counts bytes of a body that are held: 0 to read on, 1 where they are too many, 2 where there is no room.
 #[wasm_bindgen]
-pub fn receive_grew(id: u32, bytes: u32, copies: u32) -> u32 {
-    match with(|receiver| receiver.grow(id, bytes.into(), copies.into())) {
+pub fn receive_grew(id: u32, bytes: u32) -> u32 {
+    match with(|receiver| receiver.grow(id, bytes.into())) {
         Some(Growth::Fits) => 0,
         Some(Growth::TooLarge) => 1,
         Some(Growth::NoRoom) | None => 2,

@@ -8,7 +8,7 @@
 use crate::messages::MAX_MESSAGE_BYTES;
 
 /// The most body bytes in flight. An isolate has 128 MB for all of its JavaScript and wasm. A body is held twice while its
-/// parts are joined, the module with its heap and one copy of the largest body needs some 20 MB, and a measurement with 50
+/// buffer grows, the module with its heap and one copy of the largest body needs some 20 MB, and a measurement with 50
 /// bodies of 5 MB side by side (`bench/README.md`, "Memory") has to stay below the limit with room left.
 pub const BUDGET_BYTES: u64 = 32_000_000;
 
@@ -42,9 +42,9 @@ impl BodyBudget {
         self.small_bytes.saturating_add(self.large_bytes)
     }
 
-    /// Lets a body hold `bytes`, of which there are `copies`; `false` where there is no room, and then nothing changes.
-    pub fn hold(&mut self, permit: &mut BodyPermit, bytes: u64, copies: u64) -> bool {
-        let wanted = BodyPermit { bytes: bytes.saturating_mul(copies), is_large: bytes > SMALL_BYTES };
+    /// Lets a body hold `bytes`; `false` where there is no room, and then nothing changes.
+    pub fn hold(&mut self, permit: &mut BodyPermit, bytes: u64) -> bool {
+        let wanted = BodyPermit { bytes, is_large: bytes > SMALL_BYTES };
         let sums = self.without(*permit).with(wanted);
         // What shrinks is always let.
         let fits = sums.fits() || wanted.bytes <= permit.bytes;
@@ -93,34 +93,34 @@ mod tests {
     fn large_bodies_leave_the_reserve_to_small_ones() {
         let mut budget = BodyBudget::default();
         let mut large = [BodyPermit::default(); 5];
-        let held: Vec<bool> = large.iter_mut().map(|permit| budget.hold(permit, 6_000_000, 1)).collect();
+        let held: Vec<bool> = large.iter_mut().map(|permit| budget.hold(permit, 6_000_000)).collect();
         assert_eq!(held, [true, true, true, true, false]);
         let mut small = vec![BodyPermit::default(); 62];
-        assert!(small.iter_mut().all(|permit| budget.hold(permit, SMALL_BYTES, 1)));
-        assert!(!budget.hold(&mut BodyPermit::default(), SMALL_BYTES, 1), "the reserve is used up");
+        assert!(small.iter_mut().all(|permit| budget.hold(permit, SMALL_BYTES)));
+        assert!(!budget.hold(&mut BodyPermit::default(), SMALL_BYTES), "the reserve is used up");
         budget.release(large[0]);
-        assert!(budget.hold(&mut BodyPermit::default(), SMALL_BYTES, 1));
+        assert!(budget.hold(&mut BodyPermit::default(), SMALL_BYTES));
     }
 
     #[test]
     fn one_body_is_let_however_large_it_is() {
         let mut budget = BodyBudget::default();
         let mut permit = BodyPermit::default();
-        assert!(budget.hold(&mut permit, 25_000_000, 2));
-        assert!(!budget.hold(&mut BodyPermit::default(), SMALL_BYTES + 1, 1));
-        assert!(budget.hold(&mut permit, 25_000_000, 1), "what shrinks is let");
+        assert!(budget.hold(&mut permit, 30_000_000));
+        assert!(!budget.hold(&mut BodyPermit::default(), SMALL_BYTES + 1));
+        assert!(budget.hold(&mut permit, 25_000_000), "what shrinks is let");
     }
 
     proptest! {
         #[test]
-        fn the_sum_is_that_of_the_permits(steps in proptest::collection::vec((0usize..8, 0u64..6_000_000, 1u64..3), 1..200)) {
+        fn the_sum_is_that_of_the_permits(steps in proptest::collection::vec((0usize..8, 0u64..12_000_000), 1..200)) {
             let mut budget = BodyBudget::default();
             let mut permits = [BodyPermit::default(); 8];
-            for (at, bytes, copies) in steps {
+            for (at, bytes) in steps {
                 if bytes < 600_000 {
                     budget.release(std::mem::take(&mut permits[at]));
                 } else {
-                    budget.hold(&mut permits[at], bytes, copies);
+                    budget.hold(&mut permits[at], bytes);
                 }
                 prop_assert_eq!(budget.bytes(), permits.iter().map(|permit| permit.bytes).sum::<u64>());
                 prop_assert!(budget.bytes() <= BUDGET_BYTES.max(12_000_000 + RESERVE_BYTES));

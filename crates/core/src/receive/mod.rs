@@ -330,12 +330,12 @@ impl Receiver {
         policy.verifier.prepare(head.headers.as_slice(), reception.received_at_ms).ok()
     }
 
-    /// Counts `bytes` of a body that have arrived, of which there are `copies`.
-    pub fn grow(&mut self, id: u32, bytes: u64, copies: u64) -> Growth {
+    /// Counts `bytes` of a body that are held.
+    pub fn grow(&mut self, id: u32, bytes: u64) -> Growth {
         let Some(reception) = self.receptions.get_mut(id) else { return Growth::NoRoom };
         if bytes > reception.limit_bytes {
             Growth::TooLarge
-        } else if self.budget.hold(&mut reception.permit, bytes, copies) {
+        } else if self.budget.hold(&mut reception.permit, bytes) {
             Growth::Fits
         } else {
             Growth::NoRoom
@@ -348,7 +348,7 @@ impl Receiver {
         if self.receptions.get(id).is_none() {
             return interrupted();
         }
-        match self.grow(id, size_bytes, 1) {
+        match self.grow(id, size_bytes) {
             Growth::Fits => {}
             Growth::TooLarge => return self.overflowed(id, policy, size_bytes),
             Growth::NoRoom => return self.unavailable(id, Failure::NoRoom.cause()),

@@ -171,8 +171,8 @@ fn a_body_over_the_limit_is_told_and_not_held() {
     assert_eq!((letter.reason.as_str(), &letter.body), ("body_too_large", &BodyRef::Omitted { size_bytes: 11 }));
     // Without a length it shows as it arrives.
     let Next::Read { id, limit_bytes: 10 } = driver.open(signed(BODY, &[]), None) else { panic!("not read") };
-    assert_eq!(driver.receiver.grow(id, 10, 2), Growth::Fits);
-    assert_eq!(driver.receiver.grow(id, 12, 2), Growth::TooLarge);
+    assert_eq!(driver.receiver.grow(id, 10), Growth::Fits);
+    assert_eq!(driver.receiver.grow(id, 12), Growth::TooLarge);
     let next = driver.receiver.overflowed(id, driver.fixture.policy(), 12);
     assert_eq!(driver.receiver.held_bytes(), 0);
     assert_eq!(driver.kept(next, b"").body, BodyRef::Omitted { size_bytes: 12 });
@@ -328,13 +328,13 @@ fn who_announces_and_does_not_send_holds_nothing_and_who_vanishes_is_forgotten()
     }
     assert_eq!(driver.receiver.held_bytes(), 0);
     let Next::Read { id, .. } = driver.open(signed(BODY, &[]), None) else { panic!("not read") };
-    assert_eq!(driver.receiver.grow(id, 1_000_000, 2), Growth::Fits);
-    assert_eq!(driver.receiver.held_bytes(), 2_000_000);
+    assert_eq!(driver.receiver.grow(id, 1_000_000), Growth::Fits);
+    assert_eq!(driver.receiver.held_bytes(), 1_000_000);
     driver.now_ms += LEASE_MS;
     let next = driver.post(signed(BODY, &[]), BODY);
     driver.sent(next);
     assert_eq!((driver.receiver.held_bytes(), driver.receiver.receptions.list.len()), (0, 0));
-    assert_eq!(driver.receiver.grow(id, 1, 1), Growth::NoRoom, "what nobody counts must not grow");
+    assert_eq!(driver.receiver.grow(id, 1), Growth::NoRoom, "what nobody counts must not grow");
     assert_eq!(answered(driver.arrive(id, BODY)), (503, "interrupted".into(), None));
     assert_eq!(driver.receiver.sent(id, NOW_MS), None);
 }
@@ -343,9 +343,9 @@ fn who_announces_and_does_not_send_holds_nothing_and_who_vanishes_is_forgotten()
 fn too_many_bytes_in_flight_are_told_to_wait() {
     let mut driver = Driver::new(r#","max_body_bytes":25000000"#);
     let Next::Read { id: first, .. } = driver.open(signed(BODY, &[]), None) else { panic!("not read") };
-    assert_eq!(driver.receiver.grow(first, 20_000_000, 1), Growth::Fits);
+    assert_eq!(driver.receiver.grow(first, 20_000_000), Growth::Fits);
     let Next::Read { id: second, .. } = driver.open(signed(BODY, &[]), None) else { panic!("not read") };
-    assert_eq!(driver.receiver.grow(second, 5_000_000, 1), Growth::NoRoom);
+    assert_eq!(driver.receiver.grow(second, 5_000_000), Growth::NoRoom);
     let next = driver.post(signed(BODY, &[]), BODY);
     assert!(matches!(driver.sent(next).1.outcome, Outcome::Accepted { .. }), "small ones are served");
 }
@@ -402,7 +402,7 @@ proptest! {
                 }
                 Step::Grow(n, bytes) => {
                     if let Some((id, _)) = at(n, &opened) {
-                        driver.receiver.grow(id, bytes, 2);
+                        driver.receiver.grow(id, bytes);
                     }
                     continue;
                 }
