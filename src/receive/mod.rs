@@ -299,7 +299,7 @@ fn settle(gateway: &Gateway, settled: &Settled, now_ms: u64, steps: &Steps) {
     let name = source.map_or(receive::UNKNOWN_SOURCE, |configured| &configured.source.name);
     count(name, settled, now_ms, steps);
     if settled.is_logged {
-        log::warn("unknown_source", &[("bytes", &settled.size_bytes.to_string())]);
+        log::warn("unknown_source", &[]);
     }
 }
 

@@ -26,8 +26,9 @@ const url = (path) => `http://127.0.0.1:${server.port}${path}`;
 /** Begins a delivery and holds its body back until `finish` is called; `answer` is the status and code that it gets. */
 function beginDelivery(headers) {
   let finish;
+  const given = Object.fromEntries(Object.entries(headers).filter(([, value]) => value !== undefined));
   const answer = new Promise((resolve, reject) => {
-    const call = request({ host: "127.0.0.1", port: server.port, path: "/webhook/a", method: "POST", headers }, (response) => {
+    const call = request({ host: "127.0.0.1", port: server.port, path: "/webhook/a", method: "POST", headers: given }, (response) => {
       let text = "";
       response.on("data", (data) => (text += data));
       response.on("end", () => resolve({ status: response.statusCode, retryAfter: response.headers["retry-after"], ...JSON.parse(text) }));
@@ -77,4 +78,16 @@ test("crash after crash, the gateway comes back", async () => {
     assert.equal((await fetch(url("/crash"))).status, 503);
     assert.equal((await forgedDelivery()).status, 401);
   }
+});
+
+test("a body that does not come is not waited for, whatever its size, and others are served meanwhile", async () => {
+  const begun = Date.now();
+  const late = [1_000, 100_000].flatMap((size) => [{ "content-length": size }, { "transfer-encoding": "chunked" }]).map((headers) => beginDelivery({ ...forged, "content-length": undefined, ...headers }));
+  assert.equal((await forgedDelivery()).status, 401);
+  for (const { answer } of late) {
+    const { status, code, retryAfter } = await answer;
+    assert.deepEqual({ status, code, retryAfter }, { status: 503, code: "body_timeout", retryAfter: "5" });
+  }
+  const passedMs = Date.now() - begun;
+  assert.ok(passedMs >= 10_000 && passedMs < 15_000, `${passedMs} ms`);
 });

@@ -57,7 +57,6 @@ describe("bodies, all signed well", () => {
       /^bytes that are not UTF-8 at byte 12$/,
       "bodyBase64",
     ],
-    ["a byte order mark", '\ufeff{"events":[]}', "invalid_json", /^the body begins with a byte order mark at byte 0$/, "body"],
     ["100,000 brackets", "[".repeat(100_000), "invalid_json", /^nested deeper than \d+ levels at byte \d+$/, "body"],
     ["100,000 objects", '{"a":'.repeat(100_000), "invalid_json", /^nested deeper than \d+ levels at byte \d+$/, "body"],
     [
@@ -188,7 +187,7 @@ it("hundreds of headers are no reason to fail", async () => {
 });
 
 it("paths that are none are unknown", async () => {
-  for (const path of ["/", "/webhook", "/webhooks/archive", "/favicon.ico", "//webhook/archive"]) {
+  for (const path of ["/", "/webhook", "/webhooks/archive", "/favicon.ico", "//webhook"]) {
     expect((await send(path, { method: "POST", body: "{}" })).status, path).toBe(404);
   }
 });

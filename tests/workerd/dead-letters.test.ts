@@ -207,7 +207,8 @@ describe("no secret is stored or logged", () => {
 it("keeps no more of what it cannot verify than the source's budget, counts the rest, and answers all alike", async () => {
   const answers = [];
   for (let index = 0; index < BUDGET_LETTERS + 4; index += 1) {
-    answers.push(await post("budgeted", events(1), { "x-genesys-signature": "0".repeat(64) }));
+    // One address has only a share of it.
+    answers.push(await post("budgeted", events(1), { "x-genesys-signature": "0".repeat(64), "cf-connecting-ip": `192.0.2.${index}` }));
   }
   expect(new Set(answers.map(({ status, text }) => `${status} ${text}`)).size).toBe(1);
   // A verified one does not count against it.

@@ -53,23 +53,19 @@ describe("a request whose body never comes is answered without it", () => {
 });
 
 describe("bodies that are announced and do not come", () => {
-  it("hold nothing: hundreds of them leave room to every size, and each is told to wait after its deadline", async () => {
-    const sizes = Array.from({ length: ANNOUNCED }, (_, n) => (n % 2 === 0 ? 1_000 : LARGE_BYTES));
-    const announced = sizes.map(async (size) => {
-      const headers = { ...(await webhooksHeaders(large)), "content-length": String(size) };
-      return post("archive", unfinished().stream, headers);
-    });
+  // That each is told to wait after its deadline: tests/crash.
+  it("hold nothing: hundreds of them leave room to every size", async () => {
+    const signed = await webhooksHeaders(large);
+    const bodies = Array.from({ length: ANNOUNCED }, (_, n) => ({ size: n % 2 === 0 ? 1_000 : LARGE_BYTES, ...unfinished(new Uint8Array()) }));
+    const announced = bodies.map(({ size, stream }) => post("archive", stream, { ...signed, "content-length": String(size) }).catch(() => undefined));
     for (const size of [1_000, 100_000, 1_000_000, LARGE_BYTES]) {
       const body = bytes(`{"events":[1],"x":"${"y".repeat(size - 21)}"}`);
       for (const sent of [body, unannounced(body)]) {
         expect((await post("archive", sent, await webhooksHeaders(body))).status, `${size}`).toBe(200);
       }
     }
-    const answers = await Promise.all(announced);
-    for (const { status, json, headers } of answers) {
-      expect([status, json.code, headers.get("retry-after")]).toEqual([503, "body_timeout", "5"]);
-    }
-    await eventually(async () => expect((await read("/metrics")).sources.archive.unavailable).toEqual({ body_timeout: ANNOUNCED }));
+    bodies.forEach(({ end }) => end());
+    await Promise.all(announced);
   });
 });
 

@@ -237,38 +237,4 @@ describe("the store", () => {
     await add(6, CAPPED_BYTES + 1);
     expect(await kept()).toEqual([]);
   });
-
-  it("reads the rows of its first version", async () => {
-    const [one, dead] = [await refused("small"), await refused("small", { body: { omitted: { size_bytes: 5_000_000 } } })];
-    await runInDurableObject(store, (_, state) => {
-      const sql = state.storage.sql;
-      for (const trigger of ["letter_comes", "letter_goes"]) {
-        sql.exec(`DROP TRIGGER ${trigger}`);
-      }
-      for (const table of ["states", "held", "purged", "jobs"]) {
-        sql.exec(`DROP TABLE ${table}`);
-      }
-      sql.exec("DROP INDEX by_worth");
-      sql.exec("DELETE FROM letters");
-      for (const { letter, inline, id } of [one, dead]) {
-        const size = "inline" in letter.body ? letter.body.inline.size_bytes : 5_000_000;
-        const values = [id, letter.source, letter.reason, letter.dead_at_ms, 0, size, JSON.stringify(letter), JSON.stringify(inline)];
-        sql.exec("INSERT INTO letters VALUES (?, ?, ?, ?, ?, ?, ?, ?)", ...values);
-      }
-    });
-    await evictDurableObject(store);
-    const { deadLetters } = await read("/api/dead-letters?source=small");
-    expect(deadLetters.map(({ id, status }: any) => [id, status])).toEqual(
-      [one.id, dead.id].toSorted().reverse().map((id) => [id, "stored"]),
-    );
-    expect((await read("/metrics")).deadLetters).toMatchObject({ stored: 2, replayed: 0 });
-    expect((await read(`/api/dead-letters/${one.id}`)).body).toBe(one.body);
-    expect((await replay(one.id)).json.outcome).toBe("replayed");
-    await expectDelivered([one.id]);
-    expect((await read("/metrics")).deadLetters).toMatchObject({ stored: 1, replayed: 1 });
-    const [{ bytes: held }] = await runInDurableObject(store, (_, state) =>
-      state.storage.sql.exec<{ bytes: number }>("SELECT SUM(bytes) AS bytes FROM held").toArray(),
-    );
-    expect(held).toBe(bytes(one.body).length);
-  });
 });

@@ -151,7 +151,7 @@ pub struct Settled {
     pub source: Option<usize>,
     /// What it came to.
     pub outcome: Outcome,
-    /// Size of its body, as far as it is known.
+    /// Size of its body, where it was read.
     pub size_bytes: u64,
     /// From its arrival to its end, in milliseconds.
     pub latency_ms: u64,
@@ -188,7 +188,10 @@ struct Reception {
     delivery_id: String,
     received_at_ms: u64,
     permit: BodyPermit,
+    /// Size of its body, once it was read.
     size_bytes: u64,
+    /// What is known of the size of a body that is not read.
+    omitted_bytes: u64,
     limit_bytes: u64,
     /// Why it cannot be verified, while the rate limiter is asked.
     refused: Option<Refusal>,
@@ -293,7 +296,7 @@ impl Receiver {
             let settled = is_post.then(|| Settled {
                 source: None,
                 outcome: Outcome::Refused { code: Rejection::UnknownSource.code(), is_kept: false },
-                size_bytes: declared_bytes.unwrap_or(0),
+                size_bytes: 0,
                 latency_ms: 0,
                 is_logged: self.unknown.admit(now_ms),
             });
@@ -311,6 +314,7 @@ impl Receiver {
             received_at_ms: now_ms,
             permit: BodyPermit::default(),
             size_bytes: 0,
+            omitted_bytes: 0,
             limit_bytes,
             refused: None,
             outcome: None,
@@ -421,7 +425,7 @@ impl Receiver {
         let Some(reception) = self.receptions.get_mut(id) else { return interrupted() };
         // Nothing of it is held any longer.
         self.budget.release(core::mem::take(&mut reception.permit));
-        reception.size_bytes = size_bytes;
+        reception.omitted_bytes = size_bytes;
         let refusal = Refusal::BodyTooLarge { limit_bytes: reception.limit_bytes };
         self.with_head(id, |receiver, head| receiver.unverified(id, policy, head, refusal, None, Digests::default()))
     }
@@ -575,7 +579,7 @@ impl Reception {
         rejection: &Rejection,
         secret_label: Option<String>,
     ) -> DeadLetter {
-        let body = BodyRef::Omitted { size_bytes: self.size_bytes };
+        let body = BodyRef::Omitted { size_bytes: self.omitted_bytes };
         let id = self.delivery_id.clone();
         DeadLetter {
             source: policy.source.name.clone(),
