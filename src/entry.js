@@ -35,7 +35,8 @@ async function manage(request, env, context) {
 
 export default {
   fetch(request, env, context) {
-    return isReceivers(request.url, env) ? receive(request, env, context) : manage(request, env, context);
+    const { url } = request;
+    return isReceivers(url, env) ? receive(request, url, env, context) : manage(request, env, context);
   },
   async queue(batch, env, context) {
     return orFail(await supervise(startQueue, undefined, batch, env, context));

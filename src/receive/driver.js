@@ -31,6 +31,7 @@ const WATCH_STEP_MS = 2_500;
 
 /** Made once: the runtime copies headers faster than it reads them out of an object. */
 const JSON_HEADERS = new Headers({ "content-type": "application/json", "cache-control": "no-store" });
+const ACCEPTED = { headers: JSON_HEADERS };
 const EMPTY_HEADERS = new Headers({ "cache-control": "no-store" });
 const NO_BYTES = new Uint8Array(0);
 
@@ -124,6 +125,7 @@ class Steps {
 
 function response(steps) {
   const { status, text, headers } = steps;
+  if (status === 200 && text !== "") return new Response(text, ACCEPTED);
   const shared = text === "" ? EMPTY_HEADERS : JSON_HEADERS;
   const body = text === "" ? null : text;
   if (headers === undefined) return new Response(body, { status, headers: shared });
@@ -308,11 +310,11 @@ async function discard(env, bucketKey) {
 }
 
 /** Answers a request. */
-export async function receive(request, env, context) {
+export async function receive(request, url, env, context) {
   const receivedAtMs = Date.now();
   const steps = new Steps();
   // One text crosses to the wasm faster than a dozen.
-  let head = `${request.method} ${request.url}`;
+  let head = `${request.method} ${url}`;
   let declaredBytes = -1;
   request.headers.forEach((value, name) => {
     if (name === "content-length") declaredBytes = Number(value);
@@ -321,11 +323,11 @@ export async function receive(request, env, context) {
   try {
     ensureInstance();
     const { instanceId } = instance;
-    // What an instance knew of a request is gone with it.
-    const decide = (call, ...args) => {
+    const decide = (call, a, b, c, d, e, f, g) => {
+      // What an instance knew of a request is gone with it.
       if (isReplaced(instanceId)) throw new Failed(INTERRUPTED);
       try {
-        return call(...args);
+        return call(a, b, c, d, e, f, g);
       } catch (error) {
         throw new Crashed(error);
       }

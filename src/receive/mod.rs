@@ -116,8 +116,7 @@ pub fn receive_open(env: &Env, head: String, declared_bytes: f64, now_ms: f64, s
         return answer(steps, &Answer::unavailable("no_randomness"));
     };
     let declared = (declared_bytes >= 0.0).then_some(clock::whole_ms(declared_bytes));
-    let name = route::source_name(path(RequestHead::first_line(&head).1), path_prefix(&gateway))
-        .map(std::borrow::Cow::into_owned);
+    let name = route::source_name(path(RequestHead::first_line(&head).1), path_prefix(&gateway));
     let found = name.and_then(|name| gateway.place(&name));
     let policy = found.and_then(|at| Some((at, gateway.source_at(at)?.policy())));
     let next = with(|receiver| receiver.open(policy, head, declared, entropy, now_ms));
