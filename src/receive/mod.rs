@@ -185,7 +185,8 @@ pub fn receive_overflowed(env: &Env, id: u32, size_bytes: u32, steps: &Steps) {
 /// The body is there. `tags`: 32 bytes for each [`Steps::hash`], or none; `sha256`: 32 bytes, or none.
 #[wasm_bindgen]
 pub fn receive_arrived(env: &Env, id: u32, body: &[u8], tags: Option<Vec<u8>>, sha256: Option<Vec<u8>>, steps: &Steps) {
-    let digests = Digests { tags: tags.as_deref().unwrap_or_default().as_chunks().0, sha256: digest(sha256) };
+    let tags = tags.unwrap_or_default();
+    let digests = Digests { tags: tags.as_chunks().0, sha256: digest(sha256) };
     decide(env, id, steps, |receiver, policy| receiver.arrived(id, policy, body, digests));
 }
 
