@@ -1,9 +1,9 @@
 /**
  * Where the CPU time of the receive path goes: one build (or `workers/javascript.js`) under load while `perf` samples it, with V8's map
- * of its own code, so that JavaScript and wasm functions have names. What is deployed has none for functions from elsewhere:
+ * of its own code, so that JavaScript and wasm functions have names:
  *
- *   npm run build -- --names --out-dir build/named
- *   node_modules/.bin/node bench/profile.mjs build/named 1000  body size in bytes
+ *   npm run build
+ *   node_modules/.bin/node bench/profile.mjs build 1000  body size in bytes
  *   node_modules/.bin/node bench/profile.mjs javascript 1000
  */
 
@@ -17,7 +17,7 @@ import { GATEWAY } from "./receive.mjs";
 import { root, start, startWorker } from "./server.mjs";
 import { startSink } from "./sink.mjs";
 
-const [what, size] = [process.argv[2] ?? "build/named", Number(process.argv[3] ?? 1_000)];
+const [what, size] = [process.argv[2] ?? "build", Number(process.argv[3] ?? 1_000)];
 const sink = await startSink();
 const common = { secrets: { S: SECRET }, sinkPort: sink.port, v8Flags: ["--perf-basic-prof", "--interpreted-frames-native-stack"] };
 const server =

@@ -12,7 +12,7 @@ use crate::{build, project};
 ///
 /// # Errors
 /// The build fails, or Node cannot be started.
-pub(crate) fn run(options: impl Iterator<Item = String>) -> Result<ExitCode> {
+pub(crate) fn run(options: Vec<String>) -> Result<ExitCode> {
     build::run(&build::Options::default())?;
     let mut node = project::command(project::npm_tool("node")?);
     node.arg(project::root().join("bench/run.mjs")).args(options);

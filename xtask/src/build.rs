@@ -6,9 +6,8 @@
 //! - two builds at once wait for each other (a file lock, which the system releases even if a build is killed);
 //! - nothing is generated again when cargo's own output, the entry module, the tools and this pipeline are what they were.
 //!
-//! Out of scope: source maps. The wasm keeps the names of this repository's functions, and the list beside it has all (`names`).
+//! Out of scope: source maps. The wasm keeps the names of its functions, so that a trace can be read.
 
-use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -18,16 +17,12 @@ use walrus::FunctionKind;
 use wasm_bindgen_cli_support::Bindgen;
 
 use crate::cargo;
-use crate::names::{self, Keep, Named};
 use crate::project;
 use crate::stamp::{self, Stamp};
 
 /// The two files that make the Worker.
 pub(crate) const MODULE: &str = "index.js";
 pub(crate) const WASM: &str = "index_bg.wasm";
-
-/// Every function of the wasm with its index, for traces; not deployed. A build with `fast` has no list: its wasm has every name.
-pub(crate) const NAMES: &str = "index_bg.names";
 
 /// What is bundled with the glue, from `src/`: the entry module and what it imports.
 const MODULES: [&str; 3] = ["entry.js", "instance.js", "receive/driver.js"];
@@ -52,21 +47,18 @@ pub(crate) const WASM_FEATURES: [&str; 8] = [
     "simd",
 ];
 
-/// What gzip can compress counts, not what is short: a function that is called once and large stays a function of its own (in its
-/// caller its code would look like nothing else), and functions of one name lie together, because they are alike.
-const SIZE_PASSES: [&str; 3] = ["--one-caller-inline-max-function-size", "40", "--reorder-functions-by-name"];
-
 /// What to build.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, clap::Args)]
 pub(crate) struct Options {
     /// Cargo features of the Worker's package, comma separated.
+    #[arg(long)]
     pub(crate) features: Option<String>,
     /// Where the result goes; `build/` unless given.
+    #[arg(long)]
     pub(crate) out_dir: Option<PathBuf>,
     /// For development: compiled in parts and not optimised as a whole, in a fifth of the time; larger and slower.
+    #[arg(long)]
     pub(crate) fast: bool,
-    /// For measurements: functions from elsewhere keep a name as well.
-    pub(crate) names: bool,
 }
 
 /// Builds the Worker, or finds that nothing has changed.
@@ -84,9 +76,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 
     let compiled = compile(options)?;
     let modules = MODULES.map(|name| project::root().join("src").join(name));
-    let stamp = Stamp::of(&compiled, &modules, options.names)?;
-    let results = if options.fast { &[WASM, MODULE][..] } else { &[NAMES, WASM, MODULE] };
-    if stamp.describes(&out_dir, results) {
+    let stamp = Stamp::of(&compiled, &modules)?;
+    let results = [WASM, MODULE];
+    if stamp.describes(&out_dir, &results) {
         progress(&format!("{} is up to date ({:.1} s)", out_dir.display(), started.elapsed().as_secs_f32()));
         return Ok(());
     }
@@ -97,30 +89,22 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     }
     fs::create_dir_all(staging.join("out"))?;
     progress("wasm-bindgen: generating the glue");
-    let names = generate_glue(&compiled, &staging)?;
+    generate_glue(&compiled, &staging)?;
     if options.fast {
         fs::rename(staging.join("glue").join(WASM), staging.join("optimised.wasm"))?;
     } else {
         progress("wasm-opt: optimising");
         optimise(&staging)?;
-        let optimised = staging.join("optimised.wasm");
-        let keep = if options.names { Keep::All } else { Keep::Own };
-        let Named { wasm, list } = names::shorten(&fs::read(&optimised)?, &names, keep)?;
-        fs::write(&optimised, wasm)?;
-        fs::write(staging.join("out").join(NAMES), list)?;
     }
     progress("esbuild: bundling");
     bundle(&staging)?;
 
-    if options.fast {
-        let _ = fs::remove_file(out_dir.join(NAMES));
-    }
     for name in results {
         fs::rename(staging.join("out").join(name), out_dir.join(name))
             .with_context(|| format!("cannot move {name} into {}", out_dir.display()))?;
     }
     fs::remove_dir_all(&staging)?;
-    stamp.write(&out_dir, results)?;
+    stamp.write(&out_dir, &results)?;
     for name in [MODULE, WASM] {
         let bytes = fs::read(out_dir.join(name))?;
         progress(&format!("{name}: {} KB, {} KB gzip", kilobytes(bytes.len()), kilobytes(gzip_len(&bytes)?)));
@@ -163,8 +147,8 @@ fn compile(options: &Options) -> Result<PathBuf> {
         .context("cargo reported no .wasm file: is the package's crate-type still `cdylib`?")
 }
 
-/// `glue/index.js`, its snippets and `glue/index_bg.wasm`; returns the names of the functions.
-fn generate_glue(compiled: &Path, staging: &Path) -> Result<HashSet<String>> {
+/// `glue/index.js`, its snippets and `glue/index_bg.wasm`.
+fn generate_glue(compiled: &Path, staging: &Path) -> Result<()> {
     let glue = staging.join("glue");
     let mut output = Bindgen::new()
         .input_path(compiled)
@@ -184,7 +168,6 @@ fn generate_glue(compiled: &Path, staging: &Path) -> Result<HashSet<String>> {
         let has_code = matches!(function.kind, FunctionKind::Local(_));
         function.name = function.name.take().filter(|_| has_code).map(|name| without_hash(&name).to_owned());
     }
-    let names = module.funcs.iter().filter_map(|function| function.name.clone()).collect();
     let segments: Vec<_> = module.data.iter().map(walrus::Data::id).collect();
     for id in segments {
         module.data.get_mut(id).name = None;
@@ -208,7 +191,7 @@ fn generate_glue(compiled: &Path, staging: &Path) -> Result<HashSet<String>> {
         );
     }
     fs::write(&path, text.replace(source_phase, "import wasmModule from"))?;
-    Ok(names)
+    Ok(())
 }
 
 /// `core::fmt::write::h0123456789abcdef` → `core::fmt::write`.
@@ -223,7 +206,6 @@ fn optimise(staging: &Path) -> Result<()> {
     let mut wasm_opt = project::command(project::npm_tool("wasm-opt")?);
     wasm_opt.arg(staging.join("glue").join(WASM)).arg("-o").arg(staging.join("optimised.wasm"));
     wasm_opt.args(["-Os", "--mvp-features"]);
-    wasm_opt.args(SIZE_PASSES);
     wasm_opt.args(WASM_FEATURES.map(|feature| format!("--enable-{feature}")));
     // Despite its name: keeps the name section, and nothing else of the debug information.
     wasm_opt.arg("--debuginfo");

@@ -12,23 +12,22 @@ use sha2::{Digest, Sha256};
 const FILE: &str = ".stamp";
 
 /// The pipeline itself is an input: a changed flag has to take effect.
-const PIPELINE: &str = concat!(include_str!("build.rs"), include_str!("names.rs"));
+const PIPELINE: &str = include_str!("build.rs");
 
 /// The hash over the inputs of a build, in hexadecimal.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Stamp(String);
 
 impl Stamp {
-    /// `compiled`: cargo's own `.wasm`; `modules`: the entry module and what it imports; `names`: of the options. The versions of
-    /// the tools are those of the two lock files.
+    /// `compiled`: cargo's own `.wasm`; `modules`: the entry module and what it imports. The versions of the tools are those of the
+    /// two lock files.
     ///
     /// # Errors
     /// One of the files cannot be read.
-    pub(crate) fn of(compiled: &Path, modules: &[PathBuf], names: bool) -> Result<Self> {
+    pub(crate) fn of(compiled: &Path, modules: &[PathBuf]) -> Result<Self> {
         let root = crate::project::root();
         let mut hash = Sha256::new();
         hash.update(PIPELINE);
-        hash.update([u8::from(names)]);
         for path in [compiled, &root.join("package-lock.json"), &root.join("Cargo.lock")] {
             hash_file(&mut hash, path)?;
         }
@@ -100,7 +99,7 @@ fn hash_file(hash: &mut Sha256, path: &Path) -> Result<()> {
 }
 
 /// Lower-case hexadecimal.
-pub(crate) fn hex(bytes: &[u8]) -> String {
+fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write;
     bytes.iter().fold(String::new(), |mut text, byte| {
         let _ = write!(text, "{byte:02x}");

@@ -1,15 +1,9 @@
-//! `xtask start`: the gateway at work, on this machine alone.
+//! The gateway at work, on this machine alone.
 //!
-//! Builds the Worker, starts a simulated Genesys Cloud in this process and the gateway in `wrangler dev`, lets the gateway
+//! Starts a simulated Genesys Cloud in this process and the gateway in `wrangler dev`, lets the gateway
 //! subscribe itself, sends signed deliveries (and forged and broken ones) at a steady rate, shows what becomes of them, and
 //! checks at the end that every one is accounted for. Everything listens on loopback, and everything that was started is ended
 //! again, however the demo ends. Out of scope: measurements; the proxy in front of `wrangler dev` costs more than the gateway.
-
-mod accounting;
-mod config;
-mod gateway;
-mod simulation;
-mod view;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -17,29 +11,42 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::{build, project};
-use config::{Demo, Surroundings};
-use gateway::{Gateway, Metrics};
-use simulation::Simulation;
-use view::{Snapshot, View};
+use crate::config::{self, Demo, Surroundings};
+use crate::gateway::{self, Gateway, Metrics};
+use crate::simulation::Simulation;
+use crate::view::{Snapshot, View};
+use crate::{accounting, project};
 
-/// What `npm start` was asked for.
-#[derive(Debug)]
+/// What the demo was asked for.
+#[derive(Debug, clap::Parser)]
+#[command(name = "npm start --", about = "Runs the gateway against a simulated Genesys Cloud, on this machine alone.")]
 pub(crate) struct Options {
-    /// Ends by itself after this time.
+    /// Ends by itself after this time, e.g. 20s or 2m; fails if the accounting does not hold.
+    #[arg(long = "for", value_name = "DURATION", value_parser = limit)]
     pub(crate) limit: Option<Duration>,
     /// Deliveries per second.
+    #[arg(long = "rate", value_name = "N", default_value = "20", value_parser = rate)]
     pub(crate) rate_per_s: f64,
-    /// The gateway's port.
+    /// The gateway's port on 127.0.0.1; a free one unless given.
+    #[arg(long)]
     pub(crate) port: Option<u16>,
     /// A line a second instead of the live view.
+    #[arg(long)]
     pub(crate) plain: bool,
 }
 
-impl Default for Options {
-    fn default() -> Self {
-        Self { limit: None, rate_per_s: 20.0, port: None, plain: false }
-    }
+/// More than nothing, at most a day.
+fn limit(text: &str) -> Result<Duration> {
+    let limit = humantime::parse_duration(text)?;
+    ensure!(!limit.is_zero() && limit <= Duration::from_hours(24), "give more than nothing and at most a day");
+    Ok(limit)
+}
+
+/// More than nothing. The upper end is what one sender on the same machine can still time.
+fn rate(text: &str) -> Result<f64> {
+    let rate = text.parse::<f64>().context("give deliveries per second")?;
+    ensure!(rate > 0.0 && rate <= 10_000.0, "give deliveries per second, up to 10000");
+    Ok(rate)
 }
 
 /// From the end of the cron handler until the simulator has the subscriptions; they are there when the handler ends, unless
@@ -58,7 +65,6 @@ const SETTLED_POLLS: u32 = 4;
 /// # Errors
 /// A part could not be started or ended by itself.
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
-    build::run(&build::Options::default())?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let in_order = runtime.block_on(demonstrate(options));
     // What is left waits for nothing that matters: the accounting is done or the error is on its way.
@@ -272,6 +278,43 @@ impl Ending {
             if !repeated {
                 return;
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser as _;
+
+    fn parse(list: &[&str]) -> Result<Options, clap::Error> {
+        Options::try_parse_from(std::iter::once(&"demo").chain(list))
+    }
+
+    #[test]
+    fn options_are_read() {
+        let options = parse(&["--for", "20s", "--rate", "50", "--port", "8787", "--plain"]).unwrap();
+        assert_eq!((options.limit, options.port, options.plain), (Some(Duration::from_secs(20)), Some(8787), true));
+        assert!((options.rate_per_s - 50.0).abs() < f64::EPSILON);
+        let default = parse(&[]).unwrap();
+        assert!(default.limit.is_none() && !default.plain && (default.rate_per_s - 20.0).abs() < f64::EPSILON);
+    }
+
+    #[test]
+    fn what_is_no_option_or_no_value_is_refused() {
+        for list in [
+            &["--what"][..],
+            &["20s"],
+            &["--for"],
+            &["--for", "0s"],
+            &["--for", "25h"],
+            &["--for", "x"],
+            &["--rate", "0"],
+            &["--rate", "NaN"],
+            &["--rate", "10001"],
+            &["--port", "high"],
+        ] {
+            assert!(parse(list).is_err(), "{list:?}");
         }
     }
 }

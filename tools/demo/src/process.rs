@@ -103,7 +103,7 @@ mod tests {
     use super::*;
 
     fn log(name: &str) -> PathBuf {
-        std::env::temp_dir().join(format!("xtask-{name}-{}.log", std::process::id()))
+        std::env::temp_dir().join(format!("gateway-demo-{name}-{}.log", std::process::id()))
     }
 
     fn shell(script: &str) -> Command {

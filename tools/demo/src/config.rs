@@ -13,7 +13,7 @@ use anyhow::{Context, Result};
 use base64::Engine;
 use toml::{Table, Value};
 
-use crate::build;
+use crate::project;
 
 /// Length of a secret: that of the hash that it keys (SHA-256).
 const SECRET_BYTES: usize = 32;
@@ -85,7 +85,7 @@ pub(crate) fn draw_secrets(wrangler_toml: &str) -> Result<(BTreeMap<String, Stri
 pub(crate) fn derive(wrangler_toml: &str, around: &Surroundings) -> Result<String> {
     let mut config: Table = wrangler_toml.parse().context("wrangler.toml is not valid TOML")?;
     config.remove("build");
-    config.insert("main".to_owned(), build::MODULE.into());
+    config.insert("main".to_owned(), project::MODULE.into());
     for source in sources_of_mut(&mut config)? {
         if let Some(destination) = source.get_mut("destination").and_then(Value::as_table_mut) {
             destination.insert("url".to_owned(), around.sink.as_str().into());
@@ -121,7 +121,7 @@ pub(crate) fn write(
     write_private(&config_path, derived)?;
     let lines: Vec<String> = secrets.iter().map(|(name, value)| format!("{name}=\"{value}\"")).collect();
     write_private(&folder.join(".dev.vars"), &lines.join("\n"))?;
-    for name in [build::MODULE, build::WASM] {
+    for name in [project::MODULE, project::WASM] {
         fs::copy(build_dir.join(name), folder.join(name)).with_context(|| format!("cannot copy {name}"))?;
     }
     Ok(Demo { config_path, secrets, sources })
@@ -160,7 +160,7 @@ fn random_bytes() -> Result<[u8; SECRET_BYTES]> {
 }
 
 fn random_hex() -> Result<String> {
-    Ok(crate::stamp::hex(&random_bytes()?))
+    Ok(hex(&random_bytes()?))
 }
 
 /// As Standard Webhooks writes its keys.
@@ -168,12 +168,21 @@ fn random_base64() -> Result<String> {
     Ok(format!("whsec_{}", base64::engine::general_purpose::STANDARD.encode(random_bytes()?)))
 }
 
+/// Lower-case hexadecimal.
+fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn real() -> String {
-        fs::read_to_string(crate::project::root().join("wrangler.toml")).expect("the configuration is committed")
+        fs::read_to_string(project::root().join("wrangler.toml")).expect("the configuration is committed")
     }
 
     fn around() -> Surroundings {
@@ -252,11 +261,11 @@ mod tests {
     #[test]
     fn what_is_written_can_be_read_by_its_owner_only_and_has_its_own_copy_of_the_build() {
         use std::os::unix::fs::PermissionsExt;
-        let folder = std::env::temp_dir().join(format!("xtask-demo-{}", std::process::id()));
+        let folder = std::env::temp_dir().join(format!("gateway-demo-{}", std::process::id()));
         let secrets = BTreeMap::from([("ADMIN_TOKEN".to_owned(), "token".to_owned())]);
         let build_dir = folder.with_extension("build");
         fs::create_dir_all(&build_dir).expect("a folder for the build");
-        for name in [build::MODULE, build::WASM] {
+        for name in [project::MODULE, project::WASM] {
             fs::write(build_dir.join(name), name).expect("a build");
         }
         let demo = write(&folder, &build_dir, "name = \"x\"", secrets, vec![]).expect("the folder can be written");
@@ -265,7 +274,7 @@ mod tests {
         assert_eq!(mode(&demo.config_path), 0o600);
         assert_eq!(mode(&folder.join(".dev.vars")), 0o600);
         assert_eq!(fs::read_to_string(folder.join(".dev.vars")).expect("it exists"), "ADMIN_TOKEN=\"token\"");
-        assert_eq!(fs::read_to_string(folder.join(build::WASM)).expect("it was copied"), build::WASM);
+        assert_eq!(fs::read_to_string(folder.join(project::WASM)).expect("it was copied"), project::WASM);
         for folder in [folder, build_dir] {
             fs::remove_dir_all(folder).expect("the folder is removed");
         }
