@@ -80,7 +80,7 @@ fn fits_together(config: &Config) {
         assert!(config.source(&source.name).is_some_and(|found| std::ptr::eq(found, source)));
         assert!(!source.secrets.is_empty(), "{} verifies nothing", source.name);
         let names = source.secrets.iter().map(|secret| &secret.name);
-        for name in names.chain(source.destination.iter().filter_map(|destination| destination.secret.as_ref())) {
+        for name in names.chain(source.destination.iter().flat_map(|destination| &destination.secrets)) {
             assert!(name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_'), "{name:?} is no binding");
         }
         if let Some(destination) = &source.destination {

@@ -21,7 +21,7 @@ pub fn run(input: &[u8]) -> bool {
         texts.iter().filter_map(|text| Some((*text, JsonPointer::parse(text).ok()?))).collect();
     let parsed: Vec<JsonPointer> = pointers.iter().map(|(_, pointer)| pointer.clone()).collect();
     let steps: Vec<Vec<String>> = pointers.iter().map(|(text, _)| steps(text)).collect();
-    let tree = tree(body);
+    let tree = tree(body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body));
     for kind in [EnvelopeKind::Events, EnvelopeKind::Object] {
         let verdict = inspect(body, kind, &parsed);
         same_texts(body, &verdict);
@@ -42,6 +42,8 @@ fn same_texts(body: &[u8], verdict: &Result<Envelope, Refusal>) {
     if let Err(Refusal::InvalidJson { at_byte, .. } | Refusal::InvalidEnvelope { at_byte, .. }) = verdict {
         assert!(*at_byte <= body.len(), "byte {at_byte} of {}", body.len());
     }
+    // A byte order mark is passed over.
+    let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
     let depth = depth(body);
     if let Err(Refusal::InvalidJson { fault: JsonFault::TooDeep, .. }) = verdict {
         assert!(depth > MAX_NESTING, "{depth} levels are too deep");
@@ -79,7 +81,7 @@ fn same_values(tree: &Tree, kind: EnvelopeKind, pointers: &[Vec<String>], verdic
     };
     let events: Vec<&Tree> = members.iter().filter(|(name, _)| name == "events").map(|(_, value)| value).collect();
     let count = match (kind, events.as_slice()) {
-        (EnvelopeKind::Object, _) => Some(1),
+        (EnvelopeKind::Object | EnvelopeKind::Any, _) => Some(1),
         (EnvelopeKind::Events, [Tree::Array(events)]) => Some(events.len() as u64),
         (EnvelopeKind::Events, _) => None,
     };

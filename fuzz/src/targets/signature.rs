@@ -10,7 +10,6 @@ use genesys_webhook::dedupe::MAX_KEY_CHARS;
 use genesys_webhook::encoding::Encoding;
 use genesys_webhook::headers::{self, MAX_HEADERS, MAX_TOTAL_BYTES, is_credential_name};
 use genesys_webhook::refusal::Refusal;
-use genesys_webhook::scheme::Several;
 use genesys_webhook::secret::SigningSecret;
 use genesys_webhook::sign::sign;
 use genesys_webhook::signature::VerifyError;
@@ -53,11 +52,14 @@ fn really_signed(request: &Request, verdict: &Verdict) {
     let value = |name: &Option<String>| name.as_deref().and_then(|name| request.header(name));
     let (id, timestamp) = (value(&request.id_header), value(&request.timestamp_header));
     let header = request.header(scheme.signature_header()).unwrap_or_default();
-    let items: Vec<&str> = match scheme.several() {
-        Several::Refuse => vec![&header],
-        Several::Comma => header.split(',').map(|item| item.trim_matches([' ', '\t'])).collect(),
-        Several::Space => header.split(' ').collect(),
-    };
+    let separates = |byte: u8| matches!(byte, b',' | b' ' | b'\t');
+    let begins = |at: &usize| *at == 0 || header.as_bytes().get(at - 1).is_some_and(|byte| separates(*byte));
+    let items: Vec<String> = (0..header.len())
+        .filter(begins)
+        .filter_map(|at| header.get(at..)?.strip_prefix(scheme.prefix()))
+        .map(|text| text.trim_start_matches([' ', '\t']))
+        .map(|text| format!("{}{}", scheme.prefix(), text.split([',', ' ', '\t']).next().unwrap_or_default()))
+        .collect();
     let content = fill(&scheme.signed_content(), id.as_deref(), timestamp.as_deref(), &request.body);
     let active = request.verifier.secrets().iter().filter(|secret| secret.is_active(request.now_ms));
     let signer = active.into_iter().find(|secret| {
@@ -122,7 +124,7 @@ fn own_signatures_hold(request: &Request) {
         return;
     }
     for secret in verifier.secrets().iter().filter(|secret| secret.is_active(*now_ms)) {
-        let headers = sign(verifier.scheme(), secret, "msg_1", now_s, body);
+        let headers = sign(verifier.scheme(), std::slice::from_ref(secret), "msg_1", now_s, body);
         let holds = verifier.verify(headers.as_slice(), body, *now_ms).expect("an own signature holds");
         let first = verifier.secrets().iter().find(|other| {
             other.is_active(*now_ms) && hmac_sha256(other.key_bytes(), b"") == hmac_sha256(secret.key_bytes(), b"")

@@ -4,13 +4,13 @@
 
 use crate::split_once;
 use gateway_core::audit::{AuditCall, Entry, Head};
-use gateway_core::metrics::counters::{CountersCall, Totals};
-use gateway_core::deliver::ledger::{Claimed, DeliveryRow, LedgerCall, LedgerTotals};
 use gateway_core::dead_letters::{BodyText, Letter, LettersCall, Summary};
+use gateway_core::deliver::ledger::{Claimed, DeliveryRow, LedgerCall, LedgerTotals};
 use gateway_core::lifecycle::{Answered, LifecycleCall};
+use gateway_core::messages::{DecodeError, Message, dead_letter_header, decode, delivery_header, frame};
+use gateway_core::metrics::counters::{CountersCall, Totals};
 use genesys_client::reconcile::{Memory, Report};
 use genesys_client::subscription::ApiKind;
-use gateway_core::messages::{DecodeError, Message, dead_letter_header, decode, delivery_header, frame};
 use serde::{Serialize, de::DeserializeOwned};
 use std::fmt::Debug;
 

@@ -20,9 +20,16 @@ pub enum NetworkError {
 
 /// Reads a network or a single address.
 pub fn parse(text: &str) -> Result<IpNet, NetworkError> {
-    let network = match text.parse::<IpAddr>() {
-        Ok(address) => IpNet::from(address),
-        Err(_) => text.parse().map_err(|_| NetworkError::Malformed)?,
+    let (address, bits) = text.split_once('/').map_or((text, None), |(address, bits)| (address, Some(bits)));
+    // `IpNet`'s own reading takes numbers with leading zeros, which others read as octal.
+    let address: IpAddr = address.parse().map_err(|_| NetworkError::Malformed)?;
+    let network = match bits {
+        None => IpNet::from(address),
+        Some(bits) if bits.bytes().all(|byte| byte.is_ascii_digit()) => {
+            let bits = bits.parse().map_err(|_| NetworkError::Malformed)?;
+            IpNet::new(address, bits).map_err(|_| NetworkError::Malformed)?
+        }
+        Some(_) => return Err(NetworkError::Malformed),
     };
     if network.addr() == network.network() { Ok(network) } else { Err(NetworkError::HostBits) }
 }
@@ -63,9 +70,19 @@ mod tests {
 
     #[test]
     fn what_is_no_network_is_refused() {
-        for text in
-            ["", "/", "1.2.3", "1.2.3.4/33", "::/129", "1.2.3.4/", "1.2.3.4/+8", "1.2.3.0/24 ", "host/8", "01.2.3.4"]
-        {
+        for text in [
+            "",
+            "/",
+            "1.2.3",
+            "1.2.3.4/33",
+            "::/129",
+            "1.2.3.4/",
+            "1.2.3.4/+8",
+            "1.2.3.0/24 ",
+            "host/8",
+            "01.2.3.4",
+            "01.2.3.0/24",
+        ] {
             assert_eq!(parse(text), Err(NetworkError::Malformed), "{text:?}");
         }
         assert_eq!(parse("10.0.0.1/8"), Err(NetworkError::HostBits));

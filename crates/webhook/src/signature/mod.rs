@@ -230,20 +230,16 @@ fn presented(scheme: &Scheme, value: &str) -> Result<Vec<Tag>, SignatureFault> {
 /// The signatures of a list that begin with `prefix`, without it; white space may follow it (`v1, <tag>`).
 fn signatures<'v>(value: &'v str, prefix: &'v str) -> impl Iterator<Item = &'v str> {
     let mut rest = value;
-    core::iter::from_fn(move || {
-        loop {
-            rest = rest.trim_start_matches(SEPARATORS);
-            if rest.is_empty() {
-                return None;
-            }
-            let after = rest.strip_prefix(prefix);
-            let text = after.map_or(rest, |after| after.trim_start_matches([' ', '\t']));
-            let (item, next) = text.split_once(SEPARATORS).unwrap_or((text, ""));
-            rest = next;
-            if after.is_some() {
-                return Some(item);
-            }
-        }
+    // A prefix may contain what separates, so what begins with it is looked for behind every separator.
+    let beginnings = core::iter::from_fn(move || {
+        rest = rest.trim_start_matches(SEPARATORS);
+        let beginning = rest;
+        rest = rest.split_once(SEPARATORS).map_or("", |(_, next)| next);
+        (!beginning.is_empty()).then_some(beginning)
+    });
+    beginnings.filter_map(move |beginning| {
+        let text = beginning.strip_prefix(prefix)?.trim_start_matches([' ', '\t']);
+        Some(text.split_once(SEPARATORS).map_or(text, |(item, _)| item))
     })
 }
 
