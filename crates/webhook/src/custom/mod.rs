@@ -97,7 +97,7 @@ pub enum SchemeError {
         found: String,
     },
     /// The prefix cannot stand in a header.
-    #[error("`prefix`: expected at most 64 visible ASCII characters")]
+    #[error("`prefix`: expected at most 64 visible ASCII characters, the first of them no comma")]
     Prefix,
     /// Out of range.
     #[error("`tolerance_s`: expected 1 to 86400, found {found}")]
@@ -178,7 +178,9 @@ impl CustomScheme {
             errors.push(SchemeError::Required { key: "header" });
         }
         let prefix = self.prefix.clone().unwrap_or_default();
-        if prefix.len() > MAX_PREFIX_BYTES || !prefix.bytes().all(|byte| byte.is_ascii_graphic()) {
+        // A comma separates signatures, so none can begin with it.
+        let is_plain = prefix.bytes().all(|byte| byte.is_ascii_graphic()) && !prefix.starts_with(',');
+        if prefix.len() > MAX_PREFIX_BYTES || !is_plain {
             errors.push(SchemeError::Prefix);
         }
         let encoding = self.resolve_encoding(&mut errors);

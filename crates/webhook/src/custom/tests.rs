@@ -114,3 +114,12 @@ fn a_signed_identifier_is_the_key_where_nothing_else_is_named() {
     assert_eq!(dedupe(r#","dedupe_header":"X-Other""#), DedupeRule::Header("x-other".into()));
     assert!(matches!(dedupe(r#","dedupe_pointer":"/id""#), DedupeRule::Members { required: 1, .. }));
 }
+
+#[test]
+fn a_prefix_may_contain_a_comma_and_not_begin_with_one() {
+    let with = |prefix: &str| parse(&format!(r#"{{"header":"s","encoding":"hex","prefix":"{prefix}"}}"#)).resolve();
+    assert!(with("v1,").is_ok());
+    for prefix in [",", ",v1", "a b", &"x".repeat(65)] {
+        assert_eq!(with(prefix), Err(vec![SchemeError::Prefix]), "{prefix}");
+    }
+}
