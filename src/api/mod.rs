@@ -22,7 +22,7 @@ mod subscriptions;
 use crate::config::{Gateway, gateway, secret};
 use crate::jobs::reconcile::lifecycle;
 use crate::platform::body::{self, BodyError};
-use crate::platform::http::{Answer, Problem, empty, json_text};
+use crate::platform::http::{Answer, Problem, empty, json_text, without_body};
 use crate::platform::log;
 use crate::platform::objects::CallError;
 use gateway_core::auth::{Access, authorize};
@@ -66,12 +66,16 @@ pub(crate) async fn answer(request: &Request, path: &str, query: Query<'_>, env:
             return Problem::new(503, "ADMIN_TOKEN is not set or too short", "no_admin_token").answer();
         }
     }
-    let call = Call { method: request.method(), request, query, env };
+    let method = request.method();
+    let is_head = method == "HEAD";
+    let method = if is_head { "GET".to_owned() } else { method };
+    let call = Call { method, request, query, env };
     let segments: Vec<&str> = path.trim_matches('/').split('/').collect();
-    match route(&call, &segments).await {
+    let answer = match route(&call, &segments).await {
         Ok(answer) => answer,
         Err(problem) => problem.answer(),
-    }
+    }?;
+    if is_head { without_body(&answer) } else { Ok(answer) }
 }
 
 async fn route(call: &Call<'_>, segments: &[&str]) -> Handled {
@@ -117,8 +121,8 @@ async fn route(call: &Call<'_>, segments: &[&str]) -> Handled {
 /// The methods of a path, for `Allow`; empty where there is no such path.
 fn allowed(path: &[&str]) -> &'static str {
     match path {
-        ["api", "subscriptions", _, _] => "GET, PUT, DELETE",
-        ["api", "subscriptions" | "reconcile" | "health"] => "GET, POST",
+        ["api", "subscriptions", _, _] => "GET, HEAD, PUT, DELETE",
+        ["api", "subscriptions" | "reconcile" | "health"] => "GET, HEAD, POST",
         ["api", "probe" | "explain" | "retention"]
         | ["api", "destinations", _, "close"]
         | ["api", "dead-letters", "replay"]
@@ -128,8 +132,8 @@ fn allowed(path: &[&str]) -> &'static str {
         | ["api", "dead-letters", "replays"]
         | ["api", "event-types" | "ip-ranges" | "deliveries" | "dead-letters" | "destinations" | "audit"]
         | ["api", "deliveries", _]
-        | ["api", "audit", "verify" | "export"] => "GET",
-        ["api", "dead-letters", "replays", _] | ["api", "dead-letters", _] => "GET, DELETE",
+        | ["api", "audit", "verify" | "export"] => "GET, HEAD",
+        ["api", "dead-letters", "replays", _] | ["api", "dead-letters", _] => "GET, HEAD, DELETE",
         _ => "",
     }
 }

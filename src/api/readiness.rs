@@ -17,14 +17,12 @@ use gateway_core::deliver::ledger::{LedgerCall, ledger_shards};
 use gateway_core::lifecycle::{LIFECYCLE_OBJECT, LifecycleCall};
 use gateway_core::metrics::counters::{CountersCall, counter_shards};
 use gateway_core::monitor::calls::{WATCH_OBJECT, WatchCall};
+use gateway_core::monitor::readiness::{Probe, ROUND_MS, Rounds};
 use serde::Serialize;
 use std::cell::RefCell;
 use std::fmt::Write as _;
 use web_sys::Request;
 use worker::Env;
-
-/// How long an answer holds, in milliseconds.
-const HOLDS_MS: u64 = 10_000;
 
 /// How long a check may take, in milliseconds.
 const CHECK_MS: u64 = 3_000;
@@ -35,16 +33,8 @@ const LOOK_MS: u64 = 50;
 /// Each source has an object of its own, `destination:…` or `archive:…`; this one belongs to none.
 const PROBED_DESTINATION: &str = "readyz";
 
-/// What the last round of checks said.
-struct Round {
-    /// Until when nobody else starts one.
-    until_ms: u64,
-    /// Status and body; `None` while the first round is under way.
-    answer: Option<(u16, String)>,
-}
-
 thread_local! {
-    static ROUND: RefCell<Round> = const { RefCell::new(Round { until_ms: 0, answer: None }) };
+    static ROUNDS: RefCell<Rounds> = RefCell::default();
 }
 
 /// Answers a probe.
@@ -52,24 +42,14 @@ pub(crate) async fn answer(request: &Request, env: &Env) -> Answer {
     if !matches!(request.method().as_str(), "GET" | "HEAD") {
         return Problem::new(405, "Method not allowed", "method_not_allowed").header("allow", "GET, HEAD").answer();
     }
-    // A round ends within its time limit, unless the request that began it went away.
-    for _ in 0..=CHECK_MS.div_ceil(LOOK_MS) {
-        let now_ms = clock::now_ms();
-        let known = ROUND.with(|round| {
-            let mut round = round.borrow_mut();
-            if round.until_ms > now_ms {
-                return Some(round.answer.clone());
-            }
-            round.until_ms = now_ms.saturating_add(HOLDS_MS);
-            None
-        });
-        match known {
-            Some(Some((status, body))) => return json_text(status, &body, &[]),
+    for _ in 0..=ROUND_MS.div_ceil(LOOK_MS) {
+        match ROUNDS.with(|rounds| rounds.borrow_mut().probe(clock::now_ms())) {
+            Probe::Answer(status, body) => return json_text(status, &body, &[]),
             // One request cannot wait for what another does, but it can look.
-            Some(None) => clock::sleep_ms(LOOK_MS).await,
-            None => {
+            Probe::Wait => clock::sleep_ms(LOOK_MS).await,
+            Probe::Check => {
                 let (status, body) = check(env).await;
-                ROUND.with(|round| round.borrow_mut().answer = Some((status, body.clone())));
+                ROUNDS.with(|rounds| rounds.borrow_mut().ended(status, body.clone(), clock::now_ms()));
                 return json_text(status, &body, &[]);
             }
         }

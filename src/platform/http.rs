@@ -40,6 +40,14 @@ pub(crate) fn empty(status: u16, headers: &[(&str, &str)]) -> Answer {
     Response::new_with_opt_str_and_init(None, &init(status, headers)?)
 }
 
+/// The same answer without its body, as HEAD has it.
+pub(crate) fn without_body(answer: &Response) -> Answer {
+    let init = ResponseInit::new();
+    init.set_status(answer.status());
+    init.set_headers(&answer.headers());
+    Response::new_with_opt_str_and_init(None, &init)
+}
+
 /// An answer of text.
 pub(crate) fn text(status: u16, content_type: &str, body: &str) -> Answer {
     text_with(status, body, &[("content-type", content_type), ("cache-control", "no-store")])

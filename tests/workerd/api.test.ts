@@ -93,10 +93,18 @@ describe("errors have one form", () => {
     expect([answer.status, answer.json]).toEqual([404, { error: "Not found", code: "not_found" }]);
   });
 
+  it("HEAD is answered as GET is, without a body", async () => {
+    for (const path of ["/metrics", "/api/deliveries", "/api/audit/verify"]) {
+      const [get, head] = [await api(path), await api(path, { method: "HEAD" })];
+      expect([head.status, head.text, head.headers.get("content-type")]).toEqual([get.status, "", get.headers.get("content-type")]);
+    }
+    expect((await api("/api/deliveries/none", { method: "HEAD" })).status).toBe(404);
+  });
+
   it("405 for every method that a path does not have, with those that it has", async () => {
     const paths = new Map<string, string[]>();
     for (const [method, path] of CALLS) {
-      paths.set(path, [...(paths.get(path) ?? []), method]);
+      paths.set(path, [...(paths.get(path) ?? []), ...(method === "GET" ? ["GET", "HEAD"] : [method])]);
     }
     for (const [path, methods] of paths) {
       for (const method of ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"].filter(

@@ -31,7 +31,6 @@ pub mod call;
 pub mod client;
 pub mod error;
 pub mod event_types;
-pub mod http_date;
 pub mod ip_ranges;
 mod json;
 #[cfg(feature = "reqwest")]
@@ -43,6 +42,7 @@ pub mod probe;
 pub mod reconcile;
 pub mod region;
 pub mod retry;
+pub mod retry_after;
 pub mod secret;
 pub mod subscription;
 pub mod transport;

@@ -43,6 +43,11 @@ impl Secret {
         Self(text.into())
     }
 
+    /// The same without white space around it.
+    pub(crate) fn trimmed(self) -> Self {
+        Self(self.0.trim().to_owned())
+    }
+
     /// The text itself, for the one place that sends it.
     pub fn expose(&self) -> &str {
         &self.0

@@ -5,7 +5,7 @@
 use gateway_core::query;
 use gateway_core::receive::networks as lists;
 use gateway_core::time::{DAY_MS, civil, parse_rfc3339, rfc3339};
-use genesys_client::http_date::retry_after_ms;
+use genesys_client::retry_after::retry_after_ms;
 use genesys_client::retry::{Decision, Failure, RetryPolicy};
 use std::net::IpAddr;
 

@@ -3,9 +3,9 @@
 use super::flight::{Flight, Lead, Role};
 use super::{AccessToken, TokenError, TokenProblem, TokenSource};
 use crate::error::{Error, correlation_id};
-use crate::http_date::retry_after_ms;
 use crate::json;
 use crate::retry::{Decision, Failure, RetryPolicy};
+use crate::retry_after::retry_after_ms;
 use crate::secret::Secret;
 use crate::transport::{HttpRequest, HttpResponse, Method, Runtime, Transport, TransportError};
 use base64::Engine as _;
@@ -61,14 +61,15 @@ pub struct OAuthTokens<T, R> {
 }
 
 impl<T: Transport, R: Runtime> OAuthTokens<T, R> {
-    /// A source for the client `client_id` at `login_url` (see [`crate::region::Endpoints`]).
+    /// A source for the client `client_id` at `login_url` (see [`crate::region::Endpoints`]). White space around identifier and
+    /// secret comes from how they were copied, and is no part of them.
     pub fn new(transport: T, runtime: R, login_url: &str, client_id: &str, client_secret: Secret) -> Self {
         Self {
             transport,
             runtime,
             login_url: login_url.trim_end_matches('/').to_owned(),
-            client_id: client_id.to_owned(),
-            client_secret,
+            client_id: client_id.trim().to_owned(),
+            client_secret: client_secret.trimmed(),
             // Callers wait for this with a timeout of their own: shorter than for calls.
             policy: RetryPolicy { max_retry_after_ms: 30_000, max_total_ms: 60_000, ..RetryPolicy::default() },
             cached: Mutex::new(None),

@@ -194,6 +194,17 @@ async fn a_token_is_replaced_sixty_seconds_before_it_expires() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn white_space_around_credentials_is_not_sent() {
+    let login = Arc::new(Login::default());
+    let secret = Secret::new(" s3cr3t\r\n");
+    let copied = OAuthTokens::new(login.clone(), Paused::new(), "https://login.example.com", "\tid\n", secret);
+    copied.token(None).await.unwrap();
+    tokens(&login).token(None).await.unwrap();
+    let seen = login.seen.lock().unwrap();
+    assert_eq!(seen[0], seen[1]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_kept_token_is_used_again_and_shows_nothing() {
     let login = Arc::new(Login::default());
     let first = tokens(&login);

@@ -2,4 +2,5 @@
 
 pub mod alerts;
 pub mod calls;
+pub mod readiness;
 pub mod silence;
