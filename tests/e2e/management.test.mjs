@@ -44,7 +44,7 @@ test("without the operator's token nothing is told and nothing is asked of the v
 test("an unknown path is 404, a known one with another method is 405 with Allow", async () => {
   assert.equal((await gateway.ask("GET", "/api/no-such-thing", {}, 404)).code, "not_found");
   const wrong = await gateway.call("DELETE", "/api/subscriptions");
-  assert.deepEqual([wrong.status, wrong.headers.get("allow")], [405, "GET, POST"]);
+  assert.deepEqual([wrong.status, wrong.headers.get("allow")], [405, "GET, HEAD, POST"]);
 });
 
 test("the catalogue is read to its last page", async () => {
