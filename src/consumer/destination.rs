@@ -11,7 +11,7 @@ use crate::platform::{clock, r2};
 use gateway_core::audit::USER_AGENT;
 use gateway_core::handover::{Attempted, scrub};
 use gateway_core::time::date_path;
-use genesys_client::http_date::retry_after_ms;
+use genesys_client::retry::retry_after_ms;
 use genesys_client::transport::TransportErrorKind;
 use genesys_webhook::message::Delivery;
 use genesys_webhook::scheme::Scheme;

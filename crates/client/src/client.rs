@@ -6,9 +6,8 @@
 use crate::auth::{AccessToken, TokenSource};
 use crate::call::{Answer, Call, Repeat};
 use crate::error::{ApiError, Error, Exhausted, correlation_id};
-use crate::http_date::retry_after_ms;
 use crate::pace::Pace;
-use crate::retry::{Decision, RetryPolicy};
+use crate::retry::{Decision, RetryPolicy, retry_after_ms};
 use crate::secret::Secret;
 use crate::transport::{HttpRequest, HttpResponse, Runtime, Transport, TransportError};
 use std::future::{Future as _, poll_fn};

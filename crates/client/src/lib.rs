@@ -31,7 +31,6 @@ pub mod call;
 pub mod client;
 pub mod error;
 pub mod event_types;
-pub mod http_date;
 pub mod ip_ranges;
 mod json;
 #[cfg(feature = "reqwest")]

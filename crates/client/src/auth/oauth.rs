@@ -3,9 +3,8 @@
 use super::flight::{Flight, Lead, Role};
 use super::{AccessToken, TokenError, TokenProblem, TokenSource};
 use crate::error::{Error, correlation_id};
-use crate::http_date::retry_after_ms;
 use crate::json;
-use crate::retry::{Decision, Failure, RetryPolicy};
+use crate::retry::{Decision, Failure, RetryPolicy, retry_after_ms};
 use crate::secret::Secret;
 use crate::transport::{HttpRequest, HttpResponse, Method, Runtime, Transport, TransportError};
 use base64::Engine as _;
