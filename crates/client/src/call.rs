@@ -1,6 +1,6 @@
 //! One API call as data: what is sent, what it needs, and whether it may be repeated without looking.
 
-use crate::error::{ApiError, Error};
+use crate::error::Error;
 use crate::json::{self, Object};
 use crate::transport::Method;
 
@@ -66,15 +66,5 @@ impl Answer {
 
     pub(crate) fn unreadable(&self, what: &'static str) -> Error {
         Error::Unreadable { what, correlation_id: self.correlation_id.clone() }
-    }
-}
-
-impl Error {
-    /// The API's own error, if this is one.
-    pub fn api(&self) -> Option<&ApiError> {
-        match self {
-            Self::Api(error) => Some(error),
-            _ => None,
-        }
     }
 }

@@ -3,11 +3,11 @@
 //! Promise: a 401 leads to one new token and one repetition, never to a loop; creates are never repeated blindly;
 //! nothing is sent beyond the run's budget. Out of scope: what the calls mean (see [`crate::subscription`]).
 
-use crate::auth::{AccessToken, TokenSource};
+use crate::auth::TokenSource;
 use crate::call::{Answer, Call, Repeat};
 use crate::error::{ApiError, Error, Exhausted, correlation_id};
 use crate::pace::Pace;
-use crate::retry::{Decision, RetryPolicy, retry_after_ms};
+use crate::retry::{Decision, RetryPolicy};
 use crate::secret::Secret;
 use crate::transport::{HttpRequest, HttpResponse, Runtime, Transport, TransportError};
 use std::future::{Future as _, poll_fn};
@@ -127,8 +127,8 @@ impl<T: Transport, R: Runtime, A: TokenSource> Client<T, R, A> {
 
     /// A token, within the budget's time. A source that fetches one has a patience of its own, which may be longer than what
     /// is left; most have one at hand, and then nothing is waited for.
-    async fn token(&self, stale: Option<&AccessToken>) -> Result<AccessToken, Error> {
-        let mut token = pin!(self.tokens.token(stale.map(AccessToken::expose)));
+    async fn token(&self, stale: Option<&Secret>) -> Result<Secret, Error> {
+        let mut token = pin!(self.tokens.token(stale.map(Secret::expose)));
         if let Poll::Ready(token) = poll_fn(|context| Poll::Ready(token.as_mut().poll(context))).await {
             return token;
         }
@@ -147,7 +147,7 @@ impl<T: Transport, R: Runtime, A: TokenSource> Client<T, R, A> {
     /// Makes one call: with a token, at the vendor's pace, repeated as the policy and the call allow.
     pub async fn call(&self, call: &Call) -> Result<Answer, Error> {
         let started_ms = self.runtime.now_ms();
-        let mut stale: Option<AccessToken> = None;
+        let mut stale: Option<Secret> = None;
         let mut attempt = 0_u32;
         let mut before: Option<Error> = None;
         loop {
@@ -161,18 +161,18 @@ impl<T: Transport, R: Runtime, A: TokenSource> Client<T, R, A> {
                 Ok(response) => {
                     self.observe(&response);
                     if (200..300).contains(&response.status) {
-                        return Ok(answer(response, token.secret()));
+                        return Ok(answer(response, &token));
                     }
                     if response.status == 401 && stale.is_none() {
                         // Not an attempt of the retry policy: a 401 is answered before anything is done.
                         stale = Some(token);
                         continue;
                     }
-                    self.read_error(&response, call)
+                    Error::Api(Box::new(ApiError::read(&response, call.needs, self.runtime.now_ms())))
                 }
                 Err(error) => Error::NoAnswer(error),
             };
-            let error = error.without(token.secret());
+            let error = error.without(&token);
             if call.repeat == Repeat::UnlessApplied && error.may_have_been_applied() {
                 return Err(error);
             }
@@ -203,7 +203,7 @@ impl<T: Transport, R: Runtime, A: TokenSource> Client<T, R, A> {
         self.pace.lock().unwrap_or_else(PoisonError::into_inner).observe(response, now_ms);
     }
 
-    fn request(&self, call: &Call, token: &AccessToken) -> HttpRequest {
+    fn request(&self, call: &Call, token: &Secret) -> HttpRequest {
         let mut headers =
             vec![("authorization", format!("Bearer {}", token.expose())), ("accept", "application/json".to_owned())];
         if call.body.is_some() {
@@ -220,11 +220,6 @@ impl<T: Transport, R: Runtime, A: TokenSource> Client<T, R, A> {
             timeout_ms: TIMEOUT_MS,
             max_response_bytes: MAX_ANSWER_BYTES,
         }
-    }
-
-    fn read_error(&self, response: &HttpResponse, call: &Call) -> Error {
-        let asked_ms = response.header("retry-after").and_then(|value| retry_after_ms(value, self.runtime.now_ms()));
-        Error::Api(Box::new(ApiError::read(response, call.needs, asked_ms)))
     }
 }
 

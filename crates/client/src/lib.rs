@@ -46,8 +46,8 @@ pub mod secret;
 pub mod subscription;
 pub mod transport;
 
-pub use auth::{AccessToken, CachedToken, OAuthTokens, TokenSource};
+pub use auth::{CachedToken, OAuthTokens, TokenSource};
 pub use client::{Budget, Client};
-pub use error::{Error, Fault};
+pub use error::{Error, ErrorFault};
 pub use secret::Secret;
 pub use transport::{HttpRequest, HttpResponse, Runtime, Transport, TransportError};

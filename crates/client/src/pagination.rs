@@ -1,7 +1,7 @@
 //! Lists in pages: the vendor's three styles, read to the end or not at all.
 //!
-//! Promise: a list that does not end within [`MAX_PAGES`], repeats itself or points to another host is an error,
-//! never a shorter list: the reconciler would take what is missing for deleted.
+//! Promise: a list that does not end within [`MAX_PAGES`], repeats itself or points to another host is an error, never a
+//! shorter list. The reconciler would take what is missing for deleted. Out of scope: what the entities mean.
 
 use crate::auth::TokenSource;
 use crate::call::Call;
@@ -10,24 +10,25 @@ use crate::error::Error;
 use crate::json::{self, Object};
 use crate::transport::{Runtime, Transport};
 use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
 
-/// The page size that is asked for: the largest that the vendor's lists allow.
+/// The page size that is asked for, the largest that the vendor's lists allow.
 pub const PAGE_SIZE: usize = 100;
 
-/// 20,000 things at 100 a page: far more subscriptions or event types than an organisation has.
+/// 20,000 entities at 100 a page are far more subscriptions or event types than an organisation has.
 pub const MAX_PAGES: u32 = 200;
 
-/// A list of several pages can shift under the reader; it is read again this often when its total does not fit.
+/// A list of several pages can shift under the reader. It is read this often when its total does not fit.
 const MAX_READINGS: u32 = 3;
 
 /// How a list names its next page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Style {
-    /// `pageSize` and `pageNumber`; the answer has `pageCount`.
+    /// `pageSize` and `pageNumber` in the request, `pageCount` in the answer.
     PageNumber,
-    /// `pageSize` and `page`; the answer has `totalPageCount`.
+    /// `pageSize` and `page` in the request, `totalPageCount` in the answer.
     Page,
-    /// The answer has `nextUri` until the last page.
+    /// `nextUri` in the answer until the last page.
     NextUri,
 }
 
@@ -48,7 +49,7 @@ pub(crate) fn first(style: Style, path: &str) -> String {
     }
 }
 
-/// What comes after page `number` (from 1) of the list at `path`, which held `entities` things.
+/// What comes after page `number` (from 1) of the list at `path`, which held that many `entities`.
 pub(crate) fn next(style: Style, api_url: &str, path: &str, number: u32, envelope: &Object, entities: usize) -> Next {
     let following = number.saturating_add(1);
     let (count, parameter) = match style {
@@ -70,7 +71,7 @@ pub(crate) fn next(style: Style, api_url: &str, path: &str, number: u32, envelop
     Next::Path(format!("{path}?pageSize={PAGE_SIZE}&{parameter}={following}"))
 }
 
-/// `nextUri` is a path, or a URL of the same API; anything else would send the token elsewhere.
+/// `nextUri` is a path or a URL of the same API. Any other would send the token elsewhere.
 fn next_uri(api_url: &str, envelope: &Object) -> Next {
     match json::text(envelope, "nextUri").unwrap_or_default() {
         "" => Next::End,
@@ -83,46 +84,36 @@ fn next_uri(api_url: &str, envelope: &Object) -> Next {
     }
 }
 
-/// The things of one page. An answer without `entities` is no page.
+/// The objects of one page. An answer without `entities` is no page.
 fn entities(envelope: &mut Object) -> Option<Vec<Object>> {
-    match envelope.remove("entities") {
-        Some(Value::Array(values)) => Some(
-            values
-                .into_iter()
-                .filter_map(|value| match value {
-                    Value::Object(object) => Some(object),
-                    _ => None,
-                })
-                .collect(),
-        ),
-        _ => None,
-    }
+    let Some(Value::Array(values)) = envelope.remove("entities") else { return None };
+    let object = |value| if let Value::Object(object) = value { Some(object) } else { None };
+    Some(values.into_iter().filter_map(object).collect())
 }
 
 impl<T: Transport, R: Runtime, A: TokenSource> Client<T, R, A> {
-    /// All things of a list, each once (by `id`, else by name, else as a whole), in the order of their first appearance.
+    /// All entities of a list, each once (by `id`, else by name, else as a whole), in the order of first appearance.
     pub(crate) async fn list(&self, style: Style, path: &str, needs: &'static str) -> Result<Vec<Object>, Error> {
         let mut all: Vec<Object> = Vec::new();
-        // A place in `all` by key. A map of JSON values, because its code is there already.
-        let mut places = Object::new();
+        // The index in `all` by key.
+        let mut indices = BTreeMap::new();
         for _ in 0..MAX_READINGS {
             let (read, pages, total) = self.read_list(style, path, needs).await?;
             let count = read.len();
-            let mut seen = Object::new();
+            let mut seen = BTreeSet::new();
             for object in read {
                 let named = json::text(&object, "id").or(json::text(&object, "name"));
                 let key = named.map_or_else(|| Value::Object(object.clone()).to_string(), str::to_owned);
-                let place = places.get(&key).and_then(Value::as_u64).and_then(|place| usize::try_from(place).ok());
-                if let Some(known) = place.and_then(|place| all.get_mut(place)) {
+                if let Some(known) = indices.get(&key).and_then(|index: &usize| all.get_mut(*index)) {
                     *known = object;
                 } else {
-                    places.insert(key.clone(), all.len().into());
+                    indices.insert(key.clone(), all.len());
                     all.push(object);
                 }
-                seen.insert(key, Value::Null);
+                seen.insert(key);
             }
-            // Something was inserted or deleted while pages were read, so that one thing came twice or not at all: read
-            // again, keep both readings.
+            // An insert or delete while pages were read made one entity come twice or not at all. The list is read again,
+            // and both readings count.
             let shifted = pages > 1 && (seen.len() != count || total.is_some_and(|total| total != seen.len()));
             if !shifted {
                 break;
@@ -131,7 +122,7 @@ impl<T: Transport, R: Runtime, A: TokenSource> Client<T, R, A> {
         Ok(all)
     }
 
-    /// One reading: the things, the number of pages, and the `total` that the last page named.
+    /// One reading, as entities, number of pages, and the `total` that the last page named.
     async fn read_list(
         &self,
         style: Style,
@@ -145,9 +136,9 @@ impl<T: Transport, R: Runtime, A: TokenSource> Client<T, R, A> {
         loop {
             let answer = self.call(&Call::get(page.clone(), needs)).await?;
             let mut envelope = answer.object("a list")?;
-            let things = entities(&mut envelope).ok_or_else(|| answer.unreadable("a list with entities"))?;
-            let count = things.len();
-            all.extend(things);
+            let page_entities = entities(&mut envelope).ok_or_else(|| answer.unreadable("a list with entities"))?;
+            let count = page_entities.len();
+            all.extend(page_entities);
             match next(style, self.api_url(), path, number, &envelope, count) {
                 Next::End => {
                     let total = envelope.get("total").and_then(Value::as_u64);

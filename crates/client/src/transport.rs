@@ -4,7 +4,7 @@
 //! one is in `native` (feature `reqwest`), the Worker and JavaScript bring their own.
 
 use std::fmt;
-use std::sync::Arc;
+use std::ops::Deref;
 
 /// The HTTP methods that the client uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -150,31 +150,13 @@ pub trait Runtime {
     fn random_u64(&self) -> u64;
 }
 
-impl<T: Transport> Transport for &T {
+impl<P: Deref<Target: Transport>> Transport for P {
     async fn send(&self, request: HttpRequest) -> Result<HttpResponse, TransportError> {
         (**self).send(request).await
     }
 }
 
-impl<T: Transport> Transport for Arc<T> {
-    async fn send(&self, request: HttpRequest) -> Result<HttpResponse, TransportError> {
-        (**self).send(request).await
-    }
-}
-
-impl<R: Runtime> Runtime for &R {
-    fn now_ms(&self) -> u64 {
-        (**self).now_ms()
-    }
-    async fn sleep_ms(&self, ms: u64) {
-        (**self).sleep_ms(ms).await;
-    }
-    fn random_u64(&self) -> u64 {
-        (**self).random_u64()
-    }
-}
-
-impl<R: Runtime> Runtime for Arc<R> {
+impl<P: Deref<Target: Runtime>> Runtime for P {
     fn now_ms(&self) -> u64 {
         (**self).now_ms()
     }

@@ -1,10 +1,9 @@
 //! Tokens: one request for all, margins, hand-over, and errors that name what is wrong.
 
-use genesys_client::auth::TokenProblem;
-use genesys_client::error::Exhausted;
+use genesys_client::error::{Exhausted, TokenProblem};
 use genesys_client::{
-    AccessToken, Budget, CachedToken, Client, Error, HttpRequest, HttpResponse, OAuthTokens, Runtime, Secret,
-    TokenSource, Transport, TransportError,
+    Budget, CachedToken, Client, Error, HttpRequest, HttpResponse, OAuthTokens, Runtime, Secret, TokenSource,
+    Transport, TransportError,
 };
 use std::future::Future as _;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -99,6 +98,27 @@ async fn a_hundred_callers_make_one_request() {
     assert!(all.iter().all(|token| token.as_deref() == Ok("token-1")));
     assert_eq!(login.requests.load(Ordering::SeqCst), 1);
     assert_eq!(login.seen.lock().unwrap()[0], "Basic aWQ6czNjcjN0");
+}
+
+#[tokio::test(start_paused = true)]
+async fn white_space_around_credentials_is_not_sent() {
+    for (id, secret) in [
+        ("id", "s3cr3t"),
+        ("id\n", "s3cr3t\n"),
+        ("id\r\n", "s3cr3t\r\n"),
+        (" id\t", "\t s3cr3t "),
+        ("id", "s3cr3t\n"),
+        ("\u{a0}id", "s3cr3t"),
+    ] {
+        let login = Arc::new(Login::default());
+        login.answers.lock().unwrap().push(Ok((400, r#"{"error":"invalid_client","description":"bad s3cr3t"}"#)));
+        let tokens =
+            OAuthTokens::new(login.clone(), Paused::new(), "https://login.example.com", id, Secret::new(secret));
+        let Err(error) = tokens.token(None).await else { panic!("got a token") };
+        // `id:s3cr3t`.
+        assert_eq!(*login.seen.lock().unwrap(), ["Basic aWQ6czNjcjN0"], "{id:?} {secret:?}");
+        assert!(error.to_string().contains("bad [secret]"), "{error}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -303,8 +323,8 @@ async fn a_login_host_that_fails_is_not_waited_for_beyond_the_deadline() {
 struct Fixed;
 
 impl TokenSource for Fixed {
-    async fn token(&self, _stale: Option<&str>) -> Result<AccessToken, Error> {
-        Ok(AccessToken::new("fixed"))
+    async fn token(&self, _stale: Option<&str>) -> Result<Secret, Error> {
+        Ok(Secret::new("fixed"))
     }
 }
 

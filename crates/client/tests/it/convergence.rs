@@ -4,8 +4,8 @@
 use crate::calls::client;
 use crate::clock::block_on;
 use crate::reconcile::{OWNER, integration, options, webhook};
-use crate::vendor::{Fault, INTEGRATIONS, Vendor, WEBHOOKS};
-use genesys_client::reconcile::{Action, Memory, Options, Outcome, Report, reconcile};
+use crate::vendor::{INTEGRATIONS, InjectedFault, Vendor, WEBHOOKS};
+use genesys_client::reconcile::{ItemOutcome, Options, PlanAction, ReconcileState, Report, reconcile};
 use genesys_client::subscription::{ApiKind, Desired, EventFilter};
 use genesys_client::{Budget, Secret};
 use proptest::collection::vec;
@@ -61,19 +61,19 @@ fn found() -> impl Strategy<Value = Found> {
     })
 }
 
-fn fault() -> impl Strategy<Value = Fault> {
+fn fault() -> impl Strategy<Value = InjectedFault> {
     prop_oneof![
-        4 => Just(Fault::None),
-        1 => Just(Fault::ConnectionRefused),
-        1 => Just(Fault::LostBefore),
-        2 => Just(Fault::LostAfter),
-        1 => prop_oneof![Just(500), Just(503), Just(400), Just(403), Just(404), Just(409), Just(412)].prop_map(Fault::ErrorBefore),
-        1 => prop_oneof![Just(500), Just(503)].prop_map(Fault::ErrorAfter),
-        1 => (0_u64..200).prop_map(Fault::LimitedBefore),
-        2 => (0_u64..200).prop_map(Fault::LimitedAfter),
-        1 => Just(Fault::TokenRevoked),
-        2 => Just(Fault::OtherWriter),
-        1 => Just(Fault::NotJson),
+        4 => Just(InjectedFault::None),
+        1 => Just(InjectedFault::ConnectionRefused),
+        1 => Just(InjectedFault::LostBefore),
+        2 => Just(InjectedFault::LostAfter),
+        1 => prop_oneof![Just(500), Just(503), Just(400), Just(403), Just(404), Just(409), Just(412)].prop_map(InjectedFault::ErrorBefore),
+        1 => prop_oneof![Just(500), Just(503)].prop_map(InjectedFault::ErrorAfter),
+        1 => (0_u64..200).prop_map(InjectedFault::LimitedBefore),
+        2 => (0_u64..200).prop_map(InjectedFault::LimitedAfter),
+        1 => Just(InjectedFault::TokenRevoked),
+        2 => Just(InjectedFault::OtherWriter),
+        1 => Just(InjectedFault::NotJson),
     ]
 }
 
@@ -126,12 +126,18 @@ fn put(vendor: &Vendor, found: &Found) -> String {
     vendor.put(path(found.open_messaging), thing)
 }
 
-fn run(vendor: &Vendor, desired: &[Desired], options: &Options, memory: &mut Memory, max_requests: u32) -> Report {
-    // The memory crosses the boundary between runs as it does in the Worker: as JSON.
-    let json = serde_json::to_string(memory).unwrap();
-    *memory = serde_json::from_str(&json).unwrap();
+fn run(
+    vendor: &Vendor,
+    desired: &[Desired],
+    options: &Options,
+    state: &mut ReconcileState,
+    max_requests: u32,
+) -> Report {
+    // The state crosses the boundary between runs as it does in the Worker: as JSON.
+    let json = serde_json::to_string(state).unwrap();
+    *state = serde_json::from_str(&json).unwrap();
     let budget = Budget { max_requests, ..Budget::UNLIMITED };
-    block_on(reconcile(&client(vendor).with_budget(budget), desired, options, memory, &mut Vec::new()))
+    block_on(reconcile(&client(vendor).with_budget(budget), desired, options, state, &mut Vec::new()))
 }
 
 /// A thing without what another writer, or the vendor, put into it.
@@ -169,30 +175,30 @@ proptest! {
             state.failing_creates = failing_creates;
         }
         let options = Options { prune: if prune_all { ApiKind::ALL.to_vec() } else { Vec::new() }, ..options() };
-        let mut memory = Memory::default();
+        let mut state = ReconcileState::default();
 
         // While things fail: runs of any length, one after the other.
         for max_requests in budgets.iter().copied().chain(std::iter::repeat_n(u32::MAX, 12)) {
-            let report = run(&vendor, &desired, &options, &mut memory, max_requests);
+            let report = run(&vendor, &desired, &options, &mut state, max_requests);
             prop_assert!(report.requests <= max_requests);
             vendor.clock.advance(PERIOD_MS);
         }
         vendor.state().faults.clear();
         for _ in 0..4 {
-            run(&vendor, &desired, &options, &mut memory, u32::MAX);
+            run(&vendor, &desired, &options, &mut state, u32::MAX);
             vendor.clock.advance(PERIOD_MS);
         }
 
         // Stable: nothing is planned any more, nothing is written, and what fails is a conflict.
         let writes = vendor.writes();
-        let last = run(&vendor, &desired, &options, &mut memory, u32::MAX);
+        let last = run(&vendor, &desired, &options, &mut state, u32::MAX);
         prop_assert_eq!(last.planned, 0, "{:?}", last);
         prop_assert_eq!(vendor.writes(), writes);
-        prop_assert!(last.items.iter().all(|item| (item.outcome == Outcome::Failed) == (item.action == Action::Conflict)), "{:?}", last);
+        prop_assert!(last.items.iter().all(|item| (item.outcome == ItemOutcome::Failed) == (item.action == PlanAction::Conflict)), "{:?}", last);
 
         // Every declared subscription that is no conflict is there once, as declared.
         for (item, declared) in last.items.iter().zip(&desired) {
-            if item.outcome != Outcome::Unchanged {
+            if item.outcome != ItemOutcome::Unchanged {
                 continue;
             }
             let named = vendor.named(path(declared.api == ApiKind::OpenMessaging), &declared.name);
@@ -246,14 +252,14 @@ proptest! {
         names in vec(0_u8..6, 1..5),
         cut_after in 0_u32..30,
     ) {
-        // A run that ends in mid-air is one whose memory is lost and whose requests stop.
+        // A run that ends in mid-air is one whose state is lost and whose requests stop.
         let vendor = Vendor::new();
         let mut names = names;
         names.sort_unstable();
         names.dedup();
         let desired: Vec<Desired> = names.iter().map(|name| webhook(&format!("name-{name}"))).collect();
-        run(&vendor, &desired, &options(), &mut Memory::default(), cut_after);
-        let report = run(&vendor, &desired, &options(), &mut Memory::default(), u32::MAX);
+        run(&vendor, &desired, &options(), &mut ReconcileState::default(), cut_after);
+        let report = run(&vendor, &desired, &options(), &mut ReconcileState::default(), u32::MAX);
         prop_assert_eq!(report.failed + report.skipped, 0);
         prop_assert_eq!(vendor.state().creates.len(), desired.len());
     }

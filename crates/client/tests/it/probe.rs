@@ -4,13 +4,13 @@ use crate::calls::client;
 use crate::clock::{Clock, block_on};
 use crate::vendor::Vendor;
 use genesys_client::transport::Method;
-use genesys_client::{AccessToken, Client, Error, HttpRequest, HttpResponse, TokenSource, Transport, TransportError};
+use genesys_client::{Client, Error, HttpRequest, HttpResponse, Secret, TokenSource, Transport, TransportError};
 use std::sync::Mutex;
 
 struct NoTokens;
 
 impl TokenSource for NoTokens {
-    async fn token(&self, _stale: Option<&str>) -> Result<AccessToken, Error> {
+    async fn token(&self, _stale: Option<&str>) -> Result<Secret, Error> {
         panic!("a probe needs no token");
     }
 }

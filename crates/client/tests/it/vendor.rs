@@ -17,7 +17,7 @@ pub(crate) const INTEGRATIONS: &str = "/api/v2/conversations/messaging/integrati
 
 /// What happens to one API request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fault {
+pub(crate) enum InjectedFault {
     None,
     ConnectionRefused,
     LostBefore,
@@ -44,11 +44,11 @@ pub(crate) struct Thing {
 }
 
 #[derive(Default)]
-pub(crate) struct State {
+pub(crate) struct VendorState {
     pub(crate) webhooks: BTreeMap<String, Thing>,
     pub(crate) integrations: BTreeMap<String, Thing>,
     pub(crate) event_types: Vec<String>,
-    pub(crate) faults: VecDeque<Fault>,
+    pub(crate) faults: VecDeque<InjectedFault>,
     pub(crate) log: Vec<String>,
     /// Names of creates that were carried out, in order.
     pub(crate) creates: Vec<String>,
@@ -74,21 +74,21 @@ pub(crate) struct State {
 #[derive(Clone)]
 pub(crate) struct Vendor {
     pub(crate) clock: Arc<Clock>,
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<VendorState>>,
 }
 
 impl Vendor {
     pub(crate) fn new() -> Self {
-        let state = State {
+        let state = VendorState {
             event_types: ["call:created", "call:answered", "call:ended", "chat:created"].map(str::to_owned).to_vec(),
             page_size: 100,
             requires_if_match: true,
-            ..State::default()
+            ..VendorState::default()
         };
         Self { clock: Arc::new(Clock::new()), state: Arc::new(Mutex::new(state)) }
     }
 
-    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+    pub(crate) fn state(&self) -> MutexGuard<'_, VendorState> {
         self.state.lock().unwrap()
     }
 
@@ -150,24 +150,27 @@ impl Vendor {
                 Ok(respond(204, &Value::Null))
             };
         };
-        let fault = state.faults.pop_front().unwrap_or(Fault::None);
+        let fault = state.faults.pop_front().unwrap_or(InjectedFault::None);
         match fault {
-            Fault::ConnectionRefused => return Err(TransportError::connect("no connection")),
-            Fault::LostBefore => return Err(TransportError::timeout("no answer")),
-            Fault::ErrorBefore(status) => {
+            InjectedFault::ConnectionRefused => return Err(TransportError::connect("no connection")),
+            InjectedFault::LostBefore => return Err(TransportError::timeout("no answer")),
+            InjectedFault::ErrorBefore(status) => {
                 return Ok(respond(status, &json!({"message": "failed", "contextId": "ctx"})));
             }
-            Fault::NotJson => {
+            InjectedFault::NotJson => {
                 return Ok(HttpResponse {
                     status: 502,
                     headers: Vec::new(),
                     body: b"<html>bad gateway</html>".to_vec(),
                 });
             }
-            Fault::LimitedBefore(seconds) => return Ok(limited(seconds)),
-            Fault::TokenRevoked => state.valid_token = "revoked".into(),
-            Fault::OtherWriter => state.other_writer(&path),
-            Fault::None | Fault::LostAfter | Fault::ErrorAfter(_) | Fault::LimitedAfter(_) => {}
+            InjectedFault::LimitedBefore(seconds) => return Ok(limited(seconds)),
+            InjectedFault::TokenRevoked => state.valid_token = "revoked".into(),
+            InjectedFault::OtherWriter => state.other_writer(&path),
+            InjectedFault::None
+            | InjectedFault::LostAfter
+            | InjectedFault::ErrorAfter(_)
+            | InjectedFault::LimitedAfter(_) => {}
         }
         if header("authorization") != Some(format!("Bearer {}", state.valid_token)) {
             return Ok(respond(401, &json!({"message": "no", "code": "bad.credentials"})));
@@ -183,9 +186,9 @@ impl Vendor {
         let mut response =
             state.handle(request.method, &path, request.body.as_deref(), header("if-match").as_deref(), now_ms);
         match fault {
-            Fault::LostAfter => return Err(TransportError::other("connection reset")),
-            Fault::ErrorAfter(status) => response = respond(status, &json!({"message": "failed after"})),
-            Fault::LimitedAfter(seconds) => response = limited(seconds),
+            InjectedFault::LostAfter => return Err(TransportError::other("connection reset")),
+            InjectedFault::ErrorAfter(status) => response = respond(status, &json!({"message": "failed after"})),
+            InjectedFault::LimitedAfter(seconds) => response = limited(seconds),
             _ => {}
         }
         response.headers.push(("ININ-Correlation-Id".into(), format!("corr-{}", state.log.len())));
@@ -217,7 +220,7 @@ fn limited(seconds: u64) -> HttpResponse {
     response
 }
 
-impl State {
+impl VendorState {
     fn things(&mut self, path: &str) -> &mut BTreeMap<String, Thing> {
         if path.starts_with(WEBHOOKS) { &mut self.webhooks } else { &mut self.integrations }
     }
