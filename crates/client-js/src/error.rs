@@ -1,10 +1,11 @@
 //! `GenesysError`: what JavaScript sees when something goes wrong.
 //!
-//! Promise: one class for all of it, with a stable `code`, and `fault`, which says who has to do something. Texts come
-//! from [`genesys_client::error`], which keeps secrets out, or name an argument without its value.
+//! Promise: one class for every failure, with a stable `code`, and `fault`, which says who has to act. Texts come from
+//! [`genesys_client::error`], which keeps secrets out, or name an argument without its value. Out of scope: panics, see
+//! `guard`.
 
-use crate::json::number;
-use genesys_client::error::{Error, Fault};
+use crate::number::number;
+use genesys_client::error::{Error, ErrorFault};
 use genesys_client::region::RegionError;
 use genesys_webhook::secret::SecretError;
 use js_sys::Reflect;
@@ -25,8 +26,8 @@ extern "C" {
         retry_after_ms: Option<f64>,
     ) -> GenesysError;
 
-    /// Never called: makes the class an export of the module, declared in `types.d.ts`. (For a type, wasm-bindgen would
-    /// declare it a second time, as `unknown`.)
+    /// Never called. Makes the class an export of the module, declared in `types.d.ts`. For a type, wasm-bindgen would
+    /// declare it a second time, as `unknown`.
     #[wasm_bindgen(js_name = GenesysError, reexport = "GenesysError", skip_typescript)]
     fn genesys_error_class();
 }
@@ -60,7 +61,7 @@ impl Failure {
         Self::new(message.as_ref(), code, "configuration", Details::default())
     }
 
-    /// Ours.
+    /// A defect of this package.
     pub(crate) fn internal(message: impl AsRef<str>) -> Self {
         Self::new(message.as_ref(), "internal_error", "ours", Details::default())
     }
@@ -81,11 +82,11 @@ impl Failure {
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         let fault = match error.fault() {
-            Fault::Ours => "ours",
-            Fault::Configuration => "configuration",
-            Fault::Vendor => "vendor",
-            Fault::Network => "network",
-            Fault::TryAgain => "try_again",
+            ErrorFault::Ours => "ours",
+            ErrorFault::Configuration => "configuration",
+            ErrorFault::Vendor => "vendor",
+            ErrorFault::Network => "network",
+            ErrorFault::TryAgain => "try_again",
         };
         let api = error.api();
         let details = Details {

@@ -1,12 +1,16 @@
-//! What the surroundings give: `fetch`, the clock, pauses and randomness.
+//! The JavaScript host: `fetch`, the clock, pauses and randomness.
 //!
-//! Promises (the contract of [`Transport`]): a time limit over headers and body together, also with a `fetch` that does
-//! not know `AbortSignal`; redirects not followed; an answer read up to a limit; nothing repeated; no message shows what
-//! was sent. Only `fetch`, `AbortController`, `setTimeout`, `Date` and `Math.random` are needed, which Node, browsers and
-//! Workers have.
+//! Promises, which are the contract of [`Transport`]:
+//! - A time limit covers headers and body together, also with a `fetch` that does not know `AbortSignal`.
+//! - Redirects are not followed, an answer is read up to a limit, and nothing is repeated.
+//! - No message shows what was sent.
+//!
+//! Only `fetch`, `AbortController`, `setTimeout`, `Date` and `Math.random` are needed, which Node, browsers and Workers
+//! have. Out of scope: which addresses may be called.
 
 use crate::args::member;
-use crate::json::{object, whole};
+use crate::json::object;
+use crate::number::whole;
 use genesys_client::transport::{HttpRequest, HttpResponse, Runtime, Transport, TransportError};
 use js_sys::{Array, Date, Function, Math, Object, Promise, Reflect, Uint8Array};
 use std::future::{Future, poll_fn};
@@ -31,10 +35,10 @@ extern "C" {
     fn abort(this: &AbortController);
 }
 
-/// Longest delay that `setTimeout` takes (HTML standard: a signed 32-bit number); longer ones would end at once.
+/// Longest delay that `setTimeout` takes, a signed 32-bit number (HTML standard). Longer ones would end at once.
 const MAX_DELAY_MS: u32 = 0x7fff_ffff;
 
-/// Longest text of somebody else's error that is kept, in characters.
+/// Longest text of another program's error that is kept, in characters.
 const MAX_MESSAGE_CHARS: usize = 300;
 
 /// Codes with which Node says that no connection came about, so that nothing was sent.
@@ -48,10 +52,10 @@ const NOT_CONNECTED: [&str; 7] = [
     "ConnectionRefused",
 ];
 
-/// JavaScript as surroundings of the client.
+/// JavaScript as the host of the client.
 #[derive(Clone)]
 pub(crate) struct Host {
-    /// The caller's `fetch`; else the global one, looked up with every request, so that it can be replaced.
+    /// The caller's `fetch`. Without one, the global one is looked up with every request, so that it can be replaced.
     pub(crate) fetch: Option<Function>,
 }
 
@@ -156,7 +160,7 @@ impl Host {
 async fn read(response: &JsValue, max_bytes: usize) -> Result<HttpResponse, TransportError> {
     let no_response = || TransportError::other("fetch gave no Response");
     let get = |name| member(response, name).map_err(|_| no_response());
-    // A browser hides a redirect that is not followed: no status, no headers. Any 3xx stands for it.
+    // A browser hides status and headers of a redirect that is not followed. Any 3xx stands for it.
     if get("type")?.as_string().as_deref() == Some("opaqueredirect") {
         return Ok(HttpResponse { status: 302, ..HttpResponse::default() });
     }
@@ -177,7 +181,7 @@ async fn read(response: &JsValue, max_bytes: usize) -> Result<HttpResponse, Tran
     if max_bytes > 0 {
         answer.body = read_body(&reader, max_bytes).await?;
     } else if let Ok(cancelled) = method(&reader, "cancel") {
-        // Whether what nobody wants can be cancelled makes no difference.
+        // Whether an unwanted body can be cancelled makes no difference.
         let _ = JsFuture::from(Promise::resolve(&cancelled)).await;
     }
     Ok(answer)
@@ -223,7 +227,7 @@ fn lost(error: &JsValue) -> TransportError {
     }
 }
 
-/// A `fetch` of somebody else may quote what it was given.
+/// The caller's `fetch` may quote what it was given.
 fn without_credentials(mut error: TransportError, request: &HttpRequest) -> TransportError {
     for (name, value) in &request.headers {
         let credential = value.split_once(' ').map_or(value.as_str(), |(_, credential)| credential);

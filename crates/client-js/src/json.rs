@@ -1,6 +1,7 @@
-//! From Rust's values to JavaScript's and back: names in camelCase, everything by way of JSON text.
+//! From Rust's values to JavaScript's and back, by way of JSON text.
 //!
-//! JSON text, because `JSON.parse` makes plain objects faster and with less code than calls across the border do.
+//! Promise: names in JavaScript are in camelCase. `JSON.parse` makes plain objects faster and with less code than calls
+//! across the border do. Out of scope: what the values mean.
 
 use crate::error::Failure;
 use js_sys::{JSON, Object, Reflect};
@@ -36,7 +37,7 @@ pub(crate) fn snake(name: &str) -> String {
     text
 }
 
-/// The same value with the names in it as JavaScript writes them: of members, and of the fields that a diff names.
+/// The same value with names of members, and of the fields that a diff names, as JavaScript writes them.
 fn in_camel_case(value: Value) -> Value {
     match value {
         Value::Object(object) => {
@@ -68,23 +69,9 @@ pub(crate) fn object(members: &[(&str, JsValue)]) -> JsValue {
     object.into()
 }
 
-/// A number as JavaScript has it; exact up to 2^53, which no time and no count of ours reaches.
-#[expect(clippy::cast_precision_loss, reason = "times and counts are below 2^53")]
-pub(crate) fn number(value: u64) -> f64 {
-    value as f64
-}
-
-/// A whole number of JavaScript: not negative, and exact.
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked just before")]
-pub(crate) fn whole(value: f64) -> Option<u64> {
-    /// `Number.MAX_SAFE_INTEGER`.
-    const MAX: f64 = 9_007_199_254_740_991.0;
-    ((0.0..=MAX).contains(&value) && value.fract() == 0.0).then_some(value as u64)
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{camel, in_camel_case, snake, whole};
+    use super::{camel, in_camel_case, snake};
     use serde_json::json;
 
     #[test]
@@ -99,13 +86,5 @@ mod tests {
         let report = json!({"dry_run": true, "items": [{"diff": [{"field": "event_filters", "to": "a_b"}], "outcome": "not_owned"}]});
         let expected = json!({"dryRun": true, "items": [{"diff": [{"field": "eventFilters", "to": "a_b"}], "outcome": "not_owned"}]});
         assert_eq!(in_camel_case(report), expected);
-    }
-
-    #[test]
-    fn only_exact_whole_numbers_are_taken() {
-        assert_eq!(whole(1_700_000_000_000.0), Some(1_700_000_000_000));
-        for value in [-1.0, 0.5, f64::NAN, f64::INFINITY, 1e16] {
-            assert_eq!(whole(value), None, "{value}");
-        }
     }
 }

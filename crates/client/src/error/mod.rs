@@ -199,7 +199,7 @@ impl Error {
             }
             Self::NoAnswer(error) => error.message = secret.redact(&error.message),
             Self::Unreadable { correlation_id: Some(id), .. } => *id = secret.redact(id),
-            Self::Uncertain { cause } => *cause = Box::new(cause.as_ref().clone().without(secret)),
+            Self::Uncertain { cause } => **cause = cause.as_ref().clone().without(secret),
             _ => {}
         }
         self

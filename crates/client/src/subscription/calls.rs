@@ -17,6 +17,7 @@ use crate::client::Client;
 use crate::error::{ApiError, Error};
 use crate::retry::Decision;
 use crate::transport::{Method, Runtime, Transport};
+use serde::Serialize;
 
 /// Updates that meet a newer version are tried again this often.
 const MAX_MISMATCHES: u32 = 3;
@@ -34,33 +35,38 @@ pub struct Subscriptions<'a, T, R, A> {
 }
 
 /// A create that was carried out.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub struct Created {
     /// What there is now. Its [`Provisioning`] says whether the vendor has finished.
     pub subscription: Subscription,
     /// The create's status. `None` when its answer was lost and the subscription was found by name.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
     /// The vendor's correlation id.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub correlation_id: Option<String>,
 }
 
 /// An update that was carried out.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub struct Updated {
     /// What was changed. Empty when it was as wanted and nothing was sent.
     pub changes: Vec<FieldChange>,
     /// The update's status. `None` when nothing was sent, or when its answer was lost and a later read showed it done.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
     /// The vendor's correlation id.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub correlation_id: Option<String>,
 }
 
 /// A delete that was carried out.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub struct Deleted {
     /// The delete's status. 404 and 410 mean that it was gone already.
     pub status: u16,
     /// The vendor's correlation id.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub correlation_id: Option<String>,
 }
 
