@@ -1,20 +1,23 @@
 //! The client: one call with token, pacing, retries and a budget.
 //!
-//! Promise: a 401 leads to one new token and one repetition, never to a loop; creates are never repeated blindly;
-//! nothing is sent beyond the run's budget. Out of scope: what the calls mean (see [`crate::subscription`]).
+//! Promises:
+//! - A 401 leads to one new token and one repetition, never to a loop.
+//! - Creates are never repeated blindly.
+//! - Nothing is sent beyond the run's budget.
+//!
+//! Out of scope: what the calls mean, see [`crate::subscription`].
 
 use crate::auth::TokenSource;
-use crate::call::{Answer, Call, Repeat};
+use crate::call::{Answer, Call};
 use crate::error::{ApiError, Error, Exhausted, correlation_id};
 use crate::pace::Pace;
 use crate::retry::{Decision, RetryPolicy};
 use crate::secret::Secret;
 use crate::transport::{HttpRequest, HttpResponse, Runtime, Transport, TransportError};
-use std::future::{Future as _, poll_fn};
+use futures_util::future::{Either, select};
 use std::pin::pin;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::task::Poll;
 
 /// Time for one API request. The vendor's own gateway ends requests after 30 s.
 const TIMEOUT_MS: u64 = 30_000;
@@ -22,7 +25,7 @@ const TIMEOUT_MS: u64 = 30_000;
 /// Less time than this before the deadline is not worth a request.
 const MIN_TIMEOUT_MS: u64 = 200;
 
-/// Longest answer: a page of 100 subscriptions is below 1 MB, the list of all topics below 4 MB.
+/// Longest answer. A page of 100 subscriptions is below 1 MB, the list of all topics below 4 MB.
 const MAX_ANSWER_BYTES: usize = 8 * 1_024 * 1_024;
 
 /// What one run may use.
@@ -39,7 +42,7 @@ impl Budget {
     pub const UNLIMITED: Self = Self { deadline_ms: u64::MAX, max_requests: u32::MAX };
 }
 
-/// Calls the API of one organisation. Cheap to make: one per run or invocation, each with its own budget.
+/// Calls the API of one organisation. Cheap to make, one for each run or invocation with its own budget.
 pub struct Client<T, R, A> {
     transport: T,
     pub(crate) runtime: R,
@@ -73,14 +76,7 @@ impl<T: Transport, R: Runtime, A: TokenSource> Client<T, R, A> {
         self
     }
 
-    /// The same client with another retry policy.
-    #[must_use]
-    pub fn with_policy(mut self, policy: RetryPolicy) -> Self {
-        self.policy = policy;
-        self
-    }
-
-    /// Requests sent so far: calls, their repetitions, and probes.
+    /// Requests sent so far, which are calls, their repetitions, and probes.
     pub fn requests_sent(&self) -> u32 {
         self.requests.load(Ordering::Relaxed)
     }
@@ -90,7 +86,7 @@ impl<T: Transport, R: Runtime, A: TokenSource> Client<T, R, A> {
         &self.api_url
     }
 
-    /// What is left: requests, and milliseconds until the deadline.
+    /// Requests that are left, and milliseconds until the deadline.
     pub(crate) fn left(&self) -> (u32, u64) {
         let requests = self.budget.max_requests.saturating_sub(self.requests_sent());
         (requests, self.budget.deadline_ms.saturating_sub(self.runtime.now_ms()))
@@ -125,23 +121,18 @@ impl<T: Transport, R: Runtime, A: TokenSource> Client<T, R, A> {
         Ok(self.transport.send(request).await)
     }
 
-    /// A token, within the budget's time. A source that fetches one has a patience of its own, which may be longer than what
-    /// is left; most have one at hand, and then nothing is waited for.
+    /// A token, within the budget's time. A source that fetches one may take longer than that.
     async fn token(&self, stale: Option<&Secret>) -> Result<Secret, Error> {
-        let mut token = pin!(self.tokens.token(stale.map(Secret::expose)));
-        if let Poll::Ready(token) = poll_fn(|context| Poll::Ready(token.as_mut().poll(context))).await {
-            return token;
-        }
+        let token = self.tokens.token(stale.map(Secret::expose));
         if self.budget.deadline_ms == u64::MAX {
             return token.await;
         }
-        let (_, time_ms) = self.left();
-        let mut deadline = pin!(self.runtime.sleep_ms(time_ms));
-        poll_fn(|context| match token.as_mut().poll(context) {
-            Poll::Pending => deadline.as_mut().poll(context).map(|()| Err(Error::Exhausted(Exhausted::Time))),
-            ready @ Poll::Ready(_) => ready,
-        })
-        .await
+        // Polled second, so that a token at hand starts no timer.
+        let deadline = self.runtime.sleep_ms(self.left().1);
+        match select(pin!(token), pin!(deadline)).await {
+            Either::Left((token, _)) => token,
+            Either::Right(_) => Err(Error::Exhausted(Exhausted::Time)),
+        }
     }
 
     /// Makes one call: with a token, at the vendor's pace, repeated as the policy and the call allow.
@@ -154,7 +145,7 @@ impl<T: Transport, R: Runtime, A: TokenSource> Client<T, R, A> {
             let token = self.token(stale.as_ref()).await?;
             let sent = match self.send_paced(self.request(call, &token)).await {
                 Ok(sent) => sent,
-                // The budget ended between two attempts: what went wrong says more than that.
+                // The budget ended between two attempts. The failure before says more than that.
                 Err(exhausted) => return Err(before.unwrap_or(exhausted)),
             };
             let error = match sent {
@@ -164,7 +155,7 @@ impl<T: Transport, R: Runtime, A: TokenSource> Client<T, R, A> {
                         return Ok(answer(response, &token));
                     }
                     if response.status == 401 && stale.is_none() {
-                        // Not an attempt of the retry policy: a 401 is answered before anything is done.
+                        // No attempt of the retry policy, because a 401 is answered before anything is done.
                         stale = Some(token);
                         continue;
                     }
@@ -173,7 +164,7 @@ impl<T: Transport, R: Runtime, A: TokenSource> Client<T, R, A> {
                 Err(error) => Error::NoAnswer(error),
             };
             let error = error.without(&token);
-            if call.repeat == Repeat::UnlessApplied && error.may_have_been_applied() {
+            if !call.is_idempotent() && error.may_have_been_applied() {
                 return Err(error);
             }
             match self.decide(attempt, &error, started_ms) {
@@ -213,7 +204,7 @@ impl<T: Transport, R: Runtime, A: TokenSource> Client<T, R, A> {
             headers.push(("if-match", etag.clone()));
         }
         HttpRequest {
-            method: call.method,
+            method: call.method.clone(),
             url: format!("{}{}", self.api_url, call.path),
             headers,
             body: call.body.clone(),
@@ -223,7 +214,7 @@ impl<T: Transport, R: Runtime, A: TokenSource> Client<T, R, A> {
     }
 }
 
-/// Its correlation id may come to stand in an error, when what was answered cannot be read.
+/// An answer whose correlation id shows no token, because it stands in the error when the body cannot be read.
 fn answer(response: HttpResponse, token: &Secret) -> Answer {
     Answer {
         status: response.status,

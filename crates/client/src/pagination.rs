@@ -18,6 +18,8 @@ pub const PAGE_SIZE: usize = 100;
 /// 20,000 entities at 100 a page are far more subscriptions or event types than an organisation has.
 pub const MAX_PAGES: u32 = 200;
 
+const TOO_LONG: &str = "it has more than 200 pages";
+
 /// A list of several pages can shift under the reader. It is read this often when its total does not fit.
 const MAX_READINGS: u32 = 3;
 
@@ -32,13 +34,7 @@ pub enum Style {
     NextUri,
 }
 
-/// What comes after a page.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Next {
-    End,
-    Path(String),
-    Broken(&'static str),
-}
+type Next = Result<Option<String>, &'static str>;
 
 /// The path of the first page.
 pub(crate) fn first(style: Style, path: &str) -> String {
@@ -49,7 +45,8 @@ pub(crate) fn first(style: Style, path: &str) -> String {
     }
 }
 
-/// What comes after page `number` (from 1) of the list at `path`, which held that many `entities`.
+/// The path of the page after page `number` (from 1) of the list at `path`, which held that many `entities`. `None` after
+/// the last page, and an error says why there is none.
 pub(crate) fn next(style: Style, api_url: &str, path: &str, number: u32, envelope: &Object, entities: usize) -> Next {
     let following = number.saturating_add(1);
     let (count, parameter) = match style {
@@ -63,23 +60,23 @@ pub(crate) fn next(style: Style, api_url: &str, path: &str, number: u32, envelop
         None => entities >= PAGE_SIZE,
     };
     if !more {
-        return Next::End;
+        return Ok(None);
     }
     if following > MAX_PAGES {
-        return Next::Broken("it has more than 200 pages");
+        return Err(TOO_LONG);
     }
-    Next::Path(format!("{path}?pageSize={PAGE_SIZE}&{parameter}={following}"))
+    Ok(Some(format!("{path}?pageSize={PAGE_SIZE}&{parameter}={following}")))
 }
 
 /// `nextUri` is a path or a URL of the same API. Any other would send the token elsewhere.
 fn next_uri(api_url: &str, envelope: &Object) -> Next {
     match json::text(envelope, "nextUri").unwrap_or_default() {
-        "" => Next::End,
+        "" => Ok(None),
         uri => match uri.strip_prefix(api_url).unwrap_or(uri) {
             path if path.starts_with('/') && !path.starts_with("//") && !path.contains('\\') => {
-                Next::Path(path.to_owned())
+                Ok(Some(path.to_owned()))
             }
-            _ => Next::Broken("its nextUri points to another host"),
+            _ => Err("its nextUri points to another host"),
         },
     }
 }
@@ -139,15 +136,14 @@ impl<T: Transport, R: Runtime, A: TokenSource> Client<T, R, A> {
             let page_entities = entities(&mut envelope).ok_or_else(|| answer.unreadable("a list with entities"))?;
             let count = page_entities.len();
             all.extend(page_entities);
-            match next(style, self.api_url(), path, number, &envelope, count) {
-                Next::End => {
+            match next(style, self.api_url(), path, number, &envelope, count).map_err(broken)? {
+                None => {
                     let total = envelope.get("total").and_then(Value::as_u64);
                     return Ok((all, number, total.and_then(|total| usize::try_from(total).ok())));
                 }
-                Next::Broken(what) => return Err(broken(what)),
-                Next::Path(following) if following == page => return Err(broken("its nextUri repeats itself")),
-                Next::Path(_) if number >= MAX_PAGES => return Err(broken("it has more than 200 pages")),
-                Next::Path(following) => page = following,
+                Some(following) if following == page => return Err(broken("its nextUri repeats itself")),
+                Some(_) if number >= MAX_PAGES => return Err(broken(TOO_LONG)),
+                Some(following) => page = following,
             }
             number = number.saturating_add(1);
         }
@@ -164,51 +160,39 @@ mod tests {
     }
 
     #[test]
-    fn counted_pages_end_with_their_count() {
+    fn pages_go_on_by_their_count_and_without_one_while_they_are_full() {
         assert_eq!(first(Style::Page, "/list"), "/list?pageSize=100&page=1");
-        assert_eq!(after(Style::Page, 1, r#"{"totalPageCount":2}"#, 1), Next::Path("/list?pageSize=100&page=2".into()));
-        assert_eq!(after(Style::Page, 2, r#"{"totalPageCount":2}"#, 100), Next::End);
-        assert_eq!(
-            after(Style::PageNumber, 1, r#"{"pageCount":2}"#, 1),
-            Next::Path("/list?pageSize=100&pageNumber=2".into())
-        );
-        assert_eq!(after(Style::PageNumber, 1, r#"{"pageCount":0}"#, 0), Next::End);
-    }
-
-    #[test]
-    fn without_a_count_full_pages_go_on() {
-        assert_eq!(after(Style::Page, 1, "{}", 99), Next::End);
-        assert!(matches!(after(Style::Page, 1, "{}", 100), Next::Path(_)));
-    }
-
-    #[test]
-    fn an_endless_list_is_an_error() {
-        assert!(matches!(after(Style::Page, 200, r#"{"totalPageCount":201}"#, 1), Next::Broken(_)));
-        assert_eq!(after(Style::Page, 200, r#"{"totalPageCount":200}"#, 1), Next::End);
+        let page = |query: &str| Ok(Some(format!("/list?pageSize=100&{query}")));
+        for (style, number, envelope, entities, expected) in [
+            (Style::Page, 1, r#"{"totalPageCount":2}"#, 1, page("page=2")),
+            (Style::Page, 2, r#"{"totalPageCount":2}"#, 100, Ok(None)),
+            (Style::PageNumber, 1, r#"{"pageCount":2}"#, 1, page("pageNumber=2")),
+            (Style::PageNumber, 1, r#"{"pageCount":0}"#, 0, Ok(None)),
+            (Style::Page, 1, "{}", 99, Ok(None)),
+            (Style::Page, 1, "{}", 100, page("page=2")),
+            (Style::Page, 200, r#"{"totalPageCount":200}"#, 1, Ok(None)),
+            (Style::Page, 200, r#"{"totalPageCount":201}"#, 1, Err("it has more than 200 pages")),
+        ] {
+            assert_eq!(after(style, number, envelope, entities), expected, "{style:?} {number} {envelope}");
+        }
     }
 
     #[test]
     fn a_next_uri_stays_with_the_api() {
+        let elsewhere = Err("its nextUri points to another host");
         for (uri, expected) in [
-            ("/api/v2/x?pageNumber=2", Next::Path("/api/v2/x?pageNumber=2".into())),
-            ("https://api.example.com/api/v2/x", Next::Path("/api/v2/x".into())),
-            ("", Next::End),
+            (r#""/api/v2/x?pageNumber=2""#, Ok(Some("/api/v2/x?pageNumber=2".to_owned()))),
+            (r#""https://api.example.com/api/v2/x""#, Ok(Some("/api/v2/x".to_owned()))),
+            (r#""""#, Ok(None)),
+            ("null", Ok(None)),
+            (r#""https://evil.example/x""#, elsewhere.clone()),
+            (r#""//evil.example/x""#, elsewhere.clone()),
+            (r#""https://api.example.com.evil.example/x""#, elsewhere.clone()),
+            (r#""https://api.example.com@evil.example/""#, elsewhere.clone()),
+            (r#""/\\evil.example""#, elsewhere),
         ] {
-            assert_eq!(after(Style::NextUri, 1, &format!(r#"{{"nextUri":"{uri}"}}"#), 1), expected);
+            assert_eq!(after(Style::NextUri, 1, &format!(r#"{{"nextUri":{uri}}}"#), 1), expected, "{uri}");
         }
-        assert_eq!(after(Style::NextUri, 1, "{}", 1), Next::End);
-        assert_eq!(after(Style::NextUri, 1, r#"{"nextUri":null}"#, 1), Next::End);
-        for uri in [
-            "https://evil.example/x",
-            "//evil.example/x",
-            "https://api.example.com.evil.example/x",
-            "https://api.example.com@evil.example/",
-            "/\\\\evil.example",
-        ] {
-            assert!(
-                matches!(after(Style::NextUri, 1, &format!(r#"{{"nextUri":"{uri}"}}"#), 1), Next::Broken(_)),
-                "{uri}"
-            );
-        }
+        assert_eq!(after(Style::NextUri, 1, "{}", 1), Ok(None));
     }
 }

@@ -1,7 +1,7 @@
-//! The one retry policy: whether to try again, and after how long, as a pure function.
+//! The one retry policy, as a pure function: whether to try again, and after how long.
 //!
-//! Promise: every limit is in [`RetryPolicy`]; time and randomness are passed in. Out of scope: whether a repetition
-//! could do harm, which the caller knows (see [`crate::call::Repeat`]).
+//! Promise: every limit is in [`RetryPolicy`], and time and randomness are passed in. Out of scope: whether a repetition
+//! could do harm, which the caller knows (see [`crate::call::Call`]).
 
 use std::time::UNIX_EPOCH;
 
@@ -11,7 +11,7 @@ use std::time::UNIX_EPOCH;
 pub struct RetryPolicy {
     /// Retries after the first attempt.
     pub max_retries: u32,
-    /// The upper limit of the first back-off; it doubles with every attempt.
+    /// The upper limit of the first back-off. It doubles with every attempt.
     pub base_ms: u64,
     /// The upper limit of every back-off.
     pub max_backoff_ms: u64,
@@ -38,12 +38,12 @@ impl Default for RetryPolicy {
 pub enum Failure {
     /// The other side answered.
     Status {
-        /// The status code; a rate limit that came as something else is given as 429.
+        /// The status code. A rate limit with another status is given as 429.
         status: u16,
         /// What `Retry-After` asked for.
         retry_after_ms: Option<u64>,
     },
-    /// No answer: timeout, no connection, connection lost.
+    /// No answer, by a timeout, a missing or a lost connection.
     NoAnswer,
 }
 
@@ -57,12 +57,12 @@ pub enum Decision {
 }
 
 impl RetryPolicy {
-    /// Decides after a failed attempt. `attempt` counts from 0; `elapsed_ms` is the time since the first attempt began;
-    /// `random` is any 64 uniform bits.
+    /// Decides after a failed attempt. `attempt` counts from 0, `elapsed_ms` is the time since the first attempt began, and
+    /// `random` is 64 uniform bits.
     ///
-    /// 429, 5xx except 501 and missing answers are worth another attempt. `Retry-After` is obeyed in full (with up to
-    /// 10 %, at most 1 s, added, so that those who were refused together do not come back together); otherwise the
-    /// wait is exponential with full jitter.
+    /// 429, 5xx except 501 and missing answers are worth another attempt. `Retry-After` is obeyed in full, with up to 10 %
+    /// (at most 1 s) added, so that callers who were refused together do not come back together. Without it the wait is
+    /// exponential with full jitter.
     pub fn decide(&self, attempt: u32, failure: Failure, elapsed_ms: u64, random: u64) -> Decision {
         let asked_ms = match failure {
             Failure::Status { status: 429 | 500 | 502..=599, retry_after_ms } => retry_after_ms,

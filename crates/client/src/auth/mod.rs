@@ -157,7 +157,7 @@ impl<T: Transport, R: Runtime> OAuthTokens<T, R> {
         let credentials = format!("{}:{}", self.client_id, self.client_secret.expose());
         let basic = base64::engine::general_purpose::STANDARD.encode(credentials);
         HttpRequest {
-            method: Method::Post,
+            method: Method::POST,
             url: format!("{}/oauth/token", self.login_url),
             headers: vec![
                 ("authorization", format!("Basic {basic}")),

@@ -12,7 +12,7 @@ use super::api::{Operation, SubscriptionApi};
 use super::diff::FieldChange;
 use super::model::{Desired, Marks, Provisioning, Subscription};
 use crate::auth::TokenSource;
-use crate::call::{Answer, Call, Repeat};
+use crate::call::{Answer, Call};
 use crate::client::Client;
 use crate::error::{ApiError, Error};
 use crate::retry::Decision;
@@ -99,7 +99,7 @@ impl<'a, T: Transport, R: Runtime, A: TokenSource> Subscriptions<'a, T, R, A> {
 
     async fn create_once(&self, desired: &Desired, ignore: &[String]) -> Result<Created, Error> {
         let body = self.api.create_body(desired, self.marks);
-        let call = Call::write(Method::Post, self.api.path(), &body, self.api.needs(Operation::Create));
+        let call = Call::write(Method::POST, self.api.path(), &body, self.api.needs(Operation::Create));
         let started_ms = self.client.runtime.now_ms();
         let mut attempt = 0_u32;
         let mut unknown: Option<Error> = None;
@@ -235,14 +235,7 @@ impl<'a, T: Transport, R: Runtime, A: TokenSource> Subscriptions<'a, T, R, A> {
 
     /// Deletes a subscription of any owner.
     pub async fn delete(&self, id: &str) -> Result<Deleted, Error> {
-        let call = Call {
-            method: Method::Delete,
-            path: self.path(id)?,
-            body: None,
-            if_match: None,
-            needs: self.api.needs(Operation::Delete),
-            repeat: Repeat::Freely,
-        };
+        let call = Call { method: Method::DELETE, ..Call::get(self.path(id)?, self.api.needs(Operation::Delete)) };
         match self.client.call(&call).await {
             Ok(answer) => Ok(Deleted { status: answer.status, correlation_id: answer.correlation_id }),
             Err(error) => already_gone(error),

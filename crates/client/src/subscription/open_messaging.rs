@@ -38,7 +38,7 @@ impl SubscriptionApi for OpenMessaging {
     }
 
     fn update_method(&self) -> Method {
-        Method::Patch
+        Method::PATCH
     }
 
     fn has_etags(&self) -> bool {

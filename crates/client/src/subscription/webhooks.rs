@@ -37,7 +37,7 @@ impl SubscriptionApi for Webhooks {
     }
 
     fn update_method(&self) -> Method {
-        Method::Put
+        Method::PUT
     }
 
     fn has_etags(&self) -> bool {

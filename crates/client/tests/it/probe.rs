@@ -24,7 +24,7 @@ struct Receiver {
 
 impl Transport for &Receiver {
     async fn send(&self, request: HttpRequest) -> Result<HttpResponse, TransportError> {
-        let answer = if request.method == Method::Head { self.head.clone() } else { self.get.clone() };
+        let answer = if request.method == Method::HEAD { self.head.clone() } else { self.get.clone() };
         self.seen.lock().unwrap().push(request);
         answer.map(|status| HttpResponse { status, ..HttpResponse::default() })
     }

@@ -184,7 +184,7 @@ impl Vendor {
             }
         }
         let mut response =
-            state.handle(request.method, &path, request.body.as_deref(), header("if-match").as_deref(), now_ms);
+            state.handle(request.method.clone(), &path, request.body.as_deref(), header("if-match").as_deref(), now_ms);
         match fault {
             InjectedFault::LostAfter => return Err(TransportError::other("connection reset")),
             InjectedFault::ErrorAfter(status) => response = respond(status, &json!({"message": "failed after"})),
@@ -256,7 +256,7 @@ impl VendorState {
         let collection = if webhooks { WEBHOOKS } else { INTEGRATIONS };
         let id = route.strip_prefix(collection).unwrap().trim_start_matches('/').to_owned();
         match (method, id.as_str()) {
-            (Method::Get, "") => {
+            (Method::GET, "") => {
                 let delete_lag_ms = self.delete_lag_ms;
                 let hides = self.hides_secrets;
                 let all = self
@@ -270,8 +270,8 @@ impl VendorState {
                     .collect();
                 self.page(all, page)
             }
-            (Method::Post, "") => self.create(webhooks, body, now_ms),
-            (Method::Get, id) => {
+            (Method::POST, "") => self.create(webhooks, body, now_ms),
+            (Method::GET, id) => {
                 let hides = self.hides_secrets;
                 match self
                     .things(collection)
@@ -288,8 +288,8 @@ impl VendorState {
                     None => respond(404, &json!({"message": "not found", "code": "not.found"})),
                 }
             }
-            (Method::Put | Method::Patch, id) => self.write(webhooks, id, body, if_match),
-            (Method::Delete, id) => {
+            (Method::PUT | Method::PATCH, id) => self.write(webhooks, id, body, if_match),
+            (Method::DELETE, id) => {
                 match self.things(collection).get_mut(id).filter(|thing| thing.deleted_at_ms.is_none()) {
                     Some(thing) => {
                         thing.deleted_at_ms = Some(now_ms);
