@@ -11,21 +11,16 @@
 use crate::args::member;
 use crate::json::object;
 use crate::number::whole;
+use futures_util::future::{Either, select};
 use genesys_client::transport::{HttpRequest, HttpResponse, Runtime, Transport, TransportError};
+use gloo_timers::future::TimeoutFuture;
 use js_sys::{Array, Date, Function, Math, Object, Promise, Reflect, Uint8Array};
-use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
-use std::task::{Context, Poll};
+use std::pin::pin;
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::JsFuture;
 
 #[wasm_bindgen]
 extern "C" {
-    #[wasm_bindgen(js_name = setTimeout)]
-    fn set_timeout(callback: &Function, ms: f64) -> JsValue;
-    #[wasm_bindgen(js_name = clearTimeout)]
-    fn clear_timeout(id: &JsValue);
-
     type AbortController;
     #[wasm_bindgen(constructor)]
     fn new() -> AbortController;
@@ -59,41 +54,9 @@ pub(crate) struct Host {
     pub(crate) fetch: Option<Function>,
 }
 
-/// A pause. Dropping it ends it, so that no timer keeps a process alive for nothing.
-struct Timer {
-    id: JsValue,
-    settle: Option<Function>,
-    over: JsFuture,
-}
-
-impl Timer {
-    fn new(ms: u64) -> Self {
-        let delay_ms = u32::try_from(ms).unwrap_or(MAX_DELAY_MS).min(MAX_DELAY_MS);
-        let (mut id, mut settle) = (JsValue::UNDEFINED, None);
-        let over = Promise::new(&mut |resolve, _reject| {
-            id = set_timeout(&resolve, f64::from(delay_ms));
-            settle = Some(resolve);
-        });
-        Self { id, settle, over: JsFuture::from(over) }
-    }
-}
-
-impl Future for Timer {
-    type Output = ();
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        Pin::new(&mut self.over).poll(context).map(|_| ())
-    }
-}
-
-impl Drop for Timer {
-    fn drop(&mut self) {
-        clear_timeout(&self.id);
-        // A promise that never settled would keep its listeners for ever.
-        if let Some(settle) = &self.settle {
-            let _ = settle.call0(&JsValue::UNDEFINED);
-        }
-    }
+/// A pause. Dropping it ends its timer, so that no timer keeps a process alive for nothing.
+async fn pause(ms: u64) {
+    TimeoutFuture::new(u32::try_from(ms).unwrap_or(MAX_DELAY_MS).min(MAX_DELAY_MS)).await;
 }
 
 /// Cuts an exchange off when it is dropped before it has ended.
@@ -113,16 +76,8 @@ impl Drop for Cutter {
 impl Transport for Host {
     async fn send(&self, request: HttpRequest) -> Result<HttpResponse, TransportError> {
         let mut cutter = Cutter { controller: AbortController::new(), armed: true };
-        let result = {
-            let mut exchange = pin!(self.exchange(&request, cutter.controller.signal()));
-            let mut time = pin!(Timer::new(request.timeout_ms));
-            poll_fn(|context| match exchange.as_mut().poll(context) {
-                Poll::Ready(result) => Poll::Ready(Some(result)),
-                Poll::Pending => time.as_mut().poll(context).map(|()| None),
-            })
-            .await
-        };
-        let Some(result) = result else {
+        let exchange = pin!(self.exchange(&request, cutter.controller.signal()));
+        let Either::Left((result, _)) = select(exchange, pin!(pause(request.timeout_ms))).await else {
             return Err(TransportError::timeout(format!("no answer within {} ms", request.timeout_ms)));
         };
         cutter.armed = result.is_err();
@@ -249,7 +204,7 @@ impl Runtime for Host {
     }
 
     async fn sleep_ms(&self, ms: u64) {
-        Timer::new(ms).await;
+        pause(ms).await;
     }
 
     fn random_u64(&self) -> u64 {

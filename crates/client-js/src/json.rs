@@ -4,46 +4,19 @@
 //! across the border do. Out of scope: what the values mean.
 
 use crate::error::Failure;
+use heck::ToLowerCamelCase as _;
 use js_sys::{JSON, Object, Reflect};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use wasm_bindgen::JsValue;
-
-/// `snake_case` as `camelCase`.
-pub(crate) fn camel(name: &str) -> String {
-    let mut text = String::with_capacity(name.len());
-    let mut upper = false;
-    for letter in name.chars() {
-        match letter {
-            '_' if !text.is_empty() => upper = true,
-            _ => {
-                text.push(if upper { letter.to_ascii_uppercase() } else { letter });
-                upper = false;
-            }
-        }
-    }
-    text
-}
-
-/// `camelCase` as `snake_case`.
-pub(crate) fn snake(name: &str) -> String {
-    let mut text = String::with_capacity(name.len());
-    for letter in name.chars() {
-        if letter.is_ascii_uppercase() {
-            text.push('_');
-        }
-        text.push(letter.to_ascii_lowercase());
-    }
-    text
-}
 
 /// The same value with names of members, and of the fields that a diff names, as JavaScript writes them.
 fn in_camel_case(value: Value) -> Value {
     match value {
         Value::Object(object) => {
             let members = object.into_iter().map(|(name, value)| match value {
-                Value::String(text) if name == "field" => (name, Value::String(camel(&text))),
-                value => (camel(&name), in_camel_case(value)),
+                Value::String(text) if name == "field" => (name, Value::String(text.to_lower_camel_case())),
+                value => (name.to_lower_camel_case(), in_camel_case(value)),
             });
             Value::Object(members.collect::<Map<_, _>>())
         }
@@ -71,15 +44,8 @@ pub(crate) fn object(members: &[(&str, JsValue)]) -> JsValue {
 
 #[cfg(test)]
 mod tests {
-    use super::{camel, in_camel_case, snake};
+    use super::in_camel_case;
     use serde_json::json;
-
-    #[test]
-    fn names_go_back_and_forth() {
-        for (rust, script) in [("tolerance_s", "toleranceS"), ("id", "id"), ("dedupe_pointer", "dedupePointer")] {
-            assert_eq!((camel(rust).as_str(), snake(script).as_str()), (script, rust));
-        }
-    }
 
     #[test]
     fn members_and_diffed_fields_are_renamed_and_values_are_not() {

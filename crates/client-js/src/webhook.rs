@@ -7,7 +7,7 @@ use crate::args::{NamedArgs, bytes, expected, headers};
 use crate::error::Failure;
 use crate::guard;
 use crate::host::now_ms;
-use crate::json::{self, camel, object, snake};
+use crate::json::{self, object};
 use crate::number::number;
 use genesys_webhook::custom::{CustomScheme, SchemeError};
 use genesys_webhook::dedupe;
@@ -17,6 +17,7 @@ use genesys_webhook::refusal::Refusal;
 use genesys_webhook::scheme::Scheme;
 use genesys_webhook::secret::SigningSecret;
 use genesys_webhook::signature::{Verifier, VerifyError};
+use heck::{ToLowerCamelCase as _, ToSnakeCase as _};
 use js_sys::{Array, JSON};
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
@@ -198,7 +199,7 @@ fn scheme(profile: &JsValue) -> Result<Scheme, Failure> {
     let Ok(Value::Object(members)) = serde_json::from_str(&text) else {
         return Err(Failure::argument(format!("profile: expected {names}")));
     };
-    let members: Map<String, Value> = members.into_iter().map(|(name, value)| (snake(&name), value)).collect();
+    let members: Map<String, Value> = members.into_iter().map(|(name, value)| (name.to_snake_case(), value)).collect();
     let custom: CustomScheme = serde_json::from_value(Value::Object(members))
         .map_err(|error| Failure::argument(format!("profile: {}", in_camel_case(&error.to_string()))))?;
     custom.resolve().map_err(|errors: Vec<SchemeError>| {
@@ -211,7 +212,7 @@ fn scheme(profile: &JsValue) -> Result<Scheme, Failure> {
 fn in_camel_case(message: &str) -> String {
     let parts = message.split('`').enumerate();
     let parts: Vec<String> =
-        parts.map(|(index, part)| if index % 2 == 1 { camel(part) } else { part.to_owned() }).collect();
+        parts.map(|(index, part)| if index % 2 == 1 { part.to_lower_camel_case() } else { part.to_owned() }).collect();
     parts.join("`")
 }
 

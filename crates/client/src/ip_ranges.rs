@@ -1,7 +1,7 @@
 //! The addresses that the vendor's webhooks come from (`GET /api/v2/ipranges`).
 //!
-//! Promise: the networks of services that send webhooks, each once and sorted, in the form that an allow-list takes. Out
-//! of scope: updating an allow-list. The vendor announces changes, and the list belongs into configuration.
+//! Promise: each network once, sorted, in the form that an allow-list takes. Out of scope: updating an allow-list, which
+//! belongs into configuration. The vendor announces changes.
 
 use crate::auth::TokenSource;
 use crate::client::Client;
@@ -31,9 +31,6 @@ pub struct IpRange {
 
 impl<T: Transport, R: Runtime, A: TokenSource> Client<T, R, A> {
     /// The networks that webhooks come from.
-    ///
-    /// # Errors
-    /// As for every list.
     pub async fn webhook_ip_ranges(&self) -> Result<Vec<IpRange>, Error> {
         let entities = self.list(Style::NextUri, "/api/v2/ipranges", "no permission").await?;
         let sends = |entity: &&json::Object| {

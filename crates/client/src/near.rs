@@ -1,6 +1,6 @@
 //! Near matches for a misspelt name, by edit distance.
 //!
-//! Promise: at most three names, the nearest first. Out of scope: what is compared with what.
+//! Promise: at most three names, the nearest first. Out of scope: which names there are.
 
 /// How many suggestions are worth reading.
 const MAX_SUGGESTIONS: usize = 3;

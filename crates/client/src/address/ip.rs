@@ -26,7 +26,7 @@ pub(super) fn v4_kind(address: Ipv4Addr) -> Option<&'static str> {
 }
 
 /// The kind of a non-public IPv6 address. `None` for a public one. Only global unicast (`2000::/3`) can be public.
-/// Addresses that carry an IPv4 address (mapped, NAT64, 6to4, Teredo) are not public, whatever they carry.
+/// Addresses that carry an IPv4 address (mapped, NAT64, 6to4, Teredo) are never public.
 pub(super) fn v6_kind(address: Ipv6Addr) -> Option<&'static str> {
     let [first, second, third, fourth, fifth, sixth, ..] = address.segments();
     Some(match (first, second, third, fourth, fifth, sixth) {

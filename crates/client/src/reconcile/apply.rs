@@ -6,7 +6,7 @@
 //!   item the same way.
 //! - Subscriptions are read again before they are changed or deleted, so a plan may be old.
 //!
-//! Out of scope: what there is to do, see [`super::plan`].
+//! Out of scope: what there is to do, see [`mod@super::plan`].
 
 use super::audit::{AuditAction, AuditEvent, Auditor};
 use super::options::Options;

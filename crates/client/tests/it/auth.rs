@@ -1,4 +1,4 @@
-//! Tokens: one request for all, margins, hand-over, and errors that name what is wrong.
+//! Tokens, with one request for all, margins, hand-over, and errors that name what is wrong.
 
 use genesys_client::error::{Exhausted, TokenProblem};
 use genesys_client::{
@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-/// tokio's paused time: it jumps when everybody waits.
+/// tokio's paused time, which jumps when every task waits.
 struct Paused(Instant);
 
 impl Paused {
@@ -154,7 +154,7 @@ async fn a_hundred_callers_with_the_same_stale_token_make_one_request() {
     }
     assert!(callers.join_all().await.iter().all(|token| token.as_deref() == Ok("token-2")));
     assert_eq!(login.requests.load(Ordering::SeqCst), 2);
-    // Somebody who comes late with the old token gets the one that is there.
+    // A late caller with the old token gets the current one.
     assert_eq!(tokens.token(Some("token-1")).await.unwrap().expose(), "token-2");
     assert_eq!(login.requests.load(Ordering::SeqCst), 2);
 }
@@ -183,7 +183,7 @@ async fn a_dropped_leader_does_not_strand_the_others() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_leader_that_is_leaked_without_drop_strands_nobody() {
+async fn a_leader_that_is_leaked_without_drop_does_not_strand_the_others() {
     let login = Arc::new(Login::default());
     login.delay_ms.store(500, Ordering::SeqCst);
     let tokens = tokens(&login);
@@ -314,12 +314,12 @@ async fn a_login_host_that_fails_is_not_waited_for_beyond_the_deadline() {
     let error = client.webhook_ip_ranges().await.unwrap_err();
     assert!(matches!(error, Error::Exhausted(Exhausted::Time)), "{error}");
     assert_eq!((clock.now_ms(), login.requests.load(Ordering::SeqCst)), (12_000, 2));
-    // Who comes later is not held up by the request that nobody waits for any more.
+    // A later caller is not held up by the request that was given up.
     login.answers.lock().unwrap().clear();
     assert!(tokens.token(None).await.is_ok());
 }
 
-/// A source of one's own, as the Worker has one that asks its Durable Object.
+/// A source of another kind.
 struct Fixed;
 
 impl TokenSource for Fixed {

@@ -1,4 +1,4 @@
-//! One call: tokens, retries, pace and budget.
+//! One call, with tokens, retries, pace and budget.
 
 use crate::clock::{Clock, block_on};
 use crate::vendor::{API, InjectedFault, LOGIN, Vendor};

@@ -1,5 +1,5 @@
-//! Whatever is declared, whatever is there, whatever fails in between: runs converge, touch only what is owned, and
-//! create nothing twice.
+//! With any declaration, any actual state and any faults in between, runs converge, touch only what is owned, and create
+//! nothing twice.
 
 use crate::calls::client;
 use crate::clock::block_on;
@@ -13,7 +13,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
-/// Time between two runs: the cron's.
+/// Time between two runs, as of the cron.
 const PERIOD_MS: u64 = 300_000;
 
 /// A declared subscription in small numbers.
@@ -114,7 +114,7 @@ fn path(open_messaging: bool) -> &'static str {
 }
 
 fn put(vendor: &Vendor, found: &Found) -> String {
-    let owner = [Some(OWNER), Some("somebody else"), None][usize::from(found.owner)];
+    let owner = [Some(OWNER), Some("another owner"), None][usize::from(found.owner)];
     let name = format!("name-{}", found.name);
     let thing = if found.open_messaging {
         json!({"name": name, "outboundNotificationWebhookUrl": address(found.address), "supportedContent": {"id": "kept"},
@@ -133,14 +133,14 @@ fn run(
     state: &mut ReconcileState,
     max_requests: u32,
 ) -> Report {
-    // The state crosses the boundary between runs as it does in the Worker: as JSON.
+    // The state crosses the boundary between runs as JSON, as it does in the Worker.
     let json = serde_json::to_string(state).unwrap();
     *state = serde_json::from_str(&json).unwrap();
     let budget = Budget { max_requests, ..Budget::UNLIMITED };
     block_on(reconcile(&client(vendor).with_budget(budget), desired, options, state, &mut Vec::new()))
 }
 
-/// A thing without what another writer, or the vendor, put into it.
+/// An object without what another writer, or the vendor, put into it.
 fn essence(fields: &serde_json::Map<String, Value>) -> Value {
     let mut fields = fields.clone();
     fields.remove("touchedBy");
@@ -177,7 +177,7 @@ proptest! {
         let options = Options { prune: if prune_all { ApiKind::ALL.to_vec() } else { Vec::new() }, ..options() };
         let mut state = ReconcileState::default();
 
-        // While things fail: runs of any length, one after the other.
+        // Runs of any length, one after the other, while requests fail.
         for max_requests in budgets.iter().copied().chain(std::iter::repeat_n(u32::MAX, 12)) {
             let report = run(&vendor, &desired, &options, &mut state, max_requests);
             prop_assert!(report.requests <= max_requests);
@@ -189,7 +189,7 @@ proptest! {
             vendor.clock.advance(PERIOD_MS);
         }
 
-        // Stable: nothing is planned any more, nothing is written, and what fails is a conflict.
+        // Now it is stable. Nothing is planned or written any more, and what fails is a conflict.
         let writes = vendor.writes();
         let last = run(&vendor, &desired, &options, &mut state, u32::MAX);
         prop_assert_eq!(last.planned, 0, "{:?}", last);
@@ -217,7 +217,7 @@ proptest! {
             }
         }
 
-        // What is not owned is as it was, unless a declaration adopts it; and then everything else in it is kept.
+        // What is not owned is as it was, unless a declaration adopts it. Then all its other fields are kept.
         let state = vendor.state();
         for (id, found) in ids.iter().filter(|(_, found)| found.owner != 0) {
             let thing = if found.open_messaging { &state.integrations[id] } else { &state.webhooks[id] };
@@ -235,7 +235,7 @@ proptest! {
         if !prune_all && wanted.iter().all(|wanted| !wanted.prune) {
             prop_assert_eq!(state.deletes.len(), failed);
         }
-        // Never twice: of what was created under a name, all but one were failed creates that were replaced.
+        // Of what was created under a name, all but one were failed creates that were replaced.
         let mut created: BTreeMap<(bool, &str), i64> = BTreeMap::new();
         for (open_messaging, things) in [(false, &state.webhooks), (true, &state.integrations)] {
             for (id, thing) in things {
@@ -252,7 +252,7 @@ proptest! {
         names in vec(0_u8..6, 1..5),
         cut_after in 0_u32..30,
     ) {
-        // A run that ends in mid-air is one whose state is lost and whose requests stop.
+        // A run that ends in mid-air loses its state, and its requests stop.
         let vendor = Vendor::new();
         let mut names = names;
         names.sort_unstable();

@@ -1,4 +1,4 @@
-//! Whole runs: what is done, what is left alone, and what the report says.
+//! Whole runs, by what is done, what is left alone, and what the report says.
 
 use crate::calls::client;
 use crate::clock::block_on;
@@ -291,7 +291,7 @@ fn what_the_budget_does_not_reach_is_skipped_and_done_by_the_next_runs() {
 fn a_rate_limit_that_lasts_ends_the_run_instead_of_failing_everything() {
     let vendor = Vendor::new();
     let desired: Vec<Desired> = (0..10).map(|number| webhook(&format!("w{number}"))).collect();
-    // The list and the catalogue, then a write that is refused for longer than anybody waits, and the look after it.
+    // The list and the catalogue, then a write that is refused for too long to wait, and the look after it.
     vendor.state().faults.extend([InjectedFault::None, InjectedFault::None, InjectedFault::LimitedBefore(500)]);
     let (report, _) = run(&vendor, &desired, &options());
     assert_eq!((report.failed, report.skipped, report.applied), (1, 9, 0), "{report:?}");
@@ -371,7 +371,7 @@ fn what_was_just_deleted_and_is_still_listed_is_not_deleted_again() {
     let pruning = Options { prune: vec![ApiKind::OpenMessaging], ..options() };
     assert_eq!(run_with(&vendor, &[], &pruning, &mut state, Budget::UNLIMITED).0.applied, 1);
     assert!(run_with(&vendor, &[], &pruning, &mut state, Budget::UNLIMITED).0.items.is_empty());
-    // Declared again while the old one is still listed: that one does not count.
+    // Declared again while the old one, which does not count, is still listed.
     let (again, _) = run_with(&vendor, &[integration("a")], &pruning, &mut state, Budget::UNLIMITED);
     assert_eq!((again.applied, vendor.named(INTEGRATIONS, "a").len()), (1, 1), "{again:?}");
 }

@@ -153,7 +153,7 @@ fn an_update_that_meets_a_newer_version_keeps_what_the_other_wrote() {
     let created = create(&vendor, &client, &webhook("a")).unwrap();
     let mut desired = webhook("a");
     desired.enabled = false;
-    // One fault a request: the read, then the write, which the other writer overtakes.
+    // One fault for each request. The other writer overtakes the second one, which is the write.
     vendor.state().faults.extend([InjectedFault::None, InjectedFault::OtherWriter]);
     let options = options();
     let updated = block_on(Subscriptions::new(&client, desired.api.api(), &options.marks).update(
@@ -259,7 +259,7 @@ fn a_patch_holds_what_changed_and_keeps_others_headers() {
     assert_eq!(fields["supportedContent"], json!({"id": "x"}));
     assert_eq!(fields["webhookHeaders"].as_object().unwrap().len(), 3, "{fields:?}");
     assert_eq!(fields["webhookHeaders"]["authorization"], "Bearer theirs");
-    // A second time there is nothing to do: the secret is known by its fingerprint.
+    // A second time there is nothing to do, because the secret is recognised by its fingerprint.
     assert!(block_on(subscriptions.update(&id, &desired, None)).unwrap().changes.is_empty());
     let mut rotated = desired.clone();
     rotated.secret = Secret::new("another-secret-0123456789");
@@ -334,12 +334,12 @@ fn a_subscription_shows_no_secret() {
 }
 
 #[test]
-fn an_update_spares_what_somebody_else_has_taken_over_since_the_plan() {
+fn an_update_spares_what_another_owner_has_taken_over_since_the_plan() {
     let vendor = Vendor::new();
     let client = client(&vendor);
     let created = create(&vendor, &client, &webhook("a")).unwrap();
     let id = created.subscription.id;
-    vendor.state().webhooks.get_mut(&id).unwrap().fields["customProperties"]["webhook.created.by"] = "somebody".into();
+    vendor.state().webhooks.get_mut(&id).unwrap().fields["customProperties"]["webhook.created.by"] = "another".into();
     let mut desired = webhook("a");
     desired.enabled = false;
     let options = options();

@@ -1,7 +1,7 @@
 //! A Genesys Cloud in memory: tokens, catalogue, both subscription APIs, and faults that can be lined up.
 //!
-//! It keeps what the vendor's documentation says: ETag and 412, asynchronous create, lists that lag, 429 that still
-//! applied the write.
+//! It does what the vendor's documentation says, with ETag and 412, asynchronous creates, lists that lag, and a 429 that
+//! still applied the write.
 
 use crate::clock::Clock;
 use genesys_client::transport::Method;
@@ -92,7 +92,7 @@ impl Vendor {
         self.state.lock().unwrap()
     }
 
-    /// Puts a thing there, as somebody else would have.
+    /// Adds an object as another program would have.
     pub(crate) fn put(&self, path: &str, fields: Value) -> String {
         let mut state = self.state();
         state.next_id += 1;
