@@ -98,8 +98,8 @@ impl GenesysClient {
         guard::promise(crate::reconcile::run(self.shared.clone(), desired, options, true))
     }
 
-    /// Brings the subscriptions to what is declared. What goes wrong with one of them is in the report and does not stop
-    /// the others; the next run finishes. Only what carries this client's ownership mark is changed or deleted.
+    /// Brings the subscriptions to what is declared. An error of one of them is in the report and does not stop the others,
+    /// and the next run finishes. Only subscriptions with this client's ownership mark are changed or deleted.
     #[wasm_bindgen(unchecked_return_type = "Promise<ReconcileReport>")]
     pub fn reconcile(
         &self,
@@ -109,8 +109,8 @@ impl GenesysClient {
         guard::promise(crate::reconcile::run(self.shared.clone(), desired, options, false))
     }
 
-    /// What a later client can go on with (`options.state`): the access token, and what the vendor's lists may not show
-    /// yet. It holds the token: keep it where secrets are kept.
+    /// The state with which a later client can go on (`options.state`), which is the access token and what the vendor's
+    /// lists may not show yet. Keep it where secrets are kept, because it holds the token.
     #[wasm_bindgen(js_name = exportState)]
     pub fn export_state(&self) -> Result<String, JsValue> {
         guard::run(|| {
@@ -135,12 +135,8 @@ impl GenesysClient {
         let owner = options.text("owner")?.filter(|owner| !owner.is_empty());
         let fingerprint_key = options.text("fingerprintKey")?.map_or_else(|| client_secret.clone(), Secret::new);
         let state = options.text("state")?;
-        let fetch = match options.value("fetch")? {
-            None => None,
-            Some(fetch) => {
-                Some(fetch.dyn_into::<Function>().map_err(|fetch| expected("options.fetch", "a function", &fetch))?)
-            }
-        };
+        let fetch = options.value("fetch")?.map(JsCast::dyn_into::<Function>).transpose();
+        let fetch = fetch.map_err(|fetch| expected("options.fetch", "a function", &fetch))?;
         options.finish()?;
         let endpoints = match (region, login_url, api_url) {
             (Some(region), None, None) => Endpoints::for_region(&region)?,

@@ -35,35 +35,24 @@ extern "C" {
 /// A `GenesysError`.
 pub(crate) struct Failure(JsValue);
 
-/// What a `GenesysError` has beside its message, code and fault.
-#[derive(Default)]
-struct Details {
-    status: Option<u16>,
-    vendor_code: Option<String>,
-    correlation_id: Option<String>,
-    retry_after_ms: Option<u64>,
-}
-
 impl Failure {
-    fn new(message: &str, code: &str, fault: &str, details: Details) -> Self {
-        let Details { status, vendor_code, correlation_id, retry_after_ms } = details;
-        let retry_after_ms = retry_after_ms.map(number);
-        Self(GenesysError::new(message, code, fault, status, vendor_code, correlation_id, retry_after_ms).into())
+    fn new(message: &str, code: &str, fault: &str) -> Self {
+        Self(GenesysError::new(message, code, fault, None, None, None, None).into())
     }
 
     /// The call itself is wrong. `message` names the argument and shows no value.
     pub(crate) fn argument(message: impl AsRef<str>) -> Self {
-        Self::new(message.as_ref(), "invalid_argument", "caller", Details::default())
+        Self::new(message.as_ref(), "invalid_argument", "caller")
     }
 
     /// A state in which the call cannot be made.
     pub(crate) fn conflict(code: &str, message: impl AsRef<str>) -> Self {
-        Self::new(message.as_ref(), code, "configuration", Details::default())
+        Self::new(message.as_ref(), code, "configuration")
     }
 
     /// A defect of this package.
     pub(crate) fn internal(message: impl AsRef<str>) -> Self {
-        Self::new(message.as_ref(), "internal_error", "ours", Details::default())
+        Self::new(message.as_ref(), "internal_error", "ours")
     }
 
     /// The same error with the host's own as its `cause`.
@@ -89,13 +78,11 @@ impl From<Error> for Failure {
             ErrorFault::TryAgain => "try_again",
         };
         let api = error.api();
-        let details = Details {
-            status: error.status(),
-            vendor_code: api.and_then(|api| api.code.clone()),
-            correlation_id: error.correlation_id().map(str::to_owned),
-            retry_after_ms: api.and_then(|api| api.retry_after_ms),
-        };
-        Self::new(&error.to_string(), error.code(), fault, details)
+        let vendor_code = api.and_then(|api| api.code.clone());
+        let correlation_id = error.correlation_id().map(str::to_owned);
+        let retry_after_ms = api.and_then(|api| api.retry_after_ms).map(number);
+        let (message, code, status) = (error.to_string(), error.code(), error.status());
+        Self(GenesysError::new(&message, code, fault, status, vendor_code, correlation_id, retry_after_ms).into())
     }
 }
 

@@ -13,7 +13,7 @@ use crate::error::{ApiError, Error, Exhausted, correlation_id};
 use crate::pace::Pace;
 use crate::retry::{Decision, RetryPolicy};
 use crate::secret::Secret;
-use crate::transport::{HttpRequest, HttpResponse, Runtime, Transport, TransportError};
+use crate::transport::{HttpRequest, HttpResponse, Runtime, Transport};
 use futures_util::future::{Either, select};
 use std::pin::pin;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -105,10 +105,7 @@ impl<T: Transport, R: Runtime, A: TokenSource> Client<T, R, A> {
     }
 
     /// Sends one request within the budget. Its timeout ends with the budget.
-    pub(crate) async fn send_within_budget(
-        &self,
-        mut request: HttpRequest,
-    ) -> Result<Result<HttpResponse, TransportError>, Error> {
+    pub(crate) async fn send_within_budget(&self, mut request: HttpRequest) -> Result<HttpResponse, Error> {
         let (requests, time_ms) = self.left();
         if requests == 0 {
             return Err(Error::Exhausted(Exhausted::Requests));
@@ -118,7 +115,7 @@ impl<T: Transport, R: Runtime, A: TokenSource> Client<T, R, A> {
         }
         self.requests.fetch_add(1, Ordering::Relaxed);
         request.timeout_ms = request.timeout_ms.min(time_ms);
-        Ok(self.transport.send(request).await)
+        self.transport.send(request).await.map_err(Error::NoAnswer)
     }
 
     /// A token, within the budget's time. A source that fetches one may take longer than that.
@@ -143,12 +140,10 @@ impl<T: Transport, R: Runtime, A: TokenSource> Client<T, R, A> {
         let mut before: Option<Error> = None;
         loop {
             let token = self.token(stale.as_ref()).await?;
-            let sent = match self.send_paced(self.request(call, &token)).await {
-                Ok(sent) => sent,
+            let error = match self.send_paced(self.request(call, &token)).await {
                 // The budget ended between two attempts. The failure before says more than that.
-                Err(exhausted) => return Err(before.unwrap_or(exhausted)),
-            };
-            let error = match sent {
+                Err(exhausted @ Error::Exhausted(_)) => return Err(before.unwrap_or(exhausted)),
+                Err(error) => error,
                 Ok(response) => {
                     self.observe(&response);
                     if (200..300).contains(&response.status) {
@@ -161,7 +156,6 @@ impl<T: Transport, R: Runtime, A: TokenSource> Client<T, R, A> {
                     }
                     Error::Api(Box::new(ApiError::read(&response, call.needs, self.runtime.now_ms())))
                 }
-                Err(error) => Error::NoAnswer(error),
             };
             let error = error.without(&token);
             if !call.is_idempotent() && error.may_have_been_applied() {
@@ -182,7 +176,7 @@ impl<T: Transport, R: Runtime, A: TokenSource> Client<T, R, A> {
     }
 
     /// Sends one request to the API, at its pace.
-    async fn send_paced(&self, request: HttpRequest) -> Result<Result<HttpResponse, TransportError>, Error> {
+    async fn send_paced(&self, request: HttpRequest) -> Result<HttpResponse, Error> {
         let now_ms = self.runtime.now_ms();
         let wait_ms = self.pace.lock().unwrap_or_else(PoisonError::into_inner).next_wait_ms(now_ms);
         self.pause(wait_ms).await?;

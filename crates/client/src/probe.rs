@@ -44,21 +44,23 @@ impl<T: Transport, R: Runtime, A: TokenSource> Client<T, R, A> {
         let mut probe = Probe { url: url.to_owned(), ..Probe::default() };
         for method in [Method::HEAD, Method::GET] {
             method.as_str().clone_into(&mut probe.method);
-            let answer = self.send_within_budget(request(method, url)).await?;
+            let answer = self.send_within_budget(request(method, url)).await;
             probe.duration_ms = self.runtime.now_ms().saturating_sub(started_ms);
-            let error = match answer {
-                Ok(response) if (200..300).contains(&response.status) => {
-                    return Ok(Probe { reachable: true, status: Some(response.status), error: None, ..probe });
-                }
+            match answer {
                 Ok(response) => {
+                    probe.reachable = (200..300).contains(&response.status);
                     probe.status = Some(response.status);
-                    probe.error = Some(format!("it answered {}", response.status));
-                    continue;
+                    probe.error = (!probe.reachable).then(|| format!("it answered {}", response.status));
                 }
-                Err(error) => error,
-            };
-            (probe.status, probe.error) = (None, Some(error.message));
-            if error.kind != TransportErrorKind::Other {
+                Err(Error::NoAnswer(error)) => {
+                    (probe.status, probe.error) = (None, Some(error.message));
+                    if error.kind != TransportErrorKind::Other {
+                        break;
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+            if probe.reachable {
                 break;
             }
         }
