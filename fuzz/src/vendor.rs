@@ -4,7 +4,7 @@
 //! connection, 1 a refused one. After the last answer it begins again.
 
 use crate::split_once;
-use genesys_client::{AccessToken, Error, HttpRequest, HttpResponse, Runtime, TokenSource, Transport, TransportError};
+use genesys_client::{Error, HttpRequest, HttpResponse, Runtime, Secret, TokenSource, Transport, TransportError};
 use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::pin::pin;
@@ -90,8 +90,8 @@ impl Runtime for &Vendor {
 }
 
 impl TokenSource for &Vendor {
-    async fn token(&self, _stale: Option<&str>) -> Result<AccessToken, Error> {
-        Ok(AccessToken::new(TOKEN))
+    async fn token(&self, _stale: Option<&str>) -> Result<Secret, Error> {
+        Ok(Secret::new(TOKEN))
     }
 }
 

@@ -12,7 +12,7 @@ use gateway_core::audit::USER_AGENT;
 use gateway_core::deliver::retry_policy::{Attempted, scrub};
 use gateway_core::messages::Delivery;
 use gateway_core::time::date_path;
-use genesys_client::retry_after::retry_after_ms;
+use genesys_client::retry::retry_after_ms;
 use genesys_client::transport::TransportErrorKind;
 use genesys_webhook::scheme::Scheme;
 use genesys_webhook::sign::sign;

@@ -22,7 +22,7 @@ extern "C" {
 
 /// One request.
 pub(crate) struct Outgoing<'a> {
-    pub(crate) method: &'static str,
+    pub(crate) method: &'a str,
     pub(crate) url: &'a str,
     pub(crate) headers: &'a [(String, String)],
     pub(crate) body: Option<&'a [u8]>,

@@ -1,15 +1,18 @@
-//! Arguments: what JavaScript hands over, checked before anything is done with it.
+//! Arguments from JavaScript, checked before they are used.
 //!
-//! Promise: a wrong argument is an error that names it, says what was expected and never shows the value (it may be a
-//! secret); a member that nobody reads is an error too, because it is a misspelt one.
+//! Promises:
+//! - A wrong argument is an error that names it, says what was expected and never shows the value, which may be a secret.
+//! - An unknown member is an error too, because it is a misspelt one.
+//!
+//! Out of scope: what the arguments mean.
 
 use crate::error::Failure;
-use crate::json;
+use crate::number::whole;
 use genesys_client::subscription::ApiKind;
 use js_sys::{Array, ArrayBuffer, Date, Object, Reflect, Uint8Array};
 use wasm_bindgen::{JsCast, JsValue};
 
-/// What a value is, for messages.
+/// The type of a value, for messages.
 fn kind_of(value: &JsValue) -> String {
     match value {
         _ if value.is_null() => "null".to_owned(),
@@ -23,20 +26,20 @@ pub(crate) fn expected(what: &str, expected: &str, value: &JsValue) -> Failure {
     Failure::argument(format!("{what}: expected {expected}, found {}", kind_of(value)))
 }
 
-/// A member of an object; undefined where it is absent.
+/// A member of an object, undefined where it is absent.
 pub(crate) fn member(object: &JsValue, name: &str) -> Result<JsValue, Failure> {
     Reflect::get(object, &JsValue::from_str(name)).map_err(|_| Failure::argument(format!("{name}: cannot be read")))
 }
 
 /// An object of named arguments, read member by member.
-pub(crate) struct Options {
+pub(crate) struct NamedArgs {
     value: JsValue,
     what: String,
     read: Vec<&'static str>,
 }
 
-impl Options {
-    /// The object; `what` names it in messages.
+impl NamedArgs {
+    /// The object. `what` names it in messages.
     pub(crate) fn new(value: JsValue, what: impl Into<String>) -> Result<Self, Failure> {
         let what = what.into();
         if !value.is_object() || Array::is_array(&value) {
@@ -50,7 +53,7 @@ impl Options {
         Self::new(if value.is_undefined() { Object::new().into() } else { value }, what)
     }
 
-    /// A member, or none where it is absent.
+    /// A member, or `None` where it is absent.
     pub(crate) fn value(&mut self, name: &'static str) -> Result<Option<JsValue>, Failure> {
         self.read.push(name);
         let value = member(&self.value, name)?;
@@ -67,10 +70,10 @@ impl Options {
         value.as_string().map(Some).ok_or_else(|| self.wrong(name, "a string", &value))
     }
 
-    /// A text that has to be there and must not be empty.
+    /// A text that has to be there and must not be empty or white space alone.
     pub(crate) fn required_text(&mut self, name: &'static str) -> Result<String, Failure> {
         match self.text(name)? {
-            Some(text) if !text.is_empty() => Ok(text),
+            Some(text) if !text.trim().is_empty() => Ok(text),
             _ => Err(Failure::argument(format!("{}.{name}: is required", self.what))),
         }
     }
@@ -84,19 +87,19 @@ impl Options {
     /// A whole number.
     pub(crate) fn whole(&mut self, name: &'static str) -> Result<Option<u64>, Failure> {
         let Some(value) = self.value(name)? else { return Ok(None) };
-        let number = value.as_f64().and_then(json::whole);
+        let number = value.as_f64().and_then(whole);
         number.map(Some).ok_or_else(|| self.wrong(name, "a whole number, not negative", &value))
     }
 
-    /// A time in milliseconds since the epoch: a `Date` or such a number.
+    /// A time in milliseconds since the epoch, as a `Date` or a number.
     pub(crate) fn time_ms(&mut self, name: &'static str) -> Result<Option<u64>, Failure> {
         let Some(value) = self.value(name)? else { return Ok(None) };
         let number = value.dyn_ref::<Date>().map(Date::get_time).or_else(|| value.as_f64());
         let wanted = "a Date or milliseconds since 1970";
-        number.and_then(json::whole).map(Some).ok_or_else(|| self.wrong(name, wanted, &value))
+        number.and_then(whole).map(Some).ok_or_else(|| self.wrong(name, wanted, &value))
     }
 
-    /// The end: every member must have been read.
+    /// The end, at which every member must have been read.
     pub(crate) fn finish(self) -> Result<(), Failure> {
         for name in Object::keys(self.value.unchecked_ref::<Object>()) {
             let name = name.as_string().unwrap_or_default();
@@ -137,7 +140,7 @@ pub(crate) fn bytes(value: &JsValue) -> Result<Vec<u8>, Failure> {
     Ok(view.to_vec())
 }
 
-/// Headers as pairs: anything that iterates over pairs (`Headers`, `Map`, arrays) or a plain object, whose values may be
+/// Headers as pairs, from an iterable of pairs (`Headers`, `Map`, arrays) or from a plain object whose values may be
 /// arrays (Node's `IncomingMessage.headers`).
 pub(crate) fn headers(value: &JsValue) -> Result<Vec<(String, String)>, Failure> {
     let unreadable = || expected("headers", "Headers, pairs of name and value, or an object", value);

@@ -1,15 +1,18 @@
 //! `GenesysClient`: one OAuth client of one organisation.
+//!
+//! Promise: options are checked before anything is sent, and every call settles. Out of scope: what the calls do, see
+//! [`genesys_client`].
 
-use crate::args::{Options, api_kind, expected};
+use crate::args::{NamedArgs, api_kind, expected};
 use crate::error::Failure;
 use crate::guard;
-use crate::host::{Host, now_ms};
+use crate::host::Host;
 use crate::json;
+use crate::shared::Shared;
 use crate::subscriptions::Subscriptions;
-use genesys_client::auth::{AccessToken, CachedToken, OAuthTokens, TokenSource};
-use genesys_client::client::{Budget, Client};
-use genesys_client::error::Error;
-use genesys_client::reconcile::Memory;
+use genesys_client::auth::{CachedToken, OAuthTokens};
+use genesys_client::client::Client;
+use genesys_client::reconcile::ReconcileState;
 use genesys_client::region::Endpoints;
 use genesys_client::secret::Secret;
 use genesys_client::subscription::Marks;
@@ -19,53 +22,16 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use wasm_bindgen::prelude::*;
 
-/// The ownership mark where the options give none; that of the gateway.
+/// The ownership mark without one in the options, that of the gateway.
 const DEFAULT_OWNER: &str = "genesys-webhook-gateway";
 
-/// The client's tokens, shared by all its calls.
-#[derive(Clone)]
-pub(crate) struct Tokens(Rc<OAuthTokens<Host, Host>>);
-
-impl TokenSource for Tokens {
-    async fn token(&self, stale: Option<&str>) -> Result<AccessToken, Error> {
-        self.0.token(stale).await
-    }
-}
-
-/// The client as all calls use it.
-pub(crate) type Vendor = Client<Host, Host, Tokens>;
-
-/// What the calls share.
-pub(crate) struct Shared {
-    host: Host,
-    tokens: Tokens,
-    /// For single calls. It has no budget (the retry policy bounds every call) and keeps the vendor's pace.
-    pub(crate) vendor: Vendor,
-    pub(crate) marks: Marks,
-    pub(crate) allow_private: bool,
-    pub(crate) memory: RefCell<Memory>,
-    pub(crate) reconciling: Cell<bool>,
-}
-
-/// What `exportState` gives. Stored by others, therefore versioned.
+/// What `exportState` gives. Versioned, because callers store it.
 #[derive(Serialize, Deserialize)]
-struct State {
+struct ExportedState {
     version: u32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     token: Option<CachedToken>,
-    memory: Memory,
-}
-
-impl Shared {
-    /// A client for one run.
-    pub(crate) fn vendor_within(&self, timeout_ms: Option<u64>, max_requests: Option<u64>) -> Vendor {
-        let budget = Budget {
-            deadline_ms: timeout_ms.map_or(u64::MAX, |timeout_ms| now_ms().saturating_add(timeout_ms)),
-            max_requests: max_requests.map_or(u32::MAX, |requests| u32::try_from(requests).unwrap_or(u32::MAX)),
-        };
-        Client::new(self.host.clone(), self.host.clone(), self.tokens.clone(), self.vendor.api_url())
-            .with_budget(budget)
-    }
+    reconcile: ReconcileState,
 }
 
 /// A client of the Genesys Cloud API: one OAuth client (client credentials) of one organisation.
@@ -132,8 +98,8 @@ impl GenesysClient {
         guard::promise(crate::reconcile::run(self.shared.clone(), desired, options, true))
     }
 
-    /// Brings the subscriptions to what is declared. What goes wrong with one of them is in the report and does not stop
-    /// the others; the next run finishes. Only what carries this client's ownership mark is changed or deleted.
+    /// Brings the subscriptions to what is declared. An error of one of them is in the report and does not stop the others,
+    /// and the next run finishes. Only subscriptions with this client's ownership mark are changed or deleted.
     #[wasm_bindgen(unchecked_return_type = "Promise<ReconcileReport>")]
     pub fn reconcile(
         &self,
@@ -143,13 +109,16 @@ impl GenesysClient {
         guard::promise(crate::reconcile::run(self.shared.clone(), desired, options, false))
     }
 
-    /// What a later client can go on with (`options.state`): the access token, and what the vendor's lists may not show
-    /// yet. It holds the token: keep it where secrets are kept.
+    /// The state with which a later client can go on (`options.state`), which is the access token and what the vendor's
+    /// lists may not show yet. Keep it where secrets are kept, because it holds the token.
     #[wasm_bindgen(js_name = exportState)]
     pub fn export_state(&self) -> Result<String, JsValue> {
         guard::run(|| {
-            let state =
-                State { version: 1, token: self.shared.tokens.0.export(), memory: self.shared.memory.borrow().clone() };
+            let state = ExportedState {
+                version: 1,
+                token: self.shared.tokens.export(),
+                reconcile: self.shared.state.borrow().clone(),
+            };
             serde_json::to_string(&state).map_err(|_| Failure::internal("the state could not be written"))
         })
     }
@@ -157,21 +126,17 @@ impl GenesysClient {
 
 impl GenesysClient {
     fn from_options(options: JsValue) -> Result<Self, Failure> {
-        let mut options = Options::new(options, "options")?;
+        let mut options = NamedArgs::new(options, "options")?;
         let (region, login_url, api_url) =
             (options.text("region")?, options.text("loginUrl")?, options.text("apiUrl")?);
         let client_id = options.required_text("clientId")?;
-        let client_secret = options.required_text("clientSecret")?;
+        let client_secret = Secret::new(options.required_text("clientSecret")?).trimmed();
         let allow_private = options.flag("allowPrivateAddresses")?.unwrap_or(false);
         let owner = options.text("owner")?.filter(|owner| !owner.is_empty());
-        let fingerprint_key = options.text("fingerprintKey")?.unwrap_or_else(|| client_secret.clone());
+        let fingerprint_key = options.text("fingerprintKey")?.map_or_else(|| client_secret.clone(), Secret::new);
         let state = options.text("state")?;
-        let fetch = match options.value("fetch")? {
-            None => None,
-            Some(fetch) => {
-                Some(fetch.dyn_into::<Function>().map_err(|fetch| expected("options.fetch", "a function", &fetch))?)
-            }
-        };
+        let fetch = options.value("fetch")?.map(JsCast::dyn_into::<Function>).transpose();
+        let fetch = fetch.map_err(|fetch| expected("options.fetch", "a function", &fetch))?;
         options.finish()?;
         let endpoints = match (region, login_url, api_url) {
             (Some(region), None, None) => Endpoints::for_region(&region)?,
@@ -179,27 +144,23 @@ impl GenesysClient {
             _ => return Err(Failure::argument("options: either region, or loginUrl and apiUrl, is required")),
         };
         let host = Host { fetch };
-        let source =
-            OAuthTokens::new(host.clone(), host.clone(), &endpoints.login_url, &client_id, Secret::new(client_secret));
-        let mut memory = Memory::default();
+        let source = OAuthTokens::new(host.clone(), host.clone(), &endpoints.login_url, &client_id, client_secret);
+        let mut reconcile = ReconcileState::default();
         if let Some(state) = state {
-            let state: State = serde_json::from_str(&state)
+            let state: ExportedState = serde_json::from_str(&state)
                 .ok()
-                .filter(|state: &State| state.version == 1)
+                .filter(|state: &ExportedState| state.version == 1)
                 .ok_or_else(|| Failure::argument("options.state: expected what exportState gave"))?;
-            memory = state.memory;
+            reconcile = state.reconcile;
             if let Some(token) = state.token {
                 source.import(token);
             }
         }
-        let tokens = Tokens(Rc::new(source));
+        let tokens = Rc::new(source);
         let vendor = Client::new(host.clone(), host.clone(), tokens.clone(), &endpoints.api_url);
-        let marks = Marks {
-            owner: owner.unwrap_or_else(|| DEFAULT_OWNER.to_owned()),
-            fingerprint_key: Secret::new(fingerprint_key),
-        };
-        let (memory, reconciling) = (RefCell::new(memory), Cell::new(false));
-        let shared = Shared { host, tokens, vendor, marks, allow_private, memory, reconciling };
+        let marks = Marks { owner: owner.unwrap_or_else(|| DEFAULT_OWNER.to_owned()), fingerprint_key };
+        let (state, reconciling) = (RefCell::new(reconcile), Cell::new(false));
+        let shared = Shared { host, tokens, vendor, marks, allow_private, state, reconciling };
         Ok(Self { shared: Rc::new(shared) })
     }
 }

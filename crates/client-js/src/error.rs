@@ -1,10 +1,11 @@
 //! `GenesysError`: what JavaScript sees when something goes wrong.
 //!
-//! Promise: one class for all of it, with a stable `code`, and `fault`, which says who has to do something. Texts come
-//! from [`genesys_client::error`], which keeps secrets out, or name an argument without its value.
+//! Promise: one class for every failure, with a stable `code`, and `fault`, which says who has to act. Texts come from
+//! [`genesys_client::error`], which keeps secrets out, or name an argument without its value. Out of scope: panics, see
+//! `guard`.
 
-use crate::json::number;
-use genesys_client::error::{Error, Fault};
+use crate::number::number;
+use genesys_client::error::{Error, ErrorFault};
 use genesys_client::region::RegionError;
 use genesys_webhook::secret::SecretError;
 use js_sys::Reflect;
@@ -25,8 +26,8 @@ extern "C" {
         retry_after_ms: Option<f64>,
     ) -> GenesysError;
 
-    /// Never called: makes the class an export of the module, declared in `types.d.ts`. (For a type, wasm-bindgen would
-    /// declare it a second time, as `unknown`.)
+    /// Never called. Makes the class an export of the module, declared in `types.d.ts`. For a type, wasm-bindgen would
+    /// declare it a second time, as `unknown`.
     #[wasm_bindgen(js_name = GenesysError, reexport = "GenesysError", skip_typescript)]
     fn genesys_error_class();
 }
@@ -34,35 +35,24 @@ extern "C" {
 /// A `GenesysError`.
 pub(crate) struct Failure(JsValue);
 
-/// What a `GenesysError` has beside its message, code and fault.
-#[derive(Default)]
-struct Details {
-    status: Option<u16>,
-    vendor_code: Option<String>,
-    correlation_id: Option<String>,
-    retry_after_ms: Option<u64>,
-}
-
 impl Failure {
-    fn new(message: &str, code: &str, fault: &str, details: Details) -> Self {
-        let Details { status, vendor_code, correlation_id, retry_after_ms } = details;
-        let retry_after_ms = retry_after_ms.map(number);
-        Self(GenesysError::new(message, code, fault, status, vendor_code, correlation_id, retry_after_ms).into())
+    fn new(message: &str, code: &str, fault: &str) -> Self {
+        Self(GenesysError::new(message, code, fault, None, None, None, None).into())
     }
 
     /// The call itself is wrong. `message` names the argument and shows no value.
     pub(crate) fn argument(message: impl AsRef<str>) -> Self {
-        Self::new(message.as_ref(), "invalid_argument", "caller", Details::default())
+        Self::new(message.as_ref(), "invalid_argument", "caller")
     }
 
     /// A state in which the call cannot be made.
     pub(crate) fn conflict(code: &str, message: impl AsRef<str>) -> Self {
-        Self::new(message.as_ref(), code, "configuration", Details::default())
+        Self::new(message.as_ref(), code, "configuration")
     }
 
-    /// Ours.
+    /// A defect of this package.
     pub(crate) fn internal(message: impl AsRef<str>) -> Self {
-        Self::new(message.as_ref(), "internal_error", "ours", Details::default())
+        Self::new(message.as_ref(), "internal_error", "ours")
     }
 
     /// The same error with the host's own as its `cause`.
@@ -81,20 +71,18 @@ impl Failure {
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         let fault = match error.fault() {
-            Fault::Ours => "ours",
-            Fault::Configuration => "configuration",
-            Fault::Vendor => "vendor",
-            Fault::Network => "network",
-            Fault::TryAgain => "try_again",
+            ErrorFault::Ours => "ours",
+            ErrorFault::Configuration => "configuration",
+            ErrorFault::Vendor => "vendor",
+            ErrorFault::Network => "network",
+            ErrorFault::TryAgain => "try_again",
         };
         let api = error.api();
-        let details = Details {
-            status: error.status(),
-            vendor_code: api.and_then(|api| api.code.clone()),
-            correlation_id: error.correlation_id().map(str::to_owned),
-            retry_after_ms: api.and_then(|api| api.retry_after_ms),
-        };
-        Self::new(&error.to_string(), error.code(), fault, details)
+        let vendor_code = api.and_then(|api| api.code.clone());
+        let correlation_id = error.correlation_id().map(str::to_owned);
+        let retry_after_ms = api.and_then(|api| api.retry_after_ms).map(number);
+        let (message, code, status) = (error.to_string(), error.code(), error.status());
+        Self(GenesysError::new(&message, code, fault, status, vendor_code, correlation_id, retry_after_ms).into())
     }
 }
 

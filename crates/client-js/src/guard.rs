@@ -1,10 +1,12 @@
-//! No trap leaves the module: a panic, or memory that is used up, becomes an error of the one call that met it.
+//! No trap leaves the module. A panic, or memory that is used up, becomes an error of the one call that met it.
 //!
-//! Without this a trap in a promise's work would never settle the promise and would end a Node process. The crates below
-//! deny everything that can panic, so this is the second line. Everything exported runs inside [`run`] or [`promise`].
+//! Promise: every promise settles, and a Node process does not end. The crates below deny everything that can panic, so
+//! this is the second line. Everything exported runs inside [`run`] or [`promise`].
 //!
-//! How: the work is called through JavaScript (`js/host.js`), which catches. The frames between are gone without having
-//! been unwound, so their memory is lost and nothing of them may be touched again, not even to drop it.
+//! The work is called through JavaScript (`js/host.js`), which catches. The frames between are gone without having been
+//! unwound, so their memory is lost and nothing of them may be touched again, not even to drop it.
+//!
+//! Out of scope: freeing that memory.
 
 use crate::error::Failure;
 use js_sys::Promise;
@@ -23,7 +25,7 @@ extern "C" {
 }
 
 thread_local! {
-    /// Where the last panic was. The message is not kept: it could quote anything.
+    /// Where the last panic was. The message is not kept, because it could quote a secret.
     static PANICKED_AT: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
@@ -67,7 +69,7 @@ pub(crate) fn run<T>(work: impl FnOnce() -> Result<T, Failure>) -> Result<T, JsV
     contained(work).and_then(|result| result).map_err(Failure::into_js)
 }
 
-/// An asynchronous call: starts at once and settles whatever happens.
+/// An asynchronous call. Starts at once, and always settles.
 pub(crate) fn promise(work: impl Future<Output = Result<JsValue, Failure>> + 'static) -> Promise {
     let mut work: Option<Pin<Box<dyn Future<Output = _>>>> = Some(Box::pin(work));
     future_to_promise(poll_fn(move |context| {

@@ -1,27 +1,26 @@
-//! What the surroundings give: `fetch`, the clock, pauses and randomness.
+//! The JavaScript host: `fetch`, the clock, pauses and randomness.
 //!
-//! Promises (the contract of [`Transport`]): a time limit over headers and body together, also with a `fetch` that does
-//! not know `AbortSignal`; redirects not followed; an answer read up to a limit; nothing repeated; no message shows what
-//! was sent. Only `fetch`, `AbortController`, `setTimeout`, `Date` and `Math.random` are needed, which Node, browsers and
-//! Workers have.
+//! Promises, which are the contract of [`Transport`]:
+//! - A time limit covers headers and body together, also with a `fetch` that does not know `AbortSignal`.
+//! - Redirects are not followed, an answer is read up to a limit, and nothing is repeated.
+//! - No message shows what was sent.
+//!
+//! Only `fetch`, `AbortController`, `setTimeout`, `Date` and `Math.random` are needed, which Node, browsers and Workers
+//! have. Out of scope: which addresses may be called.
 
 use crate::args::member;
-use crate::json::{object, whole};
+use crate::json::object;
+use crate::number::whole;
+use futures_util::future::{Either, select};
 use genesys_client::transport::{HttpRequest, HttpResponse, Runtime, Transport, TransportError};
+use gloo_timers::future::TimeoutFuture;
 use js_sys::{Array, Date, Function, Math, Object, Promise, Reflect, Uint8Array};
-use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
-use std::task::{Context, Poll};
+use std::pin::pin;
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::JsFuture;
 
 #[wasm_bindgen]
 extern "C" {
-    #[wasm_bindgen(js_name = setTimeout)]
-    fn set_timeout(callback: &Function, ms: f64) -> JsValue;
-    #[wasm_bindgen(js_name = clearTimeout)]
-    fn clear_timeout(id: &JsValue);
-
     type AbortController;
     #[wasm_bindgen(constructor)]
     fn new() -> AbortController;
@@ -31,10 +30,10 @@ extern "C" {
     fn abort(this: &AbortController);
 }
 
-/// Longest delay that `setTimeout` takes (HTML standard: a signed 32-bit number); longer ones would end at once.
+/// Longest delay that `setTimeout` takes, a signed 32-bit number (HTML standard). Longer ones would end at once.
 const MAX_DELAY_MS: u32 = 0x7fff_ffff;
 
-/// Longest text of somebody else's error that is kept, in characters.
+/// Longest text of another program's error that is kept, in characters.
 const MAX_MESSAGE_CHARS: usize = 300;
 
 /// Codes with which Node says that no connection came about, so that nothing was sent.
@@ -48,48 +47,16 @@ const NOT_CONNECTED: [&str; 7] = [
     "ConnectionRefused",
 ];
 
-/// JavaScript as surroundings of the client.
+/// JavaScript as the host of the client.
 #[derive(Clone)]
 pub(crate) struct Host {
-    /// The caller's `fetch`; else the global one, looked up with every request, so that it can be replaced.
+    /// The caller's `fetch`. Without one, the global one is looked up with every request, so that it can be replaced.
     pub(crate) fetch: Option<Function>,
 }
 
-/// A pause. Dropping it ends it, so that no timer keeps a process alive for nothing.
-struct Timer {
-    id: JsValue,
-    settle: Option<Function>,
-    over: JsFuture,
-}
-
-impl Timer {
-    fn new(ms: u64) -> Self {
-        let delay_ms = u32::try_from(ms).unwrap_or(MAX_DELAY_MS).min(MAX_DELAY_MS);
-        let (mut id, mut settle) = (JsValue::UNDEFINED, None);
-        let over = Promise::new(&mut |resolve, _reject| {
-            id = set_timeout(&resolve, f64::from(delay_ms));
-            settle = Some(resolve);
-        });
-        Self { id, settle, over: JsFuture::from(over) }
-    }
-}
-
-impl Future for Timer {
-    type Output = ();
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        Pin::new(&mut self.over).poll(context).map(|_| ())
-    }
-}
-
-impl Drop for Timer {
-    fn drop(&mut self) {
-        clear_timeout(&self.id);
-        // A promise that never settled would keep its listeners for ever.
-        if let Some(settle) = &self.settle {
-            let _ = settle.call0(&JsValue::UNDEFINED);
-        }
-    }
+/// A pause. Dropping it ends its timer, so that no timer keeps a process alive for nothing.
+async fn pause(ms: u64) {
+    TimeoutFuture::new(u32::try_from(ms).unwrap_or(MAX_DELAY_MS).min(MAX_DELAY_MS)).await;
 }
 
 /// Cuts an exchange off when it is dropped before it has ended.
@@ -109,16 +76,8 @@ impl Drop for Cutter {
 impl Transport for Host {
     async fn send(&self, request: HttpRequest) -> Result<HttpResponse, TransportError> {
         let mut cutter = Cutter { controller: AbortController::new(), armed: true };
-        let result = {
-            let mut exchange = pin!(self.exchange(&request, cutter.controller.signal()));
-            let mut time = pin!(Timer::new(request.timeout_ms));
-            poll_fn(|context| match exchange.as_mut().poll(context) {
-                Poll::Ready(result) => Poll::Ready(Some(result)),
-                Poll::Pending => time.as_mut().poll(context).map(|()| None),
-            })
-            .await
-        };
-        let Some(result) = result else {
+        let exchange = pin!(self.exchange(&request, cutter.controller.signal()));
+        let Either::Left((result, _)) = select(exchange, pin!(pause(request.timeout_ms))).await else {
             return Err(TransportError::timeout(format!("no answer within {} ms", request.timeout_ms)));
         };
         cutter.armed = result.is_err();
@@ -156,7 +115,7 @@ impl Host {
 async fn read(response: &JsValue, max_bytes: usize) -> Result<HttpResponse, TransportError> {
     let no_response = || TransportError::other("fetch gave no Response");
     let get = |name| member(response, name).map_err(|_| no_response());
-    // A browser hides a redirect that is not followed: no status, no headers. Any 3xx stands for it.
+    // A browser hides status and headers of a redirect that is not followed. Any 3xx stands for it.
     if get("type")?.as_string().as_deref() == Some("opaqueredirect") {
         return Ok(HttpResponse { status: 302, ..HttpResponse::default() });
     }
@@ -177,7 +136,7 @@ async fn read(response: &JsValue, max_bytes: usize) -> Result<HttpResponse, Tran
     if max_bytes > 0 {
         answer.body = read_body(&reader, max_bytes).await?;
     } else if let Ok(cancelled) = method(&reader, "cancel") {
-        // Whether what nobody wants can be cancelled makes no difference.
+        // Whether an unwanted body can be cancelled makes no difference.
         let _ = JsFuture::from(Promise::resolve(&cancelled)).await;
     }
     Ok(answer)
@@ -223,7 +182,7 @@ fn lost(error: &JsValue) -> TransportError {
     }
 }
 
-/// A `fetch` of somebody else may quote what it was given.
+/// The caller's `fetch` may quote what it was given.
 fn without_credentials(mut error: TransportError, request: &HttpRequest) -> TransportError {
     for (name, value) in &request.headers {
         let credential = value.split_once(' ').map_or(value.as_str(), |(_, credential)| credential);
@@ -245,7 +204,7 @@ impl Runtime for Host {
     }
 
     async fn sleep_ms(&self, ms: u64) {
-        Timer::new(ms).await;
+        pause(ms).await;
     }
 
     fn random_u64(&self) -> u64 {

@@ -1,48 +1,22 @@
-//! From Rust's values to JavaScript's and back: names in camelCase, everything by way of JSON text.
+//! From Rust's values to JavaScript's and back, by way of JSON text.
 //!
-//! JSON text, because `JSON.parse` makes plain objects faster and with less code than calls across the border do.
+//! Promise: names in JavaScript are in camelCase. `JSON.parse` makes plain objects faster and with less code than calls
+//! across the border do. Out of scope: what the values mean.
 
 use crate::error::Failure;
+use heck::ToLowerCamelCase as _;
 use js_sys::{JSON, Object, Reflect};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use wasm_bindgen::JsValue;
 
-/// `snake_case` as `camelCase`.
-pub(crate) fn camel(name: &str) -> String {
-    let mut text = String::with_capacity(name.len());
-    let mut upper = false;
-    for letter in name.chars() {
-        match letter {
-            '_' if !text.is_empty() => upper = true,
-            _ => {
-                text.push(if upper { letter.to_ascii_uppercase() } else { letter });
-                upper = false;
-            }
-        }
-    }
-    text
-}
-
-/// `camelCase` as `snake_case`.
-pub(crate) fn snake(name: &str) -> String {
-    let mut text = String::with_capacity(name.len());
-    for letter in name.chars() {
-        if letter.is_ascii_uppercase() {
-            text.push('_');
-        }
-        text.push(letter.to_ascii_lowercase());
-    }
-    text
-}
-
-/// The same value with the names in it as JavaScript writes them: of members, and of the fields that a diff names.
+/// The same value with names of members, and of the fields that a diff names, as JavaScript writes them.
 fn in_camel_case(value: Value) -> Value {
     match value {
         Value::Object(object) => {
             let members = object.into_iter().map(|(name, value)| match value {
-                Value::String(text) if name == "field" => (name, Value::String(camel(&text))),
-                value => (camel(&name), in_camel_case(value)),
+                Value::String(text) if name == "field" => (name, Value::String(text.to_lower_camel_case())),
+                value => (name.to_lower_camel_case(), in_camel_case(value)),
             });
             Value::Object(members.collect::<Map<_, _>>())
         }
@@ -68,44 +42,15 @@ pub(crate) fn object(members: &[(&str, JsValue)]) -> JsValue {
     object.into()
 }
 
-/// A number as JavaScript has it; exact up to 2^53, which no time and no count of ours reaches.
-#[expect(clippy::cast_precision_loss, reason = "times and counts are below 2^53")]
-pub(crate) fn number(value: u64) -> f64 {
-    value as f64
-}
-
-/// A whole number of JavaScript: not negative, and exact.
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked just before")]
-pub(crate) fn whole(value: f64) -> Option<u64> {
-    /// `Number.MAX_SAFE_INTEGER`.
-    const MAX: f64 = 9_007_199_254_740_991.0;
-    ((0.0..=MAX).contains(&value) && value.fract() == 0.0).then_some(value as u64)
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{camel, in_camel_case, snake, whole};
+    use super::in_camel_case;
     use serde_json::json;
-
-    #[test]
-    fn names_go_back_and_forth() {
-        for (rust, script) in [("tolerance_s", "toleranceS"), ("id", "id"), ("dedupe_pointer", "dedupePointer")] {
-            assert_eq!((camel(rust).as_str(), snake(script).as_str()), (script, rust));
-        }
-    }
 
     #[test]
     fn members_and_diffed_fields_are_renamed_and_values_are_not() {
         let report = json!({"dry_run": true, "items": [{"diff": [{"field": "event_filters", "to": "a_b"}], "outcome": "not_owned"}]});
         let expected = json!({"dryRun": true, "items": [{"diff": [{"field": "eventFilters", "to": "a_b"}], "outcome": "not_owned"}]});
         assert_eq!(in_camel_case(report), expected);
-    }
-
-    #[test]
-    fn only_exact_whole_numbers_are_taken() {
-        assert_eq!(whole(1_700_000_000_000.0), Some(1_700_000_000_000));
-        for value in [-1.0, 0.5, f64::NAN, f64::INFINITY, 1e16] {
-            assert_eq!(whole(value), None, "{value}");
-        }
     }
 }

@@ -1,17 +1,18 @@
-//! `plan` and `reconcile`: declarations in, a report out.
+//! `plan` and `reconcile`, from declarations to a report.
+//!
+//! Promise: one reconciliation at a time for each client. Out of scope: storing the state between clients.
 
-use crate::args::{Options, api_kind, elements, expected};
-use crate::client::Shared;
+use crate::args::{NamedArgs, api_kind, elements};
+use crate::declaration::declared_subscription;
 use crate::error::Failure;
 use crate::json;
-use genesys_client::reconcile::{AuditEvent, Report, reconcile};
-use genesys_client::secret::Secret;
-use genesys_client::subscription::{ApiKind, Desired, EventFilter};
+use crate::shared::Shared;
+use genesys_client::reconcile::{AuditEvent, Options, Report, reconcile};
 use serde::Serialize;
 use std::rc::Rc;
 use wasm_bindgen::JsValue;
 
-/// Ends a run however it ends.
+/// Marks the end of a run, also of one that was dropped.
 struct Running(Rc<Shared>);
 
 impl Drop for Running {
@@ -39,7 +40,7 @@ pub(crate) async fn run(
         .enumerate()
         .map(|(index, declared)| declared_subscription(declared, &format!("desired[{index}]"), None))
         .collect::<Result<Vec<_>, _>>()?;
-    let mut options = Options::optional(options, "options")?;
+    let mut options = NamedArgs::optional(options, "options")?;
     let prune = match options.value("prune")? {
         None => vec![],
         Some(apis) => elements(&apis, "options.prune")?
@@ -59,72 +60,14 @@ pub(crate) async fn run(
     } else {
         Some(Running(shared.clone()))
     };
-    let options = genesys_client::reconcile::Options {
-        marks: shared.marks.clone(),
-        prune,
-        allow_private: shared.allow_private,
-        probe,
-        dry_run,
-    };
+    let options = Options { marks: shared.marks.clone(), prune, allow_private: shared.allow_private, probe, dry_run };
     let vendor = shared.vendor_within(timeout_ms, max_requests);
-    let mut memory = shared.memory.borrow().clone();
+    let mut state = shared.state.borrow().clone();
     let mut audit: Vec<AuditEvent> = vec![];
-    let report = reconcile(&vendor, &desired, &options, &mut memory, &mut audit).await;
+    let report = reconcile(&vendor, &desired, &options, &mut state, &mut audit).await;
     if !dry_run {
-        shared.memory.replace(memory);
+        shared.state.replace(state);
     }
     drop(running);
     json::to_js(&ReportWithAudit { report, audit })
-}
-
-/// Reads a declaration. `api`: the API it is for, where it does not have to say so.
-pub(crate) fn declared_subscription(value: JsValue, what: &str, api: Option<ApiKind>) -> Result<Desired, Failure> {
-    let mut options = Options::new(value, what)?;
-    let api = match (api, options.value("api")?) {
-        (Some(api), None) => api,
-        (wanted, Some(named)) => {
-            let named = api_kind(&named, &format!("{what}.api"))?;
-            if wanted.is_some_and(|wanted| wanted != named) {
-                return Err(Failure::argument(format!("{what}.api: is not the API of these subscriptions")));
-            }
-            named
-        }
-        (None, None) => return Err(Failure::argument(format!("{what}.api: is required"))),
-    };
-    let name = options.required_text("name")?;
-    let desired = Desired {
-        source: options.text("source")?.unwrap_or_else(|| name.clone()),
-        api,
-        address: options.required_text("address")?,
-        enabled: options.flag("enabled")?.unwrap_or(true),
-        event_filters: match options.value("eventFilters")? {
-            None => vec![],
-            Some(filters) => event_filters(&filters, &format!("{what}.eventFilters"))?,
-        },
-        secret: Secret::new(options.required_text("secret")?),
-        adopt: options.flag("adopt")?.unwrap_or(false),
-        prune: options.flag("prune")?.unwrap_or(false),
-        name,
-    };
-    options.finish()?;
-    Ok(desired)
-}
-
-fn event_filters(value: &JsValue, what: &str) -> Result<Vec<EventFilter>, Failure> {
-    elements(value, what)?
-        .iter()
-        .map(|filter| {
-            if let Some(event_type) = filter.as_string() {
-                return Ok(EventFilter { event_type, filter: "true".to_owned() });
-            }
-            if !filter.is_object() {
-                return Err(expected(what, "names of event types, or objects with eventType and filter", &filter));
-            }
-            let mut options = Options::new(filter, what)?;
-            let event_type = options.required_text("eventType")?;
-            let filter = options.text("filter")?.unwrap_or_else(|| "true".to_owned());
-            options.finish()?;
-            Ok(EventFilter { event_type, filter })
-        })
-        .collect()
 }

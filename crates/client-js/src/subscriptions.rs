@@ -1,17 +1,19 @@
 //! `Subscriptions`: the calls on the subscriptions of one API.
+//!
+//! Promise: a declaration is checked before anything is sent. Out of scope: what the calls do, see
+//! [`genesys_client::subscription::calls`].
 
-use crate::args::{Options, expected};
-use crate::client::{Shared, Tokens};
+use crate::args::{NamedArgs, expected};
+use crate::declaration::declared_subscription;
 use crate::error::Failure;
 use crate::guard;
 use crate::host::Host;
 use crate::json;
-use crate::reconcile::declared_subscription;
+use crate::shared::{Shared, Tokens};
 use genesys_client::address;
 use genesys_client::error::Error;
-use genesys_client::subscription::{self, ApiKind, Desired, FieldChange, Subscription};
+use genesys_client::subscription::{self, ApiKind, Desired};
 use js_sys::Promise;
-use serde::Serialize;
 use std::rc::Rc;
 use wasm_bindgen::prelude::*;
 
@@ -22,34 +24,9 @@ pub struct Subscriptions {
     api: ApiKind,
 }
 
-#[derive(Serialize)]
-struct Created {
-    subscription: Subscription,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    status: Option<u16>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    correlation_id: Option<String>,
-}
-
-#[derive(Serialize)]
-struct Updated {
-    changes: Vec<FieldChange>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    status: Option<u16>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    correlation_id: Option<String>,
-}
-
-#[derive(Serialize)]
-struct Deleted {
-    status: u16,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    correlation_id: Option<String>,
-}
-
 #[wasm_bindgen]
 impl Subscriptions {
-    /// All subscriptions, whoever made them.
+    /// All subscriptions, of every owner.
     #[wasm_bindgen(unchecked_return_type = "Promise<Subscription[]>")]
     pub fn list(&self) -> Promise {
         let (shared, api) = (self.shared.clone(), self.api);
@@ -63,8 +40,8 @@ impl Subscriptions {
         guard::promise(async move { json::to_js(&calls(&shared, api).get(&text(&id)?).await?) })
     }
 
-    /// Creates a subscription, unless there is one of that name (`exists`). After an answer that was lost it is looked for
-    /// by name before anything is repeated. An asynchronous create is watched to its end, for up to 5 minutes.
+    /// Creates a subscription, unless there is one of that name (`exists`). After a lost answer it is looked for by
+    /// name before the create is repeated. An asynchronous create is watched to its end, for up to 5 minutes.
     #[wasm_bindgen(unchecked_return_type = "Promise<CreatedSubscription>")]
     pub fn create(&self, #[wasm_bindgen(unchecked_param_type = "DesiredSubscription")] desired: JsValue) -> Promise {
         let (shared, api) = (self.shared.clone(), self.api);
@@ -75,15 +52,13 @@ impl Subscriptions {
                 let message = format!("a subscription named {:?} exists: {}", found.name, found.id);
                 return Err(Failure::conflict("exists", message));
             }
-            let subscription::calls::Created { subscription, status, correlation_id } =
-                calls.create(&desired, &[]).await?;
-            json::to_js(&Created { subscription, status, correlation_id })
+            json::to_js(&calls.create(&desired, &[]).await?)
         })
     }
 
-    /// Brings a subscription to what is wanted: reads it, compares, writes what differs. When somebody else writes in
-    /// between, it is read and compared again; with `ifMatch` that is an error (`version_mismatch`) instead. What this
-    /// client's mark is not on is only changed with `adopt`.
+    /// Brings a subscription to what is wanted. Reads it, compares, and writes what differs. When another program writes
+    /// in between, it is read and compared again. With `ifMatch` that is an error (`version_mismatch`) instead. A
+    /// subscription without this client's mark is only changed with `adopt`.
     #[wasm_bindgen(unchecked_return_type = "Promise<UpdatedSubscription>")]
     pub fn update(
         &self,
@@ -94,17 +69,15 @@ impl Subscriptions {
         let (shared, api) = (self.shared.clone(), self.api);
         guard::promise(async move {
             let (id, desired) = (text(&id)?, checked(&shared, api, desired)?);
-            let mut options = Options::optional(options, "options")?;
+            let mut options = NamedArgs::optional(options, "options")?;
             let if_match = options.text("ifMatch")?;
             options.finish()?;
-            let subscription::calls::Updated { changes, status, correlation_id } =
-                calls(&shared, api).update(&id, &desired, if_match.as_deref()).await?;
-            json::to_js(&Updated { changes, status, correlation_id })
+            json::to_js(&calls(&shared, api).update(&id, &desired, if_match.as_deref()).await?)
         })
     }
 
-    /// Deletes a subscription that carries this client's mark; any other one only with `anyOwner`. What is gone already
-    /// counts as deleted.
+    /// Deletes a subscription that carries this client's mark, and any other one only with `anyOwner`. A subscription that
+    /// is gone already counts as deleted.
     #[wasm_bindgen(unchecked_return_type = "Promise<DeletedSubscription>")]
     pub fn delete(
         &self,
@@ -114,13 +87,11 @@ impl Subscriptions {
         let (shared, api) = (self.shared.clone(), self.api);
         guard::promise(async move {
             let id = text(&id)?;
-            let mut options = Options::optional(options, "options")?;
+            let mut options = NamedArgs::optional(options, "options")?;
             let any_owner = options.flag("anyOwner")?.unwrap_or(false);
             options.finish()?;
             let calls = calls(&shared, api);
-            let subscription::calls::Deleted { status, correlation_id } =
-                if any_owner { calls.delete(&id).await? } else { calls.delete_owned(&id).await? };
-            json::to_js(&Deleted { status, correlation_id })
+            json::to_js(&if any_owner { calls.delete(&id).await? } else { calls.delete_owned(&id).await? })
         })
     }
 }

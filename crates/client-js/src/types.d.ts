@@ -6,9 +6,9 @@ export interface ClientOptions {
   loginUrl?: string;
   /** Base of the API, where it is not a region's. Needs `loginUrl`. */
   apiUrl?: string;
-  /** The id of an OAuth client of the type "Client Credentials". */
+  /** The id of an OAuth client of the type "Client Credentials". White space around it is cut. */
   clientId: string;
-  /** Its secret. Do not ship it to browsers. */
+  /** Its secret. White space around it is cut. Do not ship it to browsers. */
   clientSecret: string;
   /** Sends the requests; `globalThis.fetch` otherwise. It gets a URL and a `RequestInit` with `redirect: "manual"` and a signal. */
   fetch?: typeof globalThis.fetch;
@@ -41,10 +41,10 @@ export interface Topic {
   transports: string[];
 }
 
-/** An event type and what of it is wanted. */
+/** An event type and which of its events are wanted. */
 export interface EventFilter {
   eventType: string;
-  /** `"true"` takes every event; anything else is the vendor's filter expression. */
+  /** `"true"` takes every event. Any other text is the vendor's filter expression. */
   filter: string;
 }
 
@@ -55,15 +55,15 @@ export interface Subscription {
   /** Where deliveries go. */
   address: string;
   enabled: boolean;
-  /** Sorted; empty where the API knows no event types. */
+  /** Sorted. Empty where the API knows no event types. */
   eventFilters: EventFilter[];
-  /** The ownership mark, whoever's it is. */
+  /** The ownership mark, this client's or another's. */
   owner?: string;
-  /** What is known of its secret; the secret itself is never shown. */
+  /** What is known of its secret. The secret itself is never shown. */
   secret: "absent" | "hidden" | "set";
   /** Whether it works yet. */
   provisioning: "ready" | "pending" | { failed: string };
-  /** Its version, for `ifMatch`; only from `get`. */
+  /** Its version for `ifMatch`. Only `get` has it. */
   etag?: string;
 }
 
@@ -75,11 +75,11 @@ export interface DesiredSubscription {
   address: string;
   /** `true` otherwise. Open Messaging cannot switch deliveries off. */
   enabled?: boolean;
-  /** What is wanted; a name alone takes every event of that type. Open Messaging sends everything and takes none. */
+  /** Which events are wanted. A name alone takes every event of that type. Open Messaging sends all and takes none. */
   eventFilters?: readonly (string | { eventType: string; filter?: string })[];
   /** Signs the deliveries: at least 16 characters. */
   secret: string;
-  /** Take over a subscription of this name that somebody else made. `false` otherwise. */
+  /** Take over a subscription of this name that has another owner. `false` otherwise. */
   adopt?: boolean;
 }
 
@@ -87,25 +87,25 @@ export interface DesiredSubscription {
 export interface DeclaredSubscription extends DesiredSubscription {
   /** The API that it belongs to. */
   api: SubscriptionApi;
-  /** What the report calls it; its name otherwise. */
+  /** What the report calls it. Its name otherwise. */
   source?: string;
   /** Delete owned subscriptions that point to this address and that nothing declares. `false` otherwise. */
   prune?: boolean;
 }
 
 export interface UpdateOptions {
-  /** The `etag` that the caller saw: a newer version is an error (`version_mismatch`), not read again. */
+  /** The `etag` that the caller saw. A newer version is an error (`version_mismatch`), not read again. */
   ifMatch?: string;
 }
 
 export interface DeleteOptions {
-  /** Delete it whoever made it. `false` otherwise. */
+  /** Delete it for any owner. `false` otherwise. */
   anyOwner?: boolean;
 }
 
 export interface CreatedSubscription {
   subscription: Subscription;
-  /** The vendor's status; absent when its answer was lost and the subscription was found by name. */
+  /** The vendor's status. Absent when its answer was lost and the subscription was found by name. */
   status?: number;
   correlationId?: string;
 }
@@ -118,7 +118,7 @@ export interface UpdatedSubscription {
 }
 
 export interface DeletedSubscription {
-  /** 404 and 410: it was gone already. */
+  /** 404 and 410 say that it was gone already. */
   status: number;
   correlationId?: string;
 }
@@ -171,7 +171,7 @@ export interface ReconcileReport {
   requests: number;
   /** As declared, then owned ones that nothing declares. */
   items: ReconcileItem[];
-  /** What was checked and done, in order; for an audit trail. */
+  /** What was checked and done, in order, for an audit trail. */
   audit: AuditEvent[];
 }
 
@@ -200,12 +200,12 @@ export interface AuditEvent {
 }
 
 /**
- * Who has to do something: `caller` (the code that calls this package), `configuration` (credentials, permissions, names,
- * addresses), `vendor`, `network`, `try_again` (nobody: it passes by itself), `ours` (this package).
+ * Who has to act: `caller` (the code that calls this package), `configuration` (credentials, permissions, names,
+ * addresses), `vendor`, `network`, `try_again` (no party, it passes by itself), `ours` (this package).
  */
 export type Fault = "caller" | "configuration" | "vendor" | "network" | "try_again" | "ours";
 
-/** Everything that is thrown, or rejected with. No message shows a secret. */
+/** What every call throws or rejects with. No message shows a secret. */
 export class GenesysError extends Error {
   constructor(message: string, code: string, fault: Fault);
   readonly name: "GenesysError";
@@ -240,20 +240,20 @@ export interface CustomProfile {
   encoding: "hex" | "base64" | "base64url";
   /** Text before each signature, as in `sha256=`. */
   prefix?: string;
-  /** Whether base64 ends in `=`; `true` for `base64` and `false` for `base64url` otherwise. */
+  /** Whether base64 ends in `=`. `true` for `base64` and `false` for `base64url` otherwise. */
   padding?: boolean;
   /** Name of the header with the time of signing in whole seconds. */
   timestampHeader?: string;
-  /** How many seconds that time may be away, both ways; 300 otherwise. */
+  /** How many seconds that time may be away, both ways. 300 otherwise. */
   toleranceS?: number;
   /** Name of the header with the delivery's identifier. */
   idHeader?: string;
-  /** What is signed, from `{id}`, `{timestamp}`, `{body}` and other text; `{body}` otherwise. */
+  /** What is signed, from `{id}`, `{timestamp}`, `{body}` and other text. `{body}` otherwise. */
   signedContent?: string;
-  /** How a secret becomes a key; `text` otherwise. */
+  /** How a secret becomes a key. `text` otherwise. */
   secretFormat?: "text" | "base64" | "hex";
-  /** What a body is; `object` otherwise. */
-  envelope?: "events" | "object";
+  /** What a body is. `object` otherwise. */
+  envelope?: "events" | "object" | "any";
   /** JSON pointer to what makes two deliveries one. */
   dedupePointer?: string;
   /** Header that makes two deliveries one. */
@@ -261,12 +261,12 @@ export interface CustomProfile {
 }
 
 export interface TimeOptions {
-  /** The time that timestamps and expiries are compared with; now otherwise. */
+  /** The time that timestamps and expiries are compared with. Now otherwise. */
   now?: Date | number;
 }
 
 export interface SignOptions {
-  /** The time of signing; now otherwise. */
+  /** The time of signing. Now otherwise. */
   now?: Date | number;
   /** The delivery's identifier, where the profile signs one. */
   id?: string;
@@ -277,7 +277,7 @@ export interface Refused<Code extends string> {
   ok: false;
   code: Code;
   status: number;
-  /** What and where, in words; safe to answer and to log. */
+  /** What and where, in words. Safe to answer and to log. */
   detail: string;
 }
 
@@ -311,7 +311,7 @@ export interface Explanation {
     signedContent: string;
     toleranceS?: number;
   };
-  /** What looks like a signature in the request; values are not shown. */
+  /** What looks like a signature in the request. Values are not shown. */
   seen: { header: string; prefix?: string; encoding?: string; chars: number }[];
   /** The label of the secret that made a signature of the request, as it is or after the findings. */
   secretLabel?: string;

@@ -1,13 +1,14 @@
-//! Receiving: `verify`, `inspect`, `explain`, and `sign` for tests and senders.
+//! Receiving, by `verify`, `inspect` and `explain`, and `sign` for tests and senders.
 //!
-//! Promise: a delivery that is refused is a result with the gateway's own code and the status to answer; only a call that
-//! is wrong in itself (no secret, no bytes, an unknown profile) throws.
+//! Promise: a refused delivery is a result with the gateway's own code and the status to answer. Only a call that is wrong
+//! in itself (no secret, no bytes, an unknown profile) throws. Out of scope: HTTP servers.
 
-use crate::args::{Options, bytes, expected, headers};
+use crate::args::{NamedArgs, bytes, expected, headers};
 use crate::error::Failure;
 use crate::guard;
 use crate::host::now_ms;
-use crate::json::{self, camel, object, snake};
+use crate::json::{self, object};
+use crate::number::number;
 use genesys_webhook::custom::{CustomScheme, SchemeError};
 use genesys_webhook::dedupe;
 use genesys_webhook::doctor;
@@ -16,12 +17,13 @@ use genesys_webhook::refusal::Refusal;
 use genesys_webhook::scheme::Scheme;
 use genesys_webhook::secret::SigningSecret;
 use genesys_webhook::signature::{Verifier, VerifyError};
+use heck::{ToLowerCamelCase as _, ToSnakeCase as _};
 use js_sys::{Array, JSON};
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 use wasm_bindgen::prelude::*;
 
-/// What is answered where we have no active secret: the sender has to try again.
+/// The status without an active secret, with which the sender tries again.
 const UNAVAILABLE: u16 = 503;
 
 /// Verifies the signature of a delivery, in constant time, against every secret that has not expired.
@@ -55,7 +57,7 @@ pub fn verify(
 /// deliveries one).
 ///
 /// @param body - the raw bytes that were verified
-/// @param headers - needed where the profile takes the key from a header (standard-webhooks); else it may be left out
+/// @param headers - needed only where the profile takes the key from a header, as standard-webhooks does
 /// @throws {GenesysError} `invalid_argument`: the call itself is wrong.
 #[wasm_bindgen(unchecked_return_type = "InspectResult")]
 pub fn inspect(
@@ -71,7 +73,7 @@ pub fn inspect(
             Ok(envelope) => {
                 let key = scheme.idempotency_key(headers.as_slice(), &envelope);
                 let key = key.unwrap_or_else(|| dedupe::body_key(&Sha256::digest(&body).into()));
-                let count = json::number(envelope.event_count);
+                let count = number(envelope.event_count);
                 object(&[("ok", true.into()), ("eventCount", count.into()), ("idempotencyKey", key.into())])
             }
             Err(refusal) => refused(&refusal),
@@ -79,10 +81,10 @@ pub fn inspect(
     })
 }
 
-/// The signature doctor: says why a delivery does or does not verify, and looks for the mistake behind it (another
+/// The signature doctor. Says why a delivery does or does not verify, and looks for the mistake behind it (another
 /// encoding, header, profile or secret, a body that was changed). Shows no secret and nothing of the body.
 ///
-/// It may hash 16 MB: for people who look for a mistake, not for every request that is refused.
+/// It may hash 16 MB. Call it for a person who looks for a mistake, not for every refused request.
 ///
 /// @throws {GenesysError} `invalid_argument`: the call itself is wrong.
 #[wasm_bindgen(unchecked_return_type = "Explanation")]
@@ -100,8 +102,8 @@ pub fn explain(
     })
 }
 
-/// Makes the headers with which a body verifies: signature, and identifier and time where the profile has them. For tests
-/// and for senders.
+/// Makes the headers with which a body verifies, with identifier and time where the profile has them. For tests and for
+/// senders.
 ///
 /// @throws {GenesysError} `invalid_argument`: the call itself is wrong.
 #[wasm_bindgen(unchecked_return_type = "Record<string, string>")]
@@ -115,7 +117,7 @@ pub fn sign(
         let scheme = scheme(&profile)?;
         let secret = signing_secret(&scheme, &secret, 0)?;
         let body = bytes(&body)?;
-        let mut options = Options::optional(options, "options")?;
+        let mut options = NamedArgs::optional(options, "options")?;
         let id = options.text("id")?;
         let at_ms = options.time_ms("now")?.unwrap_or_else(now_ms);
         options.finish()?;
@@ -144,7 +146,7 @@ fn not_ok(code: &str, status: u16, detail: &str) -> JsValue {
 }
 
 fn time(options: JsValue) -> Result<u64, Failure> {
-    let mut options = Options::optional(options, "options")?;
+    let mut options = NamedArgs::optional(options, "options")?;
     let at_ms = options.time_ms("now")?;
     options.finish()?;
     Ok(at_ms.unwrap_or_else(now_ms))
@@ -176,14 +178,14 @@ fn signing_secret(scheme: &Scheme, value: &JsValue, index: usize) -> Result<Sign
     if !value.is_object() {
         return Err(expected("secrets", "strings, or objects with secret, label and notAfter", value));
     }
-    let mut options = Options::new(value.clone(), "secrets")?;
+    let mut options = NamedArgs::new(value.clone(), "secrets")?;
     let label = options.text("label")?.unwrap_or(label);
     let (text, not_after_ms) = (options.required_text("secret")?, options.time_ms("notAfter")?);
     options.finish()?;
     Ok(SigningSecret::new(scheme, &label, &text, not_after_ms)?)
 }
 
-/// The scheme of a profile: its name, or a description of one's own.
+/// The scheme of a profile, from its name or from a description.
 fn scheme(profile: &JsValue) -> Result<Scheme, Failure> {
     let names = "\"webhooks\", \"open-messaging\", \"standard-webhooks\", or an object that describes a scheme";
     if let Some(name) = profile.as_string() {
@@ -197,7 +199,7 @@ fn scheme(profile: &JsValue) -> Result<Scheme, Failure> {
     let Ok(Value::Object(members)) = serde_json::from_str(&text) else {
         return Err(Failure::argument(format!("profile: expected {names}")));
     };
-    let members: Map<String, Value> = members.into_iter().map(|(name, value)| (snake(&name), value)).collect();
+    let members: Map<String, Value> = members.into_iter().map(|(name, value)| (name.to_snake_case(), value)).collect();
     let custom: CustomScheme = serde_json::from_value(Value::Object(members))
         .map_err(|error| Failure::argument(format!("profile: {}", in_camel_case(&error.to_string()))))?;
     custom.resolve().map_err(|errors: Vec<SchemeError>| {
@@ -210,7 +212,7 @@ fn scheme(profile: &JsValue) -> Result<Scheme, Failure> {
 fn in_camel_case(message: &str) -> String {
     let parts = message.split('`').enumerate();
     let parts: Vec<String> =
-        parts.map(|(index, part)| if index % 2 == 1 { camel(part) } else { part.to_owned() }).collect();
+        parts.map(|(index, part)| if index % 2 == 1 { part.to_lower_camel_case() } else { part.to_owned() }).collect();
     parts.join("`")
 }
 

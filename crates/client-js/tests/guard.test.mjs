@@ -33,7 +33,7 @@ test("when no memory is left a call fails as an error, and smaller ones still wo
   const genesys = new GenesysClient({ region: "mypurecloud.com", clientId: "id", clientSecret: "s", fetch });
   assert.deepEqual(await genesys.subscriptions("webhooks").list(), [], "there is memory at first");
 
-  // Called again, the initialisation gives the exports of the instance that is there. Its memory is taken by somebody else.
+  // Called again, the initialisation gives the exports of the instance that is there. Another taker uses up its memory.
   const { memory } = initSync();
   for (let pages = 65_536; pages > 0; ) {
     try {

@@ -41,6 +41,20 @@ test("the scenario of all runtimes", async (context) => {
   expectScenario(assert, await scenario(client, simulator.options));
 });
 
+test("white space around credentials is not sent, and white space alone is none", async () => {
+  for (const [clientId, clientSecret] of [["id\n", "s3cr3t\r\n"], [" id", "\ts3cr3t "]]) {
+    const sent = [];
+    const fetch = async (url, init) => {
+      if (url.endsWith("/oauth/token")) sent.push(init.headers.authorization);
+      return url.endsWith("/oauth/token") ? tokenAnswer() : Response.json({ entities: [] });
+    };
+    await new GenesysClient({ ...region, clientId, clientSecret, fetch }).subscriptions("webhooks").list();
+    assert.deepEqual(sent, [`Basic ${btoa("id:s3cr3t")}`]);
+  }
+  const blank = () => new GenesysClient({ ...region, clientSecret: "\n" });
+  assert.throws(blank, { code: "invalid_argument", message: "options.clientSecret: is required" });
+});
+
 test("a hundred callers at once share one token request", async (context) => {
   const simulator = await startSimulator(context);
   const genesys = new GenesysClient(simulator.options);
@@ -101,7 +115,7 @@ test("an event type that does not exist fails its subscription and names what is
   assert.ok(report.audit.some(({ action, webhookId }) => action === "CREATE" && webhookId));
 });
 
-test("what somebody else made is neither updated nor deleted without being told to", async (context) => {
+test("a subscription of another owner is neither updated nor deleted without being told to", async (context) => {
   const simulator = await startSimulator(context);
   const { api, ...desired } = declared;
   const body = { name: desired.name, address: desired.address, enabled: true, eventFilters: [{ eventType: "call:created", filter: "true" }] };
@@ -135,7 +149,7 @@ test("a missing permission is named, with what the vendor's support asks for", a
   assert.ok(error.correlationId && error.vendorCode);
 });
 
-test("an address on which nobody listens is a finding, with the system's own code", async (context) => {
+test("an address without a listener is a finding, with the system's own code", async (context) => {
   const server = createServer().listen(0, "127.0.0.1");
   await new Promise((resolve) => server.once("listening", resolve));
   const url = `http://127.0.0.1:${server.address().port}`;
@@ -199,7 +213,7 @@ test("an answer that is too long is cut off", async (context) => {
   assert.ok(cancelled);
 });
 
-test("a fetch of somebody else may throw, give nonsense or quote what it was given", async (context) => {
+test("a foreign fetch may throw, give nonsense or quote what it was given", async (context) => {
   // Without jitter, waits before a repetition are of 0 ms.
   context.mock.method(Math, "random", () => 0);
   const quoting = fetchWith((_url, init) => {

@@ -1,18 +1,10 @@
 //! One API call as data: what is sent, what it needs, and whether it may be repeated without looking.
+//!
+//! Promise: plain values. Out of scope: sending, see [`crate::client`].
 
-use crate::error::{ApiError, Error};
+use crate::error::Error;
 use crate::json::{self, Object};
 use crate::transport::Method;
-
-/// Whether a call may be repeated after an outcome that is unknown.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Repeat {
-    /// Doing it twice is the same as doing it once.
-    Freely,
-    /// Only when it was certainly not carried out (creates): otherwise the error comes back, and the caller looks
-    /// first.
-    UnlessApplied,
-}
 
 /// One call.
 #[derive(Clone)]
@@ -27,22 +19,25 @@ pub struct Call {
     pub if_match: Option<String>,
     /// The scope or permission that the call needs, to be named by a 403.
     pub needs: &'static str,
-    /// Whether it may be repeated.
-    pub repeat: Repeat,
 }
 
 impl Call {
     /// A read of `path`.
     pub fn get(path: impl Into<String>, needs: &'static str) -> Self {
-        Self { method: Method::Get, path: path.into(), body: None, if_match: None, needs, repeat: Repeat::Freely }
+        Self { method: Method::GET, path: path.into(), body: None, if_match: None, needs }
     }
 
     /// A write of `body` to `path`.
     pub fn write(method: Method, path: impl Into<String>, body: &Object, needs: &'static str) -> Self {
-        let repeat = if method == Method::Post { Repeat::UnlessApplied } else { Repeat::Freely };
         // An object of JSON values always serializes.
         let body = serde_json::to_vec(body).unwrap_or_default();
-        Self { method, path: path.into(), body: Some(body), if_match: None, needs, repeat }
+        Self { method, path: path.into(), body: Some(body), if_match: None, needs }
+    }
+
+    /// Whether two of these calls do what one does. A create is only repeated when it was certainly not carried out. Else
+    /// the error comes back, and the caller looks first.
+    pub(crate) fn is_idempotent(&self) -> bool {
+        self.method != Method::POST
     }
 }
 
@@ -66,15 +61,5 @@ impl Answer {
 
     pub(crate) fn unreadable(&self, what: &'static str) -> Error {
         Error::Unreadable { what, correlation_id: self.correlation_id.clone() }
-    }
-}
-
-impl Error {
-    /// The API's own error, if this is one.
-    pub fn api(&self) -> Option<&ApiError> {
-        match self {
-            Self::Api(error) => Some(error),
-            _ => None,
-        }
     }
 }

@@ -1,21 +1,23 @@
 //! The client: one call with token, pacing, retries and a budget.
 //!
-//! Promise: a 401 leads to one new token and one repetition, never to a loop; creates are never repeated blindly;
-//! nothing is sent beyond the run's budget. Out of scope: what the calls mean (see [`crate::subscription`]).
+//! Promises:
+//! - A 401 leads to one new token and one repetition, never to a loop.
+//! - Creates are never repeated blindly.
+//! - Nothing is sent beyond the run's budget.
+//!
+//! Out of scope: what the calls mean, see [`crate::subscription`].
 
-use crate::auth::{AccessToken, TokenSource};
-use crate::call::{Answer, Call, Repeat};
+use crate::auth::TokenSource;
+use crate::call::{Answer, Call};
 use crate::error::{ApiError, Error, Exhausted, correlation_id};
 use crate::pace::Pace;
 use crate::retry::{Decision, RetryPolicy};
-use crate::retry_after::retry_after_ms;
 use crate::secret::Secret;
-use crate::transport::{HttpRequest, HttpResponse, Runtime, Transport, TransportError};
-use std::future::{Future as _, poll_fn};
+use crate::transport::{HttpRequest, HttpResponse, Runtime, Transport};
+use futures_util::future::{Either, select};
 use std::pin::pin;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::task::Poll;
 
 /// Time for one API request. The vendor's own gateway ends requests after 30 s.
 const TIMEOUT_MS: u64 = 30_000;
@@ -23,7 +25,7 @@ const TIMEOUT_MS: u64 = 30_000;
 /// Less time than this before the deadline is not worth a request.
 const MIN_TIMEOUT_MS: u64 = 200;
 
-/// Longest answer: a page of 100 subscriptions is below 1 MB, the list of all topics below 4 MB.
+/// Longest answer. A page of 100 subscriptions is below 1 MB, the list of all topics below 4 MB.
 const MAX_ANSWER_BYTES: usize = 8 * 1_024 * 1_024;
 
 /// What one run may use.
@@ -40,7 +42,7 @@ impl Budget {
     pub const UNLIMITED: Self = Self { deadline_ms: u64::MAX, max_requests: u32::MAX };
 }
 
-/// Calls the API of one organisation. Cheap to make: one per run or invocation, each with its own budget.
+/// Calls the API of one organisation. Cheap to make, one for each run or invocation with its own budget.
 pub struct Client<T, R, A> {
     transport: T,
     pub(crate) runtime: R,
@@ -74,14 +76,7 @@ impl<T: Transport, R: Runtime, A: TokenSource> Client<T, R, A> {
         self
     }
 
-    /// The same client with another retry policy.
-    #[must_use]
-    pub fn with_policy(mut self, policy: RetryPolicy) -> Self {
-        self.policy = policy;
-        self
-    }
-
-    /// Requests sent so far: calls, their repetitions, and probes.
+    /// Requests sent so far, which are calls, their repetitions, and probes.
     pub fn requests_sent(&self) -> u32 {
         self.requests.load(Ordering::Relaxed)
     }
@@ -91,7 +86,7 @@ impl<T: Transport, R: Runtime, A: TokenSource> Client<T, R, A> {
         &self.api_url
     }
 
-    /// What is left: requests, and milliseconds until the deadline.
+    /// Requests that are left, and milliseconds until the deadline.
     pub(crate) fn left(&self) -> (u32, u64) {
         let requests = self.budget.max_requests.saturating_sub(self.requests_sent());
         (requests, self.budget.deadline_ms.saturating_sub(self.runtime.now_ms()))
@@ -110,10 +105,7 @@ impl<T: Transport, R: Runtime, A: TokenSource> Client<T, R, A> {
     }
 
     /// Sends one request within the budget. Its timeout ends with the budget.
-    pub(crate) async fn send_within_budget(
-        &self,
-        mut request: HttpRequest,
-    ) -> Result<Result<HttpResponse, TransportError>, Error> {
+    pub(crate) async fn send_within_budget(&self, mut request: HttpRequest) -> Result<HttpResponse, Error> {
         let (requests, time_ms) = self.left();
         if requests == 0 {
             return Err(Error::Exhausted(Exhausted::Requests));
@@ -123,58 +115,50 @@ impl<T: Transport, R: Runtime, A: TokenSource> Client<T, R, A> {
         }
         self.requests.fetch_add(1, Ordering::Relaxed);
         request.timeout_ms = request.timeout_ms.min(time_ms);
-        Ok(self.transport.send(request).await)
+        self.transport.send(request).await.map_err(Error::NoAnswer)
     }
 
-    /// A token, within the budget's time. A source that fetches one has a patience of its own, which may be longer than what
-    /// is left; most have one at hand, and then nothing is waited for.
-    async fn token(&self, stale: Option<&AccessToken>) -> Result<AccessToken, Error> {
-        let mut token = pin!(self.tokens.token(stale.map(AccessToken::expose)));
-        if let Poll::Ready(token) = poll_fn(|context| Poll::Ready(token.as_mut().poll(context))).await {
-            return token;
-        }
+    /// A token, within the budget's time. A source that fetches one may take longer than that.
+    async fn token(&self, stale: Option<&Secret>) -> Result<Secret, Error> {
+        let token = self.tokens.token(stale.map(Secret::expose));
         if self.budget.deadline_ms == u64::MAX {
             return token.await;
         }
-        let (_, time_ms) = self.left();
-        let mut deadline = pin!(self.runtime.sleep_ms(time_ms));
-        poll_fn(|context| match token.as_mut().poll(context) {
-            Poll::Pending => deadline.as_mut().poll(context).map(|()| Err(Error::Exhausted(Exhausted::Time))),
-            ready @ Poll::Ready(_) => ready,
-        })
-        .await
+        // Polled second, so that a token at hand starts no timer.
+        let deadline = self.runtime.sleep_ms(self.left().1);
+        match select(pin!(token), pin!(deadline)).await {
+            Either::Left((token, _)) => token,
+            Either::Right(_) => Err(Error::Exhausted(Exhausted::Time)),
+        }
     }
 
     /// Makes one call: with a token, at the vendor's pace, repeated as the policy and the call allow.
     pub async fn call(&self, call: &Call) -> Result<Answer, Error> {
         let started_ms = self.runtime.now_ms();
-        let mut stale: Option<AccessToken> = None;
+        let mut stale: Option<Secret> = None;
         let mut attempt = 0_u32;
         let mut before: Option<Error> = None;
         loop {
             let token = self.token(stale.as_ref()).await?;
-            let sent = match self.send_paced(self.request(call, &token)).await {
-                Ok(sent) => sent,
-                // The budget ended between two attempts: what went wrong says more than that.
-                Err(exhausted) => return Err(before.unwrap_or(exhausted)),
-            };
-            let error = match sent {
+            let error = match self.send_paced(self.request(call, &token)).await {
+                // The budget ended between two attempts. The failure before says more than that.
+                Err(exhausted @ Error::Exhausted(_)) => return Err(before.unwrap_or(exhausted)),
+                Err(error) => error,
                 Ok(response) => {
                     self.observe(&response);
                     if (200..300).contains(&response.status) {
-                        return Ok(answer(response, token.secret()));
+                        return Ok(answer(response, &token));
                     }
                     if response.status == 401 && stale.is_none() {
-                        // Not an attempt of the retry policy: a 401 is answered before anything is done.
+                        // No attempt of the retry policy, because a 401 is answered before anything is done.
                         stale = Some(token);
                         continue;
                     }
-                    self.read_error(&response, call)
+                    Error::Api(Box::new(ApiError::read(&response, call.needs, self.runtime.now_ms())))
                 }
-                Err(error) => Error::NoAnswer(error),
             };
-            let error = error.without(token.secret());
-            if call.repeat == Repeat::UnlessApplied && error.may_have_been_applied() {
+            let error = error.without(&token);
+            if !call.is_idempotent() && error.may_have_been_applied() {
                 return Err(error);
             }
             match self.decide(attempt, &error, started_ms) {
@@ -192,7 +176,7 @@ impl<T: Transport, R: Runtime, A: TokenSource> Client<T, R, A> {
     }
 
     /// Sends one request to the API, at its pace.
-    async fn send_paced(&self, request: HttpRequest) -> Result<Result<HttpResponse, TransportError>, Error> {
+    async fn send_paced(&self, request: HttpRequest) -> Result<HttpResponse, Error> {
         let now_ms = self.runtime.now_ms();
         let wait_ms = self.pace.lock().unwrap_or_else(PoisonError::into_inner).next_wait_ms(now_ms);
         self.pause(wait_ms).await?;
@@ -204,7 +188,7 @@ impl<T: Transport, R: Runtime, A: TokenSource> Client<T, R, A> {
         self.pace.lock().unwrap_or_else(PoisonError::into_inner).observe(response, now_ms);
     }
 
-    fn request(&self, call: &Call, token: &AccessToken) -> HttpRequest {
+    fn request(&self, call: &Call, token: &Secret) -> HttpRequest {
         let mut headers =
             vec![("authorization", format!("Bearer {}", token.expose())), ("accept", "application/json".to_owned())];
         if call.body.is_some() {
@@ -214,7 +198,7 @@ impl<T: Transport, R: Runtime, A: TokenSource> Client<T, R, A> {
             headers.push(("if-match", etag.clone()));
         }
         HttpRequest {
-            method: call.method,
+            method: call.method.clone(),
             url: format!("{}{}", self.api_url, call.path),
             headers,
             body: call.body.clone(),
@@ -222,14 +206,9 @@ impl<T: Transport, R: Runtime, A: TokenSource> Client<T, R, A> {
             max_response_bytes: MAX_ANSWER_BYTES,
         }
     }
-
-    fn read_error(&self, response: &HttpResponse, call: &Call) -> Error {
-        let asked_ms = response.header("retry-after").and_then(|value| retry_after_ms(value, self.runtime.now_ms()));
-        Error::Api(Box::new(ApiError::read(response, call.needs, asked_ms)))
-    }
 }
 
-/// Its correlation id may come to stand in an error, when what was answered cannot be read.
+/// An answer whose correlation id shows no token, because it stands in the error when the body cannot be read.
 fn answer(response: HttpResponse, token: &Secret) -> Answer {
     Answer {
         status: response.status,

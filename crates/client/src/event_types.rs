@@ -1,4 +1,6 @@
 //! The two catalogues of what can be subscribed to.
+//!
+//! Promise: all pages are read, and a missing field is empty. Out of scope: what an event contains.
 
 use crate::auth::TokenSource;
 use crate::client::Client;
@@ -17,7 +19,7 @@ pub struct EventType {
     pub id: String,
     /// Its name, such as `call:created`.
     pub name: String,
-    /// What it is, for people.
+    /// A text for people.
     pub description: String,
 }
 
@@ -26,7 +28,7 @@ pub struct EventType {
 pub struct Topic {
     /// Its id, such as `v2.users.{id}.activity`.
     pub id: String,
-    /// What it is, for people.
+    /// A text for people.
     pub description: String,
     /// How it can be received.
     pub transports: Vec<String>,
@@ -67,7 +69,7 @@ impl<T: Transport, R: Runtime, A: TokenSource> Client<T, R, A> {
             .collect())
     }
 
-    /// The notifications API's catalogue, which comes in one piece.
+    /// The notifications API's catalogue, which has one page.
     pub async fn topics(&self) -> Result<Vec<Topic>, Error> {
         let entities = self.list(Style::NextUri, "/api/v2/notifications/availabletopics", "notifications").await?;
         Ok(entities

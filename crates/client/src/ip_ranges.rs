@@ -1,16 +1,16 @@
 //! The addresses that the vendor's webhooks come from (`GET /api/v2/ipranges`).
 //!
-//! Promise: what is listed are the networks of services that send webhooks, each once and sorted, in the form that an allow-list takes.
-//! Out of scope: keeping an allow-list up to date; the vendor announces changes, and the list belongs into configuration.
+//! Promise: each network once, sorted, in the form that an allow-list takes. Out of scope: updating an allow-list, which
+//! belongs into configuration. The vendor announces changes.
 
 use crate::auth::TokenSource;
 use crate::client::Client;
 use crate::error::Error;
 use crate::json;
 use crate::pagination::Style;
-use crate::subscription::sorted;
 use crate::transport::{Runtime, Transport};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 
 /// Services whose addresses webhooks come from: Open Messaging itself, and Web Services data actions.
 const SENDING_SERVICES: [&str; 2] = ["open-messaging", "data-actions"];
@@ -31,16 +31,13 @@ pub struct IpRange {
 
 impl<T: Transport, R: Runtime, A: TokenSource> Client<T, R, A> {
     /// The networks that webhooks come from.
-    ///
-    /// # Errors
-    /// As for every list.
     pub async fn webhook_ip_ranges(&self) -> Result<Vec<IpRange>, Error> {
         let entities = self.list(Style::NextUri, "/api/v2/ipranges", "no permission").await?;
         let sends = |entity: &&json::Object| {
             let is_one_of = |name, known: &[&str]| json::text(entity, name).is_some_and(|value| known.contains(&value));
             is_one_of("service", &SENDING_SERVICES) && is_one_of("direction", &OUTWARD)
         };
-        let ranges = entities
+        let ranges: BTreeSet<_> = entities
             .iter()
             .filter(sends)
             .map(|entity| IpRange {
@@ -49,6 +46,6 @@ impl<T: Transport, R: Runtime, A: TokenSource> Client<T, R, A> {
                 region: json::owned(entity, "region"),
             })
             .collect();
-        Ok(sorted(ranges))
+        Ok(ranges.into_iter().collect())
     }
 }

@@ -1,17 +1,15 @@
-//! Reading JSON by hand, field by field: one piece of code for every object instead of one per type keeps the wasm
-//! small.
+//! Reading the vendor's JSON field by field, because any field may be missing, null or of another type.
+//!
+//! Promise: reading never fails, and a field of another type counts as missing. Out of scope: writing JSON.
 
 use serde_json::{Map, Value};
 
 /// An object of JSON.
 pub(crate) type Object = Map<String, Value>;
 
-/// A body as an object; none when it is anything else.
+/// A body as an object. `None` for any other body.
 pub(crate) fn object(body: &[u8]) -> Option<Object> {
-    match serde_json::from_str(core::str::from_utf8(body).ok()?) {
-        Ok(Value::Object(object)) => Some(object),
-        _ => None,
-    }
+    serde_json::from_slice(body).ok()
 }
 
 /// A field that is a text.
@@ -19,7 +17,7 @@ pub(crate) fn text<'a>(object: &'a Object, name: &str) -> Option<&'a str> {
     object.get(name).and_then(Value::as_str)
 }
 
-/// A field that is a text, as an owned one; empty when there is none.
+/// A field that is a text, as an owned one, and empty when there is none.
 pub(crate) fn owned(object: &Object, name: &str) -> String {
     text(object, name).unwrap_or_default().to_owned()
 }

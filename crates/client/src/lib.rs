@@ -1,14 +1,33 @@
-//! Genesys Cloud from the outside: a client of its API, and a reconciler that keeps subscriptions as they were
-//! declared.
+//! A client of the Genesys Cloud API, and a reconciler that keeps subscriptions as declared.
 //!
-//! Promise: pure over a small async [`transport::Transport`]; time, pauses and randomness are passed in
-//! ([`transport::Runtime`]). It compiles natively and for wasm32, does not panic on any input, and shows no secret in
-//! errors, reports, `Debug` or JSON.
+//! The client fetches tokens, keeps to the vendor's rate limit, and repeats calls where that is safe. It runs natively, in
+//! Workers and in browsers, over a [`transport::Transport`] that the caller brings. [`reconcile`] compares declared with
+//! actual subscriptions of two APIs, applies the difference within a budget, and reports it item by item.
 //!
-//! Layers, from the ground up: [`transport`] → [`auth`] → [`client`] (one call: token, pace, retries, budget) →
-//! [`pagination`], [`subscription`] (two APIs behind one trait), [`event_types`], [`probe`] → [`reconcile`].
+//! ```
+//! use genesys_client::{Client, Error, OAuthTokens, Runtime, Secret, Transport, region::Endpoints};
 //!
-//! Out of scope: receiving webhooks (that is `genesys-webhook`), and where reports, tokens and audit entries are kept.
+//! async fn print_event_types(transport: impl Transport + Clone, runtime: impl Runtime + Clone) -> Result<(), Error> {
+//!     let endpoints = Endpoints::for_region("mypurecloud.ie").expect("a region of the table");
+//!     let secret = Secret::new("client-secret");
+//!     let tokens = OAuthTokens::new(transport.clone(), runtime.clone(), &endpoints.login_url, "client-id", secret);
+//!     let client = Client::new(transport, runtime, tokens, &endpoints.api_url);
+//!     for event_type in client.event_types().await? {
+//!         println!("{}", event_type.name);
+//!     }
+//!     Ok(())
+//! }
+//! ```
+//!
+//! Promises:
+//! - Time, pauses and randomness are passed in ([`transport::Runtime`]), and all else is a function of them.
+//! - No input makes it panic.
+//! - Errors, reports, `Debug` and JSON show no secret.
+//!
+//! Layers, from the ground up: [`transport`] → [`auth`] → [`client`] → [`pagination`], [`subscription`],
+//! [`event_types`], [`probe`] → [`reconcile`].
+//!
+//! Out of scope: receiving webhooks (that is `genesys-webhook`), and where reports, tokens and audit events are stored.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(
@@ -42,13 +61,12 @@ pub mod probe;
 pub mod reconcile;
 pub mod region;
 pub mod retry;
-pub mod retry_after;
 pub mod secret;
 pub mod subscription;
 pub mod transport;
 
-pub use auth::{AccessToken, CachedToken, OAuthTokens, TokenSource};
+pub use auth::{CachedToken, OAuthTokens, TokenSource};
 pub use client::{Budget, Client};
-pub use error::{Error, Fault};
+pub use error::{Error, ErrorFault};
 pub use secret::Secret;
 pub use transport::{HttpRequest, HttpResponse, Runtime, Transport, TransportError};

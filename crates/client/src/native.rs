@@ -1,6 +1,7 @@
-//! The native transport and runtime: reqwest and tokio (feature `reqwest`), for the simulator, tests and tools.
+//! The native transport and runtime, by reqwest and tokio (feature `reqwest`), for the simulator, tests and tools.
 //!
-//! Plain HTTP; a binary that talks to the vendor also enables reqwest's `rustls` feature.
+//! Promise: the contract of [`Transport`]. Out of scope: TLS. A binary that talks to the vendor also enables reqwest's
+//! `rustls` feature.
 
 use crate::transport::{HttpRequest, HttpResponse, Runtime, Transport, TransportError};
 use std::hash::{BuildHasher as _, RandomState};
@@ -24,9 +25,8 @@ impl ReqwestTransport {
 
 impl Transport for ReqwestTransport {
     async fn send(&self, request: HttpRequest) -> Result<HttpResponse, TransportError> {
-        let method = reqwest::Method::from_bytes(request.method.as_str().as_bytes())
-            .map_err(|error| TransportError::connect(error.to_string()))?;
-        let mut builder = self.0.request(method, &request.url).timeout(Duration::from_millis(request.timeout_ms));
+        let timeout = Duration::from_millis(request.timeout_ms);
+        let mut builder = self.0.request(request.method, &request.url).timeout(timeout);
         for (name, value) in request.headers {
             builder = builder.header(name, value);
         }
@@ -91,7 +91,7 @@ impl Runtime for TokioRuntime {
     }
 
     fn random_u64(&self) -> u64 {
-        // The keys of a new hasher come from the system's randomness: enough for jitter.
+        // The keys of a new hasher come from the system's randomness, which is enough for jitter.
         RandomState::new().hash_one(0_u8)
     }
 }

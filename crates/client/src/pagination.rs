@@ -1,7 +1,7 @@
 //! Lists in pages: the vendor's three styles, read to the end or not at all.
 //!
-//! Promise: a list that does not end within [`MAX_PAGES`], repeats itself or points to another host is an error,
-//! never a shorter list: the reconciler would take what is missing for deleted.
+//! Promise: a list that does not end within [`MAX_PAGES`], repeats itself or points to another host is an error, never a
+//! shorter list. The reconciler would take what is missing for deleted. Out of scope: what the entities mean.
 
 use crate::auth::TokenSource;
 use crate::call::Call;
@@ -10,34 +10,31 @@ use crate::error::Error;
 use crate::json::{self, Object};
 use crate::transport::{Runtime, Transport};
 use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
 
-/// The page size that is asked for: the largest that the vendor's lists allow.
+/// The page size that is asked for, the largest that the vendor's lists allow.
 pub const PAGE_SIZE: usize = 100;
 
-/// 20,000 things at 100 a page: far more subscriptions or event types than an organisation has.
+/// 20,000 entities at 100 a page are far more subscriptions or event types than an organisation has.
 pub const MAX_PAGES: u32 = 200;
 
-/// A list of several pages can shift under the reader; it is read again this often when its total does not fit.
+const TOO_LONG: &str = "it has more than 200 pages";
+
+/// A list of several pages can shift under the reader. It is read this often when its total does not fit.
 const MAX_READINGS: u32 = 3;
 
 /// How a list names its next page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Style {
-    /// `pageSize` and `pageNumber`; the answer has `pageCount`.
+    /// `pageSize` and `pageNumber` in the request, `pageCount` in the answer.
     PageNumber,
-    /// `pageSize` and `page`; the answer has `totalPageCount`.
+    /// `pageSize` and `page` in the request, `totalPageCount` in the answer.
     Page,
-    /// The answer has `nextUri` until the last page.
+    /// `nextUri` in the answer until the last page.
     NextUri,
 }
 
-/// What comes after a page.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Next {
-    End,
-    Path(String),
-    Broken(&'static str),
-}
+type Next = Result<Option<String>, &'static str>;
 
 /// The path of the first page.
 pub(crate) fn first(style: Style, path: &str) -> String {
@@ -48,7 +45,8 @@ pub(crate) fn first(style: Style, path: &str) -> String {
     }
 }
 
-/// What comes after page `number` (from 1) of the list at `path`, which held `entities` things.
+/// The path of the page after page `number` (from 1) of the list at `path`, which held that many `entities`. `None` after
+/// the last page, and an error says why there is none.
 pub(crate) fn next(style: Style, api_url: &str, path: &str, number: u32, envelope: &Object, entities: usize) -> Next {
     let following = number.saturating_add(1);
     let (count, parameter) = match style {
@@ -62,67 +60,57 @@ pub(crate) fn next(style: Style, api_url: &str, path: &str, number: u32, envelop
         None => entities >= PAGE_SIZE,
     };
     if !more {
-        return Next::End;
+        return Ok(None);
     }
     if following > MAX_PAGES {
-        return Next::Broken("it has more than 200 pages");
+        return Err(TOO_LONG);
     }
-    Next::Path(format!("{path}?pageSize={PAGE_SIZE}&{parameter}={following}"))
+    Ok(Some(format!("{path}?pageSize={PAGE_SIZE}&{parameter}={following}")))
 }
 
-/// `nextUri` is a path, or a URL of the same API; anything else would send the token elsewhere.
+/// `nextUri` is a path or a URL of the same API. Any other would send the token elsewhere.
 fn next_uri(api_url: &str, envelope: &Object) -> Next {
     match json::text(envelope, "nextUri").unwrap_or_default() {
-        "" => Next::End,
+        "" => Ok(None),
         uri => match uri.strip_prefix(api_url).unwrap_or(uri) {
             path if path.starts_with('/') && !path.starts_with("//") && !path.contains('\\') => {
-                Next::Path(path.to_owned())
+                Ok(Some(path.to_owned()))
             }
-            _ => Next::Broken("its nextUri points to another host"),
+            _ => Err("its nextUri points to another host"),
         },
     }
 }
 
-/// The things of one page. An answer without `entities` is no page.
+/// The objects of one page. An answer without `entities` is no page.
 fn entities(envelope: &mut Object) -> Option<Vec<Object>> {
-    match envelope.remove("entities") {
-        Some(Value::Array(values)) => Some(
-            values
-                .into_iter()
-                .filter_map(|value| match value {
-                    Value::Object(object) => Some(object),
-                    _ => None,
-                })
-                .collect(),
-        ),
-        _ => None,
-    }
+    let Some(Value::Array(values)) = envelope.remove("entities") else { return None };
+    let object = |value| if let Value::Object(object) = value { Some(object) } else { None };
+    Some(values.into_iter().filter_map(object).collect())
 }
 
 impl<T: Transport, R: Runtime, A: TokenSource> Client<T, R, A> {
-    /// All things of a list, each once (by `id`, else by name, else as a whole), in the order of their first appearance.
+    /// All entities of a list, each once (by `id`, else by name, else as a whole), in the order of first appearance.
     pub(crate) async fn list(&self, style: Style, path: &str, needs: &'static str) -> Result<Vec<Object>, Error> {
         let mut all: Vec<Object> = Vec::new();
-        // A place in `all` by key. A map of JSON values, because its code is there already.
-        let mut places = Object::new();
+        // The index in `all` by key.
+        let mut indices = BTreeMap::new();
         for _ in 0..MAX_READINGS {
             let (read, pages, total) = self.read_list(style, path, needs).await?;
             let count = read.len();
-            let mut seen = Object::new();
+            let mut seen = BTreeSet::new();
             for object in read {
                 let named = json::text(&object, "id").or(json::text(&object, "name"));
                 let key = named.map_or_else(|| Value::Object(object.clone()).to_string(), str::to_owned);
-                let place = places.get(&key).and_then(Value::as_u64).and_then(|place| usize::try_from(place).ok());
-                if let Some(known) = place.and_then(|place| all.get_mut(place)) {
+                if let Some(known) = indices.get(&key).and_then(|index: &usize| all.get_mut(*index)) {
                     *known = object;
                 } else {
-                    places.insert(key.clone(), all.len().into());
+                    indices.insert(key.clone(), all.len());
                     all.push(object);
                 }
-                seen.insert(key, Value::Null);
+                seen.insert(key);
             }
-            // Something was inserted or deleted while pages were read, so that one thing came twice or not at all: read
-            // again, keep both readings.
+            // An insert or delete while pages were read made one entity come twice or not at all. The list is read again,
+            // and both readings count.
             let shifted = pages > 1 && (seen.len() != count || total.is_some_and(|total| total != seen.len()));
             if !shifted {
                 break;
@@ -131,7 +119,7 @@ impl<T: Transport, R: Runtime, A: TokenSource> Client<T, R, A> {
         Ok(all)
     }
 
-    /// One reading: the things, the number of pages, and the `total` that the last page named.
+    /// One reading, as entities, number of pages, and the `total` that the last page named.
     async fn read_list(
         &self,
         style: Style,
@@ -145,18 +133,17 @@ impl<T: Transport, R: Runtime, A: TokenSource> Client<T, R, A> {
         loop {
             let answer = self.call(&Call::get(page.clone(), needs)).await?;
             let mut envelope = answer.object("a list")?;
-            let things = entities(&mut envelope).ok_or_else(|| answer.unreadable("a list with entities"))?;
-            let count = things.len();
-            all.extend(things);
-            match next(style, self.api_url(), path, number, &envelope, count) {
-                Next::End => {
+            let page_entities = entities(&mut envelope).ok_or_else(|| answer.unreadable("a list with entities"))?;
+            let count = page_entities.len();
+            all.extend(page_entities);
+            match next(style, self.api_url(), path, number, &envelope, count).map_err(broken)? {
+                None => {
                     let total = envelope.get("total").and_then(Value::as_u64);
                     return Ok((all, number, total.and_then(|total| usize::try_from(total).ok())));
                 }
-                Next::Broken(what) => return Err(broken(what)),
-                Next::Path(following) if following == page => return Err(broken("its nextUri repeats itself")),
-                Next::Path(_) if number >= MAX_PAGES => return Err(broken("it has more than 200 pages")),
-                Next::Path(following) => page = following,
+                Some(following) if following == page => return Err(broken("its nextUri repeats itself")),
+                Some(_) if number >= MAX_PAGES => return Err(broken(TOO_LONG)),
+                Some(following) => page = following,
             }
             number = number.saturating_add(1);
         }
@@ -173,51 +160,39 @@ mod tests {
     }
 
     #[test]
-    fn counted_pages_end_with_their_count() {
+    fn pages_go_on_by_their_count_and_without_one_while_they_are_full() {
         assert_eq!(first(Style::Page, "/list"), "/list?pageSize=100&page=1");
-        assert_eq!(after(Style::Page, 1, r#"{"totalPageCount":2}"#, 1), Next::Path("/list?pageSize=100&page=2".into()));
-        assert_eq!(after(Style::Page, 2, r#"{"totalPageCount":2}"#, 100), Next::End);
-        assert_eq!(
-            after(Style::PageNumber, 1, r#"{"pageCount":2}"#, 1),
-            Next::Path("/list?pageSize=100&pageNumber=2".into())
-        );
-        assert_eq!(after(Style::PageNumber, 1, r#"{"pageCount":0}"#, 0), Next::End);
-    }
-
-    #[test]
-    fn without_a_count_full_pages_go_on() {
-        assert_eq!(after(Style::Page, 1, "{}", 99), Next::End);
-        assert!(matches!(after(Style::Page, 1, "{}", 100), Next::Path(_)));
-    }
-
-    #[test]
-    fn an_endless_list_is_an_error() {
-        assert!(matches!(after(Style::Page, 200, r#"{"totalPageCount":201}"#, 1), Next::Broken(_)));
-        assert_eq!(after(Style::Page, 200, r#"{"totalPageCount":200}"#, 1), Next::End);
+        let page = |query: &str| Ok(Some(format!("/list?pageSize=100&{query}")));
+        for (style, number, envelope, entities, expected) in [
+            (Style::Page, 1, r#"{"totalPageCount":2}"#, 1, page("page=2")),
+            (Style::Page, 2, r#"{"totalPageCount":2}"#, 100, Ok(None)),
+            (Style::PageNumber, 1, r#"{"pageCount":2}"#, 1, page("pageNumber=2")),
+            (Style::PageNumber, 1, r#"{"pageCount":0}"#, 0, Ok(None)),
+            (Style::Page, 1, "{}", 99, Ok(None)),
+            (Style::Page, 1, "{}", 100, page("page=2")),
+            (Style::Page, 200, r#"{"totalPageCount":200}"#, 1, Ok(None)),
+            (Style::Page, 200, r#"{"totalPageCount":201}"#, 1, Err("it has more than 200 pages")),
+        ] {
+            assert_eq!(after(style, number, envelope, entities), expected, "{style:?} {number} {envelope}");
+        }
     }
 
     #[test]
     fn a_next_uri_stays_with_the_api() {
+        let elsewhere = Err("its nextUri points to another host");
         for (uri, expected) in [
-            ("/api/v2/x?pageNumber=2", Next::Path("/api/v2/x?pageNumber=2".into())),
-            ("https://api.example.com/api/v2/x", Next::Path("/api/v2/x".into())),
-            ("", Next::End),
+            (r#""/api/v2/x?pageNumber=2""#, Ok(Some("/api/v2/x?pageNumber=2".to_owned()))),
+            (r#""https://api.example.com/api/v2/x""#, Ok(Some("/api/v2/x".to_owned()))),
+            (r#""""#, Ok(None)),
+            ("null", Ok(None)),
+            (r#""https://evil.example/x""#, elsewhere.clone()),
+            (r#""//evil.example/x""#, elsewhere.clone()),
+            (r#""https://api.example.com.evil.example/x""#, elsewhere.clone()),
+            (r#""https://api.example.com@evil.example/""#, elsewhere.clone()),
+            (r#""/\\evil.example""#, elsewhere),
         ] {
-            assert_eq!(after(Style::NextUri, 1, &format!(r#"{{"nextUri":"{uri}"}}"#), 1), expected);
+            assert_eq!(after(Style::NextUri, 1, &format!(r#"{{"nextUri":{uri}}}"#), 1), expected, "{uri}");
         }
-        assert_eq!(after(Style::NextUri, 1, "{}", 1), Next::End);
-        assert_eq!(after(Style::NextUri, 1, r#"{"nextUri":null}"#, 1), Next::End);
-        for uri in [
-            "https://evil.example/x",
-            "//evil.example/x",
-            "https://api.example.com.evil.example/x",
-            "https://api.example.com@evil.example/",
-            "/\\\\evil.example",
-        ] {
-            assert!(
-                matches!(after(Style::NextUri, 1, &format!(r#"{{"nextUri":"{uri}"}}"#), 1), Next::Broken(_)),
-                "{uri}"
-            );
-        }
+        assert_eq!(after(Style::NextUri, 1, "{}", 1), Ok(None));
     }
 }

@@ -1,9 +1,9 @@
-//! Does an address answer? `HEAD`, and where that is not answered with success a `GET` with the probe header.
+//! Asks whether an address answers, by `HEAD`, and after an answer without success by `GET`, with the probe header.
 //!
-//! Promise: only addresses that [`crate::address::check`] lets through are called, redirects are not followed, and no
-//! body is read.
+//! Promise: only addresses that [`crate::address::check`] permits are called, redirects are not followed, and no body is
+//! read. Out of scope: what the receiver does with a delivery.
 
-use crate::address::{self, AddressRefusal};
+use crate::address;
 use crate::auth::TokenSource;
 use crate::client::Client;
 use crate::error::Error;
@@ -13,11 +13,11 @@ use serde::{Deserialize, Serialize};
 /// Marks a probe, so that a receiver does not take it for a delivery.
 pub const PROBE_HEADER: &str = "x-genesys-gateway-probe";
 
-/// A sender gives a receiver 10 s; a probe of an idle address should not need half of that.
+/// Time for one request. A sender gives a receiver 10 s, and a probe of an idle address should not need half of that.
 const TIMEOUT_MS: u64 = 5_000;
 
 /// What a probe found.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Probe {
     /// The address.
     pub url: String,
@@ -36,36 +36,29 @@ pub struct Probe {
 }
 
 impl<T: Transport, R: Runtime, A: TokenSource> Client<T, R, A> {
-    /// Probes an address; `allow_private` as in [`address::check`]. An address that must not be called, and a used-up
-    /// budget, are errors; an address that does not answer is a finding.
+    /// Probes an address, with `allow_private` as in [`address::check`]. An address that must not be called and a used-up
+    /// budget are errors. An address that does not answer is a finding.
     pub async fn probe(&self, url: &str, allow_private: bool) -> Result<Probe, Error> {
-        address::check(url, allow_private).map_err(|refusal: AddressRefusal| Error::Address(refusal))?;
+        address::check(url, allow_private)?;
         let started_ms = self.runtime.now_ms();
-        let mut probe = Probe {
-            url: url.to_owned(),
-            reachable: false,
-            status: None,
-            method: String::new(),
-            duration_ms: 0,
-            error: None,
-        };
-        for method in [Method::Head, Method::Get] {
-            let answer = self.send_within_budget(request(method, url)).await?;
+        let mut probe = Probe { url: url.to_owned(), ..Probe::default() };
+        for method in [Method::HEAD, Method::GET] {
             method.as_str().clone_into(&mut probe.method);
+            let answer = self.send_within_budget(request(method, url)).await;
             probe.duration_ms = self.runtime.now_ms().saturating_sub(started_ms);
             match answer {
                 Ok(response) => {
-                    probe.status = Some(response.status);
                     probe.reachable = (200..300).contains(&response.status);
+                    probe.status = Some(response.status);
                     probe.error = (!probe.reachable).then(|| format!("it answered {}", response.status));
                 }
-                Err(error) => {
-                    probe.status = None;
-                    probe.error = Some(error.message);
-                    if matches!(error.kind, TransportErrorKind::Timeout | TransportErrorKind::Connect) {
+                Err(Error::NoAnswer(error)) => {
+                    (probe.status, probe.error) = (None, Some(error.message));
+                    if error.kind != TransportErrorKind::Other {
                         break;
                     }
                 }
+                Err(error) => return Err(error),
             }
             if probe.reachable {
                 break;

@@ -1,7 +1,8 @@
-//! Where an organisation lives: its region's login and API hosts.
+//! The login and API hosts of an organisation's region.
 //!
-//! Promise: a region is accepted by its domain (`mypurecloud.com`), by its AWS name (`us-east-1`), or as explicit
-//! URLs (a gateway, a simulator). The table is Genesys' published list of deployment regions.
+//! Promise: a region is accepted by its domain (`mypurecloud.com`), by its AWS name (`us-east-1`), or as explicit URLs (a
+//! gateway, a simulator). The table is Genesys' published list of deployment regions. Out of scope: whether the hosts
+//! answer.
 
 use crate::address::{self, AddressRefusal};
 use crate::near;
@@ -76,11 +77,11 @@ impl Endpoints {
         }
     }
 
-    /// Explicit base URLs; `allow_private` as in [`address::check`].
+    /// Explicit base URLs, with `allow_private` as in [`address::check`].
     pub fn explicit(login_url: &str, api_url: &str, allow_private: bool) -> Result<Self, RegionError> {
-        let base = |which: &'static str, url: &str| match address::check(url, allow_private) {
-            Ok(_) => Ok(url.trim_end_matches('/').to_owned()),
-            Err(refusal) => Err(RegionError::Url { which, refusal }),
+        let base = |which, url: &str| {
+            address::check(url, allow_private).map_err(|refusal| RegionError::Url { which, refusal })?;
+            Ok(url.trim_end_matches('/').to_owned())
         };
         Ok(Self { login_url: base("login_url", login_url)?, api_url: base("api_url", api_url)? })
     }

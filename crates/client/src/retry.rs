@@ -1,7 +1,9 @@
-//! The one retry policy: whether to try again, and after how long, as a pure function.
+//! The one retry policy, as a pure function: whether to try again, and after how long.
 //!
-//! Promise: every limit is in [`RetryPolicy`]; time and randomness are passed in. Out of scope: whether a repetition
-//! could do harm, which the caller knows (see [`crate::call::Repeat`]).
+//! Promise: every limit is in [`RetryPolicy`], and time and randomness are passed in. Out of scope: whether a repetition
+//! could do harm, which the caller knows (see [`crate::call::Call`]).
+
+use std::time::UNIX_EPOCH;
 
 /// Limits of the policy. The defaults follow Genesys' official tools (1 s to 30 s, give up when `Retry-After` is over
 /// 180 s) and the webhook API's rule of at most three retries.
@@ -9,7 +11,7 @@
 pub struct RetryPolicy {
     /// Retries after the first attempt.
     pub max_retries: u32,
-    /// The upper limit of the first back-off; it doubles with every attempt.
+    /// The upper limit of the first back-off. It doubles with every attempt.
     pub base_ms: u64,
     /// The upper limit of every back-off.
     pub max_backoff_ms: u64,
@@ -36,12 +38,12 @@ impl Default for RetryPolicy {
 pub enum Failure {
     /// The other side answered.
     Status {
-        /// The status code; a rate limit that came as something else is given as 429.
+        /// The status code. A rate limit with another status is given as 429.
         status: u16,
         /// What `Retry-After` asked for.
         retry_after_ms: Option<u64>,
     },
-    /// No answer: timeout, no connection, connection lost.
+    /// No answer, by a timeout, a missing or a lost connection.
     NoAnswer,
 }
 
@@ -55,12 +57,12 @@ pub enum Decision {
 }
 
 impl RetryPolicy {
-    /// Decides after a failed attempt. `attempt` counts from 0; `elapsed_ms` is the time since the first attempt began;
-    /// `random` is any 64 uniform bits.
+    /// Decides after a failed attempt. `attempt` counts from 0, `elapsed_ms` is the time since the first attempt began, and
+    /// `random` is 64 uniform bits.
     ///
-    /// 429, 5xx except 501 and missing answers are worth another attempt. `Retry-After` is obeyed in full (with up to
-    /// 10 %, at most 1 s, added, so that those who were refused together do not come back together); otherwise the
-    /// wait is exponential with full jitter.
+    /// 429, 5xx except 501 and missing answers are worth another attempt. `Retry-After` is obeyed in full, with up to 10 %
+    /// (at most 1 s) added, so that callers who were refused together do not come back together. Without it the wait is
+    /// exponential with full jitter.
     pub fn decide(&self, attempt: u32, failure: Failure, elapsed_ms: u64, random: u64) -> Decision {
         let asked_ms = match failure {
             Failure::Status { status: 429 | 500 | 502..=599, retry_after_ms } => retry_after_ms,
@@ -86,6 +88,18 @@ impl RetryPolicy {
     }
 }
 
+/// How long a `Retry-After` value asks to wait from `now_ms`, in milliseconds: seconds, or a date in one of the three
+/// forms of HTTP (RFC 9110, section 5.6.7). `None` when it is neither. A date in the past is 0.
+pub fn retry_after_ms(value: &str, now_ms: u64) -> Option<u64> {
+    let value = value.trim();
+    if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
+        // A number too large to read is longer than any wait.
+        return Some(value.parse::<u64>().map_or(u64::MAX, |seconds| seconds.saturating_mul(1_000)));
+    }
+    let since_epoch = httpdate::parse_http_date(value).ok()?.duration_since(UNIX_EPOCH).ok()?;
+    u64::try_from(since_epoch.as_millis()).ok().map(|then_ms| then_ms.saturating_sub(now_ms))
+}
+
 /// Uniform in `0..=limit`, but for a bias far below what jitter needs.
 fn up_to(limit: u64, random: u64) -> u64 {
     random.checked_rem(limit.saturating_add(1)).unwrap_or(0)
@@ -93,7 +107,7 @@ fn up_to(limit: u64, random: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::{Decision, Failure, RetryPolicy};
+    use super::{Decision, Failure, RetryPolicy, retry_after_ms};
     use proptest::prelude::*;
 
     fn status(status: u16, retry_after_ms: Option<u64>) -> Failure {
@@ -132,6 +146,41 @@ mod tests {
         assert_eq!(policy.decide(0, status(429, Some(10_000)), 290_001, 0), Decision::GiveUp);
     }
 
+    #[test]
+    fn retry_after_is_read_in_every_form_that_http_has() {
+        // 2026-01-02T03:04:05Z.
+        let now_ms = 1_767_323_045_000;
+        for (value, expected_ms) in [
+            (" 7 ", Some(7_000)),
+            ("0", Some(0)),
+            ("99999999999999999999999", Some(u64::MAX)),
+            ("Fri, 02 Jan 2026 03:04:08 GMT", Some(3_000)),
+            ("Friday, 02-Jan-26 03:04:08 GMT", Some(3_000)),
+            ("Fri Jan  2 03:04:08 2026", Some(3_000)),
+            (" Fri, 02 Jan 2026 03:04:08 GMT\n", Some(3_000)),
+            ("Sun, 06 Nov 1994 08:49:37 GMT", Some(0)),
+            ("Sunday, 06-Nov-94 08:49:37 GMT", Some(0)),
+            ("Sun Nov  6 08:49:37 1994", Some(0)),
+            ("Tue, 29 Feb 2028 00:00:00 GMT", Some(68_072_155_000)),
+            ("Fri, 31 Dec 9999 23:59:59 GMT", Some(251_634_977_754_000)),
+            ("", None),
+            ("soon", None),
+            ("-1", None),
+            ("1.5", None),
+            ("+5", None),
+            ("Fri, 02 Jan 2026 03:04:08 UTC", None),
+            ("Fri, 2 Jan 2026 03:04:08 GMT", None),
+            ("Fri, 02 Jan 2026 24:00:00 GMT", None),
+            ("Fri, 02 Jan 2026 03:04 GMT", None),
+            ("Fri, 02 Jan 2026 03:04:08 GMT x", None),
+            ("Fri, 00 Jan 2026 03:04:08 GMT", None),
+            ("Sun, 06 Nov 1969 08:49:37 GMT", None),
+            ("2026-01-02T03:04:08Z", None),
+        ] {
+            assert_eq!(retry_after_ms(value, now_ms), expected_ms, "{value:?}");
+        }
+    }
+
     proptest! {
         #[test]
         fn a_back_off_stays_below_its_ceiling_and_reaches_all_of_it(attempt in 0_u32..200, random in any::<u64>()) {
@@ -141,6 +190,18 @@ mod tests {
             prop_assert!(wait_ms <= ceiling);
             prop_assert_eq!(policy.decide(attempt, Failure::NoAnswer, 0, ceiling), Decision::WaitMs(ceiling));
             prop_assert_eq!(policy.decide(attempt, Failure::NoAnswer, 0, 0), Decision::WaitMs(0));
+        }
+
+        #[test]
+        fn no_retry_after_panics(
+            text in prop_oneof![
+                "\\PC*",
+                "(Sun|Sunday), [0-9]{1,3}[ -](Jan|Feb|Dec)[ -][0-9]{1,5} [0-9]{2}:[0-9]{2}:[0-9]{2} GMT",
+                "Sun (Jan|Feb|Dec) [ 0-9][0-9] [0-9]{2}:[0-9]{2}:[0-9]{2} [0-9]{1,5}",
+            ],
+            now_ms in any::<u64>(),
+        ) {
+            let _ = retry_after_ms(&text, now_ms);
         }
 
         #[test]

@@ -1,7 +1,7 @@
-//! A text that must not be seen: client secrets, signing secrets, access tokens.
+//! A text that must not be seen, such as a client secret, a signing secret or an access token.
 //!
 //! Promise: a [`Secret`] has no `Debug`, no `Display` and no serde implementation, so a structure that holds one cannot
-//! print or store it by accident; the only way out is the explicit [`Secret::expose`].
+//! print or store it by accident. The only way out is the explicit [`Secret::expose`].
 //!
 //! ```compile_fail,E0277
 //! println!("{}", genesys_client::Secret::new("hidden"));
@@ -18,22 +18,23 @@
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::{Digest as _, Sha256};
+use std::fmt::Write as _;
 
 /// Says what a fingerprint was made for, so that the same key used elsewhere gives unrelated values.
 const FINGERPRINT_DOMAIN: &[u8] = b"genesys-client secret fingerprint v1\0";
 
-/// Bytes of a fingerprint: 128 bits, far more than a comparison of two secrets needs, and short enough for a header.
+/// Bytes of a fingerprint. 128 bits are far more than a comparison of two secrets needs, and short enough for a header.
 const FINGERPRINT_BYTES: usize = 16;
 
-/// HMAC-SHA256's block (RFC 2104): what a key is padded to.
+/// HMAC-SHA256's block, which a key is padded to (RFC 2104).
 const BLOCK_BYTES: usize = 64;
 
-/// Fewer characters of a secret tell nothing, and are found in many texts by chance.
+/// Fewer characters of a secret tell nothing, and many texts hold them by chance.
 const TELLING_CHARS: usize = 4;
 
 /// A text that cannot be printed or serialized.
 ///
-/// Equality is not constant-time: secrets are only compared with what the vendor's API returned to us.
+/// Equality is not constant-time, because secrets are only compared with what the vendor's API returned.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
@@ -43,9 +44,10 @@ impl Secret {
         Self(text.into())
     }
 
-    /// The same without white space around it.
-    pub(crate) fn trimmed(self) -> Self {
-        Self(self.0.trim().to_owned())
+    /// The same secret without white space and line ends around it.
+    #[must_use]
+    pub fn trimmed(self) -> Self {
+        Self::new(self.0.trim())
     }
 
     /// The text itself, for the one place that sends it.
@@ -58,30 +60,26 @@ impl Secret {
         self.0.is_empty()
     }
 
-    /// A keyed fingerprint: equal for equal secrets under the same key, and of no use to whoever lacks the key.
+    /// A keyed fingerprint, equal for equal secrets under the same key and of no use without the key.
     ///
     /// It is stored next to a subscription whose secret cannot be read back, so that a changed secret is noticed.
     /// 32 lowercase hexadecimal digits.
     pub fn fingerprint(&self, key: &Secret) -> String {
-        // The key is hashed into the first half of HMAC's block: any length is accepted, and nothing can fail.
+        // The key is hashed into the first half of HMAC's block, so that any length is accepted and nothing can fail.
         let mut block = [0_u8; BLOCK_BYTES];
         for (slot, byte) in block.iter_mut().zip(Sha256::digest(key.0.as_bytes())) {
             *slot = byte;
         }
-        let mut mac = Hmac::<Sha256>::new(&block.into());
-        mac.update(FINGERPRINT_DOMAIN);
-        mac.update(self.0.as_bytes());
-        let mut text = String::with_capacity(FINGERPRINT_BYTES.saturating_mul(2));
-        for byte in mac.finalize().into_bytes().into_iter().take(FINGERPRINT_BYTES) {
-            for nibble in [byte >> 4, byte & 15] {
-                text.push(char::from_digit(u32::from(nibble), 16).unwrap_or('0'));
-            }
-        }
-        text
+        let mac = Hmac::<Sha256>::new(&block.into()).chain_update(FINGERPRINT_DOMAIN).chain_update(&self.0);
+        mac.finalize().into_bytes().iter().take(FINGERPRINT_BYTES).fold(String::new(), |mut text, byte| {
+            // Writing to a string cannot fail.
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
     }
 
-    /// `text` with every occurrence of this secret replaced, for messages that others wrote; also its beginning, where
-    /// the text was shortened (ends with `…`) in the middle of it.
+    /// `text` with every occurrence of this secret replaced, for messages that others wrote. Its beginning is replaced
+    /// too where the text was shortened (ends with `…`) in the middle of it.
     pub fn redact(&self, text: &str) -> String {
         if self.0.is_empty() {
             return text.to_owned();

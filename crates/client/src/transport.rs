@@ -1,43 +1,14 @@
-//! What the client asks of its surroundings: one HTTP exchange, the time, a pause, and randomness.
+//! What the client asks of its host: one HTTP exchange, the time, a pause, and randomness.
 //!
-//! Promise: everything else in this crate is a function of these. Out of scope: how a transport connects; the native
-//! one is in `native` (feature `reqwest`), the Worker and JavaScript bring their own.
+//! Promise: everything else in this crate is a function of these. Out of scope: how a transport connects. The native one
+//! is in `native` (feature `reqwest`), the Worker and JavaScript bring their own.
+
+pub use http::Method;
 
 use std::fmt;
-use std::sync::Arc;
+use std::ops::Deref;
 
-/// The HTTP methods that the client uses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Method {
-    /// `GET`
-    Get,
-    /// `HEAD`
-    Head,
-    /// `POST`
-    Post,
-    /// `PUT`
-    Put,
-    /// `PATCH`
-    Patch,
-    /// `DELETE`
-    Delete,
-}
-
-impl Method {
-    /// The method as it goes over the wire.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Get => "GET",
-            Self::Head => "HEAD",
-            Self::Post => "POST",
-            Self::Put => "PUT",
-            Self::Patch => "PATCH",
-            Self::Delete => "DELETE",
-        }
-    }
-}
-
-/// One request. Its `Debug` shows neither headers nor body: both carry secrets.
+/// One request. Its `Debug` shows neither headers nor body, because both carry secrets.
 #[derive(Clone)]
 pub struct HttpRequest {
     /// The method.
@@ -50,18 +21,18 @@ pub struct HttpRequest {
     pub body: Option<Vec<u8>>,
     /// The whole exchange, headers and body, must end within this many milliseconds.
     pub timeout_ms: u64,
-    /// At most this many bytes of the answer's body are wanted: 0 means that it need not be read at all,
-    /// a longer body must end in [`TransportErrorKind::Other`].
+    /// At most this many bytes of the answer's body are wanted. With 0 it need not be read at all, and a longer body must
+    /// end in [`TransportErrorKind::Other`].
     pub max_response_bytes: usize,
 }
 
 impl fmt::Debug for HttpRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.method.as_str(), self.url)
+        write!(f, "{} {}", self.method, self.url)
     }
 }
 
-/// One answer. Its `Debug` shows the status only: a token endpoint's body is a secret.
+/// One answer. Its `Debug` shows the status only, because a token endpoint's body is a secret.
 #[derive(Clone, Default)]
 pub struct HttpResponse {
     /// The status code.
@@ -92,7 +63,7 @@ pub enum TransportErrorKind {
     Timeout,
     /// No connection came about.
     Connect,
-    /// Anything else: reset, cut off, answer too long.
+    /// Any other reason, such as a reset or an answer that is too long.
     Other,
 }
 
@@ -104,22 +75,22 @@ pub struct TransportError {
     pub kind: TransportErrorKind,
     /// Whether the other side may have carried out the request all the same.
     pub ambiguous: bool,
-    /// For people; without secrets.
+    /// The text for people, without secrets.
     pub message: String,
 }
 
 impl TransportError {
-    /// The request's time ran out; it may have been carried out.
+    /// The request's time ran out. It may have been carried out.
     pub fn timeout(message: impl Into<String>) -> Self {
         Self { kind: TransportErrorKind::Timeout, ambiguous: true, message: message.into() }
     }
 
-    /// No connection: the request was certainly not carried out.
+    /// No connection. The request was certainly not carried out.
     pub fn connect(message: impl Into<String>) -> Self {
         Self { kind: TransportErrorKind::Connect, ambiguous: false, message: message.into() }
     }
 
-    /// Lost on the way; it may have been carried out.
+    /// Lost on the way. It may have been carried out.
     pub fn other(message: impl Into<String>) -> Self {
         Self { kind: TransportErrorKind::Other, ambiguous: true, message: message.into() }
     }
@@ -127,12 +98,11 @@ impl TransportError {
 
 /// Sends one request and brings the answer.
 ///
-/// Contract: redirects are **not** followed (a redirect would carry the token, or a probe, to an address that nobody
-/// checked); `timeout_ms` and `max_response_bytes` are kept; nothing is repeated.
+/// Contract: redirects are **not** followed, `timeout_ms` and `max_response_bytes` are kept, and nothing is repeated. A
+/// redirect would carry the token, or a probe, to an unchecked address.
 ///
-/// The future has no `Send` bound, because that of a Worker's `fetch` cannot be `Send`; where the transport's own
-/// future is
-/// `Send`, the futures of this crate are too.
+/// The future has no `Send` bound, because that of a Worker's `fetch` cannot be `Send`. Where the transport's own future
+/// is `Send`, the futures of this crate are too.
 #[allow(async_fn_in_trait)]
 pub trait Transport {
     /// One exchange.
@@ -150,31 +120,13 @@ pub trait Runtime {
     fn random_u64(&self) -> u64;
 }
 
-impl<T: Transport> Transport for &T {
+impl<P: Deref<Target: Transport>> Transport for P {
     async fn send(&self, request: HttpRequest) -> Result<HttpResponse, TransportError> {
         (**self).send(request).await
     }
 }
 
-impl<T: Transport> Transport for Arc<T> {
-    async fn send(&self, request: HttpRequest) -> Result<HttpResponse, TransportError> {
-        (**self).send(request).await
-    }
-}
-
-impl<R: Runtime> Runtime for &R {
-    fn now_ms(&self) -> u64 {
-        (**self).now_ms()
-    }
-    async fn sleep_ms(&self, ms: u64) {
-        (**self).sleep_ms(ms).await;
-    }
-    fn random_u64(&self) -> u64 {
-        (**self).random_u64()
-    }
-}
-
-impl<R: Runtime> Runtime for Arc<R> {
+impl<P: Deref<Target: Runtime>> Runtime for P {
     fn now_ms(&self) -> u64 {
         (**self).now_ms()
     }

@@ -9,7 +9,7 @@ use gateway_core::deliver::ledger::{Claimed, DeliveryRow, LedgerCall, LedgerTota
 use gateway_core::lifecycle::{Answered, LifecycleCall};
 use gateway_core::messages::{DecodeError, Message, dead_letter_header, decode, delivery_header, frame};
 use gateway_core::metrics::counters::{CountersCall, Totals};
-use genesys_client::reconcile::{Memory, Report};
+use genesys_client::reconcile::{ReconcileState, Report};
 use genesys_client::subscription::ApiKind;
 use serde::{Serialize, de::DeserializeOwned};
 use std::fmt::Debug;
@@ -51,7 +51,7 @@ pub fn run(input: &[u8]) -> bool {
         "lifecycle" => drop(again::<LifecycleCall>(json)),
         "answered" => drop(again::<Answered>(json)),
         "report" => drop(again::<Report>(json)),
-        "memory" => memory(json),
+        "memory" => reconcile_state(json),
         _ => return false,
     }
     true
@@ -105,14 +105,14 @@ fn entry(json: &str) {
     assert!(before.clone().follow(&text(&chained)).is_err());
 }
 
-fn memory(json: &str) {
-    let Some(mut memory) = again::<Memory>(json) else { return };
+fn reconcile_state(json: &str) {
+    let Some(mut state) = again::<ReconcileState>(json) else { return };
     for api in ApiKind::ALL {
-        memory.created(api, "name", Some("id"), 1_700_000_000_000);
-        memory.deleted(api, "name", "id", u64::MAX);
+        state.created(api, "name", Some("id"), 1_700_000_000_000);
+        state.deleted(api, "name", "id", u64::MAX);
     }
-    memory.forget(0);
-    let kept = memory.recent.len();
-    memory.forget(0);
-    assert_eq!(memory.recent.len(), kept);
+    state.forget(0);
+    let kept = state.recent.len();
+    state.forget(0);
+    assert_eq!(state.recent.len(), kept);
 }

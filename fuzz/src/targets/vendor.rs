@@ -4,7 +4,7 @@
 
 use crate::split_once;
 use crate::vendor::{TOKEN, Vendor, block_on};
-use genesys_client::reconcile::{Memory, Options, reconcile};
+use genesys_client::reconcile::{Options, ReconcileState, reconcile};
 use genesys_client::subscription::{ApiKind, Desired, EventFilter, Marks, Subscriptions};
 use genesys_client::{Budget, Client, Error, OAuthTokens, Secret, TokenSource as _};
 
@@ -94,17 +94,17 @@ fn calls(client: &FuzzClient<'_>, api: ApiKind, marks: &Marks) -> Said {
 
 fn reconciled(client: &FuzzClient<'_>, marks: Marks) -> Said {
     let options = Options { marks, prune: ApiKind::ALL.to_vec(), allow_private: false, probe: true, dry_run: false };
-    let mut memory = Memory::default();
+    let mut state = ReconcileState::default();
     let mut events = Vec::new();
     let desired = ApiKind::ALL.map(desired);
-    let report = block_on(reconcile(client, &desired, &options, &mut memory, &mut events));
+    let report = block_on(reconcile(client, &desired, &options, &mut state, &mut events));
     let sum = report.applied + report.failed + report.unchanged + report.pending + report.skipped + report.kept;
     assert_eq!(sum as usize, report.items.len(), "{report:?}");
     assert!(report.requests <= MAX_REQUESTS);
     // Names and addresses are the vendor's to choose; the texts of errors that quote none are ours.
     let messages = report.items.iter().filter_map(|item| item.error.as_ref()).map(|error| error.message.clone());
     let texts = messages.chain(events.into_iter().filter_map(|event| event.error));
-    let texts = texts.filter(|text| !text.contains("is marked as made by"));
+    let texts = texts.filter(|text| !text.contains("instead of this gateway's"));
     texts.map(|text| (text, [TOKEN].as_slice())).collect()
 }
 

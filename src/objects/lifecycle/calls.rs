@@ -7,7 +7,7 @@ use crate::config::Gateway;
 use gateway_core::audit::{Action, Draft};
 use gateway_core::config::Source;
 use gateway_core::lifecycle::{Answered, LifecycleCall};
-use genesys_client::error::{Error, Fault};
+use genesys_client::error::{Error, ErrorFault};
 use genesys_client::event_types::Catalogue;
 use genesys_client::probe::Probe;
 use genesys_client::subscription::{ApiKind, FieldChange, Marks, Subscription, Subscriptions};
@@ -29,7 +29,7 @@ struct Updated<'a> {
 #[serde(rename_all = "camelCase")]
 struct VendorDetail {
     message: String,
-    fault: Fault,
+    fault: ErrorFault,
     status: Option<u16>,
     correlation_id: Option<String>,
 }

@@ -20,7 +20,7 @@ use gateway_core::metrics::RefusedRuns;
 use gateway_core::metrics::counters::{Metric, labels};
 use genesys_client::auth::{CachedToken, OAuthTokens};
 use genesys_client::client::{Budget, Client};
-use genesys_client::reconcile::{AuditAction, AuditEvent, Memory, Options, Report, reconcile};
+use genesys_client::reconcile::{AuditAction, AuditEvent, Options, ReconcileState, Report, reconcile};
 use genesys_client::secret::Secret;
 use genesys_client::subscription::{ApiKind, Desired, EventFilter, Marks};
 use genesys_webhook::profile::Profile;
@@ -144,8 +144,8 @@ impl Lifecycle {
     }
 
     /// Lets the next reconciliation know what a management call did, while the vendor's lists may not show it.
-    fn remember(&self, event: impl FnOnce(&mut Memory, u64)) {
-        let mut memory: Memory = self.kept("memory").unwrap_or_default();
+    fn remember(&self, event: impl FnOnce(&mut ReconcileState, u64)) {
+        let mut memory: ReconcileState = self.kept("memory").unwrap_or_default();
         event(&mut memory, clock::now_ms());
         self.keep("memory", &to_text(&memory));
     }
@@ -224,7 +224,7 @@ impl Lifecycle {
             dry_run,
         };
         let lease = self.lease(RUN_MS)?;
-        let mut memory: Memory = self.kept("memory").unwrap_or_default();
+        let mut memory: ReconcileState = self.kept("memory").unwrap_or_default();
         let mut events: Vec<AuditEvent> = vec![];
         let report = reconcile(&client, &desired, &options, &mut memory, &mut events).await;
         self.keep("memory", &to_text(&memory));

@@ -1,28 +1,15 @@
-//! Which IP addresses the public internet does not route to (IANA's special-purpose registries), and clouds' metadata
-//! addresses.
+//! Which IP addresses are not public, by IANA's special-purpose registries, and clouds' metadata addresses.
+//!
+//! Promise: an unknown range of IPv6 counts as not public. Out of scope: names, and how an address is written.
 
-use core::net::Ipv6Addr;
+use core::net::{Ipv4Addr, Ipv6Addr};
 
-/// The four octets of a plain dotted decimal address: no leading zeros, nothing left out.
-pub(super) fn plain_v4(host: &str) -> Option<[u8; 4]> {
-    let mut octets = [0_u8; 4];
-    let mut parts = host.split('.');
-    for octet in &mut octets {
-        let part = parts.next()?;
-        if part.len() > 1 && part.starts_with('0') || !part.bytes().all(|byte| byte.is_ascii_digit()) {
-            return None;
-        }
-        *octet = part.parse().ok()?;
-    }
-    parts.next().is_none().then_some(octets)
-}
-
-/// What kind of non-public IPv4 address this is; none for a public one.
-pub(super) fn v4_kind(octets: [u8; 4]) -> Option<&'static str> {
-    Some(match octets {
+/// The kind of a non-public IPv4 address. `None` for a public one.
+pub(super) fn v4_kind(address: Ipv4Addr) -> Option<&'static str> {
+    Some(match address.octets() {
         [10, ..] | [172, 16..=31, ..] | [192, 168, ..] => "private",
         [127, ..] => "loopback",
-        // Clouds' metadata services live in the link-local range; Azure's wire server does not.
+        // Clouds' metadata services are link-local, except for Azure's wire server.
         [169, 254, 169, 254] | [168, 63, 129, 16] => "metadata",
         [169, 254, ..] => "link-local",
         [100, 64..=127, ..] => "carrier-grade NAT",
@@ -38,8 +25,8 @@ pub(super) fn v4_kind(octets: [u8; 4]) -> Option<&'static str> {
     })
 }
 
-/// What kind of non-public IPv6 address this is; none for a public one. Only global unicast (`2000::/3`) can be
-/// public; addresses that carry an IPv4 address (mapped, NAT64, 6to4, Teredo) are refused whatever they carry.
+/// The kind of a non-public IPv6 address. `None` for a public one. Only global unicast (`2000::/3`) can be public.
+/// Addresses that carry an IPv4 address (mapped, NAT64, 6to4, Teredo) are never public.
 pub(super) fn v6_kind(address: Ipv6Addr) -> Option<&'static str> {
     let [first, second, third, fourth, fifth, sixth, ..] = address.segments();
     Some(match (first, second, third, fourth, fifth, sixth) {

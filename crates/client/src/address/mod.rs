@@ -1,23 +1,23 @@
 //! The guard for every address that a user can name: webhook addresses, probes, explicit base URLs.
 //!
-//! Promise: what [`check`] lets through is an absolute URL that every URL parser reads the same way (no user
-//! information, no backslash, no white space, no percent-encoded or non-ASCII host, no unusual spelling of an IP
-//! address), and, unless private addresses are allowed, an `https` one whose host is neither a private, loopback,
-//! link-local, carrier-grade or metadata address, written as IPv4 or wrapped in IPv6, nor a name that only means
-//! something inside a network.
+//! Promises of [`check`]:
+//! - The address is an absolute URL that every URL parser reads the same way. It has no user information, backslash, white
+//!   space, percent-encoded or non-ASCII host, and no unusual spelling of an IP address.
+//! - Unless private addresses are allowed, it is `https`, and its host is public. It is no private, loopback, link-local,
+//!   carrier-grade or metadata address, as IPv4 or wrapped in IPv6, and no name of a private network.
 //!
-//! Out of scope: what a public name resolves to. There is no resolver here; a Worker's `fetch` does not reach private
-//! networks, and transports do not follow redirects.
+//! Out of scope: what a public name resolves to. A Worker's `fetch` does not reach private networks, and transports do
+//! not follow redirects.
 
 mod ip;
 
 use core::net::Ipv6Addr;
 
-/// Names that end so, or are so, belong to one machine or network (RFC 6761, 6762, 8375, 9476 and ICANN's `.internal`).
+/// Names with these ends belong to one machine or network (RFC 6761, 6762, 8375, 9476 and ICANN's `.internal`).
 const LOCAL_SUFFIXES: [&str; 8] =
     ["localhost", "local", "internal", "localdomain", "home.arpa", "lan", "intranet", "corp"];
 
-/// Longest URL that is looked at, the limit of Workers (16 KB) rounded down to what anybody needs.
+/// Longest URL that is accepted. Workers permit 16 KB.
 const MAX_URL_BYTES: usize = 2_048;
 
 /// Longest host name (RFC 1035).
@@ -49,7 +49,7 @@ pub enum AddressRefusal {
     /// `user@` or `user:password@`.
     #[error("the address must not contain user information")]
     UserInformation,
-    /// A host of digits that is not a plain dotted IPv4 address: decimal, octal, hexadecimal or shortened spellings.
+    /// A host of digits that is no plain dotted IPv4 address, but a decimal, octal, hexadecimal or shortened spelling.
     #[error("the host {host:?} is an unusual spelling of an IP address")]
     ObscuredIp {
         /// The host.
@@ -71,8 +71,8 @@ pub enum AddressRefusal {
     },
 }
 
-/// Checks an address. `allow_private` permits `http`, loopback, private addresses and local names (local development); the
-/// syntax is checked all the same, and metadata and link-local addresses stay refused.
+/// Checks an address. `allow_private` permits `http`, loopback, private addresses and local names, for local development.
+/// The syntax is checked all the same, and metadata and link-local addresses stay refused.
 pub fn check(url: &str, allow_private: bool) -> Result<Address, AddressRefusal> {
     let malformed = |what| AddressRefusal::Malformed { what };
     if url.is_empty() {
@@ -97,13 +97,8 @@ pub fn check(url: &str, allow_private: bool) -> Result<Address, AddressRefusal> 
     }
     let (host, port) = split_port(authority).ok_or(malformed("its host or port cannot be read"))?;
     let port = match port {
-        None => {
-            if https {
-                443
-            } else {
-                80
-            }
-        }
+        None if https => 443,
+        None => 80,
         Some(digits) => match digits.parse::<u16>() {
             Ok(port) if port > 0 && digits.bytes().all(|byte| byte.is_ascii_digit()) => port,
             _ => return Err(malformed("its port is not a number from 1 to 65535")),
@@ -117,7 +112,7 @@ pub fn check(url: &str, allow_private: bool) -> Result<Address, AddressRefusal> 
     Ok(Address { https, host, port })
 }
 
-/// Host and port text; none when brackets or colons do not fit.
+/// Host and port text. `None` when brackets or colons do not fit.
 fn split_port(authority: &str) -> Option<(&str, Option<&str>)> {
     if authority.starts_with('[') {
         let end = authority.find(']')?.checked_add(1)?;
@@ -134,8 +129,8 @@ fn split_port(authority: &str) -> Option<(&str, Option<&str>)> {
     }
 }
 
-/// Whether a non-public address may be used all the same: development needs one's own machine and network, and nobody needs
-/// metadata services, link-local addresses or IPv4 wrapped in IPv6.
+/// Whether a non-public address may be used all the same. Development needs the own machine and network, but neither
+/// metadata services, link-local addresses nor IPv4 wrapped in IPv6.
 fn permitted(kind: &str, allow_private: bool) -> bool {
     allow_private && matches!(kind, "loopback" | "private")
 }
@@ -168,8 +163,9 @@ fn check_name(host: &str, allow_private: bool) -> Result<String, AddressRefusal>
     let numeric = last.bytes().all(|byte| byte.is_ascii_digit())
         || last.strip_prefix("0x").is_some_and(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()));
     if numeric {
-        let octets = ip::plain_v4(host).ok_or(AddressRefusal::ObscuredIp { host: owned.clone() })?;
-        return match ip::v4_kind(octets) {
+        // The standard library reads plain dotted decimals only.
+        let address = host.parse().map_err(|_| AddressRefusal::ObscuredIp { host: owned.clone() })?;
+        return match ip::v4_kind(address) {
             Some(kind) if !permitted(kind, allow_private) => Err(AddressRefusal::NotPublic { host: owned, kind }),
             _ => Ok(owned),
         };

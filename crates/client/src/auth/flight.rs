@@ -1,8 +1,12 @@
-//! One piece of work shared by any number of callers: the first leads, the others follow and get its result.
+//! One piece of work shared by any number of callers. The first leads, the others follow and get its result.
 //!
-//! Promise: a leader that is dropped hands over at once, and one that is never polled again and never dropped (a
-//! Worker's request that was cancelled leaks its future) hands over when its lease ends: nobody is stranded. No lock
-//! is held across an await.
+//! Promises:
+//! - A leader that is dropped hands over at once.
+//! - A leader that is neither polled nor dropped any more hands over when its lease ends. The future of a cancelled
+//!   request leaks in a Worker.
+//! - No lock is held across an await.
+//!
+//! Out of scope: what the work is, and caching its result.
 
 use std::future::Future;
 use std::pin::pin;
@@ -17,10 +21,10 @@ pub(super) enum Role<'a, V: Clone> {
     Follow { number: u64, at_most_ms: u64 },
 }
 
-struct State<V> {
-    /// Counts flights; the current one, or the last.
+struct FlightState<V> {
+    /// Number of the current flight, or of the last one.
     number: u64,
-    /// When the current flight's lease ends; none when nothing is in the air.
+    /// When the current flight's lease ends. `None` without a flight in the air.
     lease_until_ms: Option<u64>,
     /// The number and result of the last flight that landed.
     result: Option<(u64, V)>,
@@ -28,19 +32,19 @@ struct State<V> {
 }
 
 /// The shared work.
-pub(super) struct Flight<V>(Mutex<State<V>>);
+pub(super) struct Flight<V>(Mutex<FlightState<V>>);
 
 impl<V: Clone> Flight<V> {
     pub(super) const fn new() -> Self {
-        Self(Mutex::new(State { number: 0, lease_until_ms: None, result: None, waiting: Vec::new() }))
+        Self(Mutex::new(FlightState { number: 0, lease_until_ms: None, result: None, waiting: Vec::new() }))
     }
 
-    fn state(&self) -> MutexGuard<'_, State<V>> {
+    fn state(&self) -> MutexGuard<'_, FlightState<V>> {
         // Nothing in here can panic half way, so a poisoned lock is as good as any.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Joins the flight that is in the air, or starts one with a lease of `lease_ms`.
+    /// Joins the flight in the air, or starts one with a lease of `lease_ms`.
     pub(super) fn join(&self, now_ms: u64, lease_ms: u64) -> Role<'_, V> {
         let mut state = self.state();
         if let Some(until_ms) = state.lease_until_ms.filter(|until_ms| *until_ms > now_ms) {
@@ -89,14 +93,14 @@ impl<V: Clone> Flight<V> {
     }
 }
 
-/// The leader's part; dropping it without landing hands over.
+/// The leader's part. Dropping it without landing hands over.
 pub(super) struct Lead<'a, V: Clone> {
     flight: &'a Flight<V>,
     number: u64,
 }
 
 impl<V: Clone> Lead<'_, V> {
-    /// Extends the lease to `lease_ms` from now, unless somebody else has taken over.
+    /// Extends the lease to `lease_ms` from now, unless another caller has taken over.
     pub(super) fn renew(&self, now_ms: u64, lease_ms: u64) {
         let mut state = self.flight.state();
         if state.number == self.number {

@@ -1,21 +1,26 @@
 //! Carries out a plan, item by item, within the client's budget.
 //!
-//! Promise: every item ends with an outcome; an item that is not reached is `skipped`; what cannot get better within
-//! this run (no token, rate limit) ends the run instead of failing every other item the same way. Subscriptions are
-//! read again before they are changed or deleted, so a plan may be old.
+//! Promises:
+//! - Every item ends with an outcome, and an item that is not reached is `skipped`.
+//! - An error that cannot get better within this run (no token, rate limit) ends the run, instead of failing every other
+//!   item the same way.
+//! - Subscriptions are read again before they are changed or deleted, so a plan may be old.
+//!
+//! Out of scope: what there is to do, see [`mod@super::plan`].
 
-use super::Options;
 use super::audit::{AuditAction, AuditEvent, Auditor};
-use super::memory::Memory;
-use super::plan::{Action, Plan, PlanItem, Verdict};
-use super::report::{Item, ItemError, Outcome};
+use super::options::Options;
+use super::plan::{Plan, PlanItem, Readiness};
+use super::report::{Item, ItemError, ItemOutcome, PlanAction};
+use super::state::ReconcileState;
 use crate::auth::TokenSource;
 use crate::client::Client;
-use crate::error::{Error, Fault};
+use crate::error::{Error, ErrorFault, Exhausted};
 use crate::subscription::{Desired, Provisioning, Subscriptions};
 use crate::transport::{Runtime, Transport};
+use std::collections::BTreeMap;
 
-/// An item is not begun with fewer requests left: two probes, the write, and a look after an unknown outcome.
+/// An item is not begun with fewer requests left. It may take two probes, a write, and a look after an unknown outcome.
 const MIN_REQUESTS: u32 = 4;
 
 /// Nor with less time left.
@@ -23,19 +28,29 @@ const MIN_TIME_MS: u64 = 1_000;
 
 /// How one item ended.
 struct End {
-    outcome: Outcome,
+    outcome: ItemOutcome,
     id: Option<String>,
     error: Option<ItemError>,
     correlation_id: Option<String>,
 }
 
+impl End {
+    fn of(outcome: ItemOutcome, correlation_id: Option<String>) -> Self {
+        Self { outcome, id: None, error: None, correlation_id }
+    }
+
+    fn with_error(outcome: ItemOutcome, error: ItemError) -> Self {
+        Self { error: Some(error), ..Self::of(outcome, None) }
+    }
+}
+
 struct Run<'a, T, R, A, O> {
     client: &'a Client<T, R, A>,
     options: &'a Options,
-    memory: &'a mut Memory,
+    state: &'a mut ReconcileState,
     auditor: &'a mut O,
-    /// Addresses that were probed in this run: none when they answered, else why not.
-    probed: Vec<(String, Option<String>)>,
+    /// Addresses that were probed in this run, each with why it did not answer.
+    probed: BTreeMap<String, Option<String>>,
 }
 
 /// Applies a plan that was made from `desired` with the same `options`.
@@ -44,38 +59,31 @@ pub async fn apply<T: Transport, R: Runtime, A: TokenSource, O: Auditor>(
     plan: &Plan,
     desired: &[Desired],
     options: &Options,
-    memory: &mut Memory,
+    state: &mut ReconcileState,
     auditor: &mut O,
 ) -> Vec<Item> {
-    let mut run = Run { client, options, memory, auditor, probed: Vec::new() };
+    let mut run = Run { client, options, state, auditor, probed: BTreeMap::new() };
     let mut halted: Option<ItemError> = None;
     let mut items = Vec::with_capacity(plan.items.len());
     for planned in &plan.items {
         let mut item = planned.unapplied();
-        match &planned.verdict {
-            Verdict::Settled(_) => {}
-            Verdict::Fail(error, correlation_id) => {
-                run.audit(
-                    planned,
-                    AuditAction::Validate,
-                    error.status,
-                    Some(error.message.clone()),
-                    correlation_id.clone(),
-                );
+        match &planned.readiness {
+            Readiness::Settled(_) => {}
+            Readiness::Blocked(error, correlation_id) => {
+                let message = Some(error.message.clone());
+                run.audit(planned, AuditAction::Validate, error.status, message, correlation_id.clone());
             }
-            Verdict::Go => {
+            Readiness::Ready => {
                 let before = client.requests_sent();
                 let wanted = planned.declared.and_then(|index| desired.get(index));
                 let end = match run.out_of_budget().or_else(|| halted.clone()) {
-                    Some(error) => {
-                        End { outcome: Outcome::Skipped, id: None, error: Some(error), correlation_id: None }
-                    }
+                    Some(error) => End::with_error(ItemOutcome::Skipped, error),
                     None => run.carry_out(planned, wanted).await,
                 };
                 item.attempts = client.requests_sent().saturating_sub(before);
                 item.outcome = end.outcome;
                 item.webhook_id = end.id.or(item.webhook_id);
-                if end.outcome == Outcome::Failed && end.error.as_ref().is_some_and(ends_the_run) {
+                if end.outcome == ItemOutcome::Failed && end.error.as_ref().is_some_and(ends_the_run) {
                     halted.clone_from(&end.error);
                 }
                 item.error = end.error;
@@ -101,9 +109,9 @@ impl<T: Transport, R: Runtime, A: TokenSource, O: Auditor> Run<'_, T, R, A, O> {
     fn out_of_budget(&self) -> Option<ItemError> {
         let (requests, time_ms) = self.client.left();
         let error = if requests < MIN_REQUESTS {
-            Error::Exhausted(crate::error::Exhausted::Requests)
+            Error::Exhausted(Exhausted::Requests)
         } else if time_ms < MIN_TIME_MS {
-            Error::Exhausted(crate::error::Exhausted::Time)
+            Error::Exhausted(Exhausted::Time)
         } else {
             return None;
         };
@@ -112,10 +120,13 @@ impl<T: Transport, R: Runtime, A: TokenSource, O: Auditor> Run<'_, T, R, A, O> {
 
     async fn carry_out(&mut self, item: &PlanItem, wanted: Option<&Desired>) -> End {
         let result = match (item.action, wanted, &item.id) {
-            (Action::Create, Some(wanted), _) => self.create(item, wanted).await,
-            (Action::Update | Action::Adopt, Some(wanted), Some(id)) => self.update(item, wanted, id).await,
-            (Action::Delete, _, Some(id)) => self.delete(item, id).await,
-            _ => Err(Error::Invalid { what: "the plan does not fit what was declared".to_owned() }.into()),
+            (PlanAction::Create, Some(wanted), _) => self.create(item, wanted).await,
+            (PlanAction::Update | PlanAction::Adopt, Some(wanted), Some(id)) => self.update(item, wanted, id).await,
+            (PlanAction::Delete, _, Some(id)) => self.delete(item, id).await,
+            _ => {
+                let error = Error::Invalid { what: "the plan does not fit what was declared".to_owned() };
+                Err(End::with_error(ItemOutcome::Failed, (&error).into()))
+            }
         };
         result.unwrap_or_else(|end| end)
     }
@@ -127,33 +138,34 @@ impl<T: Transport, R: Runtime, A: TokenSource, O: Auditor> Run<'_, T, R, A, O> {
         if let Some(failed) = &item.id {
             self.delete(item, failed).await?;
         }
-        let mut ignore = self.memory.deleted_ids(item.api);
+        let mut ignore = self.state.deleted_ids(item.api);
         ignore.extend(item.id.clone());
         match subscriptions.create(wanted, &ignore).await {
             Ok(created) => {
                 let id = created.subscription.id.clone();
-                self.memory.created(item.api, &item.name, Some(&id), self.client.runtime.now_ms());
+                self.state.created(item.api, &item.name, Some(&id), self.client.runtime.now_ms());
                 let (outcome, error) = match created.subscription.provisioning {
-                    Provisioning::Ready => (Outcome::Applied, None),
-                    Provisioning::Pending => (Outcome::Pending, None),
+                    Provisioning::Ready => (ItemOutcome::Applied, None),
+                    Provisioning::Pending => (ItemOutcome::Pending, None),
                     Provisioning::Failed(reason) => {
                         let reason = wanted.secret.redact(&reason);
                         let message =
-                            format!("the vendor could not complete the create: {reason}; the next run makes it anew");
-                        (Outcome::Failed, Some(ItemError::new("create_failed", Fault::Vendor, message)))
+                            format!("the vendor could not complete the create: {reason}; the next run creates it anew");
+                        (ItemOutcome::Failed, Some(ItemError::new("create_failed", ErrorFault::Vendor, message)))
                     }
                 };
-                let mut event = event_of(item, AuditAction::Create);
-                event.webhook_id = Some(id.clone());
-                event.status_code = created.status;
-                event.error = error.as_ref().map(|error| error.message.clone());
-                event.correlation_id.clone_from(&created.correlation_id);
-                self.auditor.record(event);
+                self.auditor.record(AuditEvent {
+                    webhook_id: Some(id.clone()),
+                    status_code: created.status,
+                    error: error.as_ref().map(|error| error.message.clone()),
+                    correlation_id: created.correlation_id.clone(),
+                    ..event_of(item, AuditAction::Create)
+                });
                 Ok(End { outcome, id: Some(id), error, correlation_id: created.correlation_id })
             }
             Err(error) => {
                 if matches!(error, Error::Uncertain { .. }) {
-                    self.memory.created(item.api, &item.name, None, self.client.runtime.now_ms());
+                    self.state.created(item.api, &item.name, None, self.client.runtime.now_ms());
                 }
                 Err(self.failed(item, AuditAction::Create, &error))
             }
@@ -169,12 +181,10 @@ impl<T: Transport, R: Runtime, A: TokenSource, O: Auditor> Run<'_, T, R, A, O> {
         }
         let subscriptions = Subscriptions::new(self.client, item.api.api(), &self.options.marks);
         match subscriptions.update(id, wanted, None).await {
-            Ok(updated) if updated.changes.is_empty() => {
-                Ok(End { outcome: Outcome::Unchanged, id: None, error: None, correlation_id: None })
-            }
+            Ok(updated) if updated.changes.is_empty() => Ok(End::of(ItemOutcome::Unchanged, None)),
             Ok(updated) => {
                 self.audit(item, AuditAction::Update, updated.status, None, updated.correlation_id.clone());
-                Ok(End { outcome: Outcome::Applied, id: None, error: None, correlation_id: updated.correlation_id })
+                Ok(End::of(ItemOutcome::Applied, updated.correlation_id))
             }
             Err(error) => Err(self.failed(item, AuditAction::Update, &error)),
         }
@@ -184,9 +194,9 @@ impl<T: Transport, R: Runtime, A: TokenSource, O: Auditor> Run<'_, T, R, A, O> {
         let subscriptions = Subscriptions::new(self.client, item.api.api(), &self.options.marks);
         match subscriptions.delete_owned(id).await {
             Ok(deleted) => {
-                self.memory.deleted(item.api, &item.name, id, self.client.runtime.now_ms());
+                self.state.deleted(item.api, &item.name, id, self.client.runtime.now_ms());
                 self.audit(item, AuditAction::Delete, Some(deleted.status), None, deleted.correlation_id.clone());
-                Ok(End { outcome: Outcome::Applied, id: None, error: None, correlation_id: deleted.correlation_id })
+                Ok(End::of(ItemOutcome::Applied, deleted.correlation_id))
             }
             Err(error) => Err(self.failed(item, AuditAction::Delete, &error)),
         }
@@ -197,41 +207,36 @@ impl<T: Transport, R: Runtime, A: TokenSource, O: Auditor> Run<'_, T, R, A, O> {
         if !self.options.probe {
             return Ok(());
         }
-        let known =
-            self.probed.iter().find(|(address, _)| *address == wanted.address).map(|(_, problem)| problem.clone());
-        let problem = if let Some(known) = known {
-            known
-        } else {
-            let probe = match self.client.probe(&wanted.address, self.options.allow_private).await {
-                Ok(probe) => probe,
+        let problem = match self.probed.get(&wanted.address) {
+            Some(known) => known.clone(),
+            None => match self.client.probe(&wanted.address, self.options.allow_private).await {
+                Ok(probe) => {
+                    self.audit(item, AuditAction::Probe, probe.status, probe.error.clone(), None);
+                    self.probed.insert(wanted.address.clone(), probe.error.clone());
+                    probe.error
+                }
                 Err(error) => return Err(self.failed(item, AuditAction::Probe, &error)),
-            };
-            self.audit(item, AuditAction::Probe, probe.status, probe.error.clone(), None);
-            self.probed.push((wanted.address.clone(), probe.error.clone()));
-            probe.error
+            },
         };
-        match problem {
-            None => Ok(()),
-            Some(problem) => {
-                let message = format!("{} cannot be reached: {problem}", wanted.address);
-                let error = ItemError::new("unreachable_address", Fault::Configuration, message);
-                Err(End { outcome: Outcome::Failed, id: None, error: Some(error), correlation_id: None })
-            }
-        }
+        problem.map_or(Ok(()), |problem| {
+            let message = format!("{} cannot be reached: {problem}", wanted.address);
+            let error = ItemError::new("unreachable_address", ErrorFault::Configuration, message);
+            Err(End::with_error(ItemOutcome::Failed, error))
+        })
     }
 
     fn validated(&mut self, item: &PlanItem) {
         self.audit(item, AuditAction::Validate, None, None, None);
     }
 
-    /// The end of an item that met an error; it is audited, unless nothing was done because the budget was used up.
+    /// The end of an item that met an error. It is audited, unless the budget was used up and nothing was done.
     fn failed(&mut self, item: &PlanItem, action: AuditAction, error: &Error) -> End {
         let correlation_id = error.correlation_id().map(str::to_owned);
         let outcome = if matches!(error, Error::Exhausted(_)) {
-            Outcome::Skipped
+            ItemOutcome::Skipped
         } else {
             self.audit(item, action, error.status(), Some(error.to_string()), correlation_id.clone());
-            Outcome::Failed
+            ItemOutcome::Failed
         };
         End { outcome, id: None, error: Some(error.into()), correlation_id }
     }
@@ -258,11 +263,5 @@ fn event_of(item: &PlanItem, action: AuditAction) -> AuditEvent {
         status_code: None,
         error: None,
         correlation_id: None,
-    }
-}
-
-impl From<Error> for End {
-    fn from(error: Error) -> Self {
-        Self { outcome: Outcome::Failed, id: None, error: Some((&error).into()), correlation_id: None }
     }
 }

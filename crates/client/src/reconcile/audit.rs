@@ -1,4 +1,6 @@
 //! What a run did, action by action, for the audit trail.
+//!
+//! Promise: an event holds no secret. Out of scope: storing the trail, and who asked for the run.
 
 use serde::{Deserialize, Serialize};
 
@@ -12,13 +14,13 @@ pub enum AuditAction {
     Update,
     /// A subscription was deleted.
     Delete,
-    /// A declaration was checked: event types, address, what the API can do.
+    /// A declaration was checked for its event types, its address and what the API can do.
     Validate,
     /// An address was asked whether it answers.
     Probe,
 }
 
-/// One action, successful when `error` is none. It holds no secret.
+/// One action, successful when `error` is `None`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct AuditEvent {

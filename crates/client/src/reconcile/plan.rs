@@ -1,53 +1,25 @@
-//! Desired against actual: what there is to do. Pure.
+//! Desired against actual: what there is to do.
+//!
+//! Promise: pure, and every item has a reason that is shown. Out of scope: reading lists before, writing after.
 
-use super::Options;
-use super::memory::Memory;
-use super::report::{Item, ItemError, Outcome};
+use super::options::Options;
+use super::report::{Item, ItemError, ItemOutcome, PlanAction};
+use super::state::ReconcileState;
 use crate::address;
-use crate::error::{Error, Fault};
+use crate::error::{Error, ErrorFault};
 use crate::event_types::Catalogue;
 use crate::near;
 use crate::subscription::{ApiKind, Desired, FieldChange, Provisioning, Subscription};
-use serde::{Deserialize, Serialize};
 
-/// What is to be done with one subscription.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Action {
-    /// Make it.
-    Create,
-    /// Change what differs.
-    Update,
-    /// Take it over from whoever made it, and change what differs.
-    Adopt,
-    /// Remove it.
-    Delete,
-    /// Nothing.
-    Unchanged,
-    /// Nothing: owned, not declared, and `prune` is off.
-    Orphan,
-    /// Nothing: it is not clear which subscription is meant, or it is somebody else's.
-    Conflict,
-    /// Nothing: what there is could not be read.
-    Undecided,
-}
-
-impl Action {
-    /// Whether it changes anything at the vendor.
-    pub const fn is_change(self) -> bool {
-        matches!(self, Self::Create | Self::Update | Self::Adopt | Self::Delete)
-    }
-}
-
-/// Whether an item is to be carried out.
+/// Whether an item can be applied.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// Carry it out.
-    Go,
-    /// There is nothing to do.
-    Settled(Outcome),
-    /// It must not be carried out.
-    Fail(ItemError, Option<String>),
+pub enum Readiness {
+    /// It can.
+    Ready,
+    /// There is nothing to apply.
+    Settled(ItemOutcome),
+    /// It must not be applied, for this reason and with this correlation id.
+    Blocked(ItemError, Option<String>),
 }
 
 /// One subscription of a plan.
@@ -62,26 +34,26 @@ pub struct PlanItem {
     /// Where it points to, or will.
     pub address: String,
     /// What is to be done.
-    pub action: Action,
-    /// The id of the subscription that there is. For a create: one of ours that the vendor failed to complete, to be
-    /// deleted first.
+    pub action: PlanAction,
+    /// The id of the actual subscription. For a create, one of ours that the vendor failed to complete, which is deleted
+    /// first.
     pub id: Option<String>,
     /// What differs.
     pub diff: Vec<FieldChange>,
-    /// Whether it is to be carried out.
-    pub verdict: Verdict,
+    /// Whether it can be applied.
+    pub readiness: Readiness,
     /// Its place in the declared subscriptions.
     pub(crate) declared: Option<usize>,
 }
 
-/// What there is to do, in the order of the declaration; then what nothing declares, by id.
+/// What there is to do, in the order of the declaration, then for what nothing declares, by id.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
     /// The items.
     pub items: Vec<PlanItem>,
 }
 
-/// What there is of one API, or why it could not be read.
+/// The subscriptions of one API, or why they could not be read.
 #[derive(Clone, Debug)]
 pub struct Listing {
     /// The API.
@@ -90,20 +62,20 @@ pub struct Listing {
     pub result: Result<Vec<Subscription>, Error>,
 }
 
-/// Compares what is declared with what there is. `memory` must be up to date (see [`Memory::forget`]).
-pub fn plan(desired: &[Desired], listings: &[Listing], options: &Options, memory: &Memory) -> Plan {
+/// Compares declared with actual subscriptions. `state` must be up to date (see [`ReconcileState::forget`]).
+pub fn plan(desired: &[Desired], listings: &[Listing], options: &Options, state: &ReconcileState) -> Plan {
     let mut items: Vec<PlanItem> = desired
         .iter()
         .enumerate()
         .map(|(index, wanted)| {
             let twice = desired.iter().filter(|other| other.api == wanted.api && other.name == wanted.name).count() > 1;
-            let mut item = declared(wanted, listings, options, memory);
+            let mut item = declared(wanted, listings, options, state);
             item.declared = Some(index);
             if twice {
-                item.action = Action::Conflict;
+                item.action = PlanAction::Conflict;
                 item.fail(
                     "declared_twice",
-                    Fault::Configuration,
+                    ErrorFault::Configuration,
                     format!("{:?} is declared more than once", wanted.name),
                 );
             }
@@ -112,39 +84,35 @@ pub fn plan(desired: &[Desired], listings: &[Listing], options: &Options, memory
         .collect();
     for listing in listings {
         let Ok(actual) = &listing.result else { continue };
-        let mut orphans: Vec<&Subscription> = Vec::new();
-        for found in actual.iter().filter(|found| found.is_owned_by(&options.marks)) {
-            let declared = desired.iter().any(|wanted| wanted.api == listing.api && wanted.name == found.name);
-            if !declared && let Err(place) = orphans.binary_search_by(|other| other.id.cmp(&found.id)) {
-                orphans.insert(place, found);
-            }
-        }
+        let declares = |name: &str| desired.iter().any(|wanted| wanted.api == listing.api && wanted.name == name);
+        let owned = actual.iter().filter(|found| found.is_owned_by(&options.marks));
+        let mut orphans: Vec<_> = owned.filter(|found| !declares(&found.name)).collect();
+        orphans.sort_by(|one, other| one.id.cmp(&other.id));
         items.extend(orphans.into_iter().map(|found| orphan(found, listing.api, desired, options)));
     }
     Plan { items }
 }
 
-fn declared(wanted: &Desired, listings: &[Listing], options: &Options, memory: &Memory) -> PlanItem {
+fn declared(wanted: &Desired, listings: &[Listing], options: &Options, state: &ReconcileState) -> PlanItem {
     let api = wanted.api.api();
     let mut item = PlanItem {
         source: Some(wanted.source.clone()),
         api: wanted.api,
         name: wanted.name.clone(),
         address: wanted.address.clone(),
-        action: Action::Undecided,
+        action: PlanAction::Undecided,
         id: None,
         diff: Vec::new(),
-        verdict: Verdict::Go,
+        readiness: Readiness::Ready,
         declared: None,
     };
     match listings.iter().find(|listing| listing.api == wanted.api).map(|listing| &listing.result) {
-        Some(Ok(actual)) => decide(&mut item, wanted, actual, options, memory),
+        Some(Ok(actual)) => decide(&mut item, wanted, actual, options, state),
         Some(Err(error)) => item.fail_with(error),
-        None => item.fail("not_listed", Fault::Ours, "the API was not looked at".to_owned()),
+        None => item.fail("not_listed", ErrorFault::Ours, "the API was not looked at".to_owned()),
     }
-    // A declaration that cannot be right is an error even where nothing is to be done: the next change would stop
-    // there.
-    if matches!(item.verdict, Verdict::Go | Verdict::Settled(_)) {
+    // A declaration that cannot be right is an error even without a change, because the next change would stop there.
+    if matches!(item.readiness, Readiness::Ready | Readiness::Settled(_)) {
         if let Err(refusal) = address::check(&wanted.address, options.allow_private) {
             item.fail_with(&Error::Address(refusal));
         } else if let Some(what) = api.cannot(wanted) {
@@ -154,35 +122,26 @@ fn declared(wanted: &Desired, listings: &[Listing], options: &Options, memory: &
     item
 }
 
-fn decide(item: &mut PlanItem, wanted: &Desired, actual: &[Subscription], options: &Options, memory: &Memory) {
+fn decide(item: &mut PlanItem, wanted: &Desired, actual: &[Subscription], options: &Options, state: &ReconcileState) {
     let api = wanted.api.api();
-    let mut named = actual.iter().filter(|found| found.name == wanted.name);
-    let (first, second) = (named.next(), named.next());
-    let Some(found) = first else {
-        item.action = Action::Create;
+    let named: Vec<_> = actual.iter().filter(|found| found.name == wanted.name).collect();
+    let Some(found) = named.first() else {
+        item.action = PlanAction::Create;
         item.diff = api.diff(wanted, None, &options.marks);
-        if let Some(recent) = memory.creating(wanted.api, &wanted.name) {
-            // Made a moment ago, or perhaps made: the list does not show it yet.
+        if let Some(recent) = state.creating(wanted.api, &wanted.name) {
+            // Just created, or perhaps created. The list does not show it yet.
             item.id.clone_from(&recent.id);
-            item.verdict = Verdict::Settled(Outcome::Pending);
+            item.readiness = Readiness::Settled(ItemOutcome::Pending);
         }
         return;
     };
-    if second.is_some() {
-        item.action = Action::Conflict;
-        let owned = |found: &&Subscription| found.is_owned_by(&options.marks);
-        let ids: Vec<String> = actual
-            .iter()
-            .filter(|found| found.name == wanted.name)
-            .map(|found| if owned(&found) { format!("{} (ours)", found.id) } else { found.id.clone() })
-            .collect();
-        let message = format!(
-            "{} subscriptions are named {:?}: {}; delete or rename all but one",
-            ids.len(),
-            wanted.name,
-            ids.join(", ")
-        );
-        item.fail("duplicate_name", Fault::Configuration, message);
+    if named.len() > 1 {
+        item.action = PlanAction::Conflict;
+        let owner = |found: &Subscription| if found.is_owned_by(&options.marks) { " (ours)" } else { "" };
+        let ids: Vec<_> = named.iter().map(|found| format!("{}{}", found.id, owner(found))).collect();
+        let (count, name, ids) = (named.len(), &wanted.name, ids.join(", "));
+        let message = format!("{count} subscriptions are named {name:?}: {ids}; delete or rename all but one");
+        item.fail("duplicate_name", ErrorFault::Configuration, message);
         return;
     }
     item.id = Some(found.id.clone());
@@ -190,29 +149,24 @@ fn decide(item: &mut PlanItem, wanted: &Desired, actual: &[Subscription], option
     let owned = found.is_owned_by(&options.marks);
     match &found.provisioning {
         _ if !owned && !wanted.adopt => {
-            item.action = Action::Conflict;
-            let maker = found.owner.as_deref().unwrap_or("somebody else");
-            let message = format!(
-                "{:?} ({}) was made by {maker}, not by this gateway; set adopt = true to take it over, or choose another name",
-                found.name, found.id
-            );
-            item.fail("not_owned", Fault::Configuration, message);
+            item.action = PlanAction::Conflict;
+            item.fail_with(&Error::NotOurs { what: found.not_ours() });
         }
-        _ if !owned => item.action = Action::Adopt,
-        // Ours, and never going to work: made anew.
+        _ if !owned => item.action = PlanAction::Adopt,
+        // Ours, and it will never work, so it is created anew.
         Provisioning::Failed(_) => {
-            item.action = Action::Create;
+            item.action = PlanAction::Create;
             item.diff = api.diff(wanted, None, &options.marks);
         }
         Provisioning::Pending => {
-            item.action = Action::Unchanged;
-            item.verdict = Verdict::Settled(Outcome::Pending);
+            item.action = PlanAction::Unchanged;
+            item.readiness = Readiness::Settled(ItemOutcome::Pending);
         }
         Provisioning::Ready if item.diff.is_empty() => {
-            item.action = Action::Unchanged;
-            item.verdict = Verdict::Settled(Outcome::Unchanged);
+            item.action = PlanAction::Unchanged;
+            item.readiness = Readiness::Settled(ItemOutcome::Unchanged);
         }
-        Provisioning::Ready => item.action = Action::Update,
+        Provisioning::Ready => item.action = PlanAction::Update,
     }
 }
 
@@ -224,10 +178,10 @@ fn orphan(found: &Subscription, api: ApiKind, desired: &[Desired], options: &Opt
         api,
         name: found.name.clone(),
         address: found.address.clone(),
-        action: if prune { Action::Delete } else { Action::Orphan },
+        action: if prune { PlanAction::Delete } else { PlanAction::Orphan },
         id: Some(found.id.clone()),
         diff: Vec::new(),
-        verdict: if prune { Verdict::Go } else { Verdict::Settled(Outcome::Kept) },
+        readiness: if prune { Readiness::Ready } else { Readiness::Settled(ItemOutcome::Kept) },
         declared: None,
     }
 }
@@ -238,8 +192,8 @@ impl Plan {
         self.items.iter().any(PlanItem::writes_event_types)
     }
 
-    /// Fails the items whose event types do not exist, naming what looks like them; or, when the catalogue could not
-    /// be read, all that depend on it.
+    /// Blocks the items whose event types do not exist, naming near matches. When the catalogue could not be read, all
+    /// that depend on it are blocked.
     pub fn check_event_types(&mut self, desired: &[Desired], catalogue: Result<&Catalogue, &Error>) {
         for item in self.items.iter_mut().filter(|item| item.writes_event_types()) {
             let Some(wanted) = item.declared.and_then(|index| desired.get(index)) else { continue };
@@ -255,7 +209,7 @@ impl Plan {
                         .collect();
                     if !unknown.is_empty() {
                         let message = format!("unknown event type {}", unknown.join(", "));
-                        item.fail("unknown_event_type", Fault::Configuration, message);
+                        item.fail("unknown_event_type", ErrorFault::Configuration, message);
                     }
                 }
             }
@@ -265,29 +219,31 @@ impl Plan {
 
 impl PlanItem {
     fn writes_event_types(&self) -> bool {
-        self.verdict == Verdict::Go
+        self.readiness == Readiness::Ready
             && self.action.is_change()
             && self.diff.iter().any(|change| change.field == "event_filters")
     }
 
-    fn fail(&mut self, code: &str, fault: Fault, message: String) {
-        self.verdict = Verdict::Fail(ItemError::new(code, fault, message), None);
+    fn fail(&mut self, code: &str, fault: ErrorFault, message: String) {
+        self.readiness = Readiness::Blocked(ItemError::new(code, fault, message), None);
     }
 
     fn fail_with(&mut self, error: &Error) {
-        self.verdict = Verdict::Fail(error.into(), error.correlation_id().map(str::to_owned));
+        self.readiness = Readiness::Blocked(error.into(), error.correlation_id().map(str::to_owned));
     }
 
     /// The item of a report in which nothing was carried out.
     pub fn unapplied(&self) -> Item {
-        let (outcome, error, correlation_id) = match &self.verdict {
-            Verdict::Go => (Outcome::Planned, None, None),
-            Verdict::Settled(outcome) => (*outcome, None, None),
-            // What the run had no time or requests to look at was not reached.
-            Verdict::Fail(error, _) if matches!(error.code.as_str(), "out_of_time" | "out_of_requests") => {
-                (Outcome::Skipped, Some(error.clone()), None)
+        let (outcome, error, correlation_id) = match &self.readiness {
+            Readiness::Ready => (ItemOutcome::Planned, None, None),
+            Readiness::Settled(outcome) => (*outcome, None, None),
+            // The run had no time or requests left to look at it.
+            Readiness::Blocked(error, _) if matches!(error.code.as_str(), "out_of_time" | "out_of_requests") => {
+                (ItemOutcome::Skipped, Some(error.clone()), None)
             }
-            Verdict::Fail(error, correlation_id) => (Outcome::Failed, Some(error.clone()), correlation_id.clone()),
+            Readiness::Blocked(error, correlation_id) => {
+                (ItemOutcome::Failed, Some(error.clone()), correlation_id.clone())
+            }
         };
         Item {
             source: self.source.clone(),

@@ -1,22 +1,54 @@
 //! What a run did and what it could not do.
 //!
-//! Promise: every declared subscription, and every owned one that nothing declares, is one item with one outcome, and
-//! the figures count the items. The JSON is versioned and pinned: it is stored and shown.
+//! Promises:
+//! - Every declared subscription, and every owned one that nothing declares, is one item with one outcome.
+//! - The figures count the items.
+//! - The JSON is versioned and pinned, because it is stored and shown.
+//!
+//! Out of scope: what was done in which order, see [`super::audit`].
 
-use super::plan::Action;
-use crate::error::{Error, Fault};
+use crate::error::{Error, ErrorFault};
 use crate::subscription::{ApiKind, FieldChange};
 use serde::{Deserialize, Serialize};
+
+/// What is to be done with one subscription.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PlanAction {
+    /// Make it.
+    Create,
+    /// Change what differs.
+    Update,
+    /// Take it over from another owner, and change what differs.
+    Adopt,
+    /// Remove it.
+    Delete,
+    /// Nothing.
+    Unchanged,
+    /// Nothing. It is owned, not declared, and `prune` is off.
+    Orphan,
+    /// Nothing. It is not clear which subscription is meant, or it has another owner.
+    Conflict,
+    /// Nothing. The list could not be read.
+    Undecided,
+}
+
+impl PlanAction {
+    /// Whether it changes anything at the vendor.
+    pub const fn is_change(self) -> bool {
+        matches!(self, Self::Create | Self::Update | Self::Adopt | Self::Delete)
+    }
+}
 
 /// How an item ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Outcome {
+pub enum ItemOutcome {
     /// Carried out.
     Applied,
     /// Was as declared.
     Unchanged,
-    /// Not carried out, or not completely; `error` says why.
+    /// Not carried out, or not completely. `error` says why.
     Failed,
     /// Created, and not complete or not visible yet.
     Pending,
@@ -31,21 +63,20 @@ pub enum Outcome {
 /// Why an item failed or was skipped.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ItemError {
-    /// A stable name, see [`Error::code`]; also `unknown_event_type`, `duplicate_name`, `not_owned`,
-    /// `declared_twice`, `unreachable_address`,
-    /// `create_failed`.
+    /// A stable name: that of [`Error::code`], or one of `unknown_event_type`, `duplicate_name`, `not_owned`,
+    /// `declared_twice`, `not_listed`, `unreachable_address` and `create_failed`.
     pub code: String,
-    /// For people.
+    /// The text for people.
     pub message: String,
-    /// Who has to do something.
-    pub fault: Fault,
+    /// Who has to act.
+    pub fault: ErrorFault,
     /// The status that was answered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
 }
 
 impl ItemError {
-    pub(crate) fn new(code: &str, fault: Fault, message: String) -> Self {
+    pub(crate) fn new(code: &str, fault: ErrorFault, message: String) -> Self {
         Self { code: code.to_owned(), message, fault, status: None }
     }
 }
@@ -60,7 +91,7 @@ impl From<&Error> for ItemError {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Item {
-    /// The configured source; none for an owned subscription that points to none.
+    /// The configured source. `None` for an owned subscription that points to none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
     /// Its API.
@@ -68,14 +99,14 @@ pub struct Item {
     /// Its name.
     pub name: String,
     /// What was to be done.
-    pub action: Action,
+    pub action: PlanAction,
     /// Its id, where there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub webhook_id: Option<String>,
     /// What differed.
     pub diff: Vec<FieldChange>,
     /// How it ended.
-    pub outcome: Outcome,
+    pub outcome: ItemOutcome,
     /// Why it did not end well.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<ItemError>,
@@ -113,7 +144,7 @@ pub struct Report {
     pub kept: u32,
     /// Requests that were sent in the run, without those for tokens.
     pub requests: u32,
-    /// The items: as declared, then those that nothing declares.
+    /// The items in the order of the declaration, then those that nothing declares.
     pub items: Vec<Item>,
 }
 
@@ -126,12 +157,12 @@ impl Report {
             duration_ms,
             dry_run,
             planned: count(items.iter().filter(|item| item.action.is_change()).count()),
-            applied: ended(Outcome::Applied),
-            failed: ended(Outcome::Failed),
-            unchanged: ended(Outcome::Unchanged),
-            pending: ended(Outcome::Pending),
-            skipped: ended(Outcome::Skipped),
-            kept: ended(Outcome::Kept),
+            applied: ended(ItemOutcome::Applied),
+            failed: ended(ItemOutcome::Failed),
+            unchanged: ended(ItemOutcome::Unchanged),
+            pending: ended(ItemOutcome::Pending),
+            skipped: ended(ItemOutcome::Skipped),
+            kept: ended(ItemOutcome::Kept),
             requests,
             items,
         }

@@ -1,21 +1,28 @@
 //! The calls on subscriptions, the same for both APIs.
 //!
-//! Promise: a create is never repeated before looking for the first one by name; an update that meets a newer version
-//! reads, recomputes and tries again, at most three times; what is already gone counts as deleted; no error shows the
-//! secret.
+//! Promises:
+//! - A create is never repeated before looking for the first one by name.
+//! - An update that meets a newer version reads, recomputes and tries again, at most three times.
+//! - A subscription that is already gone counts as deleted.
+//! - No error shows the secret.
+//!
+//! Out of scope: which subscriptions there should be, see [`crate::reconcile`].
 
-use super::{Desired, FieldChange, Marks, Operation, Provisioning, Subscription, SubscriptionApi};
+use super::api::{Operation, SubscriptionApi};
+use super::diff::FieldChange;
+use super::model::{Desired, Marks, Provisioning, Subscription};
 use crate::auth::TokenSource;
-use crate::call::{Answer, Call, Repeat};
+use crate::call::{Answer, Call};
 use crate::client::Client;
-use crate::error::Error;
+use crate::error::{ApiError, Error};
 use crate::retry::Decision;
 use crate::transport::{Method, Runtime, Transport};
+use serde::Serialize;
 
 /// Updates that meet a newer version are tried again this often.
 const MAX_MISMATCHES: u32 = 3;
 
-/// An asynchronous create is watched this long (the limit of the vendor's own tools), with growing pauses.
+/// An asynchronous create is watched this long, with growing pauses. The vendor's own tools have the same limit.
 const POLL_LIMIT_MS: u64 = 300_000;
 const FIRST_POLL_MS: u64 = 1_000;
 const MAX_POLL_MS: u64 = 15_000;
@@ -27,34 +34,39 @@ pub struct Subscriptions<'a, T, R, A> {
     marks: &'a Marks,
 }
 
-/// A create that came about.
-#[derive(Clone, Debug)]
+/// A create that was carried out.
+#[derive(Clone, Debug, Serialize)]
 pub struct Created {
-    /// What there is now. Its [`Provisioning`] says whether the vendor finished, is still at it, or failed.
+    /// What there is now. Its [`Provisioning`] says whether the vendor has finished.
     pub subscription: Subscription,
-    /// The create's status; none when its answer was lost and the subscription was found by name.
+    /// The create's status. `None` when its answer was lost and the subscription was found by name.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
     /// The vendor's correlation id.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub correlation_id: Option<String>,
 }
 
-/// An update that came about.
-#[derive(Clone, Debug)]
+/// An update that was carried out.
+#[derive(Clone, Debug, Serialize)]
 pub struct Updated {
-    /// What was changed; empty when it was already as wanted, and nothing was sent.
+    /// What was changed. Empty when it was as wanted and nothing was sent.
     pub changes: Vec<FieldChange>,
-    /// The update's status; none when nothing was sent, or when its answer was lost and a later read showed it done.
+    /// The update's status. `None` when nothing was sent, or when its answer was lost and a later read showed it done.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
     /// The vendor's correlation id.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub correlation_id: Option<String>,
 }
 
-/// A delete that came about.
-#[derive(Clone, Debug)]
+/// A delete that was carried out.
+#[derive(Clone, Debug, Serialize)]
 pub struct Deleted {
-    /// The delete's status; 404 and 410 mean that it was gone already.
+    /// The delete's status. 404 and 410 mean that it was gone already.
     pub status: u16,
     /// The vendor's correlation id.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub correlation_id: Option<String>,
 }
 
@@ -78,8 +90,8 @@ impl<'a, T: Transport, R: Runtime, A: TokenSource> Subscriptions<'a, T, R, A> {
 
     /// Creates a subscription and, where that takes the vendor time, watches until it is complete or the budget ends.
     ///
-    /// After an outcome that is unknown the list is searched for the name (not counting the ids in `ignore`, which
-    /// are known to be on their way out). An API whose list may lag behind is not asked to create again: that ends in
+    /// After an unknown outcome the list is searched for the name, without the ids in `ignore`, which are known to be on
+    /// their way out. An API whose list may lag behind is not asked to create again. That ends in
     /// [`Error::Uncertain`].
     pub async fn create(&self, desired: &Desired, ignore: &[String]) -> Result<Created, Error> {
         self.create_once(desired, ignore).await.map_err(|error| error.without(&desired.secret))
@@ -87,7 +99,7 @@ impl<'a, T: Transport, R: Runtime, A: TokenSource> Subscriptions<'a, T, R, A> {
 
     async fn create_once(&self, desired: &Desired, ignore: &[String]) -> Result<Created, Error> {
         let body = self.api.create_body(desired, self.marks);
-        let call = Call::write(Method::Post, self.api.path(), &body, self.api.needs(Operation::Create));
+        let call = Call::write(Method::POST, self.api.path(), &body, self.api.needs(Operation::Create));
         let started_ms = self.client.runtime.now_ms();
         let mut attempt = 0_u32;
         let mut unknown: Option<Error> = None;
@@ -121,7 +133,7 @@ impl<'a, T: Transport, R: Runtime, A: TokenSource> Subscriptions<'a, T, R, A> {
                     return Ok(Created { subscription, status: None, correlation_id });
                 }
                 Ok(None) if again => unknown = Some(error),
-                // Looked for, not there, and nothing lags: it was not carried out.
+                // Not in a list that does not lag, so it was not carried out.
                 Ok(None) if self.api.create_lag_ms() == 0 => return Err(error),
                 Err(error @ Error::NotOurs { .. }) => return Err(error),
                 Ok(None) | Err(_) => return Err(Error::Uncertain { cause: Box::new(error) }),
@@ -130,7 +142,7 @@ impl<'a, T: Transport, R: Runtime, A: TokenSource> Subscriptions<'a, T, R, A> {
         }
     }
 
-    /// Looks for what a create may have left: one subscription of this name, with our mark and address.
+    /// Looks for what a create may have left, which is one subscription of this name with our mark and address.
     async fn find(&self, desired: &Desired, ignore: &[String]) -> Result<Option<Subscription>, Error> {
         let mut named: Vec<Subscription> = self.list().await?;
         named.retain(|found| found.name == desired.name && !ignore.contains(&found.id));
@@ -148,7 +160,7 @@ impl<'a, T: Transport, R: Runtime, A: TokenSource> Subscriptions<'a, T, R, A> {
         }
     }
 
-    /// Watches an asynchronous create. Whatever goes wrong meanwhile, it stays what it was last seen to be.
+    /// Watches an asynchronous create. When a read fails meanwhile, the last state that was seen holds.
     async fn watch(&self, created: Subscription) -> Subscription {
         let started_ms = self.client.runtime.now_ms();
         let mut current = created;
@@ -169,10 +181,10 @@ impl<'a, T: Transport, R: Runtime, A: TokenSource> Subscriptions<'a, T, R, A> {
         current
     }
 
-    /// Brings a subscription to what is wanted: reads it, compares, writes what differs.
+    /// Brings a subscription to what is wanted. Reads it, compares, and writes what differs.
     ///
-    /// With `if_match` (a version that the caller saw) a newer version is an error; without, it is read again,
-    /// compared again and written again, at most three times. What is not owned is only touched with `desired.adopt`.
+    /// With `if_match` (a version that the caller saw) a newer version is an error. Without, it is read, compared and
+    /// written again, at most three times. A subscription of another owner is only touched with `desired.adopt`.
     pub async fn update(&self, id: &str, desired: &Desired, if_match: Option<&str>) -> Result<Updated, Error> {
         self.update_once(id, desired, if_match).await.map_err(|error| error.without(&desired.secret))
     }
@@ -183,10 +195,10 @@ impl<'a, T: Transport, R: Runtime, A: TokenSource> Subscriptions<'a, T, R, A> {
         let mut mismatches = 0_u32;
         let mut mismatch: Option<Error> = None;
         loop {
-            // A write was sent: whatever goes wrong after it, its own error is what happened.
+            // Once a write was sent, its own error says what happened, not that of a later read.
             let current = self.get(id).await.map_err(|error| mismatch.take().unwrap_or(error))?;
             if !desired.adopt && !current.is_owned_by(self.marks) {
-                return Err(Error::NotOurs { what: not_ours(&current) });
+                return Err(Error::NotOurs { what: current.not_ours() });
             }
             let open = self.api.diff(desired, Some(&current), self.marks);
             let done = open.is_empty();
@@ -211,7 +223,7 @@ impl<'a, T: Transport, R: Runtime, A: TokenSource> Subscriptions<'a, T, R, A> {
                 Err(error)
                     if if_match.is_none()
                         && mismatches < MAX_MISMATCHES
-                        && error.api().is_some_and(crate::error::ApiError::is_version_mismatch) =>
+                        && error.api().is_some_and(ApiError::is_version_mismatch) =>
                 {
                     mismatches = mismatches.saturating_add(1);
                     mismatch = Some(error);
@@ -221,16 +233,9 @@ impl<'a, T: Transport, R: Runtime, A: TokenSource> Subscriptions<'a, T, R, A> {
         }
     }
 
-    /// Deletes a subscription, whoever owns it.
+    /// Deletes a subscription of any owner.
     pub async fn delete(&self, id: &str) -> Result<Deleted, Error> {
-        let call = Call {
-            method: Method::Delete,
-            path: self.path(id)?,
-            body: None,
-            if_match: None,
-            needs: self.api.needs(Operation::Delete),
-            repeat: Repeat::Freely,
-        };
+        let call = Call { method: Method::DELETE, ..Call::get(self.path(id)?, self.api.needs(Operation::Delete)) };
         match self.client.call(&call).await {
             Ok(answer) => Ok(Deleted { status: answer.status, correlation_id: answer.correlation_id }),
             Err(error) => already_gone(error),
@@ -241,7 +246,7 @@ impl<'a, T: Transport, R: Runtime, A: TokenSource> Subscriptions<'a, T, R, A> {
     pub async fn delete_owned(&self, id: &str) -> Result<Deleted, Error> {
         match self.get(id).await {
             Ok(current) if current.is_owned_by(self.marks) => self.delete(id).await,
-            Ok(current) => Err(Error::NotOurs { what: not_ours(&current) }),
+            Ok(current) => Err(Error::NotOurs { what: current.not_ours() }),
             Err(error) => already_gone(error),
         }
     }
@@ -253,7 +258,7 @@ impl<'a, T: Transport, R: Runtime, A: TokenSource> Subscriptions<'a, T, R, A> {
         Ok(subscription)
     }
 
-    /// The path of one subscription. An id comes from users too: it must not lead anywhere else.
+    /// The path of one subscription. Users give ids too, and an id must not lead to another path.
     fn path(&self, id: &str) -> Result<String, Error> {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
         if id.is_empty() || !id.bytes().all(plain) {
@@ -270,12 +275,4 @@ fn already_gone(error: Error) -> Result<Deleted, Error> {
         Some(api) if error.is_gone() => Ok(Deleted { status: api.status, correlation_id: api.correlation_id.clone() }),
         _ => Err(error),
     }
-}
-
-fn not_ours(subscription: &Subscription) -> String {
-    let owner = subscription.owner.as_deref().map_or("nobody".to_owned(), |owner| format!("{owner:?}"));
-    format!(
-        "{:?} ({}) is marked as made by {owner}, not by this gateway; set adopt = true to take it over",
-        subscription.name, subscription.id
-    )
 }

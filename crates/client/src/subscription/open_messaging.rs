@@ -1,12 +1,11 @@
 //! Open Messaging integrations: PATCH of what changed, asynchronous create, a secret that cannot be read back.
 //!
-//! The API has no custom properties. Ownership mark and fingerprint live in `webhookHeaders`, a map that the vendor
-//! sends with every webhook; both are harmless there: the fingerprint is keyed.
+//! Promise: headers of others stay as they are. The API has no custom properties, so ownership mark and fingerprint live
+//! in `webhookHeaders`, a map that the vendor sends with every webhook. Both are harmless there, as the fingerprint is
+//! keyed. Out of scope: the calls.
 
-use super::{
-    ApiKind, Desired, FieldChange, Held, Marks, Operation, Provisioning, SecretStatus, Subscription, SubscriptionApi,
-    differences, find_key,
-};
+use super::api::{Operation, SubscriptionApi};
+use super::model::{ApiKind, Desired, Held, Marks, Provisioning, SecretStatus, Subscription};
 use crate::address;
 use crate::json::{self, Object};
 use crate::pagination::Style;
@@ -39,7 +38,7 @@ impl SubscriptionApi for OpenMessaging {
     }
 
     fn update_method(&self) -> Method {
-        Method::Patch
+        Method::PATCH
     }
 
     fn has_etags(&self) -> bool {
@@ -76,7 +75,7 @@ impl SubscriptionApi for OpenMessaging {
         if desired.secret.expose().chars().count() < MIN_SECRET_CHARS {
             return Some("Open Messaging demands a signing secret of at least 16 characters".to_owned());
         }
-        // Local development (http) is exempt: the vendor's stand-in sends anywhere.
+        // Local development over http is exempt, because the vendor's stand-in sends anywhere.
         match address::check(&desired.address, true) {
             Ok(found) if found.https && found.port != 443 => Some("Open Messaging only sends to port 443".to_owned()),
             _ => None,
@@ -109,10 +108,6 @@ impl SubscriptionApi for OpenMessaging {
         })
     }
 
-    fn diff(&self, desired: &Desired, actual: Option<&Subscription>, marks: &Marks) -> Vec<FieldChange> {
-        differences(desired, actual, marks, false)
-    }
-
     fn create_body(&self, desired: &Desired, marks: &Marks) -> Object {
         let mut body = Object::new();
         body.insert("name".to_owned(), desired.name.clone().into());
@@ -141,8 +136,12 @@ impl SubscriptionApi for OpenMessaging {
     }
 }
 
-/// Puts our headers among those of others; the fingerprint goes with the secret, in one write, so that they cannot
-/// part.
+/// A name under which a map holds one of our headers, in any case, because some systems change the case of header names.
+fn find_key(object: &Object, name: &str) -> Option<String> {
+    object.keys().find(|key| key.eq_ignore_ascii_case(name)).cloned()
+}
+
+/// Puts our headers among those of others. The fingerprint goes with the secret, in one write, so that they cannot part.
 fn write_secret_and_owner(body: &mut Object, mut headers: Object, secret: bool, desired: &Desired, marks: &Marks) {
     let mut set = |name: &str, value: String| {
         if let Some(old) = find_key(&headers, name) {
@@ -158,7 +157,7 @@ fn write_secret_and_owner(body: &mut Object, mut headers: Object, secret: bool, 
     body.insert("webhookHeaders".to_owned(), Value::Object(headers));
 }
 
-/// The vendor's reason, which comes as a text or as an error object.
+/// The vendor's reason, which is a text or an error object.
 fn create_error(object: &Object) -> String {
     let reason = match object.get("createError") {
         Some(Value::String(text)) => text.clone(),

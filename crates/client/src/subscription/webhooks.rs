@@ -1,14 +1,15 @@
 //! The webhook API: PUT with If-Match of the whole object, ownership and secret in `customProperties`.
+//!
+//! Promise: what others have put into the object goes back as it came. Out of scope: the calls.
 
-use super::{
-    ApiKind, Desired, EventFilter, FieldChange, Held, Marks, Operation, Provisioning, SecretStatus, Subscription,
-    SubscriptionApi, differences, filters_json, sorted,
-};
+use super::api::{Operation, SubscriptionApi};
+use super::model::{ApiKind, Desired, EventFilter, Held, Marks, Provisioning, SecretStatus, Subscription};
 use crate::json::{self, Object};
 use crate::pagination::Style;
 use crate::secret::Secret;
 use crate::transport::Method;
-use serde_json::Value;
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
 
 /// Carries the signing secret.
 pub const SECRET_PROPERTY: &str = "webhook.signature.secret";
@@ -36,7 +37,7 @@ impl SubscriptionApi for Webhooks {
     }
 
     fn update_method(&self) -> Method {
-        Method::Put
+        Method::PUT
     }
 
     fn has_etags(&self) -> bool {
@@ -50,7 +51,7 @@ impl SubscriptionApi for Webhooks {
         }
     }
 
-    // What was written is listed at once.
+    // The list shows at once what was written.
     fn create_lag_ms(&self) -> u64 {
         0
     }
@@ -79,7 +80,7 @@ impl SubscriptionApi for Webhooks {
             owner = json::text(properties, OWNER_PROPERTY).map(str::to_owned);
         }
         let secret = match &held.secret {
-            // Blanked out or empty: there is one, but this is not it.
+            // A blanked-out or empty value says that there is one, and is not it.
             Some(secret) if secret.expose().chars().all(|c| matches!(c, '*' | '•')) => {
                 held.secret = None;
                 SecretStatus::Hidden
@@ -89,7 +90,10 @@ impl SubscriptionApi for Webhooks {
             None => SecretStatus::Absent,
         };
         let event_filters = match object.get("eventFilters") {
-            Some(Value::Array(filters)) => sorted(filters.iter().filter_map(read_filter).collect()),
+            Some(Value::Array(filters)) => {
+                let sorted: BTreeSet<_> = filters.iter().filter_map(read_filter).collect();
+                sorted.into_iter().collect()
+            }
             _ => Vec::new(),
         };
         Some(Subscription {
@@ -106,16 +110,11 @@ impl SubscriptionApi for Webhooks {
         })
     }
 
-    fn diff(&self, desired: &Desired, actual: Option<&Subscription>, marks: &Marks) -> Vec<FieldChange> {
-        differences(desired, actual, marks, true)
-    }
-
     fn create_body(&self, desired: &Desired, marks: &Marks) -> Object {
         write(desired, Object::new(), marks)
     }
 
     fn update_body(&self, desired: &Desired, actual: &Subscription, marks: &Marks) -> Object {
-        // The whole object is replaced: what others have put into it goes back as it came.
         write(desired, actual.held.object.clone(), marks)
     }
 }
@@ -137,7 +136,7 @@ fn write(desired: &Desired, mut object: Object, marks: &Marks) -> Object {
     object.insert("name".to_owned(), desired.name.clone().into());
     object.insert("address".to_owned(), desired.address.clone().into());
     object.insert("enabled".to_owned(), desired.enabled.into());
-    object.insert("eventFilters".to_owned(), filters_json(&desired.sorted_filters()));
+    object.insert("eventFilters".to_owned(), json!(desired.sorted_filters()));
     object.insert("customProperties".to_owned(), Value::Object(properties));
     object
 }

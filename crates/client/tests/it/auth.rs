@@ -1,10 +1,9 @@
-//! Tokens: one request for all, margins, hand-over, and errors that name what is wrong.
+//! Tokens, with one request for all, margins, hand-over, and errors that name what is wrong.
 
-use genesys_client::auth::TokenProblem;
-use genesys_client::error::Exhausted;
+use genesys_client::error::{Exhausted, TokenProblem};
 use genesys_client::{
-    AccessToken, Budget, CachedToken, Client, Error, HttpRequest, HttpResponse, OAuthTokens, Runtime, Secret,
-    TokenSource, Transport, TransportError,
+    Budget, CachedToken, Client, Error, HttpRequest, HttpResponse, OAuthTokens, Runtime, Secret, TokenSource,
+    Transport, TransportError,
 };
 use std::future::Future as _;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -14,7 +13,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-/// tokio's paused time: it jumps when everybody waits.
+/// tokio's paused time, which jumps when every task waits.
 struct Paused(Instant);
 
 impl Paused {
@@ -102,6 +101,27 @@ async fn a_hundred_callers_make_one_request() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn white_space_around_credentials_is_not_sent() {
+    for (id, secret) in [
+        ("id", "s3cr3t"),
+        ("id\n", "s3cr3t\n"),
+        ("id\r\n", "s3cr3t\r\n"),
+        (" id\t", "\t s3cr3t "),
+        ("id", "s3cr3t\n"),
+        ("\u{a0}id", "s3cr3t"),
+    ] {
+        let login = Arc::new(Login::default());
+        login.answers.lock().unwrap().push(Ok((400, r#"{"error":"invalid_client","description":"bad s3cr3t"}"#)));
+        let tokens =
+            OAuthTokens::new(login.clone(), Paused::new(), "https://login.example.com", id, Secret::new(secret));
+        let Err(error) = tokens.token(None).await else { panic!("got a token") };
+        // `id:s3cr3t`.
+        assert_eq!(*login.seen.lock().unwrap(), ["Basic aWQ6czNjcjN0"], "{id:?} {secret:?}");
+        assert!(error.to_string().contains("bad [secret]"), "{error}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_hundred_callers_share_a_failure_too() {
     let login = Arc::new(Login::default());
     login.delay_ms.store(500, Ordering::SeqCst);
@@ -134,7 +154,7 @@ async fn a_hundred_callers_with_the_same_stale_token_make_one_request() {
     }
     assert!(callers.join_all().await.iter().all(|token| token.as_deref() == Ok("token-2")));
     assert_eq!(login.requests.load(Ordering::SeqCst), 2);
-    // Somebody who comes late with the old token gets the one that is there.
+    // A late caller with the old token gets the current one.
     assert_eq!(tokens.token(Some("token-1")).await.unwrap().expose(), "token-2");
     assert_eq!(login.requests.load(Ordering::SeqCst), 2);
 }
@@ -163,7 +183,7 @@ async fn a_dropped_leader_does_not_strand_the_others() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_leader_that_is_leaked_without_drop_strands_nobody() {
+async fn a_leader_that_is_leaked_without_drop_does_not_strand_the_others() {
     let login = Arc::new(Login::default());
     login.delay_ms.store(500, Ordering::SeqCst);
     let tokens = tokens(&login);
@@ -191,17 +211,6 @@ async fn a_token_is_replaced_sixty_seconds_before_it_expires() {
     assert_eq!(tokens.token(None).await.unwrap().expose(), "token-1");
     tokio::time::advance(Duration::from_millis(2)).await;
     assert_eq!(tokens.token(None).await.unwrap().expose(), "token-2");
-}
-
-#[tokio::test(start_paused = true)]
-async fn white_space_around_credentials_is_not_sent() {
-    let login = Arc::new(Login::default());
-    let secret = Secret::new(" s3cr3t\r\n");
-    let copied = OAuthTokens::new(login.clone(), Paused::new(), "https://login.example.com", "\tid\n", secret);
-    copied.token(None).await.unwrap();
-    tokens(&login).token(None).await.unwrap();
-    let seen = login.seen.lock().unwrap();
-    assert_eq!(seen[0], seen[1]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -305,17 +314,17 @@ async fn a_login_host_that_fails_is_not_waited_for_beyond_the_deadline() {
     let error = client.webhook_ip_ranges().await.unwrap_err();
     assert!(matches!(error, Error::Exhausted(Exhausted::Time)), "{error}");
     assert_eq!((clock.now_ms(), login.requests.load(Ordering::SeqCst)), (12_000, 2));
-    // Who comes later is not held up by the request that nobody waits for any more.
+    // A later caller is not held up by the request that was given up.
     login.answers.lock().unwrap().clear();
     assert!(tokens.token(None).await.is_ok());
 }
 
-/// A source of one's own, as the Worker has one that asks its Durable Object.
+/// A source of another kind.
 struct Fixed;
 
 impl TokenSource for Fixed {
-    async fn token(&self, _stale: Option<&str>) -> Result<AccessToken, Error> {
-        Ok(AccessToken::new("fixed"))
+    async fn token(&self, _stale: Option<&str>) -> Result<Secret, Error> {
+        Ok(Secret::new("fixed"))
     }
 }
 

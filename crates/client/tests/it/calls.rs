@@ -1,7 +1,7 @@
-//! One call: tokens, retries, pace and budget.
+//! One call, with tokens, retries, pace and budget.
 
 use crate::clock::{Clock, block_on};
-use crate::vendor::{API, Fault, LOGIN, Vendor};
+use crate::vendor::{API, InjectedFault, LOGIN, Vendor};
 use genesys_client::call::Call;
 use genesys_client::{Budget, Client, Error, OAuthTokens, Runtime as _, Secret};
 use std::sync::Arc;
@@ -23,7 +23,7 @@ fn a_401_leads_to_one_new_token_and_one_repetition() {
     let vendor = Vendor::new();
     let client = client(&vendor);
     assert_eq!(get(&client).unwrap(), 200);
-    vendor.state().faults.push_back(Fault::TokenRevoked);
+    vendor.state().faults.push_back(InjectedFault::TokenRevoked);
     assert_eq!(get(&client).unwrap(), 200);
     assert_eq!(vendor.state().token_requests, 2);
     assert_eq!(client.requests_sent(), 3);
@@ -33,7 +33,11 @@ fn a_401_leads_to_one_new_token_and_one_repetition() {
 fn a_second_401_is_an_error_and_not_a_loop() {
     let vendor = Vendor::new();
     let client = client(&vendor);
-    vendor.state().faults.extend([Fault::TokenRevoked, Fault::TokenRevoked, Fault::TokenRevoked]);
+    vendor.state().faults.extend([
+        InjectedFault::TokenRevoked,
+        InjectedFault::TokenRevoked,
+        InjectedFault::TokenRevoked,
+    ]);
     let error = get(&client).unwrap_err();
     assert_eq!((error.status(), error.code()), (Some(401), "unauthorized"));
     assert_eq!(vendor.state().token_requests, 2);
@@ -45,10 +49,10 @@ fn a_401_between_other_failures_still_costs_only_one_new_token() {
     let vendor = Vendor::new();
     let client = client(&vendor);
     vendor.state().faults.extend([
-        Fault::ErrorBefore(503),
-        Fault::TokenRevoked,
-        Fault::NotJson,
-        Fault::ConnectionRefused,
+        InjectedFault::ErrorBefore(503),
+        InjectedFault::TokenRevoked,
+        InjectedFault::NotJson,
+        InjectedFault::ConnectionRefused,
     ]);
     assert_eq!(get(&client).unwrap(), 200);
     assert_eq!(vendor.state().token_requests, 2);
@@ -58,7 +62,7 @@ fn a_401_between_other_failures_still_costs_only_one_new_token() {
 fn retry_after_is_obeyed() {
     let vendor = Vendor::new();
     let client = client(&vendor);
-    vendor.state().faults.push_back(Fault::LimitedBefore(45));
+    vendor.state().faults.push_back(InjectedFault::LimitedBefore(45));
     let before = vendor.clock.now_ms();
     assert_eq!(get(&client).unwrap(), 200);
     assert!(vendor.clock.now_ms() - before >= 45_000);
@@ -68,7 +72,7 @@ fn retry_after_is_obeyed() {
 fn a_retry_after_that_is_too_long_is_given_up_at_once() {
     let vendor = Vendor::new();
     let client = client(&vendor);
-    vendor.state().faults.push_back(Fault::LimitedBefore(181));
+    vendor.state().faults.push_back(InjectedFault::LimitedBefore(181));
     let error = get(&client).unwrap_err();
     assert_eq!((error.code(), client.requests_sent()), ("rate_limited", 1));
 }
@@ -77,7 +81,7 @@ fn a_retry_after_that_is_too_long_is_given_up_at_once() {
 fn four_attempts_and_no_more() {
     let vendor = Vendor::new();
     let client = client(&vendor);
-    vendor.state().faults.extend([Fault::ErrorBefore(503); 9]);
+    vendor.state().faults.extend([InjectedFault::ErrorBefore(503); 9]);
     let error = get(&client).unwrap_err();
     assert_eq!((error.status(), client.requests_sent()), (Some(503), 4));
     assert!(error.to_string().contains("ctx"), "the body's contextId is the correlation id: {error}");
@@ -88,7 +92,7 @@ fn what_does_not_pass_is_not_repeated() {
     for status in [400, 403, 404, 501] {
         let vendor = Vendor::new();
         let client = client(&vendor);
-        vendor.state().faults.push_back(Fault::ErrorBefore(status));
+        vendor.state().faults.push_back(InjectedFault::ErrorBefore(status));
         assert_eq!((get(&client).unwrap_err().status(), client.requests_sent()), (Some(status), 1));
     }
 }
@@ -108,7 +112,7 @@ fn a_wait_that_would_pass_the_deadline_is_not_begun_and_the_error_says_why() {
     let vendor = Vendor::new();
     let client =
         client(&vendor).with_budget(Budget { deadline_ms: vendor.clock.now_ms() + 10_000, ..Budget::UNLIMITED });
-    vendor.state().faults.push_back(Fault::LimitedBefore(20));
+    vendor.state().faults.push_back(InjectedFault::LimitedBefore(20));
     assert_eq!(get(&client).unwrap_err().code(), "rate_limited");
     assert!(vendor.clock.now_ms() < crate::clock::START_MS + 10_000);
 }
@@ -153,13 +157,13 @@ async fn the_futures_are_send_where_the_transports_are() {
     let client = Arc::new(Client::new(vendor.clone(), vendor.clock.clone(), tokens, API));
     let spawned = tokio::spawn(async move {
         let options = crate::reconcile::options();
-        let mut memory = genesys_client::reconcile::Memory::default();
+        let mut state = genesys_client::reconcile::ReconcileState::default();
         let mut audit = Vec::new();
         genesys_client::reconcile::reconcile(
             &client,
             &[crate::reconcile::webhook("a")],
             &options,
-            &mut memory,
+            &mut state,
             &mut audit,
         )
         .await

@@ -1,4 +1,4 @@
-//! Time that moves only when somebody waits, and an executor for futures that never really wait.
+//! Time that moves only when a future sleeps, and an executor for futures that never really wait.
 
 use genesys_client::Runtime;
 use std::future::Future;

@@ -1,11 +1,11 @@
-//! Whatever is declared, whatever is there, whatever fails in between: runs converge, touch only what is owned, and
-//! create nothing twice.
+//! With any declaration, any actual state and any faults in between, runs converge, touch only what is owned, and create
+//! nothing twice.
 
 use crate::calls::client;
 use crate::clock::block_on;
 use crate::reconcile::{OWNER, integration, options, webhook};
-use crate::vendor::{Fault, INTEGRATIONS, Vendor, WEBHOOKS};
-use genesys_client::reconcile::{Action, Memory, Options, Outcome, Report, reconcile};
+use crate::vendor::{INTEGRATIONS, InjectedFault, Vendor, WEBHOOKS};
+use genesys_client::reconcile::{ItemOutcome, Options, PlanAction, ReconcileState, Report, reconcile};
 use genesys_client::subscription::{ApiKind, Desired, EventFilter};
 use genesys_client::{Budget, Secret};
 use proptest::collection::vec;
@@ -13,7 +13,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
-/// Time between two runs: the cron's.
+/// Time between two runs, as of the cron.
 const PERIOD_MS: u64 = 300_000;
 
 /// A declared subscription in small numbers.
@@ -61,19 +61,19 @@ fn found() -> impl Strategy<Value = Found> {
     })
 }
 
-fn fault() -> impl Strategy<Value = Fault> {
+fn fault() -> impl Strategy<Value = InjectedFault> {
     prop_oneof![
-        4 => Just(Fault::None),
-        1 => Just(Fault::ConnectionRefused),
-        1 => Just(Fault::LostBefore),
-        2 => Just(Fault::LostAfter),
-        1 => prop_oneof![Just(500), Just(503), Just(400), Just(403), Just(404), Just(409), Just(412)].prop_map(Fault::ErrorBefore),
-        1 => prop_oneof![Just(500), Just(503)].prop_map(Fault::ErrorAfter),
-        1 => (0_u64..200).prop_map(Fault::LimitedBefore),
-        2 => (0_u64..200).prop_map(Fault::LimitedAfter),
-        1 => Just(Fault::TokenRevoked),
-        2 => Just(Fault::OtherWriter),
-        1 => Just(Fault::NotJson),
+        4 => Just(InjectedFault::None),
+        1 => Just(InjectedFault::ConnectionRefused),
+        1 => Just(InjectedFault::LostBefore),
+        2 => Just(InjectedFault::LostAfter),
+        1 => prop_oneof![Just(500), Just(503), Just(400), Just(403), Just(404), Just(409), Just(412)].prop_map(InjectedFault::ErrorBefore),
+        1 => prop_oneof![Just(500), Just(503)].prop_map(InjectedFault::ErrorAfter),
+        1 => (0_u64..200).prop_map(InjectedFault::LimitedBefore),
+        2 => (0_u64..200).prop_map(InjectedFault::LimitedAfter),
+        1 => Just(InjectedFault::TokenRevoked),
+        2 => Just(InjectedFault::OtherWriter),
+        1 => Just(InjectedFault::NotJson),
     ]
 }
 
@@ -114,7 +114,7 @@ fn path(open_messaging: bool) -> &'static str {
 }
 
 fn put(vendor: &Vendor, found: &Found) -> String {
-    let owner = [Some(OWNER), Some("somebody else"), None][usize::from(found.owner)];
+    let owner = [Some(OWNER), Some("another owner"), None][usize::from(found.owner)];
     let name = format!("name-{}", found.name);
     let thing = if found.open_messaging {
         json!({"name": name, "outboundNotificationWebhookUrl": address(found.address), "supportedContent": {"id": "kept"},
@@ -126,15 +126,21 @@ fn put(vendor: &Vendor, found: &Found) -> String {
     vendor.put(path(found.open_messaging), thing)
 }
 
-fn run(vendor: &Vendor, desired: &[Desired], options: &Options, memory: &mut Memory, max_requests: u32) -> Report {
-    // The memory crosses the boundary between runs as it does in the Worker: as JSON.
-    let json = serde_json::to_string(memory).unwrap();
-    *memory = serde_json::from_str(&json).unwrap();
+fn run(
+    vendor: &Vendor,
+    desired: &[Desired],
+    options: &Options,
+    state: &mut ReconcileState,
+    max_requests: u32,
+) -> Report {
+    // The state crosses the boundary between runs as JSON, as it does in the Worker.
+    let json = serde_json::to_string(state).unwrap();
+    *state = serde_json::from_str(&json).unwrap();
     let budget = Budget { max_requests, ..Budget::UNLIMITED };
-    block_on(reconcile(&client(vendor).with_budget(budget), desired, options, memory, &mut Vec::new()))
+    block_on(reconcile(&client(vendor).with_budget(budget), desired, options, state, &mut Vec::new()))
 }
 
-/// A thing without what another writer, or the vendor, put into it.
+/// An object without what another writer, or the vendor, put into it.
 fn essence(fields: &serde_json::Map<String, Value>) -> Value {
     let mut fields = fields.clone();
     fields.remove("touchedBy");
@@ -169,30 +175,30 @@ proptest! {
             state.failing_creates = failing_creates;
         }
         let options = Options { prune: if prune_all { ApiKind::ALL.to_vec() } else { Vec::new() }, ..options() };
-        let mut memory = Memory::default();
+        let mut state = ReconcileState::default();
 
-        // While things fail: runs of any length, one after the other.
+        // Runs of any length, one after the other, while requests fail.
         for max_requests in budgets.iter().copied().chain(std::iter::repeat_n(u32::MAX, 12)) {
-            let report = run(&vendor, &desired, &options, &mut memory, max_requests);
+            let report = run(&vendor, &desired, &options, &mut state, max_requests);
             prop_assert!(report.requests <= max_requests);
             vendor.clock.advance(PERIOD_MS);
         }
         vendor.state().faults.clear();
         for _ in 0..4 {
-            run(&vendor, &desired, &options, &mut memory, u32::MAX);
+            run(&vendor, &desired, &options, &mut state, u32::MAX);
             vendor.clock.advance(PERIOD_MS);
         }
 
-        // Stable: nothing is planned any more, nothing is written, and what fails is a conflict.
+        // Now it is stable. Nothing is planned or written any more, and what fails is a conflict.
         let writes = vendor.writes();
-        let last = run(&vendor, &desired, &options, &mut memory, u32::MAX);
+        let last = run(&vendor, &desired, &options, &mut state, u32::MAX);
         prop_assert_eq!(last.planned, 0, "{:?}", last);
         prop_assert_eq!(vendor.writes(), writes);
-        prop_assert!(last.items.iter().all(|item| (item.outcome == Outcome::Failed) == (item.action == Action::Conflict)), "{:?}", last);
+        prop_assert!(last.items.iter().all(|item| (item.outcome == ItemOutcome::Failed) == (item.action == PlanAction::Conflict)), "{:?}", last);
 
         // Every declared subscription that is no conflict is there once, as declared.
         for (item, declared) in last.items.iter().zip(&desired) {
-            if item.outcome != Outcome::Unchanged {
+            if item.outcome != ItemOutcome::Unchanged {
                 continue;
             }
             let named = vendor.named(path(declared.api == ApiKind::OpenMessaging), &declared.name);
@@ -211,7 +217,7 @@ proptest! {
             }
         }
 
-        // What is not owned is as it was, unless a declaration adopts it; and then everything else in it is kept.
+        // What is not owned is as it was, unless a declaration adopts it. Then all its other fields are kept.
         let state = vendor.state();
         for (id, found) in ids.iter().filter(|(_, found)| found.owner != 0) {
             let thing = if found.open_messaging { &state.integrations[id] } else { &state.webhooks[id] };
@@ -229,7 +235,7 @@ proptest! {
         if !prune_all && wanted.iter().all(|wanted| !wanted.prune) {
             prop_assert_eq!(state.deletes.len(), failed);
         }
-        // Never twice: of what was created under a name, all but one were failed creates that were replaced.
+        // Of what was created under a name, all but one were failed creates that were replaced.
         let mut created: BTreeMap<(bool, &str), i64> = BTreeMap::new();
         for (open_messaging, things) in [(false, &state.webhooks), (true, &state.integrations)] {
             for (id, thing) in things {
@@ -246,14 +252,14 @@ proptest! {
         names in vec(0_u8..6, 1..5),
         cut_after in 0_u32..30,
     ) {
-        // A run that ends in mid-air is one whose memory is lost and whose requests stop.
+        // A run that ends in mid-air loses its state, and its requests stop.
         let vendor = Vendor::new();
         let mut names = names;
         names.sort_unstable();
         names.dedup();
         let desired: Vec<Desired> = names.iter().map(|name| webhook(&format!("name-{name}"))).collect();
-        run(&vendor, &desired, &options(), &mut Memory::default(), cut_after);
-        let report = run(&vendor, &desired, &options(), &mut Memory::default(), u32::MAX);
+        run(&vendor, &desired, &options(), &mut ReconcileState::default(), cut_after);
+        let report = run(&vendor, &desired, &options(), &mut ReconcileState::default(), u32::MAX);
         prop_assert_eq!(report.failed + report.skipped, 0);
         prop_assert_eq!(vendor.state().creates.len(), desired.len());
     }

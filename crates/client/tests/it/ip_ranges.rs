@@ -1,13 +1,13 @@
 //! The addresses that webhooks come from.
 
 use crate::clock::{Clock, block_on};
-use genesys_client::{AccessToken, Client, Error, HttpRequest, HttpResponse, TokenSource, Transport, TransportError};
+use genesys_client::{Client, Error, HttpRequest, HttpResponse, Secret, TokenSource, Transport, TransportError};
 
 struct AnyToken;
 
 impl TokenSource for AnyToken {
-    async fn token(&self, _stale: Option<&str>) -> Result<AccessToken, Error> {
-        Ok(AccessToken::new("t"))
+    async fn token(&self, _stale: Option<&str>) -> Result<Secret, Error> {
+        Ok(Secret::new("t"))
     }
 }
 

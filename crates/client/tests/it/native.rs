@@ -26,7 +26,7 @@ async fn server(answer: &'static str) -> (String, tokio::task::JoinHandle<String
 
 fn request(url: &str) -> HttpRequest {
     HttpRequest {
-        method: Method::Post,
+        method: Method::POST,
         url: url.to_owned(),
         headers: vec![("x-test", "1".to_owned())],
         body: Some(b"body".to_vec()),

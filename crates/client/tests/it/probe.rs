@@ -4,13 +4,13 @@ use crate::calls::client;
 use crate::clock::{Clock, block_on};
 use crate::vendor::Vendor;
 use genesys_client::transport::Method;
-use genesys_client::{AccessToken, Client, Error, HttpRequest, HttpResponse, TokenSource, Transport, TransportError};
+use genesys_client::{Client, Error, HttpRequest, HttpResponse, Secret, TokenSource, Transport, TransportError};
 use std::sync::Mutex;
 
 struct NoTokens;
 
 impl TokenSource for NoTokens {
-    async fn token(&self, _stale: Option<&str>) -> Result<AccessToken, Error> {
+    async fn token(&self, _stale: Option<&str>) -> Result<Secret, Error> {
         panic!("a probe needs no token");
     }
 }
@@ -24,7 +24,7 @@ struct Receiver {
 
 impl Transport for &Receiver {
     async fn send(&self, request: HttpRequest) -> Result<HttpResponse, TransportError> {
-        let answer = if request.method == Method::Head { self.head.clone() } else { self.get.clone() };
+        let answer = if request.method == Method::HEAD { self.head.clone() } else { self.get.clone() };
         self.seen.lock().unwrap().push(request);
         answer.map(|status| HttpResponse { status, ..HttpResponse::default() })
     }

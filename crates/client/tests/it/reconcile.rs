@@ -1,11 +1,13 @@
-//! Whole runs: what is done, what is left alone, and what the report says.
+//! Whole runs, by what is done, what is left alone, and what the report says.
 
 use crate::calls::client;
 use crate::clock::block_on;
-use crate::vendor::{Fault, INTEGRATIONS, Vendor, WEBHOOKS};
-use genesys_client::reconcile::{Action, AuditAction, AuditEvent, Memory, Options, Outcome, Report, reconcile};
+use crate::vendor::{INTEGRATIONS, InjectedFault, Vendor, WEBHOOKS};
+use genesys_client::reconcile::{
+    AuditAction, AuditEvent, ItemOutcome, Options, PlanAction, ReconcileState, Report, reconcile,
+};
 use genesys_client::subscription::{ApiKind, Desired, EventFilter, Marks};
-use genesys_client::{Budget, Fault as Whose, Secret};
+use genesys_client::{Budget, ErrorFault, Secret};
 use serde_json::json;
 
 pub(crate) const OWNER: &str = "genesys-webhook-gateway https://hooks.example.com";
@@ -39,11 +41,11 @@ fn run_with(
     vendor: &Vendor,
     desired: &[Desired],
     options: &Options,
-    memory: &mut Memory,
+    state: &mut ReconcileState,
     budget: Budget,
 ) -> (Report, Vec<AuditEvent>) {
     let mut audit = Vec::new();
-    let report = block_on(reconcile(&client(vendor).with_budget(budget), desired, options, memory, &mut audit));
+    let report = block_on(reconcile(&client(vendor).with_budget(budget), desired, options, state, &mut audit));
     let text = format!("{} {}", serde_json::to_string(&report).unwrap(), serde_json::to_string(&audit).unwrap());
     for wanted in desired {
         assert!(!text.contains(wanted.secret.expose()), "a secret is shown: {text}");
@@ -57,7 +59,7 @@ fn run_with(
 }
 
 fn run(vendor: &Vendor, desired: &[Desired], options: &Options) -> (Report, Vec<AuditEvent>) {
-    run_with(vendor, desired, options, &mut Memory::default(), Budget::UNLIMITED)
+    run_with(vendor, desired, options, &mut ReconcileState::default(), Budget::UNLIMITED)
 }
 
 fn actions(audit: &[AuditEvent]) -> Vec<AuditAction> {
@@ -90,7 +92,11 @@ fn a_dry_run_changes_nothing_and_tells_everything() {
     assert_eq!((report.planned, report.applied, report.failed, vendor.writes(), audit.len()), (3, 0, 1, 0, 0));
     assert_eq!(
         report.items.iter().map(|item| (item.action, item.outcome)).collect::<Vec<_>>(),
-        [(Action::Create, Outcome::Planned), (Action::Update, Outcome::Planned), (Action::Create, Outcome::Failed),]
+        [
+            (PlanAction::Create, ItemOutcome::Planned),
+            (PlanAction::Update, ItemOutcome::Planned),
+            (PlanAction::Create, ItemOutcome::Failed),
+        ]
     );
     let fields: Vec<&str> = report.items[1].diff.iter().map(|change| change.field.as_str()).collect();
     assert_eq!(fields, ["address", "event_filters", "secret"]);
@@ -145,12 +151,12 @@ fn what_is_not_owned_is_left_alone_unless_adopted() {
     assert_eq!((report.failed, vendor.writes()), (1, 0));
     assert_eq!(
         (report.items[0].action, report.items[0].error.as_ref().unwrap().code.as_str()),
-        (Action::Conflict, "not_owned")
+        (PlanAction::Conflict, "not_owned")
     );
     assert!(report.items[0].error.as_ref().unwrap().message.contains("terraform"));
     let adopting = Desired { adopt: true, ..webhook("a") };
     let (report, _) = run(&vendor, std::slice::from_ref(&adopting), &options());
-    assert_eq!((report.applied, report.items[0].action), (1, Action::Adopt), "{report:?}");
+    assert_eq!((report.applied, report.items[0].action), (1, PlanAction::Adopt), "{report:?}");
     let fields = &vendor.named(WEBHOOKS, "a")[0].fields;
     assert_eq!((&fields["extra"], &fields["customProperties"]["theirs"]), (&json!(1), &json!("x")));
     assert_eq!(run(&vendor, &[adopting], &options()).0.unchanged, 1);
@@ -207,14 +213,14 @@ fn orphans_are_kept_and_shown_until_prune_is_on() {
 #[test]
 fn a_list_that_cannot_be_read_creates_and_deletes_nothing() {
     let vendor = Vendor::new();
-    vendor.state().faults.push_back(Fault::ErrorBefore(403));
+    vendor.state().faults.push_back(InjectedFault::ErrorBefore(403));
     let (report, _) =
         run(&vendor, &[webhook("a"), integration("b")], &Options { prune: ApiKind::ALL.to_vec(), ..options() });
     assert_eq!((report.failed, report.applied), (1, 1), "the other API is not concerned");
     let error = report.items[0].error.as_ref().unwrap();
     assert_eq!(
         (report.items[0].action, error.code.as_str(), error.fault),
-        (Action::Undecided, "missing_permission", Whose::Configuration)
+        (PlanAction::Undecided, "missing_permission", ErrorFault::Configuration)
     );
     assert!(error.message.contains("webhook:read"), "{}", error.message);
     assert!(vendor.named(WEBHOOKS, "a").is_empty());
@@ -258,11 +264,11 @@ fn what_an_api_cannot_do_is_said_before_it_is_asked() {
 fn what_the_budget_does_not_reach_is_skipped_and_done_by_the_next_runs() {
     let vendor = Vendor::new();
     let desired: Vec<Desired> = (0..20).map(|number| webhook(&format!("w{number:02}"))).collect();
-    let mut memory = Memory::default();
+    let mut state = ReconcileState::default();
     let mut runs = 0;
     loop {
         let (report, _) =
-            run_with(&vendor, &desired, &options(), &mut memory, Budget { max_requests: 12, ..Budget::UNLIMITED });
+            run_with(&vendor, &desired, &options(), &mut state, Budget { max_requests: 12, ..Budget::UNLIMITED });
         assert!(report.requests <= 12);
         runs += 1;
         if report.unchanged == 20 {
@@ -270,7 +276,7 @@ fn what_the_budget_does_not_reach_is_skipped_and_done_by_the_next_runs() {
         }
         assert!(report.applied > 0 && report.failed == 0 && runs < 20, "{report:?}");
         assert!(
-            report.items.iter().filter(|item| item.outcome == Outcome::Skipped).all(|item| item
+            report.items.iter().filter(|item| item.outcome == ItemOutcome::Skipped).all(|item| item
                 .error
                 .as_ref()
                 .unwrap()
@@ -285,8 +291,8 @@ fn what_the_budget_does_not_reach_is_skipped_and_done_by_the_next_runs() {
 fn a_rate_limit_that_lasts_ends_the_run_instead_of_failing_everything() {
     let vendor = Vendor::new();
     let desired: Vec<Desired> = (0..10).map(|number| webhook(&format!("w{number}"))).collect();
-    // The list and the catalogue, then a write that is refused for longer than anybody waits, and the look after it.
-    vendor.state().faults.extend([Fault::None, Fault::None, Fault::LimitedBefore(500)]);
+    // The list and the catalogue, then a write that is refused for too long to wait, and the look after it.
+    vendor.state().faults.extend([InjectedFault::None, InjectedFault::None, InjectedFault::LimitedBefore(500)]);
     let (report, _) = run(&vendor, &desired, &options());
     assert_eq!((report.failed, report.skipped, report.applied), (1, 9, 0), "{report:?}");
     assert_eq!(report.items[9].error.as_ref().unwrap().code, "rate_limited");
@@ -311,31 +317,31 @@ fn a_create_in_progress_is_neither_repeated_nor_called_done() {
     let vendor = Vendor::new();
     vendor.state().lag_ms = 200_000;
     let desired = [integration("a")];
-    let mut memory = Memory::default();
+    let mut state = ReconcileState::default();
     let deadline_ms = genesys_client::Runtime::now_ms(&*vendor.clock) + 20_000;
-    let (first, _) = run_with(&vendor, &desired, &options(), &mut memory, Budget { deadline_ms, ..Budget::UNLIMITED });
+    let (first, _) = run_with(&vendor, &desired, &options(), &mut state, Budget { deadline_ms, ..Budget::UNLIMITED });
     assert_eq!(first.pending, 1, "{first:?}");
-    let (second, _) = run_with(&vendor, &desired, &options(), &mut memory, Budget::UNLIMITED);
+    let (second, _) = run_with(&vendor, &desired, &options(), &mut state, Budget::UNLIMITED);
     assert_eq!((second.pending, second.items[0].webhook_id.as_deref()), (1, Some("id-0001")));
     vendor.clock.advance(200_000);
-    let (third, _) = run_with(&vendor, &desired, &options(), &mut memory, Budget::UNLIMITED);
+    let (third, _) = run_with(&vendor, &desired, &options(), &mut state, Budget::UNLIMITED);
     assert_eq!((third.unchanged, vendor.state().creates.len()), (1, 1));
 }
 
 #[test]
 fn a_create_with_unknown_outcome_is_looked_for_until_the_lag_is_over() {
-    for (fault, creates) in [(Fault::LostAfter, 1), (Fault::LostBefore, 1)] {
+    for (fault, creates) in [(InjectedFault::LostAfter, 1), (InjectedFault::LostBefore, 1)] {
         let vendor = Vendor::new();
         vendor.state().lag_ms = 200_000;
-        vendor.state().faults.extend([Fault::None, fault]);
+        vendor.state().faults.extend([InjectedFault::None, fault]);
         let desired = [integration("a")];
-        let mut memory = Memory::default();
-        let (first, _) = run_with(&vendor, &desired, &options(), &mut memory, Budget::UNLIMITED);
+        let mut state = ReconcileState::default();
+        let (first, _) = run_with(&vendor, &desired, &options(), &mut state, Budget::UNLIMITED);
         assert_eq!(first.items[0].error.as_ref().unwrap().code, "outcome_unknown");
-        let (second, _) = run_with(&vendor, &desired, &options(), &mut memory, Budget::UNLIMITED);
+        let (second, _) = run_with(&vendor, &desired, &options(), &mut state, Budget::UNLIMITED);
         assert_eq!(second.pending, 1, "{second:?}");
         vendor.clock.advance(300_000);
-        let (third, _) = run_with(&vendor, &desired, &options(), &mut memory, Budget::UNLIMITED);
+        let (third, _) = run_with(&vendor, &desired, &options(), &mut state, Budget::UNLIMITED);
         assert_eq!((third.failed, vendor.state().creates.len()), (0, creates), "{fault:?} {third:?}");
     }
 }
@@ -346,26 +352,26 @@ fn a_create_that_the_vendor_failed_to_complete_is_made_anew() {
     vendor.state().lag_ms = 5_000;
     vendor.state().failing_creates = 1;
     let desired = [integration("a")];
-    let mut memory = Memory::default();
-    let (first, _) = run_with(&vendor, &desired, &options(), &mut memory, Budget::UNLIMITED);
+    let mut state = ReconcileState::default();
+    let (first, _) = run_with(&vendor, &desired, &options(), &mut state, Budget::UNLIMITED);
     assert_eq!(first.items[0].error.as_ref().unwrap().code, "create_failed", "{first:?}");
     vendor.clock.advance(300_000);
-    let (second, _) = run_with(&vendor, &desired, &options(), &mut memory, Budget::UNLIMITED);
+    let (second, _) = run_with(&vendor, &desired, &options(), &mut state, Budget::UNLIMITED);
     assert_eq!((second.applied, vendor.state().deletes.len()), (1, 1), "{second:?}");
     assert_eq!(vendor.named(INTEGRATIONS, "a").len(), 1);
-    assert_eq!(run_with(&vendor, &desired, &options(), &mut memory, Budget::UNLIMITED).0.unchanged, 1);
+    assert_eq!(run_with(&vendor, &desired, &options(), &mut state, Budget::UNLIMITED).0.unchanged, 1);
 }
 
 #[test]
 fn what_was_just_deleted_and_is_still_listed_is_not_deleted_again() {
     let vendor = Vendor::new();
     vendor.state().delete_lag_ms = 100_000;
-    let mut memory = Memory::default();
-    run_with(&vendor, &[integration("a")], &options(), &mut memory, Budget::UNLIMITED);
+    let mut state = ReconcileState::default();
+    run_with(&vendor, &[integration("a")], &options(), &mut state, Budget::UNLIMITED);
     let pruning = Options { prune: vec![ApiKind::OpenMessaging], ..options() };
-    assert_eq!(run_with(&vendor, &[], &pruning, &mut memory, Budget::UNLIMITED).0.applied, 1);
-    assert!(run_with(&vendor, &[], &pruning, &mut memory, Budget::UNLIMITED).0.items.is_empty());
-    // Declared again while the old one is still listed: that one does not count.
-    let (again, _) = run_with(&vendor, &[integration("a")], &pruning, &mut memory, Budget::UNLIMITED);
+    assert_eq!(run_with(&vendor, &[], &pruning, &mut state, Budget::UNLIMITED).0.applied, 1);
+    assert!(run_with(&vendor, &[], &pruning, &mut state, Budget::UNLIMITED).0.items.is_empty());
+    // Declared again while the old one, which does not count, is still listed.
+    let (again, _) = run_with(&vendor, &[integration("a")], &pruning, &mut state, Budget::UNLIMITED);
     assert_eq!((again.applied, vendor.named(INTEGRATIONS, "a").len()), (1, 1), "{again:?}");
 }

@@ -3,7 +3,7 @@
 use crate::calls::{TestClient, client};
 use crate::clock::block_on;
 use crate::reconcile::{OWNER, integration, options, webhook};
-use crate::vendor::{Fault, INTEGRATIONS, Vendor, WEBHOOKS};
+use crate::vendor::{INTEGRATIONS, InjectedFault, Vendor, WEBHOOKS};
 use genesys_client::subscription::{ApiKind, Desired, Provisioning, SecretStatus, Subscriptions, calls::Created};
 use genesys_client::{Error, Secret};
 use serde_json::json;
@@ -36,11 +36,11 @@ fn a_create_carries_secret_and_mark() {
 #[test]
 fn a_create_whose_answer_is_lost_is_found_by_name_and_not_repeated() {
     for fault in [
-        Fault::LostAfter,
-        Fault::ErrorAfter(500),
-        Fault::ErrorAfter(503),
-        Fault::LimitedAfter(1),
-        Fault::ErrorAfter(409),
+        InjectedFault::LostAfter,
+        InjectedFault::ErrorAfter(500),
+        InjectedFault::ErrorAfter(503),
+        InjectedFault::LimitedAfter(1),
+        InjectedFault::ErrorAfter(409),
     ] {
         let vendor = Vendor::new();
         vendor.state().faults.push_back(fault);
@@ -51,7 +51,12 @@ fn a_create_whose_answer_is_lost_is_found_by_name_and_not_repeated() {
 
 #[test]
 fn a_create_that_did_not_happen_is_repeated_after_looking() {
-    for fault in [Fault::LostBefore, Fault::ErrorBefore(503), Fault::LimitedBefore(2), Fault::NotJson] {
+    for fault in [
+        InjectedFault::LostBefore,
+        InjectedFault::ErrorBefore(503),
+        InjectedFault::LimitedBefore(2),
+        InjectedFault::NotJson,
+    ] {
         let vendor = Vendor::new();
         vendor.state().faults.push_back(fault);
         create(&vendor, &client(&vendor), &webhook("a")).unwrap();
@@ -65,7 +70,7 @@ fn a_create_that_did_not_happen_is_repeated_after_looking() {
 #[test]
 fn a_create_without_connection_is_repeated_without_looking() {
     let vendor = Vendor::new();
-    vendor.state().faults.push_back(Fault::ConnectionRefused);
+    vendor.state().faults.push_back(InjectedFault::ConnectionRefused);
     let client = client(&vendor);
     create(&vendor, &client, &webhook("a")).unwrap();
     assert_eq!(client.requests_sent(), 2);
@@ -74,7 +79,7 @@ fn a_create_without_connection_is_repeated_without_looking() {
 #[test]
 fn a_refused_create_is_not_repeated_and_its_error_hides_the_secret() {
     let vendor = Vendor::new();
-    vendor.state().faults.push_back(Fault::ErrorBefore(400));
+    vendor.state().faults.push_back(InjectedFault::ErrorBefore(400));
     let client = client(&vendor);
     assert_eq!(create(&vendor, &client, &webhook("a")).unwrap_err().status(), Some(400));
     assert_eq!(client.requests_sent(), 1);
@@ -83,7 +88,7 @@ fn a_refused_create_is_not_repeated_and_its_error_hides_the_secret() {
 #[test]
 fn a_conflict_without_anything_of_ours_is_the_vendors_answer() {
     let vendor = Vendor::new();
-    vendor.state().faults.push_back(Fault::ErrorBefore(409));
+    vendor.state().faults.push_back(InjectedFault::ErrorBefore(409));
     assert_eq!(create(&vendor, &client(&vendor), &webhook("a")).unwrap_err().status(), Some(409));
 }
 
@@ -94,7 +99,7 @@ fn something_of_the_same_name_that_is_not_ours_is_not_taken_for_ours() {
         WEBHOOKS,
         json!({"name": "a", "address": webhook("a").address, "customProperties": {"webhook.created.by": "others"}}),
     );
-    vendor.state().faults.push_back(Fault::LostBefore);
+    vendor.state().faults.push_back(InjectedFault::LostBefore);
     let desired = webhook("a");
     let options = options();
     let client = client(&vendor);
@@ -135,7 +140,7 @@ fn a_create_that_takes_too_long_stays_pending() {
 fn where_lists_lag_an_unknown_outcome_stays_unknown() {
     let vendor = Vendor::new();
     vendor.state().lag_ms = 200_000;
-    vendor.state().faults.push_back(Fault::LostAfter);
+    vendor.state().faults.push_back(InjectedFault::LostAfter);
     let error = create(&vendor, &client(&vendor), &integration("a")).unwrap_err();
     assert!(matches!(error, Error::Uncertain { .. }), "{error}");
     assert_eq!(vendor.state().creates.len(), 1);
@@ -148,8 +153,8 @@ fn an_update_that_meets_a_newer_version_keeps_what_the_other_wrote() {
     let created = create(&vendor, &client, &webhook("a")).unwrap();
     let mut desired = webhook("a");
     desired.enabled = false;
-    // One fault a request: the read, then the write, which the other writer overtakes.
-    vendor.state().faults.extend([Fault::None, Fault::OtherWriter]);
+    // One fault for each request. The other writer overtakes the second one, which is the write.
+    vendor.state().faults.extend([InjectedFault::None, InjectedFault::OtherWriter]);
     let options = options();
     let updated = block_on(Subscriptions::new(&client, desired.api.api(), &options.marks).update(
         &created.subscription.id,
@@ -169,7 +174,7 @@ fn an_update_gives_up_after_three_newer_versions() {
     let created = create(&vendor, &client, &webhook("a")).unwrap();
     let mut desired = webhook("a");
     desired.enabled = false;
-    vendor.state().faults.extend([Fault::None, Fault::OtherWriter].repeat(9));
+    vendor.state().faults.extend([InjectedFault::None, InjectedFault::OtherWriter].repeat(9));
     let before = client.requests_sent();
     let options = options();
     let error = block_on(Subscriptions::new(&client, desired.api.api(), &options.marks).update(
@@ -189,7 +194,7 @@ fn a_version_mismatch_as_409_is_met_the_same_way() {
     let created = create(&vendor, &client, &webhook("a")).unwrap();
     let mut desired = webhook("a");
     desired.enabled = false;
-    vendor.state().faults.extend([Fault::None, Fault::ErrorBefore(409)]);
+    vendor.state().faults.extend([InjectedFault::None, InjectedFault::ErrorBefore(409)]);
     let options = options();
     block_on(Subscriptions::new(&client, desired.api.api(), &options.marks).update(
         &created.subscription.id,
@@ -222,7 +227,7 @@ fn an_update_whose_answer_is_lost_is_seen_to_be_done() {
     let created = create(&vendor, &client, &webhook("a")).unwrap();
     let mut desired = webhook("a");
     desired.enabled = false;
-    vendor.state().faults.extend([Fault::None, Fault::LostAfter]);
+    vendor.state().faults.extend([InjectedFault::None, InjectedFault::LostAfter]);
     let options = options();
     let updated = block_on(Subscriptions::new(&client, desired.api.api(), &options.marks).update(
         &created.subscription.id,
@@ -254,7 +259,7 @@ fn a_patch_holds_what_changed_and_keeps_others_headers() {
     assert_eq!(fields["supportedContent"], json!({"id": "x"}));
     assert_eq!(fields["webhookHeaders"].as_object().unwrap().len(), 3, "{fields:?}");
     assert_eq!(fields["webhookHeaders"]["authorization"], "Bearer theirs");
-    // A second time there is nothing to do: the secret is known by its fingerprint.
+    // A second time there is nothing to do, because the secret is recognised by its fingerprint.
     assert!(block_on(subscriptions.update(&id, &desired, None)).unwrap().changes.is_empty());
     let mut rotated = desired.clone();
     rotated.secret = Secret::new("another-secret-0123456789");
@@ -282,7 +287,7 @@ fn what_is_gone_counts_as_deleted() {
     let subscriptions = Subscriptions::new(&client, ApiKind::Webhooks.api(), &options.marks);
     assert_eq!(block_on(subscriptions.delete("id-9999")).unwrap().status, 404);
     assert_eq!(block_on(subscriptions.delete_owned("id-9999")).unwrap().status, 404);
-    vendor.state().faults.push_back(Fault::ErrorBefore(410));
+    vendor.state().faults.push_back(InjectedFault::ErrorBefore(410));
     assert_eq!(block_on(subscriptions.delete("id-9999")).unwrap().status, 410);
 }
 
@@ -329,12 +334,12 @@ fn a_subscription_shows_no_secret() {
 }
 
 #[test]
-fn an_update_spares_what_somebody_else_has_taken_over_since_the_plan() {
+fn an_update_spares_what_another_owner_has_taken_over_since_the_plan() {
     let vendor = Vendor::new();
     let client = client(&vendor);
     let created = create(&vendor, &client, &webhook("a")).unwrap();
     let id = created.subscription.id;
-    vendor.state().webhooks.get_mut(&id).unwrap().fields["customProperties"]["webhook.created.by"] = "somebody".into();
+    vendor.state().webhooks.get_mut(&id).unwrap().fields["customProperties"]["webhook.created.by"] = "another".into();
     let mut desired = webhook("a");
     desired.enabled = false;
     let options = options();

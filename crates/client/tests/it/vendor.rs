@@ -1,7 +1,7 @@
 //! A Genesys Cloud in memory: tokens, catalogue, both subscription APIs, and faults that can be lined up.
 //!
-//! It keeps what the vendor's documentation says: ETag and 412, asynchronous create, lists that lag, 429 that still
-//! applied the write.
+//! It does what the vendor's documentation says, with ETag and 412, asynchronous creates, lists that lag, and a 429 that
+//! still applied the write.
 
 use crate::clock::Clock;
 use genesys_client::transport::Method;
@@ -17,7 +17,7 @@ pub(crate) const INTEGRATIONS: &str = "/api/v2/conversations/messaging/integrati
 
 /// What happens to one API request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fault {
+pub(crate) enum InjectedFault {
     None,
     ConnectionRefused,
     LostBefore,
@@ -44,11 +44,11 @@ pub(crate) struct Thing {
 }
 
 #[derive(Default)]
-pub(crate) struct State {
+pub(crate) struct VendorState {
     pub(crate) webhooks: BTreeMap<String, Thing>,
     pub(crate) integrations: BTreeMap<String, Thing>,
     pub(crate) event_types: Vec<String>,
-    pub(crate) faults: VecDeque<Fault>,
+    pub(crate) faults: VecDeque<InjectedFault>,
     pub(crate) log: Vec<String>,
     /// Names of creates that were carried out, in order.
     pub(crate) creates: Vec<String>,
@@ -74,25 +74,25 @@ pub(crate) struct State {
 #[derive(Clone)]
 pub(crate) struct Vendor {
     pub(crate) clock: Arc<Clock>,
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<VendorState>>,
 }
 
 impl Vendor {
     pub(crate) fn new() -> Self {
-        let state = State {
+        let state = VendorState {
             event_types: ["call:created", "call:answered", "call:ended", "chat:created"].map(str::to_owned).to_vec(),
             page_size: 100,
             requires_if_match: true,
-            ..State::default()
+            ..VendorState::default()
         };
         Self { clock: Arc::new(Clock::new()), state: Arc::new(Mutex::new(state)) }
     }
 
-    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+    pub(crate) fn state(&self) -> MutexGuard<'_, VendorState> {
         self.state.lock().unwrap()
     }
 
-    /// Puts a thing there, as somebody else would have.
+    /// Adds an object as another program would have.
     pub(crate) fn put(&self, path: &str, fields: Value) -> String {
         let mut state = self.state();
         state.next_id += 1;
@@ -150,24 +150,27 @@ impl Vendor {
                 Ok(respond(204, &Value::Null))
             };
         };
-        let fault = state.faults.pop_front().unwrap_or(Fault::None);
+        let fault = state.faults.pop_front().unwrap_or(InjectedFault::None);
         match fault {
-            Fault::ConnectionRefused => return Err(TransportError::connect("no connection")),
-            Fault::LostBefore => return Err(TransportError::timeout("no answer")),
-            Fault::ErrorBefore(status) => {
+            InjectedFault::ConnectionRefused => return Err(TransportError::connect("no connection")),
+            InjectedFault::LostBefore => return Err(TransportError::timeout("no answer")),
+            InjectedFault::ErrorBefore(status) => {
                 return Ok(respond(status, &json!({"message": "failed", "contextId": "ctx"})));
             }
-            Fault::NotJson => {
+            InjectedFault::NotJson => {
                 return Ok(HttpResponse {
                     status: 502,
                     headers: Vec::new(),
                     body: b"<html>bad gateway</html>".to_vec(),
                 });
             }
-            Fault::LimitedBefore(seconds) => return Ok(limited(seconds)),
-            Fault::TokenRevoked => state.valid_token = "revoked".into(),
-            Fault::OtherWriter => state.other_writer(&path),
-            Fault::None | Fault::LostAfter | Fault::ErrorAfter(_) | Fault::LimitedAfter(_) => {}
+            InjectedFault::LimitedBefore(seconds) => return Ok(limited(seconds)),
+            InjectedFault::TokenRevoked => state.valid_token = "revoked".into(),
+            InjectedFault::OtherWriter => state.other_writer(&path),
+            InjectedFault::None
+            | InjectedFault::LostAfter
+            | InjectedFault::ErrorAfter(_)
+            | InjectedFault::LimitedAfter(_) => {}
         }
         if header("authorization") != Some(format!("Bearer {}", state.valid_token)) {
             return Ok(respond(401, &json!({"message": "no", "code": "bad.credentials"})));
@@ -181,11 +184,11 @@ impl Vendor {
             }
         }
         let mut response =
-            state.handle(request.method, &path, request.body.as_deref(), header("if-match").as_deref(), now_ms);
+            state.handle(request.method.clone(), &path, request.body.as_deref(), header("if-match").as_deref(), now_ms);
         match fault {
-            Fault::LostAfter => return Err(TransportError::other("connection reset")),
-            Fault::ErrorAfter(status) => response = respond(status, &json!({"message": "failed after"})),
-            Fault::LimitedAfter(seconds) => response = limited(seconds),
+            InjectedFault::LostAfter => return Err(TransportError::other("connection reset")),
+            InjectedFault::ErrorAfter(status) => response = respond(status, &json!({"message": "failed after"})),
+            InjectedFault::LimitedAfter(seconds) => response = limited(seconds),
             _ => {}
         }
         response.headers.push(("ININ-Correlation-Id".into(), format!("corr-{}", state.log.len())));
@@ -217,7 +220,7 @@ fn limited(seconds: u64) -> HttpResponse {
     response
 }
 
-impl State {
+impl VendorState {
     fn things(&mut self, path: &str) -> &mut BTreeMap<String, Thing> {
         if path.starts_with(WEBHOOKS) { &mut self.webhooks } else { &mut self.integrations }
     }
@@ -253,7 +256,7 @@ impl State {
         let collection = if webhooks { WEBHOOKS } else { INTEGRATIONS };
         let id = route.strip_prefix(collection).unwrap().trim_start_matches('/').to_owned();
         match (method, id.as_str()) {
-            (Method::Get, "") => {
+            (Method::GET, "") => {
                 let delete_lag_ms = self.delete_lag_ms;
                 let hides = self.hides_secrets;
                 let all = self
@@ -267,8 +270,8 @@ impl State {
                     .collect();
                 self.page(all, page)
             }
-            (Method::Post, "") => self.create(webhooks, body, now_ms),
-            (Method::Get, id) => {
+            (Method::POST, "") => self.create(webhooks, body, now_ms),
+            (Method::GET, id) => {
                 let hides = self.hides_secrets;
                 match self
                     .things(collection)
@@ -285,8 +288,8 @@ impl State {
                     None => respond(404, &json!({"message": "not found", "code": "not.found"})),
                 }
             }
-            (Method::Put | Method::Patch, id) => self.write(webhooks, id, body, if_match),
-            (Method::Delete, id) => {
+            (Method::PUT | Method::PATCH, id) => self.write(webhooks, id, body, if_match),
+            (Method::DELETE, id) => {
                 match self.things(collection).get_mut(id).filter(|thing| thing.deleted_at_ms.is_none()) {
                     Some(thing) => {
                         thing.deleted_at_ms = Some(now_ms);

@@ -4,7 +4,7 @@
 //! not happen, no subscription passes for what it was then. Out of scope: the run.
 
 use crate::lifecycle::STALE_MS;
-use genesys_client::reconcile::Outcome;
+use genesys_client::reconcile::ItemOutcome;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -41,7 +41,7 @@ pub struct ItemFigures {
     #[serde(default)]
     pub source: Option<String>,
     /// How it ended.
-    pub outcome: Outcome,
+    pub outcome: ItemOutcome,
     /// Why it did not end well.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<ErrorFigures>,
@@ -107,12 +107,12 @@ impl ItemState {
         }
     }
 
-    const fn of(outcome: Outcome) -> Self {
+    const fn of(outcome: ItemOutcome) -> Self {
         match outcome {
-            Outcome::Applied => Self::Repaired,
-            Outcome::Unchanged | Outcome::Kept => Self::AsDeclared,
-            Outcome::Failed => Self::Unrepaired,
-            Outcome::Pending | Outcome::Skipped | Outcome::Planned => Self::Pending,
+            ItemOutcome::Applied => Self::Repaired,
+            ItemOutcome::Unchanged | ItemOutcome::Kept => Self::AsDeclared,
+            ItemOutcome::Failed => Self::Unrepaired,
+            ItemOutcome::Pending | ItemOutcome::Skipped | ItemOutcome::Planned => Self::Pending,
         }
     }
 }

@@ -8,7 +8,7 @@ use crate::metrics::counters::{Metric, Series, Totals};
 use crate::monitor::alerts::{Kind, Open};
 use crate::monitor::calls::SourceHealth;
 use crate::monitor::silence::Verdict;
-use genesys_client::reconcile::Outcome;
+use genesys_client::reconcile::ItemOutcome;
 use std::collections::BTreeSet;
 
 fn snapshot() -> Snapshot {
@@ -54,7 +54,7 @@ fn snapshot() -> Snapshot {
                 failed: 1,
                 unchanged: 0,
                 last_success_at_ms: Some(6_000),
-                items: vec![ItemFigures { source: Some("a\"b".into()), outcome: Outcome::Failed, error: None }],
+                items: vec![ItemFigures { source: Some("a\"b".into()), outcome: ItemOutcome::Failed, error: None }],
             }),
             refused: None,
         }),

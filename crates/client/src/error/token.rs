@@ -1,0 +1,80 @@
+//! Why there is no access token.
+//!
+//! Promise: the message names what the operator has to check. Out of scope: which answer of the login host means what,
+//! see [`crate::auth`].
+
+use super::api::correlation;
+use super::fault::ErrorFault;
+
+/// Why there is no access token.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no access token from {login_host}: {problem}{}{}", detail.as_deref().map(|detail| format!(": {detail}")).unwrap_or_default(), correlation(correlation_id.as_deref()))]
+pub struct TokenError {
+    /// What is wrong.
+    pub problem: TokenProblem,
+    /// The host that was asked.
+    pub login_host: String,
+    /// The status code, if the host answered.
+    pub status: Option<u16>,
+    /// The vendor's description, or the transport's.
+    pub detail: Option<String>,
+    /// The vendor's correlation id.
+    pub correlation_id: Option<String>,
+}
+
+/// Kinds of [`TokenError`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TokenProblem {
+    /// The login host does not know the client id.
+    #[error("the client id is not known at this region's login host; check GENESYS_CLIENT_ID and the region")]
+    UnknownClient,
+    /// The login host knows the client, and its secret is another.
+    #[error("the client secret is wrong; check GENESYS_CLIENT_SECRET")]
+    WrongSecret,
+    /// The client must not use client credentials.
+    #[error("the OAuth client is not of the type \"Client Credentials\"")]
+    WrongGrantType,
+    /// The server at this address is no login host.
+    #[error("this is not a Genesys Cloud login host; check the region or login_url")]
+    NotALoginHost,
+    /// The token endpoint's rate limit, which it answers as 400.
+    #[error("the login host's rate limit is exceeded")]
+    RateLimited,
+    /// Any other refusal.
+    #[error("the login host refused")]
+    Refused,
+    /// 5xx.
+    #[error("the login host failed")]
+    VendorError,
+    /// No answer.
+    #[error("the login host did not answer")]
+    NoAnswer,
+}
+
+impl TokenProblem {
+    /// A stable name, in snake case.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::UnknownClient => "unknown_client",
+            Self::WrongSecret => "wrong_client_secret",
+            Self::WrongGrantType => "wrong_grant_type",
+            Self::NotALoginHost => "not_a_login_host",
+            Self::RateLimited => "token_rate_limited",
+            Self::Refused => "token_refused",
+            Self::VendorError => "token_vendor_error",
+            Self::NoAnswer => "token_no_answer",
+        }
+    }
+
+    /// Whose fault it is.
+    pub const fn fault(self) -> ErrorFault {
+        match self {
+            Self::UnknownClient | Self::WrongSecret | Self::WrongGrantType | Self::NotALoginHost | Self::Refused => {
+                ErrorFault::Configuration
+            }
+            Self::RateLimited => ErrorFault::TryAgain,
+            Self::VendorError => ErrorFault::Vendor,
+            Self::NoAnswer => ErrorFault::Network,
+        }
+    }
+}

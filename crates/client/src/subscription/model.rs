@@ -1,0 +1,170 @@
+//! Subscriptions as they are declared and as the vendor holds them.
+//!
+//! Promise: neither `Debug` nor JSON of these types shows a secret. Out of scope: how an API writes them.
+
+use crate::json::Object;
+use crate::secret::Secret;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+use std::fmt;
+
+/// Which API a subscription belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ApiKind {
+    /// `/api/v2/webhooks/webhooks`, with ETag, If-Match and PUT.
+    Webhooks,
+    /// `/api/v2/conversations/messaging/integrations/open`, with PATCH and an asynchronous create.
+    OpenMessaging,
+}
+
+impl ApiKind {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Webhooks, Self::OpenMessaging];
+}
+
+/// One event type and what of it is wanted.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct EventFilter {
+    /// The event type's name, such as `call:created`.
+    #[serde(rename = "eventType")]
+    pub event_type: String,
+    /// `true` takes every event. Any other text is a filter expression.
+    pub filter: String,
+}
+
+/// A subscription as configuration declares it. It holds the signing secret and can therefore not be printed.
+#[derive(Clone)]
+pub struct Desired {
+    /// The configured source that it feeds.
+    pub source: String,
+    /// The API that it belongs to.
+    pub api: ApiKind,
+    /// Its name, by which it is found.
+    pub name: String,
+    /// Where deliveries go.
+    pub address: String,
+    /// Whether deliveries are wanted. Open Messaging cannot switch them off.
+    pub enabled: bool,
+    /// Which events are wanted. Empty for Open Messaging, which sends all of them.
+    pub event_filters: Vec<EventFilter>,
+    /// Signs the deliveries.
+    pub secret: Secret,
+    /// Take over a subscription of this name that has another owner.
+    pub adopt: bool,
+    /// Delete owned subscriptions that point to `address` and that nothing declares.
+    pub prune: bool,
+}
+
+impl Desired {
+    /// The event filters sorted, each once, because their order means nothing.
+    pub fn sorted_filters(&self) -> Vec<EventFilter> {
+        self.event_filters.iter().cloned().collect::<BTreeSet<_>>().into_iter().collect()
+    }
+}
+
+/// What the gateway writes next to a subscription, to recognise it.
+#[derive(Clone)]
+pub struct Marks {
+    /// The ownership mark. Two deployments in one organisation need different ones, else one prunes what the other
+    /// declares.
+    pub owner: String,
+    /// The key of secrets' fingerprints. A new key makes the fingerprinted secrets look changed once.
+    pub fingerprint_key: Secret,
+}
+
+/// What is known of a subscription's secret at the vendor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SecretStatus {
+    /// There is none in sight.
+    Absent,
+    /// There is one that the API does not give back.
+    Hidden,
+    /// There is one, and it was read.
+    Set,
+}
+
+/// Whether a subscription works yet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Provisioning {
+    /// It works.
+    Ready,
+    /// The vendor has not finished its create.
+    Pending,
+    /// The vendor gave up, for this reason.
+    Failed(String),
+}
+
+/// A subscription as the vendor holds it. Neither its `Debug` nor its JSON shows secrets, nor fields that may carry
+/// those of others.
+#[derive(Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Subscription {
+    /// The vendor's id.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// Where deliveries go.
+    pub address: String,
+    /// Whether it delivers.
+    pub enabled: bool,
+    /// What it delivers, sorted. Empty where the API knows no event types.
+    pub event_filters: Vec<EventFilter>,
+    /// The ownership mark, this deployment's or another's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
+    /// What is known of its secret.
+    pub secret: SecretStatus,
+    /// Whether it works yet.
+    pub provisioning: Provisioning,
+    /// Its version for If-Match. Only a single read has it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub etag: Option<String>,
+    #[serde(skip)]
+    pub(crate) held: Held,
+}
+
+/// The parts of a read subscription that are not shown.
+#[derive(Clone, Default)]
+pub(crate) struct Held {
+    /// The secret, where it can be read.
+    pub(crate) secret: Option<Secret>,
+    /// The fingerprint that was stored with it.
+    pub(crate) fingerprint: Option<String>,
+    /// The object as it was read, to be written back with all fields of others.
+    pub(crate) object: Object,
+}
+
+impl Subscription {
+    /// Whether it carries this ownership mark.
+    pub fn is_owned_by(&self, marks: &Marks) -> bool {
+        self.owner.as_deref() == Some(marks.owner.as_str())
+    }
+
+    /// Why a subscription without our mark is not touched.
+    pub(crate) fn not_ours(&self) -> String {
+        let mark = self.owner.as_deref().map_or("no ownership mark".to_owned(), |owner| format!("the mark {owner:?}"));
+        let (name, id) = (&self.name, &self.id);
+        format!("{name:?} ({id}) carries {mark} instead of this gateway's; set adopt = true to take it over")
+    }
+
+    /// Whether its secret is the wanted one, by comparison where it can be read and else by fingerprint.
+    pub(crate) fn has_secret(&self, secret: &Secret, marks: &Marks) -> bool {
+        match &self.held.secret {
+            Some(held) => held == secret,
+            None => self.held.fingerprint.as_deref() == Some(secret.fingerprint(&marks.fingerprint_key).as_str()),
+        }
+    }
+}
+
+impl fmt::Debug for Subscription {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "Subscription {{ id: {:?}, name: {:?}, address: {:?}, owner: {:?} }}",
+            self.id, self.name, self.address, self.owner
+        )
+    }
+}
