@@ -7,7 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::encoding::EncodingFault;
-use crate::envelope::{EnvelopeFault, JsonFault};
+use crate::envelope::fault::{EnvelopeFault, JsonFault};
 
 /// Why a request is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

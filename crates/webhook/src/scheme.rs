@@ -8,10 +8,10 @@
 use crate::dedupe::DedupeRule;
 use crate::encoding::Encoding;
 use crate::envelope::{self, Envelope, EnvelopeKind};
+use crate::header_source::HeaderSource;
 use crate::profile::Profile;
 use crate::refusal::Refusal;
-use crate::secret::SecretFormat;
-use crate::signature::HeaderSource;
+use crate::secret_format::SecretFormat;
 
 /// Tolerance of Standard Webhooks' reference implementations, both ways, in seconds.
 pub const STANDARD_TOLERANCE_S: u32 = 300;

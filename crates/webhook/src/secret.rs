@@ -12,6 +12,7 @@ use zeroize::Zeroizing;
 use crate::encoding::unhex;
 use crate::mac::KeyedMac;
 use crate::scheme::Scheme;
+pub use crate::secret_format::SecretFormat;
 
 /// Shortest key: Genesys takes tokens "longer than 15 characters" (Open Messaging, signature validation), and 128 bits is the least that
 /// FIPS 198-1 with SP 800-107 considers for HMAC.
@@ -19,17 +20,6 @@ pub const MIN_KEY_BYTES: usize = 16;
 
 /// What Standard Webhooks writes before the base64 of a key.
 pub(crate) const WHSEC: &str = "whsec_";
-
-/// How the text of a secret becomes its key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SecretFormat {
-    /// The text's UTF-8 bytes are the key.
-    Text,
-    /// Base64 of the key in either alphabet, padded or not, `whsec_` before it or not.
-    Base64,
-    /// Hexadecimal of the key.
-    Hex,
-}
 
 /// A key with its label and its expiry.
 pub struct SigningSecret {
@@ -124,17 +114,6 @@ impl fmt::Debug for SigningSecret {
             .field("label", &self.label)
             .field("not_after_ms", &self.not_after_ms)
             .finish_non_exhaustive()
-    }
-}
-
-impl SecretFormat {
-    /// The form in words.
-    pub(crate) const fn described(self) -> &'static str {
-        match self {
-            Self::Text => "text",
-            Self::Base64 => "base64, with or without \"whsec_\" before it",
-            Self::Hex => "an even number of hexadecimal digits",
-        }
     }
 }
 

@@ -8,8 +8,6 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::gateway::{Checked, Judged};
-
 /// What the sender saw: one for every request that it made, repeats included, by the answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Sender {
@@ -125,6 +123,25 @@ pub(crate) fn lines(sender: &Sender, gateway: &Gateway, sink: &Sink) -> Vec<Line
         Line { text: format!("gateway: {} still on their way", gateway.pending), holds: gateway.pending == 0 },
         Line { text: format!("sender: {} were sent", sender.sent), holds: sender.sent > 0 },
     ]
+}
+
+/// A dry run of a replay.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Judged {
+    /// Letters that were looked at.
+    pub(crate) matched: u64,
+    /// Those that would be delivered.
+    pub(crate) replayed: u64,
+    /// Those that are refused still.
+    pub(crate) still_refused: u64,
+}
+
+/// A walk along the audit trail.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Checked {
+    pub(crate) intact: bool,
+    pub(crate) checked: u64,
 }
 
 #[cfg(test)]

@@ -10,10 +10,9 @@ use hyper::{Method, Request, StatusCode, body::Bytes};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use super::accounting;
+use super::accounting::{self, Checked, Judged};
 use crate::process::Group;
 use crate::project;
 
@@ -225,25 +224,6 @@ impl Gateway {
         };
         tokio::time::timeout(CALL_LIMIT, call).await.with_context(|| format!("{path} got no answer in time"))?
     }
-}
-
-/// A dry run of a replay.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct Judged {
-    /// Letters that were looked at.
-    pub(crate) matched: u64,
-    /// Those that would be delivered.
-    pub(crate) replayed: u64,
-    /// Those that are refused still.
-    pub(crate) still_refused: u64,
-}
-
-/// A walk along the audit trail.
-#[derive(Debug, Deserialize)]
-pub(crate) struct Checked {
-    pub(crate) intact: bool,
-    pub(crate) checked: u64,
 }
 
 fn parse_metrics(body: &[u8]) -> Result<Metrics> {

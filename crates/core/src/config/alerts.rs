@@ -2,8 +2,8 @@
 //!
 //! Promise: the address is checked as that of a destination. Out of scope: when an alert is raised (`crate::monitor::alerts`).
 
+use super::binding::{bindings, url};
 use super::reader::Table;
-use super::source::{bindings, url};
 use crate::monitor::alerts::{DEFAULT_DEAD_LETTERS_OVER, Rules};
 
 /// The alert destination.

@@ -4,8 +4,8 @@
 //! are named, not written down: they are Worker secrets. Out of scope: whether those exist, and what they hold
 //! ([`header_value_problem`] is for whoever reads them).
 
+use super::binding::{NOT_A_BINDING, bindings, is_binding, url};
 use super::reader::Table;
-use super::source::{NOT_A_BINDING, bindings, is_binding, url};
 use genesys_webhook::headers::{is_credential_name, is_name};
 
 /// Default time for a destination to answer, in milliseconds.

@@ -4,6 +4,7 @@
 //! Secrets are not here: only the names of the Worker secrets that hold them. Out of scope: reading the variable.
 
 mod alerts;
+mod binding;
 mod destination;
 mod reader;
 mod source;

@@ -3,6 +3,7 @@
 //! Promises: names, limits and addresses are checked here, so that nothing behind it has to. Out of scope: whether the
 //! Worker secrets that it names exist.
 
+use super::binding::{NOT_A_BINDING, is_binding};
 use super::destination;
 use super::reader::{Table, kind};
 use crate::dead_letters::Caps;
@@ -10,7 +11,6 @@ use crate::deliver::circuit_breaker::Settings;
 use crate::deliver::retry_policy::{DEFAULT_SCHEDULE_S, MAX_DELAY_S};
 use crate::receive::networks;
 use crate::receive::quarantine::Budget;
-use genesys_client::address;
 use genesys_webhook::custom::{CustomScheme, MAX_TOLERANCE_S};
 use genesys_webhook::envelope::EnvelopeKind;
 use genesys_webhook::profile::Profile;
@@ -26,13 +26,6 @@ const MAX_BODY_BYTES: u64 = 25_000_000;
 
 /// Longest limit of silence, 30 days: a source that delivers less often is not worth watching.
 const MAX_SILENCE_S: u64 = 2_592_000;
-
-/// What is said where the name of a Worker secret is not one; the text that stood there might be the secret itself.
-pub(super) const NOT_A_BINDING: &str =
-    "expected the name of a Worker secret (letters, digits and _, not beginning with a digit)";
-
-/// Most secrets that sign one request: a rotation has two.
-const MAX_SIGNING_SECRETS: usize = 4;
 
 /// For how long equal bodies are one delivery where nothing else tells them apart, in seconds: Genesys repeats for some minutes.
 const DEFAULT_DUPLICATE_WINDOW_S: u32 = 600;
@@ -284,12 +277,6 @@ fn read_secret(table: &Table<'_>, key: &str, value: &Value) -> Option<SecretRef>
     })
 }
 
-pub(super) fn is_binding(name: &str) -> bool {
-    name.bytes().next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_')
-        && name.len() <= 128
-        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
-}
-
 fn is_label(label: &str) -> bool {
     (1..=64).contains(&label.len()) && label.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
 }
@@ -322,31 +309,6 @@ fn read_subscription(table: Table<'_>) -> Option<Subscription> {
     let (enabled, adopt, prune) = (table.flag("enabled", true), table.flag("adopt", false), table.flag("prune", false));
     table.finish();
     Some(Subscription { name: name?, event_types, filter, enabled, adopt, prune })
-}
-
-/// The key `url`, an address that may be asked.
-pub(super) fn url(table: &Table<'_>, allow_private: bool) -> Option<String> {
-    let url = table.required_text("url")?;
-    if let Err(refusal) = address::check(url, allow_private) {
-        table.problem("url", refusal.to_string());
-    }
-    Some(url.to_owned())
-}
-
-/// A key that names a Worker secret, or several: while one is replaced by another both sign.
-pub(super) fn bindings(table: &Table<'_>, key: &'static str) -> Vec<String> {
-    let names = match table.value(key) {
-        None => return vec![],
-        Some(Value::Array(_)) => table.texts(key).unwrap_or_default(),
-        Some(_) => table.text(key).map(ToOwned::to_owned).into_iter().collect(),
-    };
-    if names.len() > MAX_SIGNING_SECRETS {
-        table.problem(key, format!("names more than {MAX_SIGNING_SECRETS} secrets"));
-    }
-    if names.iter().any(|name| !is_binding(name)) {
-        table.problem(key, NOT_A_BINDING);
-    }
-    names
 }
 
 fn read_circuit(table: Table<'_>) -> Settings {

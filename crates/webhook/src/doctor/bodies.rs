@@ -2,9 +2,8 @@
 //!
 //! Promises: each transformation returns nothing where it changes nothing.
 
-use super::FindingCode;
 use super::rewrite::{self, Escapes, Style};
-use super::search::Fault;
+use super::{FindingCode, Hypothesis};
 
 /// A transformation of the bytes that arrived into those that may have been signed.
 pub(super) type Transformation = fn(&[u8]) -> Option<Vec<u8>>;
@@ -12,7 +11,7 @@ pub(super) type Transformation = fn(&[u8]) -> Option<Vec<u8>>;
 const BOM: &[u8] = b"\xef\xbb\xbf";
 
 /// The smallest change first: a body without its line end is also a rewritten one, and the line end is the explanation.
-pub(super) const TRANSFORMATIONS: &[(Fault, Transformation)] = &[
+pub(super) const TRANSFORMATIONS: &[(Hypothesis, Transformation)] = &[
     ((FindingCode::LineEndRemoved, "over a body that ended in a line feed, which was removed on the way"), |body| {
         (!body.ends_with(b"\n")).then(|| [body, b"\n"].concat())
     }),

@@ -24,6 +24,9 @@ mod secrets;
 use presented::Presented;
 use search::{Diagnosis, Search};
 
+/// A mistake: its name, and words that follow "made this signature, but".
+type Hypothesis = (FindingCode, &'static str);
+
 /// What [`explain`] may hash: about 100 ms in wasm. Bodies up to 500 KB are looked at under every transformation.
 pub const EXPLAIN_BUDGET_BYTES: usize = 16 * 1024 * 1024;
 /// What [`diagnose`] may hash: about 2 ms in wasm, because whoever sends forgeries decides how often it runs.
@@ -379,7 +382,7 @@ fn expected(scheme: &Scheme) -> Expected {
 struct Content {
     before: Vec<u8>,
     after: Vec<u8>,
-    fault: Option<search::Fault>,
+    fault: Option<Hypothesis>,
 }
 
 /// The source's own content first, then those of the other profiles, as far as the request has what they need.

@@ -5,13 +5,10 @@
 use subtle::ConstantTimeEq;
 
 use super::presented::Presented;
-use super::{Content, FindingCode, bodies, secrets};
+use super::{Content, Hypothesis, bodies, secrets};
 use crate::mac::KeyedMac;
 use crate::secret::SigningSecret;
 use crate::signature::Verifier;
-
-/// A mistake: its name, and words that follow "made this signature, but".
-pub(super) type Fault = (FindingCode, &'static str);
 
 /// HMAC's own work in bytes: two blocks for the key and two for the rest of the hash, at each attempt.
 const OVERHEAD_BYTES: usize = 256;
@@ -21,7 +18,7 @@ pub(super) struct Diagnosis<'s> {
     pub(super) secret: &'s SigningSecret,
     pub(super) presented: &'s Presented,
     /// `None` where only the header, the time or the secret's expiry is wrong.
-    pub(super) fault: Option<Fault>,
+    pub(super) fault: Option<Hypothesis>,
 }
 
 pub(super) struct Search<'s> {

@@ -7,8 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_PAD_INDIFFERENT, URL_SAFE_PAD_INDIFFERENT};
 use zeroize::Zeroizing;
 
-use super::FindingCode;
-use super::search::Fault;
+use super::{FindingCode, Hypothesis};
 use crate::encoding::{hex, unhex};
 use crate::scheme::Scheme;
 use crate::secret::{SecretFormat, SigningSecret, WHSEC};
@@ -16,8 +15,8 @@ use crate::secret::{SecretFormat, SigningSecret, WHSEC};
 type Key = Zeroizing<Vec<u8>>;
 
 /// Keys that the other side may have made from the same secret, each with what would be wrong.
-pub(super) fn variants(scheme: &Scheme, secret: &SigningSecret) -> Vec<(Fault, Key)> {
-    let mut found: Vec<(Fault, Key)> = Vec::new();
+pub(super) fn variants(scheme: &Scheme, secret: &SigningSecret) -> Vec<(Hypothesis, Key)> {
+    let mut found: Vec<(Hypothesis, Key)> = Vec::new();
     let mut add = |code, detail, key: Option<Vec<u8>>| {
         if let Some(key) = key.map(Zeroizing::new)
             && key.as_slice() != secret.key_bytes()
@@ -67,7 +66,7 @@ pub(super) fn variants(scheme: &Scheme, secret: &SigningSecret) -> Vec<(Fault, K
 }
 
 /// Keys that the sender may have where the secret was pasted there with something around it, which nobody sees.
-pub(super) fn pasted(scheme: &Scheme, secret: &SigningSecret) -> Vec<(Fault, Key)> {
+pub(super) fn pasted(scheme: &Scheme, secret: &SigningSecret) -> Vec<(Hypothesis, Key)> {
     if scheme.secret_format != SecretFormat::Text {
         return Vec::new();
     }
