@@ -10,8 +10,8 @@ use crate::VERSION;
 use crate::config::{Gateway, gateway};
 use crate::deliver::circuit_breakers::circuits_of;
 use crate::platform::objects::{self, CallError};
-use crate::platform::{clock, queue, together};
-use futures_util::future::{join, join3, join4};
+use crate::platform::{clock, queue};
+use futures_util::future::{join, join_all, join3, join4};
 use gateway_core::config::Source;
 use gateway_core::dead_letters::{LetterTotals, LettersCall, STORE_OBJECT};
 use gateway_core::deliver::circuit_breaker::CircuitRow;
@@ -39,7 +39,7 @@ async fn ask_all<T: DeserializeOwned>(
     names: &[String],
     call: &impl Serialize,
 ) -> Vec<Option<T>> {
-    together::all(names.iter().map(|name| in_time(objects::call::<T>(env, binding, name, call)))).await
+    join_all(names.iter().map(|name| in_time(objects::call::<T>(env, binding, name, call)))).await
 }
 
 async fn in_time<T>(call: impl Future<Output = Result<T, CallError>>) -> Option<T> {

@@ -2,7 +2,8 @@
 
 use super::{Call, Handled, bad_parameter, cursor, limit, not_found, object_failed};
 use crate::platform::http::json;
-use crate::platform::{objects, together};
+use crate::platform::objects;
+use futures_util::future::join_all;
 use gateway_core::deliver::ledger::{DeliveryRow, LedgerCall, State, ledger_shards};
 use gateway_core::messages::id::is_delivery_id;
 use serde::Serialize;
@@ -30,7 +31,7 @@ pub(super) async fn list(call: &Call<'_>) -> Handled {
         .iter()
         .map(|shard| objects::call::<Vec<DeliveryRow>>(call.env, objects::DELIVERY_LEDGER, shard, &request));
     let mut deliveries = vec![];
-    for rows in together::all(calls).await {
+    for rows in join_all(calls).await {
         // A list with a hole in it would be believed: one missing shard fails the call.
         deliveries.extend(rows.map_err(|error| object_failed(&error))?);
     }
@@ -53,7 +54,7 @@ pub(super) async fn read(call: &Call<'_>, id: &str) -> Handled {
         .iter()
         .map(|shard| objects::call::<Option<DeliveryRow>>(call.env, objects::DELIVERY_LEDGER, shard, &request));
     let mut failed = None;
-    for row in together::all(calls).await {
+    for row in join_all(calls).await {
         match row {
             Ok(Some(row)) => return Ok(json(200, &row)),
             Ok(None) => {}

@@ -7,8 +7,8 @@
 use crate::config::{gateway, secret};
 use crate::objects::AUDIT_OBJECT;
 use crate::platform::http::{Answer, Problem, json_text};
-use crate::platform::{clock, objects, queue, r2, together};
-use futures_util::future::join;
+use crate::platform::{clock, objects, queue, r2};
+use futures_util::future::{join, join_all};
 use gateway_core::audit::AuditCall;
 use gateway_core::auth::MIN_TOKEN_CHARS;
 use gateway_core::dead_letters::{LettersCall, STORE_OBJECT};
@@ -90,7 +90,7 @@ async fn check(env: &Env) -> (u16, String) {
         (check, answered.is_some_and(|answered| answered.is_ok()))
     });
     let bucket = clock::within(CHECK_MS, r2::list(env, "ready/", 1));
-    let (answered, bucket) = join(together::all(asked), bucket).await;
+    let (answered, bucket) = join(join_all(asked), bucket).await;
     let mut checks = vec![
         ("configuration", gateway.is_ok()),
         ("secrets", secrets && token),

@@ -70,7 +70,7 @@ impl Work<'_> {
     }
 
     /// Back to the queue.
-    pub(super) async fn put_off(&self, delay_s: u32, env: &Env) {
+    pub(super) async fn nack(&self, delay_s: u32, env: &Env) {
         super::put_off(self.message, queue::DELIVERIES, delay_s, env).await;
     }
 }
@@ -203,7 +203,7 @@ async fn bury<'m>(
     let body = Body::Small(std::mem::take(&mut work.inline));
     if let Err((cause, error)) = send_letter(env, &mut letter, &body).await {
         failed(cause, &letter.source, &letter.id, &letter.headers, &error);
-        work.put_off(STORAGE_DELAY_S, env).await;
+        work.nack(STORAGE_DELAY_S, env).await;
         return None;
     }
     let reason = reason.into();

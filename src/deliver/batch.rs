@@ -13,8 +13,8 @@ use crate::deliver::circuit_breakers;
 use crate::deliver::letter::send_letter;
 use crate::platform::body::Body;
 use crate::platform::queue::{self, QueueMessage};
-use crate::platform::{clock, log, objects, r2, together};
-use futures_util::future::{Either, join};
+use crate::platform::{clock, log, objects, r2};
+use futures_util::future::{Either, join, join_all};
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use gateway_core::deliver::circuit_breaker::{Gate, PROBE_MARGIN_MS, Tally, wait_s};
 use gateway_core::deliver::ledger::{Claimed, LEASE_MS, LedgerCall, Settled, State, delivery_key, ledger_shard};
@@ -55,7 +55,7 @@ pub(super) async fn consume(gateway: &Gateway, messages: &[QueueMessage], env: &
         dead_letters::consume(&letters, env).await;
     }
     let lanes = sources.into_iter().map(|(source, works)| open(gateway.source(&source), works, env));
-    let mut lanes = together::all(lanes).await;
+    let mut lanes = join_all(lanes).await;
     // The leases begin later, if anything.
     let claimed_ms = clock::now_ms();
     claim(&mut lanes, env).await;
@@ -80,7 +80,7 @@ fn read(message: &QueueMessage) -> Result<Option<Work<'_>>, (Vec<u8>, String)> {
 async fn bury_unreadable(message: &QueueMessage, bytes: Vec<u8>, error: &str, env: &Env) {
     let mut letter = unreadable(message, "deliveries", bytes.len() as u64, error);
     match send_letter(env, &mut letter, &Body::Small(bytes)).await {
-        Ok(()) => message.done(),
+        Ok(()) => message.ack(),
         Err((cause, error)) => {
             log::error(cause, &[("message", &message.id()), ("error", &error)]);
             super::put_off(message, queue::DELIVERIES, STORAGE_DELAY_S, env).await;
@@ -133,7 +133,7 @@ async fn open<'g, 'm>(configured: Option<Configured<'g>>, works: VecDeque<Work<'
             waiting.push(work);
         }
     }
-    together::all(waiting.iter().map(|work| work.put_off(wait_s(until_ms, now_ms, clock::jitter()), env))).await;
+    join_all(waiting.iter().map(|work| work.nack(wait_s(until_ms, now_ms, clock::jitter()), env))).await;
     lane
 }
 
@@ -155,11 +155,11 @@ async fn claim(lanes: &mut [Lane<'_, '_>], env: &Env) {
         });
         (shard, works, claims)
     });
-    for (shard, works, claims) in together::all(calls).await {
+    for (shard, works, claims) in join_all(calls).await {
         match claims {
             Err(error) => {
                 log::error("claim_failed", &[("shard", &shard), ("error", &error)]);
-                together::all(works.iter().map(|(_, work)| work.put_off(STORAGE_DELAY_S, env))).await;
+                join_all(works.iter().map(|(_, work)| work.nack(STORAGE_DELAY_S, env))).await;
             }
             Ok(claims) => {
                 for ((index, work), claimed) in works.into_iter().zip(claims) {
@@ -182,13 +182,13 @@ impl<'m> Lane<'_, 'm> {
             Claimed::Busy { until_ms } => {
                 let wait_ms = until_ms.saturating_sub(clock::now_ms());
                 let delay_s = u32::try_from(wait_ms.div_ceil(1000)).unwrap_or(u32::MAX).clamp(1, 300);
-                work.put_off(delay_s, env).await;
+                work.nack(delay_s, env).await;
             }
             // Its letter refers to the stored body.
-            Claimed::Settled { state: State::Dead } => work.message.done(),
+            Claimed::Settled { state: State::Dead } => work.message.ack(),
             Claimed::Settled { .. } | Claimed::Duplicate { .. } => {
                 self.leftovers.extend(work.stored_key());
-                work.message.done();
+                work.message.ack();
             }
         }
     }
@@ -300,7 +300,7 @@ async fn finish(lane: Lane<'_, '_>, env: &Env) {
     for settlement in settlements {
         shards.entry(settlement.work.shard.clone()).or_default().push(settlement);
     }
-    let settle = together::all(shards.into_iter().map(|(shard, settlements)| settle(shard, settlements, env)));
+    let settle = join_all(shards.into_iter().map(|(shard, settlements)| settle(shard, settlements, env)));
     let ((), settled) = join(report, settle).await;
     leftovers.extend(settled.into_iter().flatten());
     // What cannot be deleted now is left to retention.
@@ -320,10 +320,10 @@ async fn settle(shard: String, settlements: Vec<Settlement<'_>>, env: &Env) -> V
             for settlement in settlements {
                 if settlement.is_dead() {
                     // It is not tried again: its letter is on its way, and whoever stores that tells the ledger.
-                    settlement.work.message.done();
+                    settlement.work.message.ack();
                 } else {
                     // The claim's lease runs out, and the delivery is handed on again: at least once.
-                    settlement.work.put_off(STORAGE_DELAY_S, env).await;
+                    settlement.work.nack(STORAGE_DELAY_S, env).await;
                 }
             }
             return vec![];
@@ -332,13 +332,13 @@ async fn settle(shard: String, settlements: Vec<Settlement<'_>>, env: &Env) -> V
     let mut leftovers = vec![];
     for settlement in settlements {
         if let Some(delay_s) = settlement.delay_s {
-            settlement.work.put_off(delay_s, env).await;
+            settlement.work.nack(delay_s, env).await;
         } else if settled.revived.contains(&settlement.work.delivery.id) {
             settlement.work.tell_its_letter(env).await;
-            settlement.work.message.done();
+            settlement.work.message.ack();
         } else {
             leftovers.extend(settlement.leftover());
-            settlement.work.message.done();
+            settlement.work.message.ack();
         }
     }
     leftovers

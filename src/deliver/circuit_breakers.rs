@@ -7,7 +7,8 @@
 use crate::audit;
 use crate::config::Gateway;
 use crate::platform::objects::CallError;
-use crate::platform::{clock, log, objects, together};
+use crate::platform::{clock, log, objects};
+use futures_util::future::join_all;
 use gateway_core::audit::{Action, Draft};
 use gateway_core::config::Source;
 use gateway_core::deliver::circuit_breaker::{
@@ -145,7 +146,7 @@ pub(crate) async fn circuits_of(env: &Env, sources: &[&Source], until_ms: u64) -
             rows.extend(sources.iter().map(|source| CircuitRow::unknown(&source.name, url(source), late.clone())));
             continue;
         }
-        rows.extend(together::all(sources.iter().map(|source| circuit(env, source))).await);
+        rows.extend(join_all(sources.iter().map(|source| circuit(env, source))).await);
     }
     rows
 }

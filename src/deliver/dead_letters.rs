@@ -11,7 +11,8 @@
 use crate::platform::body::Body;
 use crate::platform::objects::CallError;
 use crate::platform::queue::{self, QueueMessage};
-use crate::platform::{clock, log, objects, r2, together};
+use crate::platform::{clock, log, objects, r2};
+use futures_util::future::join_all;
 use gateway_core::audit::{Action, Draft, letter_drafts};
 use gateway_core::dead_letters::replay::Verdict;
 use gateway_core::dead_letters::{
@@ -63,7 +64,7 @@ pub(super) async fn consume(messages: &[&QueueMessage], env: &Env) {
         if news.is_some_and(|(shard, _, _)| untold.contains(&shard)) {
             put_off(message, env).await;
         } else {
-            message.done();
+            message.ack();
         }
     }
     let LettersCall::Put { letters } = put else { return };
@@ -87,7 +88,7 @@ pub(super) async fn consume(messages: &[&QueueMessage], env: &Env) {
 }
 
 /// Behind this queue there is no other: what it gave up would be lost.
-async fn put_off(message: &QueueMessage, env: &Env) {
+async fn nack(message: &QueueMessage, env: &Env) {
     super::put_off(message, queue::DEAD_LETTERS, STORE_DELAY_S, env).await;
 }
 
@@ -104,7 +105,7 @@ async fn tell(news: impl Iterator<Item = &Option<News>>, env: &Env) -> Vec<Strin
             None => calls.push((shard, *known, vec![item.clone()])),
         }
     }
-    let told = together::all(calls.into_iter().map(|(shard, known, items)| async move {
+    let told = join_all(calls.into_iter().map(|(shard, known, items)| async move {
         let letters: Vec<(String, u32)> = items.iter().map(|item| (item.id.clone(), item.replay)).collect();
         let told = tell_one(shard, letters, LedgerCall::GiveUp { items, known }, env).await;
         told.map_err(|error| {

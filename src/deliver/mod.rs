@@ -20,7 +20,7 @@ use gateway_core::messages::{Message, decode};
 use worker::Env;
 
 /// How long a batch waits that cannot be worked on now, in seconds.
-const PUT_OFF_S: u32 = 30;
+const NACK_S: u32 = 30;
 
 /// Works on one batch of either queue. A letter is recognised by what it is, whatever its queue is called. Only a delivery
 /// does not say whether the platform has given it up: it has where its queue's name contains `dead-letters`, and from a
@@ -38,7 +38,7 @@ pub(crate) async fn consume(batch: &QueueBatch, env: &Env) {
             let (letters, others): (Vec<_>, Vec<_>) = all.into_iter().partition(is_letter);
             dead_letters::consume(&letters, env).await;
             for message in others {
-                put_off(message, queue::DELIVERIES, PUT_OFF_S, env).await;
+                put_off(message, queue::DELIVERIES, NACK_S, env).await;
             }
         }
     }
@@ -46,13 +46,13 @@ pub(crate) async fn consume(batch: &QueueBatch, env: &Env) {
 
 /// Back to the queue that is bound as `binding`, as a new message before the queue would give the old one up or drop it. A copy that is left
 /// over where the platform repeats is harmless: ledger and store know what they have.
-async fn put_off(message: &QueueMessage, binding: &str, delay_s: u32, env: &Env) {
+async fn nack(message: &QueueMessage, binding: &str, delay_s: u32, env: &Env) {
     let age_ms = clock::now_ms().saturating_sub(message.sent_at_ms());
     if is_to_be_renewed(message.attempts(), age_ms, delay_s) {
         match queue::send_later(env, binding, "", &Body::Small(message.bytes()), delay_s).await {
-            Ok(()) => return message.done(),
+            Ok(()) => return message.ack(),
             Err(error) => log::warn("renewal_failed", &[("message", &message.id()), ("error", &error)]),
         }
     }
-    message.put_off(delay_s);
+    message.nack(delay_s);
 }

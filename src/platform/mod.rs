@@ -13,7 +13,6 @@ pub(crate) mod objects;
 pub(crate) mod queue;
 pub(crate) mod r2;
 pub(crate) mod sql;
-pub(crate) mod together;
 
 /// What a thrown JavaScript value says, in one line that is short enough for a log.
 pub(crate) fn js_error(value: &wasm_bindgen::JsValue) -> String {

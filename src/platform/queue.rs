@@ -41,10 +41,10 @@ extern "C" {
     fn timestamp(this: &QueueMessage) -> JsValue;
     #[wasm_bindgen(method, getter)]
     fn body(this: &QueueMessage) -> JsValue;
-    #[wasm_bindgen(method, catch)]
-    fn ack(this: &QueueMessage) -> Result<(), JsValue>;
-    #[wasm_bindgen(method, catch)]
-    fn retry(this: &QueueMessage, options: &JsValue) -> Result<(), JsValue>;
+    #[wasm_bindgen(method, catch, js_name = ack)]
+    fn js_ack(this: &QueueMessage) -> Result<(), JsValue>;
+    #[wasm_bindgen(method, catch, js_name = retry)]
+    fn js_retry(this: &QueueMessage, options: &JsValue) -> Result<(), JsValue>;
 }
 
 /// Sends one framed message: `header` with its newline, then `body`.
@@ -142,15 +142,15 @@ impl QueueMessage {
     }
 
     /// Done with it.
-    pub(crate) fn done(&self) {
-        if let Err(error) = self.ack() {
+    pub(crate) fn ack(&self) {
+        if let Err(error) = self.js_ack() {
             super::log::error("ack_failed", &[("error", &js_error(&error))]);
         }
     }
 
     /// To be delivered again after `delay_s`.
-    pub(crate) fn put_off(&self, delay_s: u32) {
-        if let Err(error) = self.retry(&object("delaySeconds", &JsValue::from(delay_s))) {
+    pub(crate) fn nack(&self, delay_s: u32) {
+        if let Err(error) = self.js_retry(&object("delaySeconds", &JsValue::from(delay_s))) {
             super::log::error("retry_failed", &[("error", &js_error(&error))]);
         }
     }

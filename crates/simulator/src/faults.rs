@@ -3,8 +3,8 @@
 //! A fault applies to requests of `/api` and `/oauth` whose method and path match. Faults are tried in the order in which they were added;
 //! of those that end a request, one applies.
 
+use crate::lock::lock;
 use crate::random::Rng;
-use crate::shared::lock;
 use serde::{Deserialize, Serialize};
 use std::sync::Mutex;
 

@@ -3,11 +3,12 @@
 use crate::clock::{http_date, now_ms};
 use crate::error::{ApiError, OauthError};
 use crate::faults::{Fault, FaultKind};
+use crate::lock::lock;
 use crate::oauth::bearer;
 use crate::rate::Standing;
 use crate::requests::RequestRecord;
 use crate::server::Cutter;
-use crate::shared::{Shared, lock};
+use crate::shared::Shared;
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::middleware::Next;

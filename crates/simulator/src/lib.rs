@@ -17,6 +17,8 @@
 //! ```
 
 mod api;
+mod arrivals;
+mod catalogue;
 mod clock;
 mod config;
 mod control;
@@ -24,6 +26,7 @@ mod error;
 mod events;
 mod faults;
 mod gate;
+mod lock;
 mod oauth;
 mod random;
 mod rate;
@@ -98,7 +101,7 @@ impl Simulator {
             .merge(control::router())
             .route(
                 "/sink/{name}",
-                axum::routing::post(sink::receive).get(|| async { axum::http::StatusCode::NO_CONTENT }),
+                axum::routing::post(arrivals::receive).get(|| async { axum::http::StatusCode::NO_CONTENT }),
             )
             .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
             .with_state(shared.clone());

@@ -1,18 +1,14 @@
 //! The token endpoint and the tokens: Basic authentication, client credentials, expiry, revocation, errors in the vendor's form.
 
 use crate::config::OauthClient;
+use crate::config::Settings;
 use crate::error::{ApiError, OauthError};
+use crate::lock::lock;
 use crate::rate::Window;
-use crate::shared::{Shared, lock};
-use axum::Json;
-use axum::body::Bytes;
-use axum::extract::State;
 use axum::http::{HeaderMap, header};
-use axum::response::{IntoResponse as _, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
-use serde_json::json;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
@@ -130,16 +126,15 @@ impl Oauth {
         }
     }
 
-    /// Checks the request and gives out a token with its lifetime in seconds.
-    fn grant(
+    /// Checks the request and gives out `token` with its lifetime in seconds.
+    pub(crate) fn grant(
         &self,
-        shared: &Shared,
+        settings: &Settings,
+        token: String,
         headers: &HeaderMap,
         form: &[u8],
         now_ms: u64,
     ) -> Result<(String, u64), OauthError> {
-        let settings = shared.settings();
-        let token = format!("sim-{}", shared.uuid());
         let mut inner = lock(&self.inner);
         inner.report.token_requests += 1;
         let Some((id, secret)) = basic(headers) else {
@@ -183,14 +178,4 @@ fn basic(headers: &HeaderMap) -> Option<(String, String)> {
     let decoded = scheme.eq_ignore_ascii_case("basic").then(|| STANDARD.decode(encoded.trim()))?.ok()?;
     let (id, secret) = std::str::from_utf8(&decoded).ok()?.split_once(':')?;
     Some((id.to_owned(), secret.to_owned()))
-}
-
-/// `POST /oauth/token`.
-pub(crate) async fn token(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Bytes) -> Response {
-    match shared.oauth.grant(&shared, &headers, &body, crate::clock::now_ms()) {
-        Ok((token, expires_in)) => {
-            Json(json!({ "access_token": token, "token_type": "bearer", "expires_in": expires_in })).into_response()
-        }
-        Err(refusal) => refusal.into_response(),
-    }
 }

@@ -1,6 +1,6 @@
 //! Which requests the API has answered: counts by route and status, and the latest ones in full.
 
-use crate::shared::lock;
+use crate::lock::lock;
 use serde::Serialize;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Mutex;

@@ -2,6 +2,7 @@
 
 use crate::config::{Config, Settings};
 use crate::faults::Faults;
+use crate::lock::lock;
 use crate::oauth::Oauth;
 use crate::random::Rng;
 use crate::rate::Window;
@@ -10,12 +11,7 @@ use crate::sender::Sender;
 use crate::sink::Sinks;
 use crate::store::Store;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
-/// Locks, whatever became of an earlier holder: every critical section here leaves its data whole.
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
+use std::sync::{Arc, Mutex};
 
 /// The state behind every handler.
 pub(crate) struct Shared {
@@ -41,7 +37,7 @@ impl Shared {
         Self {
             base_url,
             seed: config.seed,
-            event_types: crate::api::event_types::catalogue(&config.extra_event_types),
+            event_types: crate::catalogue::catalogue(&config.extra_event_types),
             oauth: Oauth::new(config.clients),
             faults: Faults::new(config.seed),
             requests: Requests::default(),

@@ -3,19 +3,13 @@
 //! Promises: every POST is counted; each body is remembered by its SHA-256 and each `webhook-id` by its text, within bounded memory; signatures by
 //! Standard Webhooks are checked where a secret was given. A sink exists from its first use.
 
-use crate::clock::{http_date, now_ms};
+use crate::lock::lock;
 use crate::random::Rng;
-use crate::server::Cutter;
-use crate::shared::{Shared, lock};
 use crate::signature::{Digest, Verdict, hex, sha256, standard_webhooks};
-use axum::body::Bytes;
-use axum::extract::{Extension, Path, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse as _, Response};
+use axum::http::{HeaderMap, HeaderValue};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 use tokio::sync::watch;
 
 /// How many requests are kept with headers and body, and how much of a body.
@@ -231,7 +225,7 @@ impl Sink {
     }
 
     /// The behaviour of this request.
-    fn behaviour(&self) -> Option<Behaviour> {
+    pub(crate) fn behaviour(&self) -> Option<Behaviour> {
         let mut state = lock(&self.state);
         let mut rng = lock(&self.rng);
         let chosen = state.behaviours.iter_mut().find(|one| one.times != Some(0) && rng.chance(one.probability))?;
@@ -241,7 +235,7 @@ impl Sink {
         Some(chosen)
     }
 
-    fn record(&self, headers: &HeaderMap, body: &[u8], status: u16, at_ms: u64) {
+    pub(crate) fn record(&self, headers: &HeaderMap, body: &[u8], status: u16, at_ms: u64) {
         let digest = sha256(body);
         let is_accepted = (200..300).contains(&status);
         let mut state = lock(&self.state);
@@ -328,44 +322,4 @@ impl Sinks {
     pub(crate) fn reset(&self) {
         lock(&self.all).values().for_each(|sink| sink.reset());
     }
-}
-
-/// `POST /sink/{name}`.
-pub(crate) async fn receive(
-    State(shared): State<Arc<Shared>>,
-    Path(name): Path<String>,
-    Extension(cutter): Extension<Cutter>,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Response {
-    let at_ms = now_ms();
-    let Some(sink) = shared.sinks.get(&name) else { return StatusCode::INSUFFICIENT_STORAGE.into_response() };
-    let behaviour = sink.behaviour().unwrap_or_default();
-    if behaviour.cut {
-        sink.record(&headers, &body, 0, at_ms);
-        tokio::time::sleep(Duration::from_millis(behaviour.delay_ms)).await;
-        cutter.cut();
-        return std::future::pending().await;
-    }
-    if behaviour.delay_ms > 0 {
-        tokio::time::sleep(Duration::from_millis(behaviour.delay_ms)).await;
-    }
-    sink.record(&headers, &body, behaviour.status, at_ms);
-    let status = StatusCode::from_u16(behaviour.status).unwrap_or(StatusCode::OK);
-    let quoted = headers.iter().map(|(name, value)| format!("{name}: {}\n", String::from_utf8_lossy(value.as_bytes())));
-    let mut response = if behaviour.echo_headers {
-        (status, quoted.collect::<String>()).into_response()
-    } else {
-        status.into_response()
-    };
-    if let Some(seconds) = behaviour.retry_after_s {
-        let value = if behaviour.http_date {
-            HeaderValue::from_str(&http_date(at_ms.saturating_add(seconds.saturating_add(1).saturating_mul(1_000))))
-                .ok()
-        } else {
-            Some(HeaderValue::from(seconds))
-        };
-        response.headers_mut().extend(value.map(|value| (header::RETRY_AFTER, value)));
-    }
-    response
 }

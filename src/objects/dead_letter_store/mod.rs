@@ -12,7 +12,8 @@ use super::Tables;
 use crate::audit;
 use crate::config::gateway;
 use crate::deliver::replay;
-use crate::platform::{clock, log, objects, together};
+use crate::platform::{clock, log, objects};
+use futures_util::future::join_all;
 use gateway_core::audit::{Action, Draft};
 use gateway_core::dead_letters::replay::{
     Fate, Job, JobOrder, JobState, LEASE_MS, LastReplay, MAX_DRY_RUN, MAX_STALLS, Replayed, Verdict, at_once, skipped,
@@ -251,7 +252,7 @@ impl DeadLetterStore {
             let mut stalled: Option<Result<()>> = None;
             let mut after = None;
             let mut drafts = vec![];
-            for ((place, _), replayed) in places.iter().zip(together::all(replays).await) {
+            for ((place, _), replayed) in places.iter().zip(join_all(replays).await) {
                 match replayed {
                     Err(error) => stalled = Some(Err(error)),
                     Ok(Some(replayed)) if patient && replayed.verdict.is_transient() => {

@@ -10,38 +10,6 @@ use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// What events can be about.
-const SUBJECTS: [&str; 12] = [
-    "call",
-    "callback",
-    "chat",
-    "cobrowse",
-    "conversation",
-    "email",
-    "evaluation",
-    "message",
-    "participant",
-    "queue",
-    "user",
-    "voicemail",
-];
-
-/// What can happen. Together with the subjects more than one page of 100.
-const HAPPENINGS: [&str; 12] = [
-    "created",
-    "answered",
-    "connected",
-    "disconnected",
-    "held",
-    "resumed",
-    "transferred",
-    "updated",
-    "routed",
-    "escalated",
-    "wrapup",
-    "ended",
-];
-
 /// The topics of `/api/v2/notifications/availabletopics`.
 pub(crate) const TOPICS: [(&str, &str); 12] = [
     ("v2.detail.events.conversation.{id}.customer.start", "A customer joined the conversation"),
@@ -57,19 +25,6 @@ pub(crate) const TOPICS: [(&str, &str); 12] = [
     ("v2.users.{id}.presence", "Presence of a user"),
     ("v2.users.{id}.routingStatus", "Routing status of a user"),
 ];
-
-/// Every event type: `call:created`, `call:answered`, …, then the configured ones.
-pub(crate) fn catalogue(extra: &[String]) -> Vec<String> {
-    let known =
-        SUBJECTS.iter().flat_map(|subject| HAPPENINGS.iter().map(move |happening| format!("{subject}:{happening}")));
-    let mut names: Vec<String> = known.collect();
-    for name in extra {
-        if !names.contains(name) {
-            names.push(name.clone());
-        }
-    }
-    names
-}
 
 /// `GET /api/v2/eventtypes?pageSize&page`.
 pub(super) async fn list(

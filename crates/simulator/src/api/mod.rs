@@ -3,11 +3,11 @@
 pub(crate) mod event_types;
 mod ip_ranges;
 mod open_messaging;
+mod token;
 mod webhooks;
 
 use crate::error::ApiError;
 use crate::gate;
-use crate::oauth;
 use crate::shared::Shared;
 use axum::Router;
 use axum::middleware::from_fn_with_state;
@@ -25,7 +25,7 @@ const MAX_PAGE_SIZE: usize = 500;
 /// `/api` and `/oauth`, behind the gate.
 pub(crate) fn router(shared: &Arc<Shared>) -> Router<Arc<Shared>> {
     Router::new()
-        .route("/oauth/token", post(oauth::token))
+        .route("/oauth/token", post(token::grant))
         .route("/api/v2/eventtypes", get(event_types::list))
         .route("/api/v2/notifications/availabletopics", get(event_types::topics))
         .route("/api/v2/ipranges", get(ip_ranges::list))

@@ -4,7 +4,7 @@ use super::forge::Prepared;
 use super::histogram::Histogram;
 use super::transport::Answer;
 use crate::config::Kind;
-use crate::shared::lock;
+use crate::lock::lock;
 use crate::signature::{Digest, hex};
 use serde::{Deserialize, Serialize, Serializer};
 use std::collections::BTreeMap;

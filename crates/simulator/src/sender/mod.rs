@@ -13,8 +13,8 @@ mod transport;
 
 use crate::clock::now_ms;
 use crate::config::{Kind, MAX_BODY_BYTES, Settings};
+use crate::lock::lock;
 use crate::random::Rng;
-use crate::shared::lock;
 use crate::store::Store;
 use axum::body::Bytes;
 use forge::Prepared;

@@ -4,7 +4,7 @@ use super::books::{Books, DeliveryRecord, Outcome};
 use super::forge::Prepared;
 use super::transport::{Answer, Transport};
 use crate::config::{Policy, Settings};
-use crate::shared::lock;
+use crate::lock::lock;
 use axum::body::Bytes;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
