@@ -71,7 +71,7 @@ impl Work<'_> {
 
     /// Back to the queue.
     pub(super) async fn nack(&self, delay_s: u32, env: &Env) {
-        super::put_off(self.message, queue::DELIVERIES, delay_s, env).await;
+        super::nack(self.message, queue::DELIVERIES, delay_s, env).await;
     }
 }
 

@@ -83,7 +83,7 @@ async fn bury_unreadable(message: &QueueMessage, bytes: Vec<u8>, error: &str, en
         Ok(()) => message.ack(),
         Err((cause, error)) => {
             log::error(cause, &[("message", &message.id()), ("error", &error)]);
-            super::put_off(message, queue::DELIVERIES, STORAGE_DELAY_S, env).await;
+            super::nack(message, queue::DELIVERIES, STORAGE_DELAY_S, env).await;
         }
     }
 }

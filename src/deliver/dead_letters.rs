@@ -40,7 +40,7 @@ pub(super) async fn consume(messages: &[&QueueMessage], env: &Env) {
             }
             Err((id, error)) => {
                 log::error("letter_body_failed", &[("message", &message.id()), ("delivery", &id), ("error", &error)]);
-                put_off(message, env).await;
+                nack(message, env).await;
             }
         }
     }
@@ -53,7 +53,7 @@ pub(super) async fn consume(messages: &[&QueueMessage], env: &Env) {
         Err(error) => {
             log::error("letters_not_stored", &[("error", &error.to_string())]);
             for (message, _) in stored {
-                put_off(message, env).await;
+                nack(message, env).await;
             }
             return;
         }
@@ -62,7 +62,7 @@ pub(super) async fn consume(messages: &[&QueueMessage], env: &Env) {
     for (message, news) in stored {
         // The letter is stored whatever the ledger says; storing it again changes nothing.
         if news.is_some_and(|(shard, _, _)| untold.contains(&shard)) {
-            put_off(message, env).await;
+            nack(message, env).await;
         } else {
             message.ack();
         }
@@ -89,7 +89,7 @@ pub(super) async fn consume(messages: &[&QueueMessage], env: &Env) {
 
 /// Behind this queue there is no other: what it gave up would be lost.
 async fn nack(message: &QueueMessage, env: &Env) {
-    super::put_off(message, queue::DEAD_LETTERS, STORE_DELAY_S, env).await;
+    super::nack(message, queue::DEAD_LETTERS, STORE_DELAY_S, env).await;
 }
 
 /// What the ledger is to be told of a letter: by which of its objects, whether only of a delivery that it knows, and of which.

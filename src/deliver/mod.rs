@@ -33,12 +33,12 @@ pub(crate) async fn consume(batch: &QueueBatch, env: &Env) {
         _ if batch.queue().contains("dead-letters") => dead_letters::consume(&all, env).await,
         Ok(gateway) => batch::consume(&gateway, &messages, env).await,
         Err(_) => {
-            log::error("batch_put_off", &[("queue", &batch.queue()), ("cause", "bad_configuration")]);
+            log::error("batch_nacked", &[("queue", &batch.queue()), ("cause", "bad_configuration")]);
             let is_letter = |message: &&QueueMessage| matches!(decode(&message.bytes()), Ok(Message::DeadLetter(..)));
             let (letters, others): (Vec<_>, Vec<_>) = all.into_iter().partition(is_letter);
             dead_letters::consume(&letters, env).await;
             for message in others {
-                put_off(message, queue::DELIVERIES, NACK_S, env).await;
+                nack(message, queue::DELIVERIES, NACK_S, env).await;
             }
         }
     }

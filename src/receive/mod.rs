@@ -155,7 +155,7 @@ fn plan_hashing(id: u32, source: usize, policy: SourcePolicy<'_>, steps: &Steps)
     }
 }
 
-/// The bytes of a key that [`Steps::hash`] named.
+/// The bytes of a key that `Steps::hash` named.
 #[wasm_bindgen]
 pub fn receive_key(env: &Env, source: u32, secret: u32) -> Vec<u8> {
     let key = || {
@@ -182,7 +182,7 @@ pub fn receive_overflowed(env: &Env, id: u32, size_bytes: u32, steps: &Steps) {
     decide(env, id, steps, |receiver, policy| receiver.overflowed(id, policy, size_bytes.into()));
 }
 
-/// The body is there. `tags`: 32 bytes for each [`Steps::hash`], or none; `sha256`: 32 bytes, or none.
+/// The body is there. `tags`: 32 bytes for each `Steps::hash`, or none; `sha256`: 32 bytes, or none.
 #[wasm_bindgen]
 pub fn receive_arrived(env: &Env, id: u32, body: &[u8], tags: Option<Vec<u8>>, sha256: Option<Vec<u8>>, steps: &Steps) {
     let tags = tags.unwrap_or_default();

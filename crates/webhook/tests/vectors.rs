@@ -209,6 +209,11 @@ fn signatures_get_the_published_verdicts() {
 }
 
 #[test]
+fn lists_of_signatures_get_the_verdicts_of_the_reference_implementation() {
+    agree("reference.json", 80);
+}
+
+#[test]
 fn signatures_over_large_bodies_get_the_same() {
     agree("large.json", 190);
 }

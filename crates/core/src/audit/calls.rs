@@ -15,7 +15,7 @@ pub enum AuditCall {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         batch: Option<String>,
     },
-    /// Answers a page of the newest [`Entry`]s before the cursor, as the API shows it.
+    /// Answers a page of the newest entries before the cursor, as the API shows it.
     List {
         /// Only this action.
         action: Option<Action>,

@@ -1,5 +1,6 @@
 use super::*;
 use crate::deliver::retry_policy::DEFAULT_SCHEDULE_S;
+use genesys_webhook::envelope::EnvelopeKind;
 use genesys_webhook::profile::Profile;
 use proptest::prelude::*;
 use serde_json::json;
@@ -114,6 +115,12 @@ fn every_mistake_is_named_with_its_key() {
             &format!("{source}/max_body_bytes"),
             json!(0),
             "sources[0].max_body_bytes: expected a whole number from 1 to 25000000",
+        ),
+        (&format!("{source}/envelope"), json!("batch"), "sources[0].envelope: expected one of events, object, any"),
+        (
+            &format!("{source}/duplicate_window_s"),
+            json!(604_801),
+            "sources[0].duplicate_window_s: expected a whole number from 0 to 604800",
         ),
         (
             &format!("{source}/subscription/event_types"),
@@ -243,6 +250,31 @@ fn headers_and_circuit_are_read() {
 }
 
 #[test]
+fn envelopes_and_the_window_of_equal_bodies_are_read() {
+    let preset = |profile: &str, rest: Value| {
+        let mut source = json!({"name": "a", "profile": profile, "secrets": ["A"]});
+        source.as_object_mut().unwrap().extend(rest.as_object().unwrap().clone());
+        json!({ "sources": [source] })
+    };
+    let any_of_a_custom_scheme = json!({"custom": {"header": "x-s", "encoding": "hex", "envelope": "any"}});
+    for (profile, rest, envelope, window_s) in [
+        ("webhooks", json!({}), EnvelopeKind::Events, 600),
+        ("open-messaging", json!({"duplicate_window_s": 0}), EnvelopeKind::Object, 0),
+        ("standard-webhooks", json!({"envelope": "any", "duplicate_window_s": 604_800}), EnvelopeKind::Any, 604_800),
+        ("webhooks", json!({"envelope": "object"}), EnvelopeKind::Object, 600),
+        ("custom", any_of_a_custom_scheme.clone(), EnvelopeKind::Any, 600),
+    ] {
+        let config = Config::parse(&preset(profile, rest).to_string()).unwrap();
+        let source = &config.sources[0];
+        assert_eq!((source.scheme.envelope(), source.duplicate_window_s), (envelope, window_s), "{profile}");
+    }
+    let mut twice = any_of_a_custom_scheme;
+    twice["envelope"] = json!("any");
+    let found = problems(&preset("custom", twice));
+    assert_eq!(found, ["sources[0].envelope: belongs into custom"]);
+}
+
+#[test]
 fn all_mistakes_come_at_once() {
     let mut config = minimal();
     config["region"] = json!("nowhere");
@@ -322,5 +354,29 @@ proptest! {
         ];
         let pointer = pointers[index % pointers.len()];
         let _ = Config::parse(&with(pointer, value).to_string());
+    }
+}
+
+#[test]
+fn signing_secrets_and_origins_are_read_one_or_several() {
+    let with = |secret: Value, origins: Value| {
+        json!({"sources": [{
+            "name": "a", "profile": "webhooks", "secrets": ["A"], "webhook_origins": origins,
+            "destination": {"url": "https://d.example", "secret": secret},
+        }]})
+    };
+    for (secret, names) in [(json!("NEW"), vec!["NEW"]), (json!(["NEW", "OLD"]), vec!["NEW", "OLD"])] {
+        let config = Config::parse(&with(secret, json!(["events.example", "*"])).to_string()).unwrap();
+        assert_eq!(config.sources[0].destination.as_ref().unwrap().secrets, names);
+        assert_eq!(config.sources[0].webhook_origins, ["events.example", "*"]);
+    }
+    for (secret, origins, problem) in [
+        (json!(["A", "B", "C", "D", "E"]), json!([]), "sources[0].destination.secret: names more than 4 secrets"),
+        (json!(["not a name"]), json!([]), "sources[0].destination.secret: expected the name of a Worker secret"),
+        (json!(7), json!([]), "sources[0].destination.secret: expected"),
+        (json!("A"), json!(["a b"]), "sources[0].webhook_origins[0]: expected a host name"),
+    ] {
+        let found = problems(&with(secret, origins));
+        assert!(found.len() == 1 && found[0].starts_with(problem), "{found:?}");
     }
 }

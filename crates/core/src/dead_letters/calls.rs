@@ -36,7 +36,7 @@ pub struct Filter {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LettersCall {
-    /// Stores letters, as [`decide_arrival`] says. Answers [`Stored`].
+    /// Stores letters, as `decide_arrival` says. Answers `Stored`.
     Put {
         /// At most a batch.
         letters: Vec<Letter>,

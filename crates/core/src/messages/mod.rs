@@ -53,7 +53,7 @@ impl BodyRef {
 /// A verified and validated delivery on its way to its destination. `H`: a header, borrowed where the request is still there.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Delivery<H = HeaderPair> {
-    /// Identifier given at receipt ([`crate::id`]).
+    /// Identifier given at receipt ([`id`]).
     pub id: String,
     /// Name of the source.
     pub source: String,

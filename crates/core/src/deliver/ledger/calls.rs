@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 pub struct ClaimItem {
     /// Identifier of the delivery.
     pub id: String,
-    /// [`ledger_key`].
+    /// [`super::ledger_key`].
     pub key: String,
     /// Name of the source.
     pub source: String,
@@ -79,7 +79,7 @@ impl ClaimItem {
 pub struct SettleItem {
     /// Identifier of the delivery.
     pub id: String,
-    /// The attempt that [`Claimed::Proceed`] gave.
+    /// The attempt that [`super::Claimed::Proceed`] gave.
     pub attempt: u32,
     /// What became of it.
     pub outcome: Outcome,
@@ -95,7 +95,7 @@ pub struct SettleItem {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LedgerCall {
-    /// Claims deliveries; answers a [`Claimed`] for each, in order.
+    /// Claims deliveries; answers a [`super::Claimed`] for each, in order.
     Claim {
         /// At most a batch.
         items: Vec<ClaimItem>,
