@@ -184,7 +184,7 @@ impl SourceSecrets {
         {
             report(name, "no rate-limit binding has this name".into());
         }
-        let signing = source.destination.iter().flat_map(|destination| &destination.secrets);
+        let signing = source.destination.https().into_iter().flat_map(|https| &https.secrets);
         let destination = signing.map(|name| {
             standard_secret(env, name, "destination").map_err(|problem| {
                 report(name, problem.clone());
@@ -192,7 +192,7 @@ impl SourceSecrets {
             })
         });
         let destination = destination.collect();
-        let named = source.destination.iter().flat_map(|destination| &destination.secret_headers);
+        let named = source.destination.https().into_iter().flat_map(|https| &https.secret_headers);
         let headers = named.map(|(header, name)| {
             let value = secret(env, name).ok_or_else(|| "the Worker secret is not set".to_owned());
             let checked = value.and_then(|value| match header_value_problem(&value) {

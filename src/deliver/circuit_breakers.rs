@@ -31,11 +31,11 @@ thread_local! {
 }
 
 fn name(source: &Source) -> String {
-    object_name(&source.name, source.destination.is_some())
+    object_name(&source.name, source.destination.kind())
 }
 
 fn url(source: &Source) -> Option<String> {
-    source.destination.as_ref().map(|destination| shown_url(&destination.url))
+    source.destination.https().map(|https| shown_url(&https.url))
 }
 
 fn remember(name: &str, settings: &Settings, failing: Option<bool>) {

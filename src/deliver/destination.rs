@@ -9,9 +9,10 @@ use crate::platform::body::Body;
 use crate::platform::fetch::{self, Outgoing, Read};
 use crate::platform::{clock, r2};
 use gateway_core::audit::USER_AGENT;
+use gateway_core::config::Destination;
 use gateway_core::deliver::retry_policy::{Attempted, scrub};
 use gateway_core::messages::Delivery;
-use gateway_core::time::date_path;
+use gateway_core::messages::keys::archive_key;
 use genesys_client::retry::retry_after_ms;
 use genesys_client::transport::TransportErrorKind;
 use genesys_webhook::scheme::Scheme;
@@ -52,8 +53,9 @@ pub(super) async fn hand_on(
     delivery: &Delivery,
     body: &Body,
 ) -> Attempt {
-    let Some(destination) = &configured.source.destination else {
-        return archive(env, delivery, body).await;
+    let destination = match &configured.source.destination {
+        Destination::Archive => return archive(env, delivery, body).await,
+        Destination::Https(https) => https,
     };
     let mut headers = vec![("user-agent".to_owned(), USER_AGENT.to_owned())];
     let content_type = delivery.headers.iter().find(|(name, _)| name == "content-type");
@@ -121,7 +123,7 @@ pub(super) async fn hand_on(
 }
 
 async fn archive(env: &worker::Env, delivery: &Delivery, body: &Body) -> Attempt {
-    let key = format!("deliveries/{}/{}/{}.json", delivery.source, date_path(delivery.received_at_ms), delivery.id);
+    let key = archive_key(&delivery.source, &delivery.id, delivery.received_at_ms);
     match r2::put(env, &key, body).await {
         Ok(()) => {
             let attempted = Attempted::Answered { status: 200, retry_after_s: None };

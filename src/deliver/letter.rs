@@ -4,8 +4,8 @@
 
 use crate::platform::body::Body;
 use crate::platform::{log, queue, r2};
+use gateway_core::messages::keys::payload_key;
 use gateway_core::messages::{self, BodyRef, DeadLetter};
-use gateway_core::receive::payload_key;
 use worker::Env;
 
 /// The body of a message whose body is stored elsewhere.

@@ -128,7 +128,7 @@ describe("a circuit", () => {
   it("lets another probe through where the consumer of the first has crashed", async () => {
     await trip();
     pass(30);
-    const object = env.DESTINATIONS.getByName("destination:tripping");
+    const object = env.DESTINATIONS.getByName("https:tripping");
     expect(await call(object, { ask: { lease_ms: LEASE_S * 1000 } })).toHaveProperty("probe");
     expect((await circuit()).state).toBe("probing");
     await destination.behaveWell();
@@ -192,7 +192,7 @@ describe("a circuit", () => {
 
   it("is taken for closed where its object does not answer", async () => {
     await trip();
-    const object = env.DESTINATIONS.getByName("destination:tripping");
+    const object = env.DESTINATIONS.getByName("https:tripping");
     const rename = (from: string, to: string) =>
       runInDurableObject(object, (_, state) => void state.storage.sql.exec(`ALTER TABLE ${from} RENAME TO ${to}`));
     await rename("circuit", "hidden");

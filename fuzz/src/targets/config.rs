@@ -80,10 +80,10 @@ fn fits_together(config: &Config) {
         assert!(config.source(&source.name).is_some_and(|found| std::ptr::eq(found, source)));
         assert!(!source.secrets.is_empty(), "{} verifies nothing", source.name);
         let names = source.secrets.iter().map(|secret| &secret.name);
-        for name in names.chain(source.destination.iter().flat_map(|destination| &destination.secrets)) {
+        for name in names.chain(source.destination.https().into_iter().flat_map(|https| &https.secrets)) {
             assert!(name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_'), "{name:?} is no binding");
         }
-        if let Some(destination) = &source.destination {
+        if let Some(destination) = source.destination.https() {
             assert!(genesys_client::address::check(&destination.url, config.allow_private_addresses).is_ok());
         }
         if source.subscription.is_some() {

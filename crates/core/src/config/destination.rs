@@ -37,9 +37,48 @@ const RESERVED: [&str; 13] = [
 /// Beginnings of names that the gateway or Cloudflare sets.
 const RESERVED_PREFIXES: [&str; 3] = ["webhook-", "x-genesys-gateway-", "cf-"];
 
-/// Where a source's deliveries go.
+/// What a probe of the archive may take, in milliseconds: writes to R2 have no time limit of their own.
+const ARCHIVE_TIMEOUT_MS: u64 = 15_000;
+
+/// Where a source's deliveries go. A new kind is a variant here, what it answers below, and its attempt in the Worker
+/// (`src/deliver/destination.rs`).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Destination {
+pub enum Destination {
+    /// The bucket.
+    Archive,
+    /// An address.
+    Https(HttpsDestination),
+}
+
+impl Destination {
+    /// Its kind, as it stands in names of objects.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Archive => "archive",
+            Self::Https(_) => "https",
+        }
+    }
+
+    /// How long an attempt may take, in milliseconds.
+    pub fn timeout_ms(&self) -> u64 {
+        match self {
+            Self::Archive => ARCHIVE_TIMEOUT_MS,
+            Self::Https(https) => https.timeout_ms,
+        }
+    }
+
+    /// Where its requests go, where it is asked by any.
+    pub fn https(&self) -> Option<&HttpsDestination> {
+        match self {
+            Self::Archive => None,
+            Self::Https(https) => Some(https),
+        }
+    }
+}
+
+/// An address that deliveries are sent to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HttpsDestination {
     /// Address.
     pub url: String,
     /// Names of the Worker secrets that sign towards it, each with a signature of its own; none where it is not signed.
@@ -79,7 +118,8 @@ pub(super) fn read(table: Table<'_>, allow_private: bool) -> Option<Destination>
         }
     }
     table.finish();
-    Some(Destination { url: url?, secrets, timeout_ms, headers, forward_headers, secret_headers })
+    let url = url?;
+    Some(Destination::Https(HttpsDestination { url, secrets, timeout_ms, headers, forward_headers, secret_headers }))
 }
 
 /// Why no request can carry a header of this name that is not the gateway's own.

@@ -12,7 +12,7 @@ mod source;
 mod tests;
 
 pub use alerts::AlertDestination;
-pub use destination::{Destination, header_value_problem};
+pub use destination::{Destination, HttpsDestination, header_value_problem};
 pub use reader::Problem;
 pub use source::{SecretRef, Source, Subscription};
 

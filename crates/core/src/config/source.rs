@@ -4,7 +4,7 @@
 //! Worker secrets that it names exist.
 
 use super::binding::{NOT_A_BINDING, is_binding};
-use super::destination;
+use super::destination::{self, Destination};
 use super::reader::{Table, kind};
 use crate::dead_letters::Caps;
 use crate::deliver::circuit_breaker::Settings;
@@ -86,8 +86,8 @@ pub struct Source {
     pub dead_letters: Caps,
     /// Its subscription, where the gateway keeps one.
     pub subscription: Option<Subscription>,
-    /// Its destination; the archive where there is none.
-    pub destination: Option<destination::Destination>,
+    /// Where its deliveries go.
+    pub destination: Destination,
     /// When its circuit opens.
     pub circuit: Settings,
     /// Waits before further attempts, in seconds.
@@ -119,7 +119,10 @@ pub(super) fn read(table: Table<'_>, allow_private: bool) -> Option<Source> {
     let quarantine = table.table("quarantine").map(read_quarantine).unwrap_or_default();
     let dead_letters = table.table("dead_letters").map(read_caps).unwrap_or_default();
     let subscription = table.table("subscription").and_then(read_subscription);
-    let destination = table.table("destination").and_then(|table| destination::read(table, allow_private));
+    let destination = match table.table("destination") {
+        Some(table) => destination::read(table, allow_private),
+        None => Some(Destination::Archive),
+    };
     let circuit = table.table("circuit").map(read_circuit).unwrap_or_default();
     let retry_schedule_s = read_schedule(&table);
     let allow_networks = read_networks(&table);
@@ -148,7 +151,7 @@ pub(super) fn read(table: Table<'_>, allow_private: bool) -> Option<Source> {
         quarantine,
         dead_letters,
         subscription,
-        destination,
+        destination: destination?,
         circuit,
         retry_schedule_s,
         allow_networks,

@@ -49,7 +49,7 @@ fn a_complete_configuration_is_read_with_its_defaults() {
     );
     let subscription = source.subscription.as_ref().unwrap();
     assert!(subscription.enabled && !subscription.adopt && !subscription.prune && subscription.filter == "true");
-    assert_eq!(source.destination.as_ref().unwrap().timeout_ms, 15_000);
+    assert_eq!(source.destination.timeout_ms(), 15_000);
     assert_eq!(source.retry_schedule_s, DEFAULT_SCHEDULE_S);
     assert!(config.source("other").is_none());
 }
@@ -243,7 +243,7 @@ fn headers_and_circuit_are_read() {
     let config = Config::parse(&config.to_string()).unwrap();
     let source = config.source("contact-center").unwrap();
     assert_eq!((source.circuit.after_ms, source.circuit.failures), (90_000, 3));
-    let destination = source.destination.as_ref().unwrap();
+    let destination = source.destination.https().unwrap();
     assert_eq!(destination.headers, [("x-tenant".to_owned(), "a b".to_owned())]);
     assert_eq!(destination.forward_headers, ["inin-correlation-id"]);
     assert_eq!(destination.secret_headers, [("authorization".to_owned(), "CRM_TOKEN".to_owned())]);
@@ -367,7 +367,7 @@ fn signing_secrets_and_origins_are_read_one_or_several() {
     };
     for (secret, names) in [(json!("NEW"), vec!["NEW"]), (json!(["NEW", "OLD"]), vec!["NEW", "OLD"])] {
         let config = Config::parse(&with(secret, json!(["events.example", "*"])).to_string()).unwrap();
-        assert_eq!(config.sources[0].destination.as_ref().unwrap().secrets, names);
+        assert_eq!(config.sources[0].destination.https().unwrap().secrets, names);
         assert_eq!(config.sources[0].webhook_origins, ["events.example", "*"]);
     }
     for (secret, origins, problem) in [

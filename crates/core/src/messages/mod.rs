@@ -7,6 +7,7 @@
 //! Out of scope: sending, and where a body that does not fit is kept.
 
 pub mod id;
+pub mod keys;
 
 use serde::{Deserialize, Serialize};
 

@@ -59,7 +59,7 @@ impl SourcePolicy<'_> {
 
     /// What is kept of a request's headers, be it accepted or refused.
     pub fn kept_headers<'h>(&self, headers: &[(&'h str, &'h str)]) -> Vec<KeptHeader<'h>> {
-        let forwarded = self.source.destination.as_ref().map_or(&[][..], |destination| &destination.forward_headers);
+        let forwarded = self.source.destination.https().map_or(&[][..], |destination| &destination.forward_headers);
         let harmless = headers.iter().copied().filter(|(_, value)| !self.texts.are_carried_by(value));
         keep_first(self.verifier.scheme(), forwarded, harmless).headers
     }

@@ -22,8 +22,8 @@ mod testing;
 mod tests;
 
 use crate::messages::id::delivery_id;
+use crate::messages::keys::payload_key;
 use crate::messages::{self, BodyRef, DeadLetter, Stage};
-use crate::time::date_path;
 use answer::Answer;
 use body_budget::{BodyBudget, BodyPermit};
 use delivery::{RequestHead, SourcePolicy};
@@ -615,11 +615,6 @@ impl Reception {
         let header = messages::dead_letter_header(&letter);
         Next::Send(Outgoing { id, queue: Queue::DeadLetters, header, body: place, answer: rejection.answer() })
     }
-}
-
-/// Where in the bucket a body is kept, so that its key says when and whose.
-pub fn payload_key(source: &str, delivery_id: &str, received_at_ms: u64) -> String {
-    format!("payloads/{}/{source}/{delivery_id}", date_path(received_at_ms))
 }
 
 fn stored(key: &str, body: &[u8], digests: Digests<'_>) -> BodyRef {

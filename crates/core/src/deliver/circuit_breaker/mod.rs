@@ -55,10 +55,10 @@ impl Settings {
     }
 }
 
-/// Name of the object that keeps the circuit of `source`: where its destination is replaced by the archive or the other way
-/// round, the state of the one says nothing about the other.
-pub fn object_name(source: &str, has_destination: bool) -> String {
-    format!("{}:{source}", if has_destination { "destination" } else { "archive" })
+/// Name of the object that keeps the circuit of `source`. Where its destination is replaced by one of another kind, the state of
+/// the one says nothing about the other.
+pub fn object_name(source: &str, kind: &str) -> String {
+    format!("{kind}:{source}")
 }
 
 /// What an attempt says about the destination.
