@@ -6,13 +6,13 @@
 
 use crate::platform::{log, rate};
 use gateway_core::config::{Config, Problem, Source, header_value_problem};
-use gateway_core::receive::delivery::Gate;
+use gateway_core::receive::delivery::SourcePolicy;
 use genesys_webhook::doctor::SecretTexts;
 use genesys_webhook::scheme::Scheme;
 use genesys_webhook::secret::SigningSecret;
 use genesys_webhook::signature::Verifier;
-use std::cell::OnceCell;
-use std::collections::BTreeMap;
+use std::cell::{OnceCell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use wasm_bindgen::JsValue;
 use worker::Env;
@@ -51,15 +51,17 @@ pub(crate) struct Configured<'g> {
 
 impl<'g> Configured<'g> {
     /// What it says of the requests that it takes.
-    pub(crate) fn gate(self) -> Gate<'g> {
+    pub(crate) fn gate(self) -> SourcePolicy<'g> {
         let Self { source, secrets } = self;
         let forwarded = source.destination.as_ref().map_or(&[][..], |destination| &destination.forward_headers);
-        Gate { source: &source.name, verifier: &secrets.verifier, texts: &secrets.texts, forwarded }
+        SourcePolicy { source: &source.name, verifier: &secrets.verifier, texts: &secrets.texts, forwarded }
     }
 }
 
 thread_local! {
     static GATEWAY: OnceCell<Result<Rc<Gateway>, Rc<Vec<Problem>>>> = const { OnceCell::new() };
+    /// Secrets of which the log has told that something was cut.
+    static TRIMMED: RefCell<BTreeSet<String>> = const { RefCell::new(BTreeSet::new()) };
 }
 
 /// The configuration of this isolate, or everything that is wrong with it.
@@ -127,10 +129,15 @@ fn variable(env: &Env) -> Result<String, Vec<Problem>> {
         .ok_or_else(|| problem("expected a table"))
 }
 
-/// A Worker secret; `None` where it is not set or empty.
+/// A Worker secret without the white space around it; `None` where it is not set or empty. What was cut is logged once an
+/// isolate: it came with a file or a copied line, and other holders of the secret may count it.
 pub(crate) fn secret(env: &Env, name: &str) -> Option<String> {
-    let value = js_sys::Reflect::get(env.as_ref(), &JsValue::from_str(name)).ok()?;
-    value.as_string().filter(|secret| !secret.is_empty())
+    let value = js_sys::Reflect::get(env.as_ref(), &JsValue::from_str(name)).ok()?.as_string()?;
+    let text = value.trim();
+    if text.len() < value.len() && TRIMMED.with_borrow_mut(|told| told.insert(name.to_owned())) {
+        log::warn("secret_trimmed", &[("secret", name), ("problem", "white space around it was cut")]);
+    }
+    Some(text.to_owned()).filter(|secret| !secret.is_empty())
 }
 
 /// A secret that signs by Standard Webhooks.

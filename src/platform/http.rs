@@ -11,7 +11,7 @@ pub(crate) type Answer = Result<Response, JsValue>;
 pub(crate) struct RequestHeaders(pub(crate) Headers);
 
 impl RequestHeaders {
-    /// A URL and all headers as one text, a line each (`gateway_core::receive::delivery::Head`).
+    /// A URL and all headers as one text, a line each (`gateway_core::receive::delivery::RequestHead`).
     pub(crate) fn head(&self, url: &str) -> String {
         let mut head = url.to_owned();
         for (name, value) in self.pairs() {

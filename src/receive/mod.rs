@@ -20,7 +20,7 @@ use gateway_core::config::Source;
 use gateway_core::messages::id::delivery_id;
 use gateway_core::messages::{self, BodyRef, DeadLetter, Stage};
 use gateway_core::metrics::counters::Metric;
-use gateway_core::receive::delivery::{Head, Incoming};
+use gateway_core::receive::delivery::{Incoming, RequestHead};
 use gateway_core::receive::networks::allows;
 use gateway_core::receive::quarantine::Quarantine;
 use gateway_core::time::date_path;
@@ -151,7 +151,7 @@ async fn process(
         // Read once, as they are: asking JavaScript for one after the other costs more than all together.
         None => (None, RequestHeaders(request.headers()).head(&request.url()), None),
     };
-    let headers = Head::read(&head).headers;
+    let headers = RequestHead::read(&head).headers;
     let headers = headers.as_slice();
     let read = match array {
         Some(array) => body::take(array, place, source.max_body_bytes),

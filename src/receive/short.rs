@@ -22,7 +22,7 @@ use gateway_core::config::Source;
 use gateway_core::messages::id::delivery_id;
 use gateway_core::messages::{self, BodyRef};
 use gateway_core::receive::body_budget::{LEASE_MS, SMALLEST_SHARE_BYTES};
-use gateway_core::receive::delivery::{Head, Incoming};
+use gateway_core::receive::delivery::{Incoming, RequestHead};
 use genesys_webhook::encoding::Tag;
 use genesys_webhook::signature::Prepared;
 use std::cell::RefCell;
@@ -45,7 +45,7 @@ pub(crate) struct Begun {
     pub(crate) received_at_ms: u64,
     /// Holds its bytes in the isolate's budget.
     pub(crate) place: Place,
-    /// URL and headers, as [`Head`] reads them.
+    /// URL and headers, as [`RequestHead`] reads them.
     pub(crate) head: String,
     /// The tags of its body by the source's active secrets, once they are computed.
     pub(crate) tags: Option<Vec<Tag>>,
@@ -150,7 +150,7 @@ pub fn short_at_once(env: &Env, source: u32, head: String, body: &[u8], received
     let received_at_ms = clock::whole_ms(received_at_ms);
     let gateway = config::gateway(env).ok()?;
     let (source, tags) = {
-        let headers = Head::read(&head).headers;
+        let headers = RequestHead::read(&head).headers;
         let (source, configured) = open_source(&gateway, source)?;
         if body.len() as u64 > configured.source.max_body_bytes {
             return None;
@@ -207,7 +207,7 @@ pub fn short_begin(
     let received_at_ms = clock::whole_ms(received_at_ms);
     let gateway = config::gateway(env).ok()?;
     let (source, keys) = {
-        let headers = Head::read(&head).headers;
+        let headers = RequestHead::read(&head).headers;
         let (at, Configured { source, secrets }) = open_source(&gateway, source)?;
         if u64::from(size_bytes) > source.max_body_bytes {
             return None;
@@ -240,7 +240,7 @@ pub fn short_inspect(ticket: u32, body: &[u8], tags: &[u8]) -> Option<Vec<u8>> {
 fn inspect(begun: &mut Begun, body: &[u8], tags: &[u8]) -> Option<Vec<u8>> {
     let received_at_ms = begun.received_at_ms;
     let configured = begun.gateway.source_at(begun.source)?;
-    let headers = Head::read(&begun.head).headers;
+    let headers = RequestHead::read(&begun.head).headers;
     if body.len() as u64 > configured.source.max_body_bytes {
         return None;
     }

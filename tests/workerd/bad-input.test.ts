@@ -57,7 +57,7 @@ describe("bodies, all signed well", () => {
       /^bytes that are not UTF-8 at byte 12$/,
       "bodyBase64",
     ],
-    ["a byte order mark", '\ufeff{"events":[]}', "invalid_json", /^the body begins with a byte order mark at byte 0$/, "body"],
+    ["two byte order marks", '\ufeff\ufeff{"events":[]}', "invalid_json", /^expected a value at byte 3$/, "body"],
     ["100,000 brackets", "[".repeat(100_000), "invalid_json", /^nested deeper than \d+ levels at byte \d+$/, "body"],
     ["100,000 objects", '{"a":'.repeat(100_000), "invalid_json", /^nested deeper than \d+ levels at byte \d+$/, "body"],
     [

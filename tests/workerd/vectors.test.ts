@@ -9,12 +9,13 @@ import { afterEach, beforeEach, expect, it, vi } from "vitest";
 import envelopes from "../vectors/envelopes.json?raw";
 import json from "../vectors/json.json?raw";
 import large from "../vectors/large.json?raw";
+import reference from "../vectors/reference.json?raw";
 import signatures from "../vectors/signatures.json?raw";
 import { api, base64, bytes, post, unannounced } from "./support/client.ts";
 import { type Vector, schemeOf, sourceNames } from "./support/vectors.ts";
 
 // In the order of `VECTOR_FILES`, by which the gateway's sources are numbered.
-const files = Object.entries({ signatures, large, envelopes, json }).map(([name, text]) => ({
+const files = Object.entries({ signatures, reference, large, envelopes, json }).map(([name, text]) => ({
   name,
   vectors: JSON.parse(text).vectors as Vector[],
 }));

@@ -242,8 +242,6 @@ export interface CustomProfile {
   prefix?: string;
   /** Whether base64 ends in `=`; `true` for `base64` and `false` for `base64url` otherwise. */
   padding?: boolean;
-  /** Several signatures in one header; `refuse` otherwise. */
-  several?: "refuse" | "comma" | "space";
   /** Name of the header with the time of signing in whole seconds. */
   timestampHeader?: string;
   /** How many seconds that time may be away, both ways; 300 otherwise. */
@@ -254,8 +252,8 @@ export interface CustomProfile {
   signedContent?: string;
   /** How a secret becomes a key; `text` otherwise. */
   secretFormat?: "text" | "base64" | "hex";
-  /** What a body is; `single-object` otherwise. */
-  envelope?: "events-array" | "single-object";
+  /** What a body is; `object` otherwise. */
+  envelope?: "events" | "object" | "any";
   /** JSON pointer to what makes two deliveries one. */
   dedupePointer?: string;
   /** Header that makes two deliveries one. */

@@ -29,7 +29,7 @@ pub extern "C" fn scan(times: u32) -> f64 {
     let body = body();
     let mut events = 0;
     for _ in 0..times {
-        let Ok(envelope) = inspect(black_box(&body), EnvelopeKind::EventsArray, &[]) else { return -1.0 };
+        let Ok(envelope) = inspect(black_box(&body), EnvelopeKind::Events, &[]) else { return -1.0 };
         events += envelope.event_count;
     }
     events as f64

@@ -2,9 +2,10 @@
 //!
 //! Promises: a key is deterministic, at most [`MAX_KEY_CHARS`] visible ASCII characters, and keys of different kinds
 //! never collide: each begins with its kind, and values that are long or unusual are replaced by a hash under another
-//! kind. Where a rule finds nothing in a delivery there is no guess: the body's SHA-256 is the key, which never takes
-//! two different deliveries for one.
-//! Out of scope: remembering keys, and what belongs to which source (a key is compared within one source).
+//! kind. Where a delivery names no key, its body's SHA-256 is the key ([`body_key`]). Two deliveries may have equal
+//! bodies, so that such a key holds for a short time only.
+//!
+//! Out of scope: remembering keys, for how long, and what belongs to which source (a key is compared within one source).
 
 use sha2::{Digest, Sha256};
 
@@ -21,21 +22,26 @@ pub const MAX_KEY_CHARS: usize = 200;
 pub enum DedupeRule {
     /// The SHA-256 of the body.
     Body,
-    /// Strings or numbers in the body, all of which must be there.
-    Members(Vec<JsonPointer>),
+    /// Strings or numbers in the body.
+    Members {
+        /// Where they are.
+        pointers: Vec<JsonPointer>,
+        /// How many of them, from the first on, must be there; the others belong to the key where they are.
+        required: usize,
+    },
     /// A header (lower case).
     Header(String),
 }
 
 impl DedupeRule {
-    pub(crate) fn of_members(paths: &[&[&'static str]]) -> Self {
-        Self::Members(paths.iter().map(|path| JsonPointer::of_keys(path)).collect())
+    pub(crate) fn of_members(paths: &[&[&'static str]], required: usize) -> Self {
+        Self::Members { pointers: paths.iter().map(|path| JsonPointer::of_keys(path)).collect(), required }
     }
 
     /// What the envelope scan has to capture.
     pub(crate) fn pointers(&self) -> &[JsonPointer] {
         match self {
-            Self::Members(pointers) => pointers,
+            Self::Members { pointers, .. } => pointers,
             Self::Body | Self::Header(_) => &[],
         }
     }
@@ -43,17 +49,26 @@ impl DedupeRule {
     pub(crate) fn key(&self, headers: &(impl HeaderSource + ?Sized), envelope: &Envelope) -> Option<String> {
         match self {
             Self::Body => None,
-            Self::Header(name) => {
-                let value = headers.get(name).filter(|value| !value.is_empty())?;
-                Some(bounded("header", &[&value]))
-            }
-            Self::Members(_) => {
-                let values: Option<Vec<&str>> =
-                    envelope.captures.iter().map(|value| value.as_deref().filter(|text| !text.is_empty())).collect();
-                Some(bounded("members", &values?))
+            Self::Header(name) => header_key(headers, name),
+            Self::Members { required, .. } => {
+                let mut values = Vec::new();
+                for (place, value) in envelope.captures.iter().enumerate() {
+                    match value.as_deref().filter(|text| !text.is_empty()) {
+                        Some(text) => values.push(text),
+                        None if place < *required => return None,
+                        None => {}
+                    }
+                }
+                Some(bounded("members", &values))
             }
         }
     }
+}
+
+/// The key that a header gives, if it is there.
+pub(crate) fn header_key(headers: &(impl HeaderSource + ?Sized), name: &str) -> Option<String> {
+    let value = headers.get(name).filter(|value| !value.is_empty())?;
+    Some(bounded("header", &[&value]))
 }
 
 /// The key of a delivery that has nothing better: the SHA-256 of its body.
@@ -94,6 +109,18 @@ mod tests {
         let receipt = open_messaging(r#"{"channel":{"time":"2025-06-10T21:03:05.427Z"},"type":"Receipt","id":"m1"}"#);
         assert_eq!(message.as_deref(), Some("members:m1|Text|2025-06-10T21:03:05.427Z"));
         assert_eq!(receipt.as_deref(), Some("members:m1|Receipt|2025-06-10T21:03:05.427Z"));
+    }
+
+    #[test]
+    fn receipts_of_one_message_and_time_are_told_apart_by_their_status() {
+        let receipt = |status: &str| {
+            open_messaging(&format!(r#"{{"id":"m1","type":"Receipt","channel":{{"time":"t"}},"status":{status}}}"#))
+        };
+        let keys =
+            ["\"Published\"", "\"Sent\"", "\"Delivered\"", "\"Read\"", "null"].map(|status| receipt(status).unwrap());
+        assert_eq!(keys[0], "members:m1|Receipt|t|Published");
+        assert_eq!(keys[4], "members:m1|Receipt|t");
+        assert_eq!(keys.iter().collect::<std::collections::BTreeSet<_>>().len(), 5);
     }
 
     #[test]

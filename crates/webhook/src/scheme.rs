@@ -5,12 +5,11 @@
 //! scheme are the only ones that are tried.
 //! Sources: DESIGN §1 and §3, genesys.md §1–3, the Standard Webhooks specification.
 
-use crate::dedupe::DedupeRule;
+use crate::dedupe::{self, DedupeRule};
 use crate::encoding::Encoding;
 use crate::envelope::{self, Envelope, EnvelopeKind};
 use crate::profile::Profile;
 use crate::refusal::Refusal;
-use crate::secret::SecretFormat;
 use crate::signature::HeaderSource;
 
 /// Tolerance of Standard Webhooks' reference implementations, both ways, in seconds.
@@ -25,7 +24,6 @@ pub struct Scheme {
     /// Stands before each encoded tag, case and all; may be empty.
     pub(crate) prefix: String,
     pub(crate) encoding: Encoding,
-    pub(crate) several: Several,
     pub(crate) timestamp: Option<TimestampRule>,
     pub(crate) id_header: Option<String>,
     pub(crate) content: SignedContent,
@@ -34,15 +32,26 @@ pub struct Scheme {
     pub(crate) dedupe: DedupeRule,
 }
 
-/// Whether one signature header may hold several signatures, of which one must match.
+/// How the text of a secret becomes its key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Several {
-    /// Exactly one. A header sent twice arrives joined by a comma and is refused, even where both are the same.
-    Refuse,
-    /// A list with commas, spaces around them allowed: also what a header sent several times becomes.
-    Comma,
-    /// A list with single spaces (Standard Webhooks). A header sent twice is refused: its comma belongs to no tag.
-    Space,
+pub enum SecretFormat {
+    /// The text's UTF-8 bytes are the key.
+    Text,
+    /// Base64 of the key in either alphabet, padded or not, `whsec_` before it or not.
+    Base64,
+    /// Hexadecimal of the key.
+    Hex,
+}
+
+impl SecretFormat {
+    /// The form in words.
+    pub(crate) const fn described(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Base64 => "base64, with or without \"whsec_\" before it",
+            Self::Hex => "an even number of hexadecimal digits",
+        }
+    }
 }
 
 /// The header that dates a signature.
@@ -85,26 +94,26 @@ impl Scheme {
             signature_header: "x-genesys-signature".to_owned(),
             prefix: String::new(),
             encoding: Encoding::Hex,
-            several: Several::Refuse,
             timestamp: None,
             id_header: None,
             content: SignedContent::default(),
             secret_format: SecretFormat::Text,
-            envelope: EnvelopeKind::EventsArray,
+            envelope: EnvelopeKind::Events,
             dedupe: DedupeRule::Body,
         }
     }
 
-    /// `X-Hub-Signature-256: sha256=<base64>` over the raw body; one object, known again by `id`, `type` and
-    /// `channel.time` (a receipt carries the `id` of its message).
+    /// `X-Hub-Signature-256: sha256=<base64>` over the raw body; one object, known again by `id`, `type`,
+    /// `channel.time` and, where it has one, `status`. A receipt carries the `id` of its message, and the receipts of one
+    /// message can carry one time.
     pub fn open_messaging() -> Self {
         Self {
             profile: Profile::OpenMessaging,
             signature_header: "x-hub-signature-256".to_owned(),
             prefix: "sha256=".to_owned(),
             encoding: Encoding::Base64 { padded: true },
-            envelope: EnvelopeKind::SingleObject,
-            dedupe: DedupeRule::of_members(&[&["id"], &["type"], &["channel", "time"]]),
+            envelope: EnvelopeKind::Object,
+            dedupe: DedupeRule::of_members(&[&["id"], &["type"], &["channel", "time"], &["status"]], 3),
             ..Self::webhooks()
         }
     }
@@ -117,7 +126,6 @@ impl Scheme {
             signature_header: "webhook-signature".to_owned(),
             prefix: "v1,".to_owned(),
             encoding: Encoding::Base64 { padded: true },
-            several: Several::Space,
             timestamp: Some(TimestampRule {
                 header: "webhook-timestamp".to_owned(),
                 tolerance_s: STANDARD_TOLERANCE_S,
@@ -125,9 +133,15 @@ impl Scheme {
             id_header: Some("webhook-id".to_owned()),
             content: SignedContent { before: vec![Part::Id, dot(), Part::Timestamp, dot()], after: Vec::new() },
             secret_format: SecretFormat::Base64,
-            envelope: EnvelopeKind::SingleObject,
+            envelope: EnvelopeKind::Object,
             dedupe: DedupeRule::Header("webhook-id".to_owned()),
         }
+    }
+
+    /// The same scheme with another envelope.
+    #[must_use]
+    pub fn with_envelope(self, envelope: EnvelopeKind) -> Self {
+        Self { envelope, ..self }
     }
 
     /// The profile that it belongs to.
@@ -148,11 +162,6 @@ impl Scheme {
     /// Text form of a tag.
     pub fn encoding(&self) -> Encoding {
         self.encoding
-    }
-
-    /// How several signatures in one header are taken.
-    pub fn several(&self) -> Several {
-        self.several
     }
 
     /// Largest age of a signature in seconds, both ways; `None` where signatures are not dated.
@@ -207,10 +216,13 @@ impl Scheme {
         envelope::inspect(body, self.envelope, self.dedupe.pointers())
     }
 
-    /// The idempotency key that headers or envelope give; where there is none, the body's hash is it
-    /// ([`crate::dedupe::body_key`]).
+    /// The idempotency key that the sender gives: by the rule of the scheme, else by its signed identifier.
+    ///
+    /// `None` where there is nothing but the body. The body's hash is the key then ([`crate::dedupe::body_key`]), for as
+    /// long as the sender repeats; deliveries with different signed identifiers are never taken for one.
     pub fn idempotency_key(&self, headers: &(impl HeaderSource + ?Sized), envelope: &Envelope) -> Option<String> {
-        self.dedupe.key(headers, envelope)
+        let signed_id = || dedupe::header_key(headers, self.id_header.as_deref()?);
+        self.dedupe.key(headers, envelope).or_else(signed_id)
     }
 }
 

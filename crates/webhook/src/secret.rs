@@ -1,17 +1,21 @@
 //! Signing secrets.
 //!
-//! Promises: a secret is never empty or short, is wiped when it is dropped, and shows its label and nothing else in
-//! `Debug`; it implements neither `Display` nor `Serialize`. Out of scope: where secrets are kept.
+//! Promises:
+//! - A secret is read as the reference libraries read it, without the white space around it.
+//! - It is never empty or short, and is wiped when it is dropped.
+//! - `Debug` shows its label and nothing of the key; `Display` and `Serialize` are not implemented.
+//!
+//! Out of scope: where secrets are kept.
 
 use core::fmt;
 
 use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use base64::engine::general_purpose::{STANDARD_PAD_INDIFFERENT, URL_SAFE_PAD_INDIFFERENT};
 use zeroize::Zeroizing;
 
 use crate::encoding::unhex;
 use crate::mac::KeyedMac;
-use crate::scheme::Scheme;
+use crate::scheme::{Scheme, SecretFormat};
 
 /// Shortest key: Genesys takes tokens "longer than 15 characters" (genesys.md §2), and 128 bits is the least that
 /// FIPS 198-1 with SP 800-107 considers for HMAC.
@@ -19,17 +23,6 @@ pub const MIN_KEY_BYTES: usize = 16;
 
 /// What Standard Webhooks writes before the base64 of a key.
 pub(crate) const WHSEC: &str = "whsec_";
-
-/// How the text of a secret becomes its key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SecretFormat {
-    /// The text's UTF-8 bytes are the key, whatever they are: spaces and line ends count.
-    Text,
-    /// Padded base64 of the key, `whsec_` before it or not.
-    Base64,
-    /// Hexadecimal of the key.
-    Hex,
-}
 
 /// A key with its label and its expiry.
 pub struct SigningSecret {
@@ -71,12 +64,13 @@ impl SigningSecret {
     /// active; `None` for ever.
     pub fn new(scheme: &Scheme, label: &str, text: &str, not_after_ms: Option<u64>) -> Result<Self, SecretError> {
         let label = label.to_owned();
-        if text.trim().is_empty() {
+        let text = text.trim();
+        if text.is_empty() {
             return Err(SecretError::Empty { label });
         }
         let key = match scheme.secret_format {
             SecretFormat::Text => Some(text.as_bytes().to_vec()),
-            SecretFormat::Base64 => STANDARD.decode(text.strip_prefix(WHSEC).unwrap_or(text)).ok(),
+            SecretFormat::Base64 => decode_base64(text.strip_prefix(WHSEC).unwrap_or(text)),
             SecretFormat::Hex => unhex(text),
         };
         let Some(key) = key.map(Zeroizing::new) else {
@@ -123,15 +117,9 @@ impl fmt::Debug for SigningSecret {
     }
 }
 
-impl SecretFormat {
-    /// The form in words.
-    pub(crate) const fn described(self) -> &'static str {
-        match self {
-            Self::Text => "text",
-            Self::Base64 => "padded base64, with or without \"whsec_\" before it and with nothing after it",
-            Self::Hex => "an even number of hexadecimal digits",
-        }
-    }
+/// The bytes of a base64 text of either alphabet, padded or not.
+pub(crate) fn decode_base64(text: &str) -> Option<Vec<u8>> {
+    STANDARD_PAD_INDIFFERENT.decode(text).or_else(|_| URL_SAFE_PAD_INDIFFERENT.decode(text)).ok()
 }
 
 #[cfg(test)]
@@ -150,11 +138,37 @@ mod tests {
             (
                 &standard,
                 "whsec_not base64 at all",
-                "secret \"current\" is not padded base64, with or without \"whsec_\" before it and with nothing after it",
+                "secret \"current\" is not base64, with or without \"whsec_\" before it",
             ),
         ] {
             let error = SigningSecret::new(scheme, "current", secret, None).unwrap_err();
             assert_eq!(error.to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn a_key_is_the_same_however_its_text_is_written() {
+        let key = [0xfbu8, 0xef, 0xbe, 0xff].repeat(5);
+        let standard = Scheme::standard_webhooks();
+        let padded = base64::engine::general_purpose::STANDARD.encode(&key);
+        let bare = padded.trim_end_matches('=');
+        let url = padded.replace('+', "-").replace('/', "_");
+        assert!(padded.ends_with('=') && url != padded);
+        for text in [&padded, bare, &url, url.trim_end_matches('=')] {
+            for text in [text.to_owned(), format!("whsec_{text}"), format!(" whsec_{text}\r\n")] {
+                let secret = SigningSecret::new(&standard, "current", &text, None).unwrap();
+                assert_eq!(secret.key_bytes(), key, "{text:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn white_space_around_a_secret_of_any_format_is_cut() {
+        let hex = Scheme { secret_format: SecretFormat::Hex, ..Scheme::webhooks() };
+        for scheme in [&Scheme::webhooks(), &Scheme::standard_webhooks(), &hex] {
+            let plain = SigningSecret::new(scheme, "current", "0123456789abcdef0123456789abcdef", None).unwrap();
+            let padded = SigningSecret::new(scheme, "current", "\t0123456789abcdef0123456789abcdef\n", None).unwrap();
+            assert_eq!(plain.key_bytes(), padded.key_bytes());
         }
     }
 

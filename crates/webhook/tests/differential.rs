@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use serde_json::Value;
 
 fn is_json(body: &[u8]) -> bool {
-    !matches!(inspect(body, EnvelopeKind::SingleObject, &[]), Err(Refusal::InvalidJson { .. }))
+    !matches!(inspect(body, EnvelopeKind::Object, &[]), Err(Refusal::InvalidJson { .. }))
 }
 
 fn is_json_elsewhere(body: &[u8]) -> bool {
@@ -114,7 +114,7 @@ proptest! {
     #[test]
     fn the_same_events_are_counted(value in values(), pretty in any::<bool>()) {
         let body = if pretty { serde_json::to_vec_pretty(&value) } else { serde_json::to_vec(&value) }.unwrap();
-        let found = inspect(&body, EnvelopeKind::EventsArray, &[]).ok().map(|envelope| envelope.event_count);
+        let found = inspect(&body, EnvelopeKind::Events, &[]).ok().map(|envelope| envelope.event_count);
         let expected = value.as_object().and_then(|members| members.get("events")).and_then(Value::as_array);
         prop_assert_eq!(found, expected.map(|events| events.len() as u64));
     }
@@ -125,7 +125,7 @@ proptest! {
         let pointer = format!("/{}", steps.join("/"));
         let body = if pretty { serde_json::to_vec_pretty(&value) } else { serde_json::to_vec(&value) }.unwrap();
         let parsed = [JsonPointer::parse(&pointer).unwrap()];
-        let found = inspect(&body, EnvelopeKind::SingleObject, &parsed).unwrap().captures.remove(0);
+        let found = inspect(&body, EnvelopeKind::Object, &parsed).unwrap().captures.remove(0);
         let expected = match value.pointer(&pointer) {
             Some(Value::String(text)) => Some(text.clone()),
             Some(Value::Number(number)) => Some(number.to_string()),

@@ -23,7 +23,7 @@ type Headers = Vec<(String, String)>;
 fn schemes() -> impl Strategy<Value = Scheme> {
     let custom = [
         r#"{"header":"x-s","encoding":"hex","prefix":"v0=","timestamp_header":"x-t","signed_content":"v0:{timestamp}:{body}"}"#,
-        r#"{"header":"x-s","encoding":"base64url","several":"comma","id_header":"x-i","signed_content":"{body}.{id}"}"#,
+        r#"{"header":"x-s","encoding":"base64url","id_header":"x-i","signed_content":"{body}.{id}"}"#,
         r#"{"header":"x-s","encoding":"base64","padding":false,"secret_format":"hex"}"#,
     ];
     let custom = custom.map(|json| serde_json::from_str::<CustomScheme>(json).unwrap().resolve().unwrap());
@@ -77,6 +77,34 @@ proptest! {
         let verifier = verifier(&scheme, &[&a, &b]);
         let expected = ["current", "previous"][which].to_owned();
         prop_assert_eq!(verdict(&verifier, &signed(&verifier, which, &body), &body), Ok(expected));
+    }
+
+    #[test]
+    fn a_valid_signature_is_found_anywhere_among_other_entries_and_others_alone_are_refused(
+        scheme in schemes(), text in secret_texts(), body in vec(any::<u8>(), 0..50),
+        junk in vec("v1,|v1|v1a,|v2,[a-z]{3}|sha256=|v0=|[a-zA-Z0-9+/=_-]{1,60}|v1,[a-zA-Z0-9+/=]{40,48}|[!-+.-~é\u{fffd}]{1,12}", 0..7),
+        separators in vec(prop_oneof![Just(" "), Just(","), Just(", "), Just("\t"), Just("  "), Just(" ,"), Just(",,"), Just("\r\n ")], 16),
+        at in any::<prop::sample::Index>(), spaced in any::<bool>(),
+    ) {
+        let verifier = verifier(&scheme, &[&text]);
+        let mut headers = signed(&verifier, 0, &body);
+        let valid = headers[0].1.clone();
+        let valid = match valid.split_at(scheme.prefix().len()) {
+            (prefix, tag) if spaced && !prefix.is_empty() => format!("{prefix} {tag}"),
+            _ => valid,
+        };
+        let written = |items: &[String]| -> String {
+            items.iter().zip(&separators).flat_map(|(item, separator)| [item.as_str(), separator]).collect()
+        };
+        headers[0].1 = written(&junk);
+        let refused = verdict(&verifier, &headers, &body).expect_err("nothing in it was signed");
+        let is_named =
+            matches!(refused, RefusalCode::MissingSignature | RefusalCode::MalformedSignature | RefusalCode::SignatureMismatch);
+        prop_assert!(is_named, "{:?}", refused);
+        let mut items = junk;
+        items.insert(at.index(items.len() + 1), valid);
+        headers[0].1 = written(&items);
+        prop_assert_eq!(verdict(&verifier, &headers, &body), Ok("current".to_owned()), "{:?}", &headers[0].1);
     }
 
     #[test]

@@ -22,7 +22,7 @@ pub fn run(input: &[u8]) -> bool {
     let parsed: Vec<JsonPointer> = pointers.iter().map(|(_, pointer)| pointer.clone()).collect();
     let steps: Vec<Vec<String>> = pointers.iter().map(|(text, _)| steps(text)).collect();
     let tree = tree(body);
-    for kind in [EnvelopeKind::EventsArray, EnvelopeKind::SingleObject] {
+    for kind in [EnvelopeKind::Events, EnvelopeKind::Object] {
         let verdict = inspect(body, kind, &parsed);
         same_texts(body, &verdict);
         if let Some(tree) = &tree
@@ -79,9 +79,9 @@ fn same_values(tree: &Tree, kind: EnvelopeKind, pointers: &[Vec<String>], verdic
     };
     let events: Vec<&Tree> = members.iter().filter(|(name, _)| name == "events").map(|(_, value)| value).collect();
     let count = match (kind, events.as_slice()) {
-        (EnvelopeKind::SingleObject, _) => Some(1),
-        (EnvelopeKind::EventsArray, [Tree::Array(events)]) => Some(events.len() as u64),
-        (EnvelopeKind::EventsArray, _) => None,
+        (EnvelopeKind::Object, _) => Some(1),
+        (EnvelopeKind::Events, [Tree::Array(events)]) => Some(events.len() as u64),
+        (EnvelopeKind::Events, _) => None,
     };
     let captures: Option<Vec<Option<&Tree>>> = pointers.iter().map(|steps| find(tree, steps)).collect();
     match (count, captures, verdict) {

@@ -10,7 +10,6 @@ use genesys_webhook::dedupe::MAX_KEY_CHARS;
 use genesys_webhook::encoding::Encoding;
 use genesys_webhook::headers::{self, MAX_HEADERS, MAX_TOTAL_BYTES, is_credential_name};
 use genesys_webhook::refusal::Refusal;
-use genesys_webhook::scheme::Several;
 use genesys_webhook::secret::SigningSecret;
 use genesys_webhook::sign::sign;
 use genesys_webhook::signature::VerifyError;
@@ -53,16 +52,12 @@ fn really_signed(request: &Request, verdict: &Verdict) {
     let value = |name: &Option<String>| name.as_deref().and_then(|name| request.header(name));
     let (id, timestamp) = (value(&request.id_header), value(&request.timestamp_header));
     let header = request.header(scheme.signature_header()).unwrap_or_default();
-    let items: Vec<&str> = match scheme.several() {
-        Several::Refuse => vec![&header],
-        Several::Comma => header.split(',').map(|item| item.trim_matches([' ', '\t'])).collect(),
-        Several::Space => header.split(' ').collect(),
-    };
+    let entries = entries(&header, scheme.prefix());
     let content = fill(&scheme.signed_content(), id.as_deref(), timestamp.as_deref(), &request.body);
     let active = request.verifier.secrets().iter().filter(|secret| secret.is_active(request.now_ms));
     let signer = active.into_iter().find(|secret| {
         let tag = hmac_sha256(secret.key_bytes(), &content);
-        items.iter().any(|item| is_written_as(item, scheme.prefix(), scheme.encoding(), &tag))
+        entries.iter().any(|entry| is_written_as(entry, scheme.encoding(), &tag))
     });
     match verdict {
         Ok(label) => {
@@ -103,8 +98,16 @@ fn fill(template: &str, id: Option<&str>, timestamp: Option<&str>, body: &[u8]) 
     content
 }
 
-fn is_written_as(item: &str, prefix: &str, encoding: Encoding, tag: &[u8; 32]) -> bool {
-    let Some(text) = item.strip_prefix(prefix) else { return false };
+/// What stands behind the prefix wherever a word begins, commas and white space being between words.
+fn entries<'h>(header: &'h str, prefix: &str) -> Vec<&'h str> {
+    let separates = |char: char| char == ',' || " \t\r\n".contains(char);
+    let begins = |at: usize| !header[..at].ends_with(|char| !separates(char));
+    let starts = header.char_indices().map(|(at, _)| at).filter(|at| begins(*at));
+    let behind = starts.filter_map(|at| header[at..].strip_prefix(prefix));
+    behind.filter_map(|text| text.trim_start_matches([' ', '\t', '\r', '\n']).split(separates).next()).collect()
+}
+
+fn is_written_as(text: &str, encoding: Encoding, tag: &[u8; 32]) -> bool {
     match encoding {
         Encoding::Hex => text.eq_ignore_ascii_case(&hex(tag)),
         Encoding::Base64 { padded: true } => text == STANDARD.encode(tag),
@@ -175,7 +178,7 @@ fn decoding_is_exact(request: &Request) {
             Encoding::Base64Url { padded: false },
         ] {
             if let Ok(tag) = encoding.decode(value) {
-                assert!(is_written_as(value, "", encoding, &tag), "{value:?} is read as {encoding:?}");
+                assert!(is_written_as(value, encoding, &tag), "{value:?} is read as {encoding:?}");
                 assert_eq!(encoding.decode(&encoding.encode(&tag)), Ok(tag));
             }
         }

@@ -3,7 +3,7 @@
  * The form of the files is described in them; here only what names a source is read.
  */
 
-export const VECTOR_FILES = ["signatures", "large", "envelopes", "json"] as const;
+export const VECTOR_FILES = ["signatures", "reference", "large", "envelopes", "json"] as const;
 
 export interface Vector {
   name: string;

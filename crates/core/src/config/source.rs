@@ -12,11 +12,12 @@ use crate::receive::networks::Network;
 use crate::receive::quarantine::Budget;
 use genesys_client::address;
 use genesys_webhook::custom::{CustomScheme, MAX_TOLERANCE_S};
+use genesys_webhook::envelope::EnvelopeKind;
 use genesys_webhook::profile::Profile;
 use genesys_webhook::scheme::Scheme;
 use serde_json::Value;
 
-/// Default limit of a body: 5 MB, what the gateway is designed for (DESIGN §7).
+/// Default limit of a body: 5 MB, what the gateway is designed for.
 const DEFAULT_MAX_BODY_BYTES: u64 = 5_000_000;
 
 /// Largest limit that may be set: several bodies have to fit into an isolate's 128 MB at once, each of them twice.
@@ -28,6 +29,12 @@ const MAX_SILENCE_S: u64 = 2_592_000;
 /// What is said where the name of a Worker secret is not one; the text that stood there might be the secret itself.
 pub(super) const NOT_A_BINDING: &str =
     "expected the name of a Worker secret (letters, digits and _, not beginning with a digit)";
+
+/// Default of `duplicate_window_s`: the vendor repeats a delivery within about ten minutes.
+const DEFAULT_DUPLICATE_WINDOW_S: u64 = 600;
+
+/// Longest time that equal bodies are duplicates, 7 days: as long as keys are kept otherwise.
+const MAX_DUPLICATE_WINDOW_S: u64 = 604_800;
 
 /// Longest name of a source: it is part of addresses, keys and labels.
 const MAX_NAME_BYTES: usize = 64;
@@ -73,6 +80,8 @@ pub struct Source {
     pub secrets: Vec<SecretRef>,
     /// Largest body.
     pub max_body_bytes: u64,
+    /// For how long, in seconds, a delivery of which nothing but its body is known makes equal bodies duplicates; 0 never.
+    pub duplicate_window_s: u64,
     /// How much of what cannot be verified is kept.
     pub quarantine: Budget,
     /// How many dead letters of it are kept.
@@ -105,6 +114,8 @@ pub(super) fn read(table: Table<'_>, allow_private: bool) -> Option<Source> {
     let (profile, scheme) = read_profile(&table);
     let secrets = read_secrets(&table);
     let max_body_bytes = table.number("max_body_bytes", 1, MAX_BODY_BYTES).unwrap_or(DEFAULT_MAX_BODY_BYTES);
+    let duplicate_window_s =
+        table.number("duplicate_window_s", 0, MAX_DUPLICATE_WINDOW_S).unwrap_or(DEFAULT_DUPLICATE_WINDOW_S);
     let quarantine = table.table("quarantine").map(read_quarantine).unwrap_or_default();
     let dead_letters = table.table("dead_letters").map(read_caps).unwrap_or_default();
     let subscription = table.table("subscription").and_then(read_subscription);
@@ -130,6 +141,7 @@ pub(super) fn read(table: Table<'_>, allow_private: bool) -> Option<Source> {
         scheme: scheme?,
         secrets,
         max_body_bytes,
+        duplicate_window_s,
         quarantine,
         dead_letters,
         subscription,
@@ -172,6 +184,20 @@ fn read_profile(table: &Table<'_>) -> (Option<Profile>, Option<Scheme>) {
             Scheme::preset(profile)
         }
     };
+    let envelope = table.text("envelope").and_then(|name| {
+        let found = EnvelopeKind::from_name(name).filter(|_| profile != Some(Profile::Custom));
+        if profile == Some(Profile::Custom) {
+            table.problem("envelope", "stands in the custom table of the custom profile");
+        } else if found.is_none() {
+            let known: Vec<&str> = EnvelopeKind::ALL.iter().map(|kind| kind.as_str()).collect();
+            table.problem("envelope", format!("expected one of {}", known.join(", ")));
+        }
+        found
+    });
+    let scheme = match (scheme, envelope) {
+        (Some(scheme), Some(envelope)) => Some(scheme.with_envelope(envelope)),
+        (scheme, _) => scheme,
+    };
     (profile, scheme)
 }
 
@@ -183,7 +209,6 @@ fn read_custom(table: Table<'_>) -> Option<Scheme> {
         prefix: text("prefix"),
         encoding: text("encoding"),
         padding: table.value("padding").is_some().then(|| table.flag("padding", true)),
-        several: text("several"),
         timestamp_header: text("timestamp_header"),
         tolerance_s: table.number("tolerance_s", 1, MAX_TOLERANCE_S),
         id_header: text("id_header"),

@@ -1,5 +1,6 @@
 use super::*;
 use crate::deliver::retry_policy::DEFAULT_SCHEDULE_S;
+use genesys_webhook::envelope::EnvelopeKind;
 use genesys_webhook::profile::Profile;
 use proptest::prelude::*;
 use serde_json::json;
@@ -111,6 +112,12 @@ fn every_mistake_is_named_with_its_key() {
             &format!("{source}/max_body_bytes"),
             json!(0),
             "sources[0].max_body_bytes: expected a whole number from 1 to 25000000",
+        ),
+        (&format!("{source}/envelope"), json!("batch"), "sources[0].envelope: expected one of events, object, any"),
+        (
+            &format!("{source}/duplicate_window_s"),
+            json!(604_801),
+            "sources[0].duplicate_window_s: expected a whole number from 0 to 604800",
         ),
         (
             &format!("{source}/subscription/event_types"),
@@ -237,6 +244,31 @@ fn headers_and_circuit_are_read() {
     assert_eq!(destination.headers, [("x-tenant".to_owned(), "a b".to_owned())]);
     assert_eq!(destination.forward_headers, ["inin-correlation-id"]);
     assert_eq!(destination.secret_headers, [("authorization".to_owned(), "CRM_TOKEN".to_owned())]);
+}
+
+#[test]
+fn envelopes_and_the_window_of_equal_bodies_are_read() {
+    let preset = |profile: &str, rest: Value| {
+        let mut source = json!({"name": "a", "profile": profile, "secrets": ["A"]});
+        source.as_object_mut().unwrap().extend(rest.as_object().unwrap().clone());
+        json!({ "sources": [source] })
+    };
+    let any_of_a_custom_scheme = json!({"custom": {"header": "x-s", "encoding": "hex", "envelope": "any"}});
+    for (profile, rest, envelope, window_s) in [
+        ("webhooks", json!({}), EnvelopeKind::Events, 600),
+        ("open-messaging", json!({"duplicate_window_s": 0}), EnvelopeKind::Object, 0),
+        ("standard-webhooks", json!({"envelope": "any", "duplicate_window_s": 604_800}), EnvelopeKind::Any, 604_800),
+        ("webhooks", json!({"envelope": "object"}), EnvelopeKind::Object, 600),
+        ("custom", any_of_a_custom_scheme.clone(), EnvelopeKind::Any, 600),
+    ] {
+        let config = Config::parse(&preset(profile, rest).to_string()).unwrap();
+        let source = &config.sources[0];
+        assert_eq!((source.scheme.envelope(), source.duplicate_window_s), (envelope, window_s), "{profile}");
+    }
+    let mut twice = any_of_a_custom_scheme;
+    twice["envelope"] = json!("any");
+    let found = problems(&preset("custom", twice));
+    assert_eq!(found, ["sources[0].envelope: stands in the custom table of the custom profile"]);
 }
 
 #[test]

@@ -13,7 +13,7 @@ use genesys_webhook::signature::Verifier;
 
 /// What a source's configuration says of the requests that it takes.
 #[derive(Clone, Copy)]
-pub struct Gate<'g> {
+pub struct SourcePolicy<'g> {
     /// Its name.
     pub source: &'g str,
     /// Its scheme and secrets.
@@ -27,7 +27,7 @@ pub struct Gate<'g> {
 /// A delivery whose request is still there.
 pub type Incoming<'h> = Delivery<KeptHeader<'h>>;
 
-impl Gate<'_> {
+impl SourcePolicy<'_> {
     /// The delivery that a verified request is, with its body in the message itself.
     ///
     /// `label`: of the secret that verified it; `id`: [`crate::messages::id::delivery_id`]; `received_at_ms`: milliseconds since the
@@ -73,7 +73,7 @@ impl Incoming<'_> {
 /// The head of a request as one text: its URL, then name and value of each header, a line each. None of them can contain the
 /// end of a line.
 #[derive(Debug)]
-pub struct Head<'h> {
+pub struct RequestHead<'h> {
     /// The URL.
     pub url: &'h str,
     /// Names and values in the order of arrival.
@@ -88,7 +88,7 @@ pub fn path_and_query(url: &str) -> &str {
     from_host.find('/').and_then(|start| from_host.get(start..)).unwrap_or("/")
 }
 
-impl<'h> Head<'h> {
+impl<'h> RequestHead<'h> {
     /// Reads the text; a name without a value is left out.
     pub fn read(text: &'h str) -> Self {
         // `str::split` looks for a character of any width, a step at a time.
@@ -108,6 +108,8 @@ impl<'h> Head<'h> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use genesys_webhook::custom::CustomScheme;
+    use genesys_webhook::envelope::EnvelopeKind;
     use genesys_webhook::scheme::Scheme;
     use genesys_webhook::secret::SigningSecret;
 
@@ -120,7 +122,7 @@ mod tests {
         let verifier = Verifier::new(scheme, vec![secret]);
         let texts = SecretTexts::of(&verifier);
         let forwarded = ["x-tenant".to_owned()];
-        let gate = Gate { source: "chat", verifier: &verifier, texts: &texts, forwarded: &forwarded };
+        let policy = SourcePolicy { source: "chat", verifier: &verifier, texts: &texts, forwarded: &forwarded };
         let headers = [
             ("content-type", "application/json"),
             ("authorization", "Bearer x"),
@@ -129,16 +131,39 @@ mod tests {
             ("x-hub-signature-256", "sha256=x"),
         ];
         let body = br#"{"id":"m","type":"Text","channel":{"time":"t"}}"#;
-        let delivery = gate.delivery("ID".into(), "current", &headers, body, 5).unwrap();
+        let delivery = policy.delivery("ID".into(), "current", &headers, body, 5).unwrap();
         let names: Vec<&str> = delivery.headers.iter().map(|(name, _)| &**name).collect();
         assert_eq!(names, ["x-hub-signature-256", "x-tenant", "content-type"]);
         assert_eq!(delivery.dedupe_key.as_deref(), Some("members:m|Text|t"));
         assert_eq!(delivery.body, BodyRef::Inline { size_bytes: body.len() as u64 });
         assert_eq!((delivery.source.as_str(), delivery.received_at_ms, delivery.event_count), ("chat", 5, 1));
         assert!(matches!(
-            gate.delivery("ID".into(), "current", &headers, b"[]", 5),
+            policy.delivery("ID".into(), "current", &headers, b"[]", 5),
             Err(Refusal::InvalidEnvelope { .. })
         ));
+    }
+
+    #[test]
+    fn equal_bodies_with_two_signed_identifiers_are_two_deliveries() {
+        let custom: CustomScheme = serde_json::from_str(
+            r#"{"header":"x-s","encoding":"hex","id_header":"x-id","signed_content":"{id}.{body}","envelope":"any"}"#,
+        )
+        .unwrap();
+        let keys = |scheme: Scheme, id_header: &str| {
+            let verifier = Verifier::new(scheme, vec![]);
+            let texts = SecretTexts::of(&verifier);
+            let policy = SourcePolicy { source: "s", verifier: &verifier, texts: &texts, forwarded: &[] };
+            ["A", "B", "A"].map(|id| {
+                let delivery = policy.delivery("ID".into(), "current", &[(id_header, id)], b"{}", 5);
+                delivery.unwrap().dedupe_key
+            })
+        };
+        for (scheme, id_header) in [(custom.resolve().unwrap(), "x-id"), (Scheme::standard_webhooks(), "webhook-id")] {
+            let [a, b, again] = keys(scheme, id_header);
+            assert!(a.is_some() && a != b && a == again, "{a:?} {b:?} {again:?}");
+        }
+        // Nothing but the body: how long equal bodies count as one is the ledger's to know.
+        assert_eq!(keys(Scheme::webhooks().with_envelope(EnvelopeKind::Any), "x-id"), [None, None, None]);
     }
 
     #[test]
@@ -156,10 +181,10 @@ mod tests {
 
     #[test]
     fn a_head_is_read_line_by_line() {
-        let head = Head::read("https://h/webhook/a?b\nx-empty\n\ncontent-type\ntext/plain");
+        let head = RequestHead::read("https://h/webhook/a?b\nx-empty\n\ncontent-type\ntext/plain");
         assert_eq!(head.url, "https://h/webhook/a?b");
         assert_eq!(head.headers, [("x-empty", ""), ("content-type", "text/plain")]);
-        assert!(Head::read("https://h/").headers.is_empty());
-        assert!(Head::read("").url.is_empty());
+        assert!(RequestHead::read("https://h/").headers.is_empty());
+        assert!(RequestHead::read("").url.is_empty());
     }
 }

@@ -11,8 +11,7 @@ use crate::envelope::EnvelopeKind;
 use crate::headers;
 use crate::pointer::{JsonPointer, PointerFault};
 use crate::profile::Profile;
-use crate::scheme::{Part, STANDARD_TOLERANCE_S, Scheme, Several, SignedContent, TimestampRule};
-use crate::secret::SecretFormat;
+use crate::scheme::{Part, STANDARD_TOLERANCE_S, Scheme, SecretFormat, SignedContent, TimestampRule};
 
 /// Longest prefix of a tag.
 pub const MAX_PREFIX_BYTES: usize = 64;
@@ -33,8 +32,6 @@ pub struct CustomScheme {
     pub encoding: Option<String>,
     /// Whether base64 ends in `=`; by default yes for `base64`, no for `base64url`.
     pub padding: Option<bool>,
-    /// Several signatures in one header: `refuse` (default), `comma` or `space`.
-    pub several: Option<String>,
     /// Name of the header with the time of signing in whole seconds since 1970; `signed_content` must contain it.
     pub timestamp_header: Option<String>,
     /// Seconds that the timestamp may be away, both ways; 300 by default.
@@ -45,9 +42,9 @@ pub struct CustomScheme {
     pub signed_content: Option<String>,
     /// How a secret becomes a key: `text` (default), `base64` or `hex`.
     pub secret_format: Option<String>,
-    /// `events-array` or `single-object` (default).
+    /// `events`, `object` (default) or `any`.
     pub envelope: Option<String>,
-    /// JSON pointer to what makes two deliveries one. Excludes `dedupe_header`.
+    /// JSON pointer to what makes two deliveries one, in place of the signed `id_header`. Excludes `dedupe_header`.
     pub dedupe_pointer: Option<String>,
     /// Header that makes two deliveries one. Unless the signed content holds it, a repeated delivery can be passed off
     /// as a new one by whoever recorded it.
@@ -98,7 +95,7 @@ pub enum SchemeError {
         found: String,
     },
     /// The prefix could not be told from what surrounds it.
-    #[error("`prefix`: expected at most 64 visible ASCII characters, without a comma where `several` is \"comma\"")]
+    #[error("`prefix`: expected at most 64 visible ASCII characters that do not begin with a comma")]
     Prefix,
     /// Out of range.
     #[error("`tolerance_s`: expected 1 to 86400, found {found}")]
@@ -178,19 +175,10 @@ impl CustomScheme {
         if self.header.is_none() {
             errors.push(SchemeError::Required { key: "header" });
         }
-        let several = match self.several.as_deref() {
-            None | Some("refuse") => Several::Refuse,
-            Some("comma") => Several::Comma,
-            Some("space") => Several::Space,
-            Some(found) => {
-                errors.push(not_one_of("several", "\"refuse\", \"comma\" or \"space\"", found));
-                Several::Refuse
-            }
-        };
         let prefix = self.prefix.clone().unwrap_or_default();
         if prefix.len() > MAX_PREFIX_BYTES
             || !prefix.bytes().all(|byte| byte.is_ascii_graphic())
-            || (several == Several::Comma && prefix.contains(','))
+            || prefix.starts_with(',')
         {
             errors.push(SchemeError::Prefix);
         }
@@ -209,14 +197,11 @@ impl CustomScheme {
                 SecretFormat::Text
             }
         };
-        let envelope = match self.envelope.as_deref() {
-            None | Some("single-object") => EnvelopeKind::SingleObject,
-            Some("events-array") => EnvelopeKind::EventsArray,
-            Some(found) => {
-                errors.push(not_one_of("envelope", "\"events-array\" or \"single-object\"", found));
-                EnvelopeKind::SingleObject
-            }
-        };
+        let envelope = self.envelope.as_deref().unwrap_or(EnvelopeKind::Object.as_str());
+        let envelope = EnvelopeKind::from_name(envelope).unwrap_or_else(|| {
+            errors.push(not_one_of("envelope", "\"events\", \"object\" or \"any\"", envelope));
+            EnvelopeKind::Object
+        });
         let dedupe = self.resolve_dedupe(&mut errors);
         match (header, encoding) {
             (Some(signature_header), Some(encoding)) if errors.is_empty() => Ok(Scheme {
@@ -224,7 +209,6 @@ impl CustomScheme {
                 signature_header,
                 prefix,
                 encoding,
-                several,
                 timestamp: timestamp_header.map(|header| TimestampRule { header, tolerance_s }),
                 id_header,
                 content,
@@ -298,7 +282,7 @@ impl CustomScheme {
         }
         if let Some(text) = &self.dedupe_pointer {
             return match JsonPointer::parse(text) {
-                Ok(pointer) => DedupeRule::Members(vec![pointer]),
+                Ok(pointer) => DedupeRule::Members { pointers: vec![pointer], required: 1 },
                 Err(fault) => {
                     errors.push(fault.into());
                     DedupeRule::Body
@@ -307,6 +291,7 @@ impl CustomScheme {
         }
         // It may be the identifier's header, so it is compared with nothing.
         header_name("dedupe_header", self.dedupe_header.as_deref(), &mut Vec::new(), errors)
+            .or_else(|| self.id_header.as_deref().map(str::to_ascii_lowercase))
             .map_or(DedupeRule::Body, DedupeRule::Header)
     }
 }

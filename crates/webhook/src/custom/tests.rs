@@ -13,8 +13,7 @@ fn the_smallest_description_signs_the_raw_body() {
     let scheme = parse(r#"{"header":"X-Signature","encoding":"hex"}"#).resolve().unwrap();
     assert_eq!(scheme.signature_header(), "x-signature");
     assert_eq!(scheme.signed_content(), "{body}");
-    assert_eq!(scheme.several(), Several::Refuse);
-    assert_eq!(scheme.envelope(), EnvelopeKind::SingleObject);
+    assert_eq!(scheme.envelope(), EnvelopeKind::Object);
     assert_eq!(scheme.dedupe(), &DedupeRule::Body);
     assert_eq!(scheme.tolerance_s(), None);
 }
@@ -22,9 +21,9 @@ fn the_smallest_description_signs_the_raw_body() {
 #[test]
 fn a_description_of_standard_webhooks_equals_the_preset() {
     let mut scheme = parse(
-        r#"{"header":"webhook-signature","prefix":"v1,","encoding":"base64","several":"space",
+        r#"{"header":"webhook-signature","prefix":"v1,","encoding":"base64",
             "timestamp_header":"webhook-timestamp","id_header":"webhook-id",
-            "signed_content":"{id}.{timestamp}.{body}","secret_format":"base64","dedupe_header":"webhook-id"}"#,
+            "signed_content":"{id}.{timestamp}.{body}","secret_format":"base64"}"#,
     )
     .resolve()
     .unwrap();
@@ -35,7 +34,7 @@ fn a_description_of_standard_webhooks_equals_the_preset() {
 #[test]
 fn every_error_is_reported_at_once_and_names_its_key() {
     let found = parse(
-        r#"{"header":"bad name","prefix":"a b","encoding":"hax","several":"many","timestamp_header":"Cookie",
+        r#"{"header":"bad name","prefix":"a b","encoding":"hax","timestamp_header":"Cookie",
             "tolerance_s":0,"id_header":"x:y","signed_content":"{id}","secret_format":"rot13","envelope":"batch",
             "dedupe_pointer":"id","dedupe_header":"a b"}"#,
     )
@@ -46,7 +45,6 @@ fn every_error_is_reported_at_once_and_names_its_key() {
         keys,
         [
             "header",
-            "several",
             "prefix",
             "encoding",
             "timestamp_header",
@@ -109,10 +107,7 @@ fn a_credential_header_cannot_carry_the_signature() {
 }
 
 #[test]
-fn a_prefix_with_a_comma_needs_another_separator() {
-    assert_eq!(
-        parse(r#"{"header":"s","encoding":"hex","prefix":"v1,","several":"comma"}"#).resolve(),
-        Err(vec![SchemeError::Prefix])
-    );
-    assert!(parse(r#"{"header":"s","encoding":"hex","prefix":"v1,","several":"space"}"#).resolve().is_ok());
+fn a_prefix_may_hold_a_comma_but_not_begin_with_one() {
+    assert_eq!(errors(r#"{"header":"s","encoding":"hex","prefix":",v1"}"#), [SchemeError::Prefix.to_string()]);
+    assert!(parse(r#"{"header":"s","encoding":"hex","prefix":"v1,"}"#).resolve().is_ok());
 }

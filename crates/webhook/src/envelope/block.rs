@@ -1,7 +1,7 @@
 //! 64 bytes of a text as masks: bit `n` of a mask speaks of byte `n`.
 //!
 //! Promises: a mask costs a few vector instructions where the target is wasm with `simd128`, as the Worker is, and
-//! arithmetic on eight words elsewhere. Out of scope: what the bytes mean, which is [`super::skim`]'s.
+//! arithmetic on eight words elsewhere. Out of scope: what the bytes mean, which is [`super::skip_container`]'s.
 
 use lanes::{Lane, eq, gather, load, or, special, splat};
 

@@ -1,13 +1,15 @@
 //! Envelopes: is the body what the profile says, and how many events does it hold?
 //!
-//! Promises: one pass over the bytes, no tree, no recursion, memory independent of the body; strict RFC 8259. A
-//! refusal says what and at which byte. Where a body is neither valid JSON nor the right envelope, it is
-//! `invalid_json`: the first fault of the text ends the scan, a fault of the envelope is told when the text has ended
-//! well.
+//! Promises:
+//! - One pass over the bytes, no tree, no recursion, memory independent of the body; strict RFC 8259.
+//! - A refusal says what and at which byte.
+//! - A body that is neither valid JSON nor the right envelope is `invalid_json`: the first fault of the text ends the
+//!   scan, a fault of the envelope is told when the text has ended well.
+//! - [`EnvelopeKind::Any`] takes any bytes, so that a verified body never gets stuck.
 //!
 //! Decided where the standard leaves room:
 //! - Nesting over [`MAX_NESTING`] is refused (RFC 8259, section 9, allows a limit), as `invalid_json`.
-//! - A byte order mark is refused (section 8.1 forbids senders to add one); so is an empty body.
+//! - A byte order mark before the text is passed over, as section 8.1 permits. An empty body is refused.
 //! - A lone surrogate escape such as `"\ud800"` is accepted: the grammar has it, and a chat text that was cut in the
 //!   middle of an emoji is genuine. Raw bytes that are not UTF-8 are refused (section 8.1).
 //! - Numbers of any size and precision are accepted: they are not read.
@@ -16,129 +18,38 @@
 //!   they are refused. Names are compared after unescaping.
 //! - Elements of `events` may be of any type and unknown message types are accepted; an empty `events` counts 0.
 
-use crate::pointer::{JsonPointer, Token};
-use crate::refusal::Refusal;
-
 mod block;
+mod nesting;
 mod reader;
-mod skim;
+mod skip_container;
 mod tracker;
 
-use reader::{Fault, Reader};
-use tracker::Tracker;
+pub use nesting::MAX_NESTING;
+pub use tracker::{Envelope, EnvelopeKind};
 
-/// Most containers inside each other. Genesys' deepest events have about 10; a bit each is kept in one word.
-pub const MAX_NESTING: u32 = 128;
-
-/// The member that holds the events of an [`EnvelopeKind::EventsArray`].
-static EVENTS: [Token; 1] = [Token::of_key("events")];
-
-/// What a body has to be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EnvelopeKind {
-    /// An object with one array `events`; each element is an event.
-    EventsArray,
-    /// One object, which is one event.
-    SingleObject,
-}
-
-/// What was found in a valid envelope.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Envelope {
-    /// How many events it holds.
-    pub event_count: u64,
-    /// For each pointer that was asked for: the string (unescaped; a lone surrogate keeps its escape as text) or the
-    /// number (as written) that it names; `None` where it names nothing or something else.
-    pub captures: Vec<Option<String>>,
-}
-
-/// Why a text is not JSON.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum JsonFault {
-    /// No byte but whitespace.
-    #[error("the body is empty")]
-    Empty,
-    /// U+FEFF at the beginning.
-    #[error("the body begins with a byte order mark")]
-    ByteOrderMark,
-    /// The text ends too early.
-    #[error("the text ends in the middle")]
-    Truncated,
-    /// A byte that cannot stand where a value begins.
-    #[error("expected a value")]
-    Value,
-    /// Something else than a name, or `}` in an empty object.
-    #[error("expected a member name in double quotes")]
-    Name,
-    /// No `:` after a member's name.
-    #[error("expected \":\"")]
-    Colon,
-    /// Neither `,` nor `}` after a member.
-    #[error("expected \",\" or \"}}\"")]
-    ObjectEnd,
-    /// Neither `,` nor `]` after an element.
-    #[error("expected \",\" or \"]\"")]
-    ArrayEnd,
-    /// A number that the grammar does not have: leading zero, no digit where one belongs.
-    #[error("malformed number")]
-    Number,
-    /// `\` and something that it does not escape.
-    #[error("malformed escape in a string")]
-    Escape,
-    /// A raw byte below 0x20 inside a string.
-    #[error("unescaped control character in a string")]
-    Control,
-    /// Bytes that are not UTF-8.
-    #[error("bytes that are not UTF-8")]
-    Utf8,
-    /// More than [`MAX_NESTING`] containers inside each other.
-    #[error("nested deeper than {MAX_NESTING} levels")]
-    TooDeep,
-    /// Something after the value.
-    #[error("unexpected bytes after the end of the text")]
-    Trailing,
-}
-
-/// Why a JSON text is not the envelope.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum EnvelopeFault {
-    /// The whole text is something else than an object.
-    #[error("expected an object")]
-    NotAnObject,
-    /// No member `events`; the position is that of the end of the object.
-    #[error("expected an array \"events\", found no such member")]
-    NoEvents,
-    /// `events` is something else than an array.
-    #[error("expected \"events\" to be an array")]
-    EventsNotAnArray,
-    /// A member that counts is there twice.
-    #[error("duplicate member {name:?}")]
-    Duplicate {
-        /// Its name.
-        name: String,
-    },
-}
-
-/// What a value begins with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    Object,
-    Array,
-    String,
-    Number,
-    Literal,
-}
+use crate::pointer::JsonPointer;
+use crate::refusal::{JsonFault, Refusal};
+use nesting::Nesting;
+use reader::{LocatedFault, Reader};
+use tracker::{Tracker, ValueKind};
 
 /// Validates a body, counts its events and captures the values that `pointers` name.
 ///
 /// Errors: [`Refusal::InvalidJson`], [`Refusal::InvalidEnvelope`].
 pub fn inspect(body: &[u8], kind: EnvelopeKind, pointers: &[JsonPointer]) -> Result<Envelope, Refusal> {
-    judge(body, kind, pointers, true)
+    match kind {
+        EnvelopeKind::Events | EnvelopeKind::Object => judge(body, kind, pointers, true),
+        // Most of these bodies are no JSON; where one is, its pointers are worth a look.
+        EnvelopeKind::Any if pointers.is_empty() => Ok(Envelope { event_count: 1, captures: vec![] }),
+        EnvelopeKind::Any => Ok(judge(body, EnvelopeKind::Object, pointers, true)
+            .unwrap_or_else(|_| Envelope { event_count: 1, captures: vec![None; pointers.len()] })),
+    }
 }
 
-fn judge(body: &[u8], kind: EnvelopeKind, pointers: &[JsonPointer], skims: bool) -> Result<Envelope, Refusal> {
+/// `skips`: whether containers in which nothing is looked for are passed over ([`skip_container`]).
+fn judge(body: &[u8], kind: EnvelopeKind, pointers: &[JsonPointer], skips: bool) -> Result<Envelope, Refusal> {
     let mut tracker = Tracker::new(kind, pointers);
-    match scan(body, &mut tracker, skims) {
+    match scan(body, &mut tracker, skips) {
         Ok(()) => tracker.finish().map_err(|(fault, at_byte)| Refusal::InvalidEnvelope { fault, at_byte }),
         Err((fault, at_byte)) => Err(Refusal::InvalidJson { fault, at_byte }),
     }
@@ -146,28 +57,28 @@ fn judge(body: &[u8], kind: EnvelopeKind, pointers: &[JsonPointer], skims: bool)
 
 /// The grammar: a loop in which each turn reads the beginning of a value, and then whatever ends values.
 ///
-/// Containers in which the tracker looks for nothing are passed over ([`skim`]) while `skims`.
-fn scan(body: &[u8], tracker: &mut Tracker<'_>, mut skims: bool) -> Result<(), Fault> {
+/// Containers in which the tracker looks for nothing are passed over while `skips`.
+fn scan(body: &[u8], tracker: &mut Tracker<'_>, mut skips: bool) -> Result<(), LocatedFault> {
     let mut reader = Reader::of_text(body)?;
     let mut nesting = Nesting::default();
     loop {
         let start = reader.at();
         match reader.next() {
             Some(b'{') => {
-                nesting.open(true).ok_or((JsonFault::TooDeep, start))?;
-                tracker.value(nesting.outer(), Kind::Object, start);
+                nesting.open(true).ok_or((JsonFault::TooDeep { limit: MAX_NESTING }, start))?;
+                tracker.value(nesting.outer(), ValueKind::Object, start);
                 reader.skip_whitespace();
-                if !reader.take(b'}') && !passed_over(&mut reader, tracker, nesting, &mut skims) {
+                if !reader.take(b'}') && !passed_over(&mut reader, tracker, nesting, &mut skips) {
                     name(&mut reader, tracker, nesting.depth)?;
                     continue;
                 }
                 nesting.close();
             }
             Some(b'[') => {
-                nesting.open(false).ok_or((JsonFault::TooDeep, start))?;
-                tracker.value(nesting.outer(), Kind::Array, start);
+                nesting.open(false).ok_or((JsonFault::TooDeep { limit: MAX_NESTING }, start))?;
+                tracker.value(nesting.outer(), ValueKind::Array, start);
                 reader.skip_whitespace();
-                if !reader.take(b']') && !passed_over(&mut reader, tracker, nesting, &mut skims) {
+                if !reader.take(b']') && !passed_over(&mut reader, tracker, nesting, &mut skips) {
                     tracker.element(nesting.depth);
                     continue;
                 }
@@ -175,17 +86,17 @@ fn scan(body: &[u8], tracker: &mut Tracker<'_>, mut skims: bool) -> Result<(), F
                 nesting.close();
             }
             Some(b'"') => {
-                tracker.value(nesting.depth, Kind::String, start);
+                tracker.value(nesting.depth, ValueKind::String, start);
                 let text = reader.string()?;
                 tracker.string(nesting.depth, text);
             }
             Some(first @ (b'-' | b'0'..=b'9')) => {
-                tracker.value(nesting.depth, Kind::Number, start);
+                tracker.value(nesting.depth, ValueKind::Number, start);
                 reader.number(first)?;
                 tracker.number(nesting.depth, reader.since(start));
             }
             Some(first @ (b't' | b'f' | b'n')) => {
-                tracker.value(nesting.depth, Kind::Literal, start);
+                tracker.value(nesting.depth, ValueKind::Literal, start);
                 reader.literal(first)?;
             }
             Some(_) => return Err((JsonFault::Value, start)),
@@ -227,23 +138,23 @@ fn scan(body: &[u8], tracker: &mut Tracker<'_>, mut skims: bool) -> Result<(), F
     }
 }
 
-/// Passes over the innermost container if nothing is looked for in it and it has no fault. Where it has one, `skims` is
+/// Passes over the innermost container if nothing is looked for in it and it has no fault. Where it has one, `skips` is
 /// cleared: the fault ends the scan, and nothing is tried twice on the way to it.
-fn passed_over(reader: &mut Reader<'_>, tracker: &mut Tracker<'_>, nesting: Nesting, skims: &mut bool) -> bool {
-    if !*skims || tracker.looks_into(nesting.depth) {
+fn passed_over(reader: &mut Reader<'_>, tracker: &mut Tracker<'_>, nesting: Nesting, skips: &mut bool) -> bool {
+    if !*skips || tracker.looks_into(nesting.depth) {
         return false;
     }
-    let Some(skimmed) = skim::skim(reader.rest(), nesting) else {
-        *skims = false;
+    let Some(skipped) = skip_container::skip_container(reader.rest(), nesting) else {
+        *skips = false;
         return false;
     };
-    reader.pass(skimmed.length);
-    tracker.passed_elements(nesting.depth, skimmed.commas.saturating_add(1));
+    reader.pass(skipped.length);
+    tracker.passed_elements(nesting.depth, skipped.commas.saturating_add(1));
     true
 }
 
 /// A member's name and the colon, up to its value.
-fn name(reader: &mut Reader<'_>, tracker: &mut Tracker<'_>, depth: u32) -> Result<(), Fault> {
+fn name(reader: &mut Reader<'_>, tracker: &mut Tracker<'_>, depth: u32) -> Result<(), LocatedFault> {
     let start = reader.at();
     match reader.next() {
         Some(b'"') => {}
@@ -259,39 +170,6 @@ fn name(reader: &mut Reader<'_>, tracker: &mut Tracker<'_>, depth: u32) -> Resul
     }
     reader.skip_whitespace();
     Ok(())
-}
-
-/// The open containers: a bit each, set for objects, the innermost lowest.
-#[derive(Clone, Copy, Default)]
-struct Nesting {
-    objects: u128,
-    depth: u32,
-}
-
-impl Nesting {
-    fn open(&mut self, object: bool) -> Option<()> {
-        if self.depth >= MAX_NESTING {
-            return None;
-        }
-        self.objects = self.objects << 1 | u128::from(object);
-        self.depth = self.depth.saturating_add(1);
-        Some(())
-    }
-
-    fn close(&mut self) {
-        self.objects >>= 1;
-        self.depth = self.depth.saturating_sub(1);
-    }
-
-    /// Whether the innermost container is an object; `None` outside of all.
-    fn innermost(&self) -> Option<bool> {
-        (self.depth > 0).then_some(self.objects & 1 == 1)
-    }
-
-    /// The depth at which the innermost container itself stands.
-    fn outer(&self) -> u32 {
-        self.depth.saturating_sub(1)
-    }
 }
 
 #[cfg(test)]

@@ -5,11 +5,11 @@ fn pointers(texts: &[&str]) -> Vec<JsonPointer> {
 }
 
 fn events(body: &str) -> Result<u64, String> {
-    inspect(body.as_bytes(), EnvelopeKind::EventsArray, &[]).map(|e| e.event_count).map_err(|r| r.detail())
+    inspect(body.as_bytes(), EnvelopeKind::Events, &[]).map(|e| e.event_count).map_err(|r| r.detail())
 }
 
 fn captured(body: &str, pointer: &str) -> Option<String> {
-    inspect(body.as_bytes(), EnvelopeKind::SingleObject, &pointers(&[pointer])).unwrap().captures.remove(0)
+    inspect(body.as_bytes(), EnvelopeKind::Object, &pointers(&[pointer])).unwrap().captures.remove(0)
 }
 
 #[test]
@@ -41,7 +41,7 @@ fn envelopes_that_are_not_are_told_apart_with_their_place() {
         ("{\"events\":[1],\"\\u0065vents\":[2]}", "duplicate member \"events\" at byte 14"),
         ("{\"events\":1,\"events\":[2]}", "expected \"events\" to be an array at byte 10"),
     ] {
-        let refusal = inspect(body.as_bytes(), EnvelopeKind::EventsArray, &[]).unwrap_err();
+        let refusal = inspect(body.as_bytes(), EnvelopeKind::Events, &[]).unwrap_err();
         assert_eq!((refusal.code().as_str(), refusal.detail().as_str()), ("invalid_envelope", detail), "{body}");
     }
 }
@@ -55,8 +55,8 @@ fn a_fault_of_the_text_comes_before_a_fault_of_the_envelope() {
 #[test]
 fn a_hundred_thousand_brackets_are_refused_at_the_limit() {
     for open in ["[", "{\"a\":", "[{\"events\":"] {
-        let refusal = inspect(open.repeat(100_000).as_bytes(), EnvelopeKind::EventsArray, &[]).unwrap_err();
-        assert!(matches!(refusal, Refusal::InvalidJson { fault: JsonFault::TooDeep, .. }), "{refusal}");
+        let refusal = inspect(open.repeat(100_000).as_bytes(), EnvelopeKind::Events, &[]).unwrap_err();
+        assert!(matches!(refusal, Refusal::InvalidJson { fault: JsonFault::TooDeep { .. }, .. }), "{refusal}");
     }
     let levels = |n: usize| format!("{{\"events\":{}{}}}", "[".repeat(n), "]".repeat(n));
     assert_eq!(events(&levels(127)), Ok(1));
@@ -95,7 +95,7 @@ fn escapes_are_decoded_and_lone_surrogates_stay_two() {
 
 #[test]
 fn duplicates_are_refused_on_the_way_to_a_pointer_and_accepted_elsewhere() {
-    let kind = EnvelopeKind::SingleObject;
+    let kind = EnvelopeKind::Object;
     let way = pointers(&["/channel/time"]);
     let fault = |body: &str| inspect(body.as_bytes(), kind, &way).err().map(|refusal| refusal.detail());
     assert_eq!(
@@ -116,7 +116,7 @@ fn duplicates_are_refused_on_the_way_to_a_pointer_and_accepted_elsewhere() {
 fn several_pointers_share_a_way() {
     let found = inspect(
         br#"{"x":{"b":"2","a":"1"},"events":["e0","e1"]}"#,
-        EnvelopeKind::EventsArray,
+        EnvelopeKind::Events,
         &pointers(&["/x/a", "/x/b", "/events/1", "/x/a"]),
     )
     .unwrap();
@@ -129,7 +129,10 @@ fn faults_of_the_text_name_what_and_where() {
     for (body, detail) in [
         (&b""[..], "the body is empty at byte 0"),
         (b" \n", "the body is empty at byte 2"),
-        (b"\xef\xbb\xbf{}", "the body begins with a byte order mark at byte 0"),
+        (b"\xef\xbb\xbf ", "the body is empty at byte 4"),
+        (b"\xef\xbb\xbf{]", "expected a member name in double quotes at byte 4"),
+        (b"\xef\xbb\xbf\xef\xbb\xbf{}", "expected a value at byte 3"),
+        (b" \xef\xbb\xbf{}", "expected a value at byte 1"),
         (b"{\"a\":1}x", "unexpected bytes after the end of the text at byte 7"),
         (b"{\"a\":1}{}", "unexpected bytes after the end of the text at byte 7"),
         (b"{'a':1}", "expected a member name in double quotes at byte 1"),
@@ -153,7 +156,34 @@ fn faults_of_the_text_name_what_and_where() {
         (b"[\xff]", "expected a value at byte 1"),
         (b"[\"ab", "the text ends in the middle at byte 4"),
     ] {
-        let refusal = inspect(body, EnvelopeKind::SingleObject, &[]).unwrap_err();
+        let refusal = inspect(body, EnvelopeKind::Object, &[]).unwrap_err();
         assert_eq!((refusal.code().as_str(), refusal.detail().as_str()), ("invalid_json", detail), "{body:?}");
+    }
+}
+
+#[test]
+fn a_byte_order_mark_before_the_text_is_passed_over() {
+    assert_eq!(events("\u{feff} {\"events\":[1,2]}"), Ok(2));
+    assert_eq!(captured("\u{feff}{\"id\":\"x\"}", "/id").as_deref(), Some("x"));
+    assert_eq!(events("\u{feff}{\"events\":1}"), Err("expected \"events\" to be an array at byte 13".to_owned()));
+}
+
+#[test]
+fn any_envelope_takes_any_bytes_as_one_event() {
+    let way = pointers(&["/id", "/a/b"]);
+    for (body, id) in [
+        (&b""[..], None),
+        (b"\xff\x00", None),
+        (b"\x1f\x8b\x08\x00", None),
+        (b"a=1&id=2", None),
+        (b"\xef\xbb\xbf{\"id\":1}", Some("1")),
+        (b"{\"id\":\"x\",\"events\":[1,2]}", Some("x")),
+        (b"{\"id\":1,\"id\":2}", None),
+        (b"{\"id\":1", None),
+        (b"[{\"id\":1}]", None),
+    ] {
+        let found = inspect(body, EnvelopeKind::Any, &way).unwrap();
+        assert_eq!((found.event_count, found.captures), (1, vec![id.map(str::to_owned), None]), "{body:?}");
+        assert_eq!(inspect(body, EnvelopeKind::Any, &[]).unwrap(), Envelope { event_count: 1, captures: vec![] });
     }
 }

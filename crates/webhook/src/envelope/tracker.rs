@@ -8,8 +8,61 @@
 //! `matched` and was reached by the first `matched` tokens of its path.
 
 use super::reader::Text;
-use super::{EVENTS, Envelope, EnvelopeFault, EnvelopeKind, Kind};
 use crate::pointer::{JsonPointer, MAX_POINTER_TOKENS, Token};
+use crate::refusal::EnvelopeFault;
+
+/// The member that holds the events of an [`EnvelopeKind::Events`].
+static EVENTS: [Token; 1] = [Token::of_key("events")];
+
+/// What a body has to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EnvelopeKind {
+    /// An object with one array `events`; each element is an event.
+    Events,
+    /// One object, which is one event.
+    Object,
+    /// Any bytes, JSON or not, which are one event.
+    Any,
+}
+
+impl EnvelopeKind {
+    /// Every kind.
+    pub const ALL: [Self; 3] = [Self::Events, Self::Object, Self::Any];
+
+    /// The name in configuration.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Events => "events",
+            Self::Object => "object",
+            Self::Any => "any",
+        }
+    }
+
+    /// The kind of a name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == name)
+    }
+}
+
+/// What was found in a valid envelope.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Envelope {
+    /// How many events it holds.
+    pub event_count: u64,
+    /// For each pointer that was asked for: the string (unescaped; a lone surrogate keeps its escape as text) or the
+    /// number (as written) that it names; `None` where it names nothing or something else.
+    pub captures: Vec<Option<String>>,
+}
+
+/// What a value begins with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ValueKind {
+    Object,
+    Array,
+    String,
+    Number,
+    Literal,
+}
 
 pub(super) struct Tracker<'p> {
     kind: EnvelopeKind,
@@ -39,7 +92,7 @@ enum Role {
 impl<'p> Tracker<'p> {
     pub(super) fn new(kind: EnvelopeKind, pointers: &'p [JsonPointer]) -> Self {
         let target = |path, role| Target { path, matched: 0, seen: 0, role };
-        let events = (kind == EnvelopeKind::EventsArray).then(|| target(EVENTS.as_slice(), Role::Events));
+        let events = (kind == EnvelopeKind::Events).then(|| target(EVENTS.as_slice(), Role::Events));
         let captures = pointers.iter().map(|pointer| target(pointer.tokens(), Role::Capture(None)));
         Self {
             kind,
@@ -54,24 +107,24 @@ impl<'p> Tracker<'p> {
 
     /// A value begins at `depth`.
     #[inline]
-    pub(super) fn value(&mut self, depth: u32, kind: Kind, at: usize) {
+    pub(super) fn value(&mut self, depth: u32, kind: ValueKind, at: usize) {
         if depth < self.reach {
             self.value_on_the_way(depth, kind, at);
         }
     }
 
     #[cold]
-    fn value_on_the_way(&mut self, depth: u32, kind: Kind, at: usize) {
-        if depth == 0 && kind != Kind::Object {
+    fn value_on_the_way(&mut self, depth: u32, kind: ValueKind, at: usize) {
+        if depth == 0 && kind != ValueKind::Object {
             self.fault(EnvelopeFault::NotAnObject, at);
         }
-        if kind == Kind::Array
+        if kind == ValueKind::Array
             && let Some(count) = self.count_mut(depth)
         {
             *count = 0;
         }
         let is_events = |target: &Target<'_>| matches!(target.role, Role::Events) && target.is_at(depth);
-        if kind != Kind::Array && self.targets.iter().any(is_events) {
+        if kind != ValueKind::Array && self.targets.iter().any(is_events) {
             self.fault(EnvelopeFault::EventsNotAnArray, at);
         }
     }
@@ -210,9 +263,9 @@ impl<'p> Tracker<'p> {
             return Err(fault);
         }
         let event_count = match (self.kind, self.event_count) {
-            (EnvelopeKind::SingleObject, _) => 1,
-            (EnvelopeKind::EventsArray, Some(count)) => count,
-            (EnvelopeKind::EventsArray, None) => return Err((EnvelopeFault::NoEvents, self.end.saturating_sub(1))),
+            (EnvelopeKind::Object | EnvelopeKind::Any, _) => 1,
+            (EnvelopeKind::Events, Some(count)) => count,
+            (EnvelopeKind::Events, None) => return Err((EnvelopeFault::NoEvents, self.end.saturating_sub(1))),
         };
         let captures = self.targets.into_iter().filter_map(|target| match target.role {
             Role::Events => None,

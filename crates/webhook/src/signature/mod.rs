@@ -15,7 +15,7 @@ use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 
 use crate::encoding::Tag;
 use crate::refusal::{Refusal, SignatureFault, Unavailable};
-use crate::scheme::{Scheme, Several};
+use crate::scheme::Scheme;
 use crate::secret::SigningSecret;
 
 /// Longest signature header. Sixteen signatures of 44 characters with prefixes need about 1 KB.
@@ -198,42 +198,53 @@ fn required<'h>(headers: &'h (impl HeaderSource + ?Sized), name: &str) -> Result
         .ok_or_else(|| Refusal::MissingSignature { header: name.to_owned() })
 }
 
-/// The tags of a signature header, at least one.
+/// The tags of a signature header, at least one. An entry that is malformed or of another version is passed over: it
+/// only explains the refusal where no entry can be read.
 fn presented(scheme: &Scheme, value: &str) -> Result<Vec<Tag>, SignatureFault> {
     if value.len() > MAX_SIGNATURE_HEADER_BYTES {
         return Err(SignatureFault::TooLong { limit_bytes: MAX_SIGNATURE_HEADER_BYTES });
     }
-    match scheme.several {
-        Several::Refuse => {
-            let text = value
-                .strip_prefix(scheme.prefix.as_str())
-                .ok_or_else(|| SignatureFault::Prefix { expected: scheme.prefix.clone() })?;
-            // No encoding has a comma: this is what a header that was sent twice has become.
-            if text.contains(',') {
-                return Err(SignatureFault::Several);
-            }
-            Ok(vec![scheme.encoding.decode(text)?])
-        }
-        Several::Comma => list(scheme, value.split(',').map(|item| item.trim_matches([' ', '\t']))),
-        Several::Space => list(scheme, value.split(' ')),
-    }
-}
-
-/// Signatures with another prefix are of another version and skipped; one with our prefix has to be well formed.
-fn list<'i>(scheme: &Scheme, items: impl Iterator<Item = &'i str>) -> Result<Vec<Tag>, SignatureFault> {
     let mut tags = Vec::new();
-    for (number, item) in items.enumerate() {
+    let mut first_fault = None;
+    for (number, text) in entries(value, &scheme.prefix).enumerate() {
         if number >= MAX_SIGNATURES {
             return Err(SignatureFault::TooMany { limit: MAX_SIGNATURES });
         }
-        if let Some(text) = item.strip_prefix(scheme.prefix.as_str()) {
-            tags.push(scheme.encoding.decode(text)?);
+        match scheme.encoding.decode(text) {
+            Ok(tag) => tags.push(tag),
+            Err(fault) => first_fault = first_fault.or(Some(fault)),
         }
     }
-    if tags.is_empty() {
-        return Err(SignatureFault::NoneWithPrefix { expected: scheme.prefix.clone() });
+    match first_fault {
+        _ if !tags.is_empty() => Ok(tags),
+        Some(fault) => Err(fault.into()),
+        None => Err(SignatureFault::Prefix { expected: scheme.prefix.clone() }),
     }
-    Ok(tags)
+}
+
+/// The texts behind `prefix` in a header that holds one signature or a list of them.
+///
+/// Commas and white space separate entries, because they also stand where a header was sent twice or was folded. White
+/// space may follow the prefix, as in `v1, <signature>`.
+fn entries<'h>(value: &'h str, prefix: &'h str) -> impl Iterator<Item = &'h str> {
+    let is_space = |char| matches!(char, ' ' | '\t' | '\r' | '\n');
+    let separates = move |char| char == ',' || is_space(char);
+    let until_separator = move |text: &'h str| text.split_once(separates).unwrap_or((text, ""));
+    let mut rest = value;
+    core::iter::from_fn(move || {
+        loop {
+            rest = rest.trim_start_matches(separates);
+            if rest.is_empty() {
+                return None;
+            }
+            let text = rest.strip_prefix(prefix);
+            // On to the next word, not behind the entry: a prefix without a signature may stand before another one.
+            rest = until_separator(rest).1;
+            if let Some(text) = text {
+                return Some(until_separator(text.trim_start_matches(is_space)).0);
+            }
+        }
+    })
 }
 
 /// An identifier stands next to the body in what is signed. Without `{`, `"` and `\` in it, no part of a JSON body can

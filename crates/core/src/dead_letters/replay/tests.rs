@@ -1,6 +1,7 @@
 use super::*;
 use crate::dead_letters::Filter;
 use crate::messages::{HeaderPair, dead_letter_header, delivery_header, frame};
+use genesys_webhook::envelope::EnvelopeKind;
 use genesys_webhook::scheme::Scheme;
 use genesys_webhook::secret::SigningSecret;
 use genesys_webhook::sign::sign;
@@ -104,6 +105,21 @@ fn what_is_verified_is_validated_by_todays_configuration_too() {
     }
     let gone = code(decide(&refused(), None, BODY));
     assert_eq!(gone, (Fate::StillRefused, refused::SOURCE_NOT_CONFIGURED.to_owned()));
+}
+
+#[test]
+fn a_letter_refused_for_its_envelope_flows_under_another_one() {
+    let secret = |scheme: &Scheme| secret(scheme, "current", "the right secret", None);
+    for body in [b"a=1&b=2".as_slice(), b"\x1f\x8b\x08", b"[{},{}]", b""] {
+        let letter = letter(Stage::Receive, signed("the right secret", body), body.len());
+        let strict = Verifier::new(Scheme::webhooks(), vec![secret(&Scheme::webhooks())]);
+        let refused = code(decide(&letter, Some((&strict, LIMIT_BYTES)), body)).1;
+        assert!(["invalid_json", "invalid_envelope"].contains(&refused.as_str()), "{refused}");
+        let scheme = Scheme::webhooks().with_envelope(EnvelopeKind::Any);
+        let secret = secret(&scheme);
+        let delivery = sent(decide(&letter, Some((&Verifier::new(scheme, vec![secret]), LIMIT_BYTES)), body));
+        assert_eq!((delivery.event_count, delivery.dedupe_key), (1, None));
+    }
 }
 
 #[test]
