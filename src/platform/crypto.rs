@@ -5,8 +5,9 @@
 
 use super::js_error;
 use genesys_webhook::encoding::Tag;
+use genesys_webhook::headers::HeaderSource;
 use genesys_webhook::secret::SigningSecret;
-use genesys_webhook::signature::{HeaderSource, Verified, Verifier, VerifyError};
+use genesys_webhook::signature::{Verified, Verifier, VerifyError};
 use js_sys::{Array, ArrayBuffer, Object, Promise, Reflect, Uint8Array};
 use std::cell::RefCell;
 use std::collections::BTreeMap;

@@ -11,8 +11,8 @@ use sha2::{Digest, Sha256};
 
 use crate::encoding::hex;
 use crate::envelope::Envelope;
+use crate::headers::HeaderSource;
 use crate::pointer::JsonPointer;
-use crate::signature::HeaderSource;
 
 /// Longest key: `members-sha256:` and 64 digits fit, and so do three identifiers of 36 characters with a time.
 pub const MAX_KEY_CHARS: usize = 200;

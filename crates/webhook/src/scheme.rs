@@ -8,9 +8,9 @@
 use crate::dedupe::{self, DedupeRule};
 use crate::encoding::Encoding;
 use crate::envelope::{self, Envelope, EnvelopeKind};
+use crate::headers::HeaderSource;
 use crate::profile::Profile;
 use crate::refusal::Refusal;
-use crate::signature::HeaderSource;
 
 /// Tolerance of Standard Webhooks' reference implementations, both ways, in seconds.
 pub const STANDARD_TOLERANCE_S: u32 = 300;

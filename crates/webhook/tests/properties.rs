@@ -202,7 +202,7 @@ proptest! {
         let verifier = verifier(&scheme, &[&text]);
         let mut request = signed(&verifier, 0, &body);
         request.insert(0, ("Authorization".to_owned(), "Bearer x".to_owned()));
-        let kept = headers::keep(&scheme, request.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+        let kept = headers::keep_first(&scheme, &[], request.iter().map(|(name, value)| (name.as_str(), value.as_str())));
         prop_assert_eq!(kept.credentials_removed, 1);
         prop_assert_eq!(verdict(&verifier, &genesys_webhook::headers::owned(kept.headers), &body), Ok("current".to_owned()));
     }

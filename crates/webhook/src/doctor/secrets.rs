@@ -7,8 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD};
 use zeroize::Zeroizing;
 
-use super::FindingCode;
-use super::search::Fault;
+use super::explanation::{FindingCode, Mistake};
 use crate::encoding::{hex, unhex};
 use crate::scheme::{Scheme, SecretFormat};
 use crate::secret::{SigningSecret, WHSEC, decode_base64};
@@ -16,8 +15,8 @@ use crate::secret::{SigningSecret, WHSEC, decode_base64};
 type Key = Zeroizing<Vec<u8>>;
 
 /// Keys that the other side may have made from the same secret, each with what would be wrong.
-pub(super) fn variants(scheme: &Scheme, secret: &SigningSecret) -> Vec<(Fault, Key)> {
-    let mut found: Vec<(Fault, Key)> = Vec::new();
+pub(super) fn variants(scheme: &Scheme, secret: &SigningSecret) -> Vec<(Mistake, Key)> {
+    let mut found: Vec<(Mistake, Key)> = Vec::new();
     let mut add = |code, detail, key: Option<Vec<u8>>| {
         if let Some(key) = key.map(Zeroizing::new)
             && key.as_slice() != secret.key_bytes()
@@ -64,7 +63,7 @@ pub(super) fn variants(scheme: &Scheme, secret: &SigningSecret) -> Vec<(Fault, K
 }
 
 /// Keys that the sender may have where the secret was pasted there with something around it, which nobody sees.
-pub(super) fn pasted(scheme: &Scheme, secret: &SigningSecret) -> Vec<(Fault, Key)> {
+pub(super) fn pasted(scheme: &Scheme, secret: &SigningSecret) -> Vec<(Mistake, Key)> {
     if scheme.secret_format != SecretFormat::Text {
         return Vec::new();
     }
@@ -74,11 +73,11 @@ pub(super) fn pasted(scheme: &Scheme, secret: &SigningSecret) -> Vec<(Fault, Key
     [("", "\r\n"), ("", " "), (" ", ""), (" ", " "), ("", "\t"), ("\t", ""), ("\n", "")]
         .into_iter()
         .map(|(before, after)| {
-            let fault = match after {
+            let mistake = match after {
                 "\r\n" => (FindingCode::SecretLineEnd, line_end),
                 _ => (FindingCode::SecretWhitespace, whitespace),
             };
-            (fault, Zeroizing::new([before.as_bytes(), key, after.as_bytes()].concat()))
+            (mistake, Zeroizing::new([before.as_bytes(), key, after.as_bytes()].concat()))
         })
         .collect()
 }

@@ -14,6 +14,7 @@ use alloc::borrow::Cow;
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 
 use crate::encoding::Tag;
+use crate::headers::HeaderSource;
 use crate::refusal::{Refusal, SignatureFault, Unavailable};
 use crate::scheme::Scheme;
 use crate::secret::SigningSecret;
@@ -26,25 +27,6 @@ pub const MAX_SIGNATURES: usize = 16;
 pub const MAX_IDENTIFIER_BYTES: usize = 256;
 /// Longest timestamp: twelve digits of seconds last until the year 33658.
 const MAX_TIMESTAMP_DIGITS: usize = 12;
-
-/// The headers of a request.
-pub trait HeaderSource {
-    /// The value of a header, by its name in lower case; `None` where it is absent.
-    ///
-    /// A header that was sent several times is one value, joined with ", " (as in JavaScript's `Headers`); bytes that
-    /// are not UTF-8 may arrive as U+FFFD, which no signature contains.
-    fn get(&self, name: &str) -> Option<Cow<'_, str>>;
-}
-
-/// Pairs of name and value in the order of arrival; names of any case.
-impl<N: AsRef<str>, V: AsRef<str>> HeaderSource for [(N, V)] {
-    fn get(&self, name: &str) -> Option<Cow<'_, str>> {
-        let mut values =
-            self.iter().filter(|(key, _)| key.as_ref().eq_ignore_ascii_case(name)).map(|(_, v)| v.as_ref());
-        let first = Cow::Borrowed(values.next()?);
-        Some(values.fold(first, |joined, value| Cow::Owned(format!("{joined}, {value}"))))
-    }
-}
 
 /// A scheme with the secrets of one source.
 #[derive(Debug)]
