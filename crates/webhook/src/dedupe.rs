@@ -112,18 +112,6 @@ mod tests {
     }
 
     #[test]
-    fn receipts_of_one_message_and_time_are_told_apart_by_their_status() {
-        let receipt = |status: &str| {
-            open_messaging(&format!(r#"{{"id":"m1","type":"Receipt","channel":{{"time":"t"}},"status":{status}}}"#))
-        };
-        let keys =
-            ["\"Published\"", "\"Sent\"", "\"Delivered\"", "\"Read\"", "null"].map(|status| receipt(status).unwrap());
-        assert_eq!(keys[0], "members:m1|Receipt|t|Published");
-        assert_eq!(keys[4], "members:m1|Receipt|t");
-        assert_eq!(keys.iter().collect::<std::collections::BTreeSet<_>>().len(), 5);
-    }
-
-    #[test]
     fn without_all_of_its_parts_there_is_no_key() {
         for body in [
             r#"{"type":"Text","channel":{"time":"t"}}"#,

@@ -147,22 +147,6 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_the_same_however_its_text_is_written() {
-        let key = [0xfbu8, 0xef, 0xbe, 0xff].repeat(5);
-        let standard = Scheme::standard_webhooks();
-        let padded = base64::engine::general_purpose::STANDARD.encode(&key);
-        let bare = padded.trim_end_matches('=');
-        let url = padded.replace('+', "-").replace('/', "_");
-        assert!(padded.ends_with('=') && url != padded);
-        for text in [&padded, bare, &url, url.trim_end_matches('=')] {
-            for text in [text.to_owned(), format!("whsec_{text}"), format!(" whsec_{text}\r\n")] {
-                let secret = SigningSecret::new(&standard, "current", &text, None).unwrap();
-                assert_eq!(secret.key_bytes(), key, "{text:?}");
-            }
-        }
-    }
-
-    #[test]
     fn white_space_around_a_secret_of_any_format_is_cut() {
         let hex = Scheme { secret_format: SecretFormat::Hex, ..Scheme::webhooks() };
         for scheme in [&Scheme::webhooks(), &Scheme::standard_webhooks(), &hex] {

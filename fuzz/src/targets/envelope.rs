@@ -83,7 +83,7 @@ fn same_values(tree: &Tree, kind: EnvelopeKind, pointers: &[Vec<String>], verdic
     };
     let events: Vec<&Tree> = members.iter().filter(|(name, _)| name == "events").map(|(_, value)| value).collect();
     let count = match (kind, events.as_slice()) {
-        (EnvelopeKind::Object, _) => Some(1),
+        (EnvelopeKind::Object | EnvelopeKind::Any, _) => Some(1),
         (EnvelopeKind::Events, [Tree::Array(events)]) => Some(events.len() as u64),
         (EnvelopeKind::Events, _) => None,
     };

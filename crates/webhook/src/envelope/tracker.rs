@@ -49,8 +49,8 @@ impl EnvelopeKind {
 pub struct Envelope {
     /// How many events it holds.
     pub event_count: u64,
-    /// For each pointer that was asked for: the string (unescaped; a lone surrogate keeps its escape as text) or the
-    /// number (as written) that it names; `None` where it names nothing or something else.
+    /// For each pointer that was asked for: the string (unescaped, unless it has a lone surrogate) or the number
+    /// (as written) that it names; `None` where it names nothing or something else.
     pub captures: Vec<Option<String>>,
 }
 
@@ -295,51 +295,9 @@ impl Target<'_> {
     }
 }
 
-/// The text of a valid string; a lone surrogate keeps its escape as text, so that two of them stay two.
+/// The text of a valid string. One with a lone surrogate has none: it stays as it is written, so that two of them stay
+/// two.
 fn unescape(raw: &[u8]) -> String {
-    let mut text = String::with_capacity(raw.len());
-    // Validated by the reader: nothing is lost here.
-    let raw = String::from_utf8_lossy(raw);
-    let mut rest = raw.as_ref();
-    while let Some((plain, escaped)) = rest.split_once('\\') {
-        text.push_str(plain);
-        let mut chars = escaped.chars();
-        match chars.next() {
-            Some('u') => {
-                let (char, taken) = unescape_unicode(escaped);
-                if let Some(char) = char {
-                    text.push(char);
-                } else {
-                    text.push('\\');
-                    text.push_str(escaped.get(..5).unwrap_or_default());
-                }
-                rest = escaped.get(taken..).unwrap_or_default();
-                continue;
-            }
-            Some('b') => text.push('\u{8}'),
-            Some('f') => text.push('\u{c}'),
-            Some('n') => text.push('\n'),
-            Some('r') => text.push('\r'),
-            Some('t') => text.push('\t'),
-            Some(other) => text.push(other),
-            None => {}
-        }
-        rest = chars.as_str();
-    }
-    text.push_str(rest);
-    text
-}
-
-/// Reads `uXXXX` or `uXXXX\uXXXX`: the character, if it is one, and the bytes taken.
-fn unescape_unicode(escaped: &str) -> (Option<char>, usize) {
-    let unit = |text: Option<&str>| text.and_then(|digits| u16::from_str_radix(digits, 16).ok());
-    let Some(first) = unit(escaped.get(1..5)) else { return (None, 5) };
-    if let Some(char) = char::from_u32(u32::from(first)) {
-        return (Some(char), 5);
-    }
-    let second = if escaped.get(5..7) == Some("\\u") { unit(escaped.get(7..11)) } else { None };
-    match second.and_then(|second| char::decode_utf16([first, second]).next()) {
-        Some(Ok(char)) => (Some(char), 11),
-        _ => (None, 5),
-    }
+    let literal = [b"\"", raw, b"\""].concat();
+    serde_json::from_slice(&literal).unwrap_or_else(|_| String::from_utf8_lossy(raw).into_owned())
 }
