@@ -41,7 +41,7 @@ function request(vector) {
   return [Buffer.concat([Buffer.from(`${head.join("\n")}\n\n`), bytes])];
 }
 
-const signatures = vectors("signatures").flatMap(request);
+const signatures = [...vectors("signatures"), ...vectors("reference")].flatMap(request);
 const signed = (scheme, by, change, text) =>
   `${scheme}\n@1700000000000\n*0123456789abcdef0123456789abcdef\n!0 ${by} ${change} msg_1 1700000000\n\n${text}`;
 const message = JSON.stringify({
@@ -61,7 +61,7 @@ write("signature", [...some(signatures, 40), ...made]);
 // A piece of an explanation in place of a signature, which the explanation shows whatever was sent (found by the target).
 const echo = `${JSON.stringify({
   header: "x-s", encoding: "base64url", envelope: "events", signed_content: "{body}{id}", id_header: "x-id",
-})}\n@1700000020000\n*0123456789abcdef0123\nx-id: 7\nx-s: AAAAA"secret_format"AAAAAAAAAvents-array","signed_content":"{body}{id}","id_header":"x"\n\n{"events":[1,2,3]}`;
+})}\n@1700000020000\n*0123456789abcdef0123\nx-id: 7\nx-s: AAAAA"secret_format"AAAAAAAAAvents","signed_content":"{body}{id}","id_header":"x"\n\n{"events":[1,2,3]}`;
 write("doctor", [...some(signatures, 24), ...made, ...changes, echo]);
 
 const small = (list) => list.map(body).filter((bytes) => bytes.length < 1_000);
@@ -87,7 +87,7 @@ write("config", [
   { ...base, allow_private_addresses: true, public_url: "http://127.0.0.1:8787" },
   { ...base, region: "mypurecloud.xx", sorces: [], sources: [source, source] },
   sources({ ...receiving, profile: "open-messaging", subscription: { name: "x" } }),
-  sources({ ...receiving, profile: "standard-webhooks", max_body_bytes: 1000000, retry_schedule_s: [5, 300, 1800] }),
+  sources({ ...receiving, profile: "standard-webhooks", envelope: "any", duplicate_window_s: 0, max_body_bytes: 1000000, retry_schedule_s: [5, 300, 1800] }),
   sources({ ...receiving, profile: "custom", custom: JSON.parse(custom) }),
   sources({ ...receiving, profile: "custom", custom: { header: "X-Api-Key", encoding: "hex32", padding: "yes", tolerance_s: 0 } }),
   sources({ ...receiving, allow_networks: ["203.0.113.0/24", "2001:db8::/32", "10.0.0.1/8"], rate_limit: "RATE" }),

@@ -104,5 +104,5 @@ fn signed(scheme: &Scheme, secrets: &[SigningSecret], line: &str, body: &[u8]) -
         _ => body.to_vec(),
     };
     let (id, timestamp_s) = (words.next()?, words.next()?.parse().ok()?);
-    Some(sign(preset.as_ref().unwrap_or(scheme), std::slice::from_ref(secret), id, timestamp_s, &body))
+    Some(sign(preset.as_ref().unwrap_or(scheme), secret, id, timestamp_s, &body))
 }

@@ -16,7 +16,7 @@ use gateway_core::messages::keys::archive_key;
 use genesys_client::retry::retry_after_ms;
 use genesys_client::transport::TransportErrorKind;
 use genesys_webhook::scheme::Scheme;
-use genesys_webhook::sign::sign;
+use genesys_webhook::sign::sign_with_all;
 
 /// How much of a destination's answer is read: enough for an error message.
 const EXCERPT_BYTES: usize = 1_024;
@@ -77,7 +77,7 @@ pub(super) async fn hand_on(
         Ok(secrets) => {
             let timestamp_s = clock::now_ms().div_euclid(1000);
             let scheme = Scheme::standard_webhooks();
-            headers.extend(body.with_bytes(|bytes| sign(&scheme, secrets, &delivery.id, timestamp_s, bytes)));
+            headers.extend(body.with_bytes(|bytes| sign_with_all(&scheme, secrets, &delivery.id, timestamp_s, bytes)));
         }
     }
     let outgoing = Outgoing {

@@ -18,7 +18,7 @@ use gateway_core::monitor::alerts::{Alerts, Conditions, Notice};
 use gateway_core::monitor::calls::{Health, Observation, SourceHealth, WatchCall};
 use gateway_core::monitor::silence::{History, Verdict};
 use genesys_webhook::scheme::Scheme;
-use genesys_webhook::sign::sign;
+use genesys_webhook::sign::sign_with_all;
 use serde::de::DeserializeOwned;
 use std::cell::Cell;
 use worker::{DurableObject, Env, Request, Response, Result, SqlStorage, State, durable_object};
@@ -219,7 +219,7 @@ async fn send(gateway: &Gateway, to: &AlertDestination, notice: &Notice) -> std:
         ("user-agent".to_owned(), USER_AGENT.to_owned()),
         ("content-type".to_owned(), "application/json".to_owned()),
     ];
-    headers.extend(sign(&Scheme::standard_webhooks(), secrets, &notice.id, timestamp_s, body.as_bytes()));
+    headers.extend(sign_with_all(&Scheme::standard_webhooks(), secrets, &notice.id, timestamp_s, body.as_bytes()));
     let outgoing = Outgoing {
         method: "POST",
         url: &to.url,

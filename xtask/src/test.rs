@@ -2,10 +2,11 @@
 //!
 //! 1. `native`: Rust, the whole workspace, with cargo-nextest where it is installed, otherwise with `cargo test`;
 //! 2. `entry`: `src/entry.js` and the driver in Node, with the runtime's error paths under the test's control;
-//! 3. `workerd`: the release build on workerd, with vitest, the simulator beside it;
-//! 4. `e2e`: the release build under `wrangler dev`, end to end, with Node's own runner;
-//! 5. `crash`: a build that crashes on request, on plain workerd;
-//! 6. `client-js`: the JavaScript client in Node, workerd and (where installed) Chromium.
+//! 3. `wasm`: the envelope scanner as it is built for wasm, in Node, against `JSON.parse`;
+//! 4. `workerd`: the release build on workerd, with vitest, the simulator beside it;
+//! 5. `e2e`: the release build under `wrangler dev`, end to end, with Node's own runner;
+//! 6. `crash`: a build that crashes on request, on plain workerd;
+//! 7. `client-js`: the JavaScript client in Node, workerd and (where installed) Chromium.
 //!
 //! Each runner's own output is passed through. A failing runner does not keep the later ones from running (except where the
 //! build itself fails); the command fails if any failed. Out of scope: measurements.
@@ -23,6 +24,7 @@ use crate::{build, cargo, client_js, project};
 enum Suite {
     Native,
     Entry,
+    Wasm,
     Workerd,
     E2e,
     Crash,
@@ -55,6 +57,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     }
     if run.wants(Suite::Entry) {
         run.node("the entry module", "tests/entry", &[])?;
+    }
+    if run.wants(Suite::Wasm) {
+        run.node("the scanner in wasm", "tests/wasm", &[])?;
     }
     if run.wants(Suite::Workerd) || run.wants(Suite::E2e) {
         build::run(&worker)?;

@@ -125,7 +125,7 @@ pub fn sign(
             return Err(Failure::argument("options.id: is required, this profile signs the delivery's identifier"));
         }
         let timestamp_s = at_ms.checked_div(1_000).unwrap_or(0);
-        let headers = genesys_webhook::sign::sign(&scheme, &[secret], &id.unwrap_or_default(), timestamp_s, &body);
+        let headers = genesys_webhook::sign::sign(&scheme, &secret, &id.unwrap_or_default(), timestamp_s, &body);
         let members: Vec<(&str, JsValue)> =
             headers.iter().map(|(name, value)| (name.as_str(), value.as_str().into())).collect();
         Ok(object(&members))

@@ -28,14 +28,12 @@ pub mod dedupe;
 pub mod doctor;
 pub mod encoding;
 pub mod envelope;
-pub mod header_source;
 pub mod headers;
 pub mod pointer;
 pub mod profile;
 pub mod refusal;
 pub mod scheme;
 pub mod secret;
-pub mod secret_format;
 pub mod sign;
 pub mod signature;
 

@@ -1,13 +1,12 @@
 //! Refusals: why a delivery was not accepted.
 //!
-//! Promises: one closed enum with stable codes (DESIGN §5). A refusal blames the request; what is ours to repair is
+//! Promises: one closed enum with stable codes. A refusal blames the request; what is ours to repair is
 //! [`Unavailable`] and makes the sender repeat. Details say what and where, never a secret, a signature or content of
 //! the body.
 
 use serde::{Deserialize, Serialize};
 
 use crate::encoding::EncodingFault;
-use crate::envelope::fault::{EnvelopeFault, JsonFault};
 
 /// Why a request is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -76,7 +75,7 @@ pub enum SignatureFault {
         /// The limit.
         limit: usize,
     },
-    /// No signature begins as the scheme writes it.
+    /// No signature in it has the scheme's prefix.
     #[error("has no signature that begins with {expected:?}")]
     Prefix {
         /// What the scheme writes before the tag.
@@ -94,6 +93,73 @@ pub enum SignatureFault {
     /// A timestamp that is not whole seconds in digits.
     #[error("is not a time in whole seconds since 1970")]
     Timestamp,
+}
+
+/// Why a text is not JSON.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum JsonFault {
+    /// No byte but whitespace.
+    #[error("the body is empty")]
+    Empty,
+    /// The text ends too early.
+    #[error("the text ends in the middle")]
+    Truncated,
+    /// A byte that cannot stand where a value begins.
+    #[error("expected a value")]
+    Value,
+    /// Something else than a name, or `}` in an empty object.
+    #[error("expected a member name in double quotes")]
+    Name,
+    /// No `:` after a member's name.
+    #[error("expected \":\"")]
+    Colon,
+    /// Neither `,` nor `}` after a member.
+    #[error("expected \",\" or \"}}\"")]
+    ObjectEnd,
+    /// Neither `,` nor `]` after an element.
+    #[error("expected \",\" or \"]\"")]
+    ArrayEnd,
+    /// A number that the grammar does not have: leading zero, no digit where one belongs.
+    #[error("malformed number")]
+    Number,
+    /// `\` and something that it does not escape.
+    #[error("malformed escape in a string")]
+    Escape,
+    /// A raw byte below 0x20 inside a string.
+    #[error("unescaped control character in a string")]
+    Control,
+    /// Bytes that are not UTF-8.
+    #[error("bytes that are not UTF-8")]
+    Utf8,
+    /// Too many containers inside each other.
+    #[error("nested deeper than {limit} levels")]
+    TooDeep {
+        /// The limit.
+        limit: u32,
+    },
+    /// Something after the value.
+    #[error("unexpected bytes after the end of the text")]
+    Trailing,
+}
+
+/// Why a JSON text is not the envelope.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EnvelopeFault {
+    /// The whole text is something else than an object.
+    #[error("expected an object")]
+    NotAnObject,
+    /// No member `events`; the position is that of the end of the object.
+    #[error("expected an array \"events\", found no such member")]
+    NoEvents,
+    /// `events` is something else than an array.
+    #[error("expected \"events\" to be an array")]
+    EventsNotAnArray,
+    /// A member that counts is there twice.
+    #[error("duplicate member {name:?}")]
+    Duplicate {
+        /// Its name.
+        name: String,
+    },
 }
 
 /// Ours to repair: the answer is 503, so that the sender repeats.

@@ -3,15 +3,14 @@
 //! Promises: a `Scheme` is consistent (it comes from a preset or from a checked [`crate::custom::CustomScheme`]), and
 //! nothing falls back from one scheme to another: the header, prefix, encoding and signed content of the source's
 //! scheme are the only ones that are tried.
-//! Sources: Genesys Cloud's developer documentation, the Standard Webhooks specification.
+//! Sources: DESIGN §1 and §3, genesys.md §1–3, the Standard Webhooks specification.
 
-use crate::dedupe::DedupeRule;
+use crate::dedupe::{self, DedupeRule};
 use crate::encoding::Encoding;
 use crate::envelope::{self, Envelope, EnvelopeKind};
-use crate::header_source::HeaderSource;
+use crate::headers::HeaderSource;
 use crate::profile::Profile;
 use crate::refusal::Refusal;
-use crate::secret_format::SecretFormat;
 
 /// Tolerance of Standard Webhooks' reference implementations, both ways, in seconds.
 pub const STANDARD_TOLERANCE_S: u32 = 300;
@@ -31,6 +30,28 @@ pub struct Scheme {
     pub(crate) secret_format: SecretFormat,
     pub(crate) envelope: EnvelopeKind,
     pub(crate) dedupe: DedupeRule,
+}
+
+/// How the text of a secret becomes its key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SecretFormat {
+    /// The text's UTF-8 bytes are the key.
+    Text,
+    /// Base64 of the key in either alphabet, padded or not, `whsec_` before it or not.
+    Base64,
+    /// Hexadecimal of the key.
+    Hex,
+}
+
+impl SecretFormat {
+    /// The form in words.
+    pub(crate) const fn described(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Base64 => "base64, with or without \"whsec_\" before it",
+            Self::Hex => "an even number of hexadecimal digits",
+        }
+    }
 }
 
 /// The header that dates a signature.
@@ -82,8 +103,9 @@ impl Scheme {
         }
     }
 
-    /// `X-Hub-Signature-256: sha256=<base64>` over the raw body; one object, known again by `id`, `type`, `channel.time`
-    /// and the `status` of a receipt (which carries the `id` of its message, and the same time in each of its states).
+    /// `X-Hub-Signature-256: sha256=<base64>` over the raw body; one object, known again by `id`, `type`,
+    /// `channel.time` and, where it has one, `status`. A receipt carries the `id` of its message, and the receipts of one
+    /// message can carry one time.
     pub fn open_messaging() -> Self {
         Self {
             profile: Profile::OpenMessaging,
@@ -91,7 +113,7 @@ impl Scheme {
             prefix: "sha256=".to_owned(),
             encoding: Encoding::Base64 { padded: true },
             envelope: EnvelopeKind::Object,
-            dedupe: DedupeRule::of_members(&[&["id"], &["type"], &["channel", "time"]], &[&["status"]]),
+            dedupe: DedupeRule::of_members(&[&["id"], &["type"], &["channel", "time"], &["status"]], 3),
             ..Self::webhooks()
         }
     }
@@ -114,6 +136,12 @@ impl Scheme {
             envelope: EnvelopeKind::Object,
             dedupe: DedupeRule::Header("webhook-id".to_owned()),
         }
+    }
+
+    /// The same scheme with another envelope.
+    #[must_use]
+    pub fn with_envelope(self, envelope: EnvelopeKind) -> Self {
+        Self { envelope, ..self }
     }
 
     /// The profile that it belongs to.
@@ -181,12 +209,6 @@ impl Scheme {
         format!("{}{{body}}{}", side(&self.content.before), side(&self.content.after))
     }
 
-    /// The same with another envelope.
-    #[must_use]
-    pub fn with_envelope(self, envelope: EnvelopeKind) -> Self {
-        Self { envelope, ..self }
-    }
-
     /// Validates the body's envelope and counts its events. Call it on verified bytes only.
     ///
     /// Errors: [`Refusal::InvalidJson`], [`Refusal::InvalidEnvelope`].
@@ -194,10 +216,13 @@ impl Scheme {
         envelope::inspect(body, self.envelope, self.dedupe.pointers())
     }
 
-    /// The idempotency key that headers or envelope give; where there is none, the body's hash is it
-    /// ([`crate::dedupe::body_key`]).
+    /// The idempotency key that the sender gives: by the rule of the scheme, else by its signed identifier.
+    ///
+    /// `None` where there is nothing but the body. The body's hash is the key then ([`crate::dedupe::body_key`]), for as
+    /// long as the sender repeats; deliveries with different signed identifiers are never taken for one.
     pub fn idempotency_key(&self, headers: &(impl HeaderSource + ?Sized), envelope: &Envelope) -> Option<String> {
-        self.dedupe.key(headers, envelope)
+        let signed_id = || dedupe::header_key(headers, self.id_header.as_deref()?);
+        self.dedupe.key(headers, envelope).or_else(signed_id)
     }
 }
 

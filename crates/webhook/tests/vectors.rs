@@ -80,7 +80,7 @@ impl<'de> Deserialize<'de> for ExpectedKey {
 }
 
 #[derive(Default)]
-struct Outcome {
+struct Judged {
     verdict: String,
     label: Option<String>,
     event_count: Option<u64>,
@@ -107,7 +107,7 @@ impl Vector {
         body
     }
 
-    fn run(&self) -> Outcome {
+    fn run(&self) -> Judged {
         let scheme = self.scheme();
         let secrets = self
             .secrets
@@ -118,10 +118,10 @@ impl Vector {
             .collect();
         let verifier = Verifier::new(scheme, secrets);
         let headers = self.headers.as_slice();
-        let refused = |refusal: &Refusal| Outcome {
+        let refused = |refusal: &Refusal| Judged {
             verdict: refusal.code().as_str().to_owned(),
             detail: Some(refusal.detail()),
-            ..Outcome::default()
+            ..Judged::default()
         };
         let body = self.body();
         let verdict = verifier.verify(headers, &body, self.now_ms);
@@ -130,18 +130,18 @@ impl Vector {
             Ok(holds) => Some(holds.label.to_owned()),
             Err(VerifyError::Refused(refusal)) => return refused(&refusal),
             Err(VerifyError::Unavailable(reason)) => {
-                return Outcome { verdict: reason.code().to_owned(), ..Outcome::default() };
+                return Judged { verdict: reason.code().to_owned(), ..Judged::default() };
             }
         };
         match verifier.scheme().inspect(&body) {
-            Ok(envelope) => Outcome {
+            Ok(envelope) => Judged {
                 verdict: "accepted".to_owned(),
                 label,
                 event_count: Some(envelope.event_count),
                 idempotency_key: verifier.scheme().idempotency_key(headers, &envelope),
                 detail: None,
             },
-            Err(refusal) => Outcome { label, ..refused(&refusal) },
+            Err(refusal) => Judged { label, ..refused(&refusal) },
         }
     }
 }

@@ -5,9 +5,9 @@
 //! `serde_json` accepts only where it does not read them, so values are not compared there.
 
 use crate::split_once;
-use genesys_webhook::envelope::{Envelope, EnvelopeFault, EnvelopeKind, JsonFault, MAX_NESTING, inspect};
+use genesys_webhook::envelope::{Envelope, EnvelopeKind, MAX_NESTING, inspect};
 use genesys_webhook::pointer::{JsonPointer, MAX_POINTER_TOKENS};
-use genesys_webhook::refusal::Refusal;
+use genesys_webhook::refusal::{EnvelopeFault, JsonFault, Refusal};
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use std::fmt;
@@ -21,10 +21,13 @@ pub fn run(input: &[u8]) -> bool {
         texts.iter().filter_map(|text| Some((*text, JsonPointer::parse(text).ok()?))).collect();
     let parsed: Vec<JsonPointer> = pointers.iter().map(|(_, pointer)| pointer.clone()).collect();
     let steps: Vec<Vec<String>> = pointers.iter().map(|(text, _)| steps(text)).collect();
-    let tree = tree(body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body));
+    let any = inspect(body, EnvelopeKind::Any, &parsed).expect("any bytes are taken");
+    assert_eq!((any.event_count, any.captures.len()), (1, parsed.len()));
+    let text = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
+    let tree = tree(text);
     for kind in [EnvelopeKind::Events, EnvelopeKind::Object] {
         let verdict = inspect(body, kind, &parsed);
-        same_texts(body, &verdict);
+        same_texts(text, body.len(), &verdict);
         if let Some(tree) = &tree
             && is_json(&verdict)
         {
@@ -38,14 +41,13 @@ fn is_json(verdict: &Result<Envelope, Refusal>) -> bool {
     !matches!(verdict, Err(Refusal::InvalidJson { .. }))
 }
 
-fn same_texts(body: &[u8], verdict: &Result<Envelope, Refusal>) {
+/// `body`: what is behind a byte order mark, of so many bytes in all.
+fn same_texts(body: &[u8], all_bytes: usize, verdict: &Result<Envelope, Refusal>) {
     if let Err(Refusal::InvalidJson { at_byte, .. } | Refusal::InvalidEnvelope { at_byte, .. }) = verdict {
-        assert!(*at_byte <= body.len(), "byte {at_byte} of {}", body.len());
+        assert!(*at_byte <= all_bytes, "byte {at_byte} of {all_bytes}");
     }
-    // A byte order mark is passed over.
-    let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
     let depth = depth(body);
-    if let Err(Refusal::InvalidJson { fault: JsonFault::TooDeep, .. }) = verdict {
+    if let Err(Refusal::InvalidJson { fault: JsonFault::TooDeep { .. }, .. }) = verdict {
         assert!(depth > MAX_NESTING, "{depth} levels are too deep");
         return;
     }

@@ -9,10 +9,9 @@ use crate::dedupe::DedupeRule;
 use crate::encoding::Encoding;
 use crate::envelope::EnvelopeKind;
 use crate::headers;
-use crate::pointer::{JsonPointer, PointerFault};
+use crate::pointer::JsonPointer;
 use crate::profile::Profile;
-use crate::scheme::{Part, STANDARD_TOLERANCE_S, Scheme, SignedContent, TimestampRule};
-use crate::secret::SecretFormat;
+use crate::scheme::{Part, STANDARD_TOLERANCE_S, Scheme, SecretFormat, SignedContent, TimestampRule};
 
 /// Longest prefix of a tag.
 pub const MAX_PREFIX_BYTES: usize = 64;
@@ -45,125 +44,53 @@ pub struct CustomScheme {
     pub secret_format: Option<String>,
     /// `events`, `object` (default) or `any`.
     pub envelope: Option<String>,
-    /// JSON pointer to what makes two deliveries one; the identifier's header where there is neither this nor
-    /// `dedupe_header`. Excludes `dedupe_header`.
+    /// JSON pointer to what makes two deliveries one, in place of the signed `id_header`. Excludes `dedupe_header`.
     pub dedupe_pointer: Option<String>,
     /// Header that makes two deliveries one. Unless the signed content holds it, a repeated delivery can be passed off
     /// as a new one by whoever recorded it.
     pub dedupe_header: Option<String>,
 }
 
-/// An error of a custom scheme; [`Self::key`] says where.
+/// What is wrong with one key of a custom scheme.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum SchemeError {
-    /// A required key is absent.
-    #[error("`{key}`: is required")]
-    Required {
-        /// The key.
-        key: &'static str,
-    },
-    /// Not one of the values that the key has.
-    #[error("`{key}`: expected {expected}, found {found:?}")]
-    NotOneOf {
-        /// The key.
-        key: &'static str,
-        /// The values.
-        expected: &'static str,
-        /// What is there.
-        found: String,
-    },
-    /// Not a header name (RFC 9110, section 5.6.2).
-    #[error("`{key}`: expected the name of a header, found {found:?}")]
-    NotAHeaderName {
-        /// The key.
-        key: &'static str,
-        /// What is there.
-        found: String,
-    },
-    /// A header that carries credentials: it is removed from dead letters, whose replay verifies again.
-    #[error("`{key}`: {found:?} carries credentials and is never kept, so a delivery could not be verified again")]
-    CredentialHeader {
-        /// The key.
-        key: &'static str,
-        /// What is there.
-        found: String,
-    },
-    /// Two keys name one header.
-    #[error("`{key}`: {found:?} is already the header of another key")]
-    SameHeader {
-        /// The key.
-        key: &'static str,
-        /// What is there.
-        found: String,
-    },
-    /// The prefix cannot stand in a header.
-    #[error("`prefix`: expected at most 64 visible ASCII characters, the first of them no comma")]
-    Prefix,
-    /// Out of range.
-    #[error("`tolerance_s`: expected 1 to 86400, found {found}")]
-    Tolerance {
-        /// What is there.
-        found: u64,
-    },
-    /// The template.
-    #[error("`signed_content`: {0}")]
-    SignedContent(#[from] TemplateFault),
-    /// A key that means nothing without another.
-    #[error("`{key}`: means nothing without `{needs}`")]
-    Needs {
-        /// The key.
-        key: &'static str,
-        /// What it needs.
-        needs: &'static str,
-    },
-    /// A header that is not part of what is signed proves nothing.
-    #[error("`{key}`: `signed_content` does not contain {placeholder}, so anybody could change this header")]
-    NotSigned {
-        /// The key.
-        key: &'static str,
-        /// What the template lacks.
-        placeholder: &'static str,
-    },
-    /// Not a usable JSON pointer.
-    #[error("`dedupe_pointer`: {0}")]
-    Pointer(#[from] PointerFault),
-    /// Both rules at once.
-    #[error("`dedupe_header`: excludes `dedupe_pointer`")]
-    TwoDedupeRules,
-}
-
-/// What is wrong with a template.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum TemplateFault {
-    /// `{body}` is missing or there twice.
-    #[error("must contain {{body}} exactly once")]
-    Body,
-    /// A brace that does not belong to `{id}`, `{timestamp}` or `{body}`.
-    #[error("braces stand only around id, timestamp and body")]
-    Brace,
-    /// Too long.
-    #[error("has more than 256 bytes")]
-    TooLong,
+#[error("`{key}`: {problem}")]
+pub struct SchemeError {
+    key: &'static str,
+    problem: String,
 }
 
 impl SchemeError {
     /// The key of the scheme that has to change.
     pub fn key(&self) -> &'static str {
-        match self {
-            Self::Required { key }
-            | Self::NotOneOf { key, .. }
-            | Self::NotAHeaderName { key, .. }
-            | Self::CredentialHeader { key, .. }
-            | Self::SameHeader { key, .. }
-            | Self::Needs { key, .. }
-            | Self::NotSigned { key, .. } => key,
-            Self::Prefix => "prefix",
-            Self::Tolerance { .. } => "tolerance_s",
-            Self::SignedContent(_) => "signed_content",
-            Self::Pointer(_) => "dedupe_pointer",
-            Self::TwoDedupeRules => "dedupe_header",
-        }
+        self.key
     }
+}
+
+/// The errors found so far, in the order of the keys.
+#[derive(Default)]
+struct Errors(Vec<SchemeError>);
+
+impl Errors {
+    fn add(&mut self, key: &'static str, problem: impl Into<String>) {
+        self.0.push(SchemeError { key, problem: problem.into() });
+    }
+
+    fn required(&mut self, key: &'static str) {
+        self.add(key, "is required");
+    }
+
+    fn needs(&mut self, key: &'static str, needed: &str) {
+        self.add(key, format!("means nothing without `{needed}`"));
+    }
+
+    fn not_one_of(&mut self, key: &'static str, expected: &str, found: &str) {
+        self.add(key, format!("expected {expected}, found {:?}", start(found)));
+    }
+}
+
+/// As much of a text as an error shows.
+fn start(text: &str) -> &str {
+    text.char_indices().nth(80).map_or(text, |(end, _)| text.get(..end).unwrap_or_default())
 }
 
 impl CustomScheme {
@@ -171,17 +98,17 @@ impl CustomScheme {
     ///
     /// Errors: all of them, in the order of the keys.
     pub fn resolve(&self) -> Result<Scheme, Vec<SchemeError>> {
-        let mut errors = Vec::new();
+        let mut errors = Errors::default();
         let mut taken: Vec<String> = Vec::new();
         let header = header_name("header", self.header.as_deref(), &mut taken, &mut errors);
         if self.header.is_none() {
-            errors.push(SchemeError::Required { key: "header" });
+            errors.required("header");
         }
         let prefix = self.prefix.clone().unwrap_or_default();
-        // A comma separates signatures, so none can begin with it.
-        let is_plain = prefix.bytes().all(|byte| byte.is_ascii_graphic()) && !prefix.starts_with(',');
-        if prefix.len() > MAX_PREFIX_BYTES || !is_plain {
-            errors.push(SchemeError::Prefix);
+        let is_visible = prefix.bytes().all(|byte| byte.is_ascii_graphic());
+        if prefix.len() > MAX_PREFIX_BYTES || !is_visible || prefix.starts_with(',') {
+            let problem = "expected visible ASCII characters that do not begin with a comma";
+            errors.add("prefix", format!("{problem}, at most {MAX_PREFIX_BYTES}"));
         }
         let encoding = self.resolve_encoding(&mut errors);
         let timestamp_header =
@@ -194,20 +121,18 @@ impl CustomScheme {
             Some("base64") => SecretFormat::Base64,
             Some("hex") => SecretFormat::Hex,
             Some(found) => {
-                errors.push(not_one_of("secret_format", "\"text\", \"base64\" or \"hex\"", found));
+                errors.not_one_of("secret_format", "\"text\", \"base64\" or \"hex\"", found);
                 SecretFormat::Text
             }
         };
-        let envelope = match self.envelope.as_deref() {
-            None => EnvelopeKind::Object,
-            Some(found) => EnvelopeKind::from_name(found).unwrap_or_else(|| {
-                errors.push(not_one_of("envelope", "\"events\", \"object\" or \"any\"", found));
-                EnvelopeKind::Object
-            }),
-        };
-        let dedupe = self.resolve_dedupe(&mut errors);
+        let envelope = self.envelope.as_deref().unwrap_or(EnvelopeKind::Object.as_str());
+        let envelope = EnvelopeKind::from_name(envelope).unwrap_or_else(|| {
+            errors.not_one_of("envelope", "\"events\", \"object\" or \"any\"", envelope);
+            EnvelopeKind::Object
+        });
+        let dedupe = self.resolve_dedupe(id_header.as_deref(), &mut errors);
         match (header, encoding) {
-            (Some(signature_header), Some(encoding)) if errors.is_empty() => Ok(Scheme {
+            (Some(signature_header), Some(encoding)) if errors.0.is_empty() => Ok(Scheme {
                 profile: Profile::Custom,
                 signature_header,
                 prefix,
@@ -219,50 +144,49 @@ impl CustomScheme {
                 envelope,
                 dedupe,
             }),
-            _ => Err(errors),
+            _ => Err(errors.0),
         }
     }
 
-    fn resolve_encoding(&self, errors: &mut Vec<SchemeError>) -> Option<Encoding> {
+    fn resolve_encoding(&self, errors: &mut Errors) -> Option<Encoding> {
         match (self.encoding.as_deref(), self.padding) {
-            (Some("hex"), None) => Some(Encoding::Hex),
-            (Some("hex"), Some(_)) => {
-                errors.push(SchemeError::Needs { key: "padding", needs: "encoding = \"base64\" or \"base64url\"" });
-                None
+            (Some("hex"), padding) => {
+                if padding.is_some() {
+                    errors.needs("padding", "encoding = \"base64\" or \"base64url\"");
+                }
+                Some(Encoding::Hex)
             }
             (Some("base64"), padding) => Some(Encoding::Base64 { padded: padding.unwrap_or(true) }),
             (Some("base64url"), padding) => Some(Encoding::Base64Url { padded: padding.unwrap_or(false) }),
             (Some(found), _) => {
-                errors.push(not_one_of("encoding", "\"hex\", \"base64\" or \"base64url\"", found));
+                errors.not_one_of("encoding", "\"hex\", \"base64\" or \"base64url\"", found);
                 None
             }
             (None, _) => {
-                errors.push(SchemeError::Required { key: "encoding" });
+                errors.required("encoding");
                 None
             }
         }
     }
 
-    fn resolve_tolerance(&self, errors: &mut Vec<SchemeError>) -> u32 {
+    fn resolve_tolerance(&self, errors: &mut Errors) -> u32 {
         let Some(found) = self.tolerance_s else { return STANDARD_TOLERANCE_S };
         if self.timestamp_header.is_none() {
-            errors.push(SchemeError::Needs { key: "tolerance_s", needs: "timestamp_header" });
+            errors.needs("tolerance_s", "timestamp_header");
         }
-        match u32::try_from(found) {
-            Ok(tolerance_s) if (1..=MAX_TOLERANCE_S).contains(&found) => tolerance_s,
-            _ => {
-                errors.push(SchemeError::Tolerance { found });
-                STANDARD_TOLERANCE_S
-            }
-        }
+        let tolerance_s = u32::try_from(found).ok().filter(|_| (1..=MAX_TOLERANCE_S).contains(&found));
+        tolerance_s.unwrap_or_else(|| {
+            errors.add("tolerance_s", format!("expected 1 to {MAX_TOLERANCE_S}, found {found}"));
+            STANDARD_TOLERANCE_S
+        })
     }
 
-    fn resolve_content(&self, errors: &mut Vec<SchemeError>) -> SignedContent {
+    fn resolve_content(&self, errors: &mut Errors) -> SignedContent {
         let content = match self.signed_content.as_deref().map(parse_template) {
             None => SignedContent::default(),
             Some(Ok(content)) => content,
-            Some(Err(fault)) => {
-                errors.push(fault.into());
+            Some(Err(problem)) => {
+                errors.add("signed_content", problem);
                 return SignedContent::default();
             }
         };
@@ -271,80 +195,69 @@ impl CustomScheme {
             (Part::Id, "{id}", "id_header", self.id_header.is_some()),
         ] {
             match (content.contains(&part), named) {
-                (true, false) => errors.push(SchemeError::Needs { key: "signed_content", needs: key }),
-                (false, true) => errors.push(SchemeError::NotSigned { key, placeholder }),
+                (true, false) => errors.needs("signed_content", key),
+                (false, true) => {
+                    let why = "so anybody could change this header";
+                    errors.add(key, format!("`signed_content` does not contain {placeholder}, {why}"));
+                }
                 (true, true) | (false, false) => {}
             }
         }
         content
     }
 
-    fn resolve_dedupe(&self, errors: &mut Vec<SchemeError>) -> DedupeRule {
-        if self.dedupe_pointer.is_some() && self.dedupe_header.is_some() {
-            errors.push(SchemeError::TwoDedupeRules);
-        }
-        if let Some(text) = &self.dedupe_pointer {
-            return match JsonPointer::parse(text) {
-                Ok(pointer) => DedupeRule::Members { pointers: vec![pointer], required: 1 },
-                Err(fault) => {
-                    errors.push(fault.into());
-                    DedupeRule::Body
-                }
-            };
-        }
-        // What is signed as an identifier is one. It may be named twice, so it is compared with nothing.
-        let (key, name) = match &self.dedupe_header {
-            Some(name) => ("dedupe_header", Some(name.as_str())),
-            None => ("id_header", self.id_header.as_deref().filter(|_| errors.is_empty())),
+    fn resolve_dedupe(&self, id_header: Option<&str>, errors: &mut Errors) -> DedupeRule {
+        // It may be the identifier's header, so it is compared with nothing.
+        let header = header_name("dedupe_header", self.dedupe_header.as_deref(), &mut Vec::new(), errors);
+        let Some(pointer) = &self.dedupe_pointer else {
+            return header.or_else(|| id_header.map(str::to_owned)).map_or(DedupeRule::Body, DedupeRule::Header);
         };
-        header_name(key, name, &mut Vec::new(), errors).map_or(DedupeRule::Body, DedupeRule::Header)
+        if self.dedupe_header.is_some() {
+            errors.add("dedupe_header", "excludes `dedupe_pointer`");
+        }
+        JsonPointer::parse(pointer).map_or_else(
+            |fault| {
+                errors.add("dedupe_pointer", fault.to_string());
+                DedupeRule::Body
+            },
+            |pointer| DedupeRule::Members { pointers: vec![pointer], required: 1 },
+        )
     }
-}
-
-fn not_one_of(key: &'static str, expected: &'static str, found: &str) -> SchemeError {
-    SchemeError::NotOneOf { key, expected, found: found.chars().take(40).collect() }
 }
 
 /// The name in lower case; nothing where it is absent or wrong.
-fn header_name(
-    key: &'static str,
-    name: Option<&str>,
-    taken: &mut Vec<String>,
-    errors: &mut Vec<SchemeError>,
-) -> Option<String> {
+fn header_name(key: &'static str, name: Option<&str>, taken: &mut Vec<String>, errors: &mut Errors) -> Option<String> {
     let name = name?;
-    let found = || name.chars().take(80).collect();
-    if !headers::is_name(name) {
-        errors.push(SchemeError::NotAHeaderName { key, found: found() });
-        return None;
-    }
     let lower = name.to_ascii_lowercase();
-    if headers::is_credential_name(&lower) {
-        errors.push(SchemeError::CredentialHeader { key, found: found() });
-        return None;
+    let found = start(name);
+    if !headers::is_name(name) {
+        errors.add(key, format!("expected the name of a header, found {found:?}"));
+    } else if headers::is_credential_name(&lower) {
+        // It would be removed from a dead letter, whose replay verifies again.
+        let why = "carries credentials and is never kept, so a delivery could not be verified again";
+        errors.add(key, format!("{found:?} {why}"));
+    } else if taken.contains(&lower) {
+        errors.add(key, format!("{found:?} is already the header of another key"));
+    } else {
+        taken.push(lower.clone());
+        return Some(lower);
     }
-    if taken.contains(&lower) {
-        errors.push(SchemeError::SameHeader { key, found: found() });
-        return None;
-    }
-    taken.push(lower.clone());
-    Some(lower)
+    None
 }
 
-fn parse_template(template: &str) -> Result<SignedContent, TemplateFault> {
+fn parse_template(template: &str) -> Result<SignedContent, String> {
     if template.len() > MAX_TEMPLATE_BYTES {
-        return Err(TemplateFault::TooLong);
+        return Err(format!("has more than {MAX_TEMPLATE_BYTES} bytes"));
     }
-    let mut sides = template.split("{body}");
-    match (sides.next(), sides.next(), sides.next()) {
-        (Some(before), Some(after), None) => {
-            Ok(SignedContent { before: parse_parts(before)?, after: parse_parts(after)? })
-        }
-        _ => Err(TemplateFault::Body),
-    }
+    let Some((before, after)) = template.split_once("{body}").filter(|(_, after)| !after.contains("{body}")) else {
+        return Err("must contain {body} exactly once".to_owned());
+    };
+    let parts = |side| parse_parts(side).ok_or("braces stand only around id, timestamp and body");
+    Ok(SignedContent { before: parts(before)?, after: parts(after)? })
 }
 
-fn parse_parts(mut text: &str) -> Result<Vec<Part>, TemplateFault> {
+/// The parts of one side; `None` for a brace that belongs to none of them.
+fn parse_parts(mut text: &str) -> Option<Vec<Part>> {
     let mut parts = Vec::new();
     while !text.is_empty() {
         if let Some(rest) = text.strip_prefix("{id}") {
@@ -355,16 +268,12 @@ fn parse_parts(mut text: &str) -> Result<Vec<Part>, TemplateFault> {
             text = rest;
         } else {
             let end = text.find(['{', '}']).unwrap_or(text.len());
-            match text.split_at_checked(end) {
-                Some((literal, rest)) if !literal.is_empty() => {
-                    parts.push(Part::Literal(literal.to_owned()));
-                    text = rest;
-                }
-                _ => return Err(TemplateFault::Brace),
-            }
+            let (literal, rest) = text.split_at_checked(end).filter(|(literal, _)| !literal.is_empty())?;
+            parts.push(Part::Literal(literal.to_owned()));
+            text = rest;
         }
     }
-    Ok(parts)
+    Some(parts)
 }
 
 #[cfg(test)]

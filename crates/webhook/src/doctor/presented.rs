@@ -5,11 +5,12 @@
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-use super::{SeenSignature, secrets};
-
+use super::explanation::SeenSignature;
+use super::secrets;
 use crate::encoding::{Encoding, Tag};
+use crate::headers::HeaderSource;
 use crate::scheme::Scheme;
-use crate::signature::{HeaderSource, MAX_SIGNATURE_HEADER_BYTES, MAX_SIGNATURES, Verifier};
+use crate::signature::{MAX_SIGNATURE_HEADER_BYTES, MAX_SIGNATURES, Verifier};
 
 /// Headers in which senders put signatures: those of the profiles, and names seen at other vendors.
 const SIGNATURE_HEADERS: [&str; 8] = [
@@ -78,32 +79,39 @@ pub(super) fn read(scheme: &Scheme, headers: &(impl HeaderSource + ?Sized)) -> V
 
 /// Whether a signature header holds a secret of the source instead of a signature.
 pub(super) fn shows_a_secret(verifier: &Verifier, headers: &(impl HeaderSource + ?Sized)) -> bool {
-    header_names(verifier.scheme()).filter_map(|name| headers.get(name)).any(|value| carries_a_secret(verifier, &value))
+    let texts = SecretTexts::of(verifier);
+    header_names(verifier.scheme()).filter_map(|name| headers.get(name)).any(|value| texts.are_carried_by(&value))
 }
 
-/// Whether a header's value is one of the source's secrets, or has one behind a prefix or as an item of a list.
-pub(super) fn carries_a_secret(verifier: &Verifier, value: &str) -> bool {
-    carries_one_of(verifier.scheme(), &texts(verifier), value)
+/// The texts that the secrets of a source may have been configured as, derived once. A sender may show one of them in
+/// place of a signature, and such a value must not be kept. Wiped when dropped, and never shown.
+pub struct SecretTexts {
+    scheme: Scheme,
+    texts: Vec<Zeroizing<Vec<u8>>>,
 }
 
-/// The texts that the source's secrets may have been configured as.
-pub(super) fn texts(verifier: &Verifier) -> Vec<Zeroizing<Vec<u8>>> {
-    verifier.secrets().iter().flat_map(|secret| secrets::texts(verifier.scheme(), secret)).collect()
-}
-
-/// As [`carries_a_secret`], with the texts at hand.
-pub(super) fn carries_one_of(scheme: &Scheme, texts: &[Zeroizing<Vec<u8>>], value: &str) -> bool {
-    let Some(shortest) = texts.iter().map(|known| known.len()).min() else { return false };
-    // An item is never longer than its value, and what is behind a prefix is shorter still.
-    if value.len() < shortest {
-        return false;
+impl SecretTexts {
+    /// Those of a source.
+    pub fn of(verifier: &Verifier) -> Self {
+        let scheme = verifier.scheme().clone();
+        let texts = verifier.secrets().iter().flat_map(|secret| secrets::texts(&scheme, secret)).collect();
+        Self { scheme, texts }
     }
-    let whole = value.trim();
-    let items = value.split([' ', ',', ';']);
-    let long_enough = [whole].into_iter().chain(items).filter(|text| text.len() >= shortest);
-    long_enough.flat_map(|text| [text, strip_prefix(scheme, text).1]).any(|text| {
-        texts.iter().any(|known| known.len() == text.len() && bool::from(known.as_slice().ct_eq(text.as_bytes())))
-    })
+
+    /// Whether a header's value is one of the texts, or has one behind a prefix or as an item of a list. Compared in
+    /// constant time.
+    pub fn are_carried_by(&self, value: &str) -> bool {
+        let Some(shortest) = self.texts.iter().map(|known| known.len()).min() else { return false };
+        // An item is never longer than its value, and what is behind a prefix is shorter still.
+        if value.len() < shortest {
+            return false;
+        }
+        let items = core::iter::once(value.trim()).chain(value.split([' ', ',', ';']));
+        items
+            .filter(|text| text.len() >= shortest)
+            .flat_map(|text| [text, strip_prefix(&self.scheme, text).1])
+            .any(|text| self.texts.iter().any(|known| bool::from(known.as_slice().ct_eq(text.as_bytes()))))
+    }
 }
 
 fn header_names(scheme: &Scheme) -> impl Iterator<Item = &str> {

@@ -101,7 +101,9 @@ pub(super) fn sorted(body: &[u8]) -> Option<Vec<u8>> {
 
 fn json(body: &[u8]) -> Option<&str> {
     let is_json = !matches!(envelope::inspect(body, EnvelopeKind::Object, &[]), Err(Refusal::InvalidJson { .. }));
-    if is_json { core::str::from_utf8(body).ok() } else { None }
+    // A parser drops the byte order mark.
+    let text = core::str::from_utf8(body).ok().filter(|_| is_json)?;
+    Some(text.strip_prefix('\u{feff}').unwrap_or(text))
 }
 
 /// Length of the string literal at the beginning, quotes included.

@@ -1,11 +1,13 @@
 //! The search for the mistake that explains a signature.
 //!
-//! Promises: never hashes more than its budget; simple explanations are tried before far-fetched ones.
+//! Promises: never hashes or rewrites more bytes than its budget; simple explanations are tried before far-fetched ones.
 
 use subtle::ConstantTimeEq;
 
+use super::content::Content;
+use super::explanation::Mistake;
 use super::presented::Presented;
-use super::{Content, Hypothesis, bodies, secrets};
+use super::{bodies, secrets};
 use crate::mac::KeyedMac;
 use crate::secret::SigningSecret;
 use crate::signature::Verifier;
@@ -18,7 +20,7 @@ pub(super) struct Diagnosis<'s> {
     pub(super) secret: &'s SigningSecret,
     pub(super) presented: &'s Presented,
     /// `None` where only the header, the time or the secret's expiry is wrong.
-    pub(super) fault: Option<Hypothesis>,
+    pub(super) mistake: Option<Mistake>,
 }
 
 pub(super) struct Search<'s> {
@@ -38,7 +40,7 @@ impl<'s> Search<'s> {
         if self.presented.iter().all(|seen| seen.tag.is_none()) {
             return None;
         }
-        let own = contents.iter().find(|content| content.fault.is_none());
+        let own = contents.iter().find(|content| content.mistake.is_none());
         self.as_it_is(verifier, contents, body)
             .or_else(|| self.other_secret(verifier, contents, body))
             .or_else(|| self.other_body(verifier, own?, body))
@@ -50,7 +52,7 @@ impl<'s> Search<'s> {
         for content in contents {
             for secret in verifier.secrets() {
                 if let Some(presented) = self.attempt(secret.mac(), content, body) {
-                    return Some(Diagnosis { secret, presented, fault: content.fault });
+                    return Some(Diagnosis { secret, presented, mistake: content.mistake });
                 }
             }
         }
@@ -60,10 +62,10 @@ impl<'s> Search<'s> {
     fn other_secret(&mut self, verifier: &'s Verifier, contents: &[Content], body: &[u8]) -> Option<Diagnosis<'s>> {
         for content in contents {
             for secret in verifier.secrets() {
-                for (fault, key) in secrets::variants(verifier.scheme(), secret) {
+                for (mistake, key) in secrets::variants(verifier.scheme(), secret) {
                     if let Some(presented) = self.attempt(&KeyedMac::new(&key), content, body) {
                         // Another content together with another key: the profile explains both.
-                        return Some(Diagnosis { secret, presented, fault: content.fault.or(Some(fault)) });
+                        return Some(Diagnosis { secret, presented, mistake: content.mistake.or(Some(mistake)) });
                     }
                 }
             }
@@ -73,9 +75,9 @@ impl<'s> Search<'s> {
 
     fn pasted_secret(&mut self, verifier: &'s Verifier, content: &Content, body: &[u8]) -> Option<Diagnosis<'s>> {
         for secret in verifier.secrets() {
-            for (fault, key) in secrets::pasted(verifier.scheme(), secret) {
+            for (mistake, key) in secrets::pasted(verifier.scheme(), secret) {
                 if let Some(presented) = self.attempt(&KeyedMac::new(&key), content, body) {
-                    return Some(Diagnosis { secret, presented, fault: Some(fault) });
+                    return Some(Diagnosis { secret, presented, mistake: Some(mistake) });
                 }
             }
         }
@@ -83,15 +85,14 @@ impl<'s> Search<'s> {
     }
 
     fn other_body(&mut self, verifier: &'s Verifier, content: &Content, body: &[u8]) -> Option<Diagnosis<'s>> {
-        for (fault, transformation) in bodies::TRANSFORMATIONS {
-            // Making the body costs about as much as hashing it.
-            if !self.spend(body.len()) {
+        for transformation in bodies::TRANSFORMATIONS {
+            if !self.spend(body.len().saturating_mul(transformation.cost)) {
                 return None;
             }
-            let Some(signed) = transformation(body) else { continue };
+            let Some(signed) = (transformation.apply)(body) else { continue };
             for secret in verifier.secrets() {
                 if let Some(presented) = self.attempt(secret.mac(), content, &signed) {
-                    return Some(Diagnosis { secret, presented, fault: Some(*fault) });
+                    return Some(Diagnosis { secret, presented, mistake: Some(transformation.mistake) });
                 }
             }
         }

@@ -158,6 +158,8 @@ fn a_secret_taken_otherwise_is_named() {
         (SECRET.to_owned(), &*format!("\t{SECRET}").into_bytes(), FindingCode::SecretWhitespace),
         (SECRET.to_owned(), &*format!("{SECRET}\t").into_bytes(), FindingCode::SecretWhitespace),
         (SECRET.to_owned(), &*format!("\n{SECRET}").into_bytes(), FindingCode::SecretWhitespace),
+        (format!("{SECRET}\n"), &*format!("{SECRET} ").into_bytes(), FindingCode::SecretWhitespace),
+        (format!("{SECRET}\n"), &*format!("{SECRET}\n").into_bytes(), FindingCode::SecretLineEnd),
         (format!("whsec_{SECRET}"), SECRET.as_bytes(), FindingCode::SecretWhsec),
         (SECRET.to_owned(), &*format!("whsec_{SECRET}").into_bytes(), FindingCode::SecretWhsec),
         (base64.clone(), &raw, FindingCode::SecretBase64),
@@ -194,7 +196,7 @@ fn another_profile_is_named() {
     assert_eq!(explanation.verdict, "missing_signature");
     assert_eq!(codes(&explanation)[..2], [FindingCode::OtherProfile, FindingCode::OtherHeader]);
 
-    let headers = sign(standard.scheme(), &standard.secrets()[..1], "m1", NOW_MS / 1000, body);
+    let headers = sign(standard.scheme(), &standard.secrets()[0], "m1", NOW_MS / 1000, body);
     let as_text = base64_text(standard.secrets()[0].key_bytes());
     let explanation = explain(&webhooks(&as_text), headers.as_slice(), body, NOW_MS);
     assert_eq!(codes(&explanation)[..2], [FindingCode::OtherProfile, FindingCode::OtherHeader]);
@@ -209,7 +211,7 @@ fn base64_text(bytes: &[u8]) -> String {
 fn a_stale_timestamp_is_told_apart_from_a_wrong_signature() {
     let verifier =
         verifier(Scheme::standard_webhooks(), &[("current", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", None)]);
-    let headers = sign(verifier.scheme(), &verifier.secrets()[..1], "m1", NOW_MS / 1000 - 400, b"{}");
+    let headers = sign(verifier.scheme(), &verifier.secrets()[0], "m1", NOW_MS / 1000 - 400, b"{}");
     let explanation = explain(&verifier, headers.as_slice(), b"{}", NOW_MS);
     assert_eq!(explanation.verdict, "timestamp_out_of_tolerance");
     assert_eq!(
@@ -281,34 +283,53 @@ fn every_scheme_explains_its_own_signature_as_accepted() {
     let schemes = Profile::ALL.into_iter().filter_map(Scheme::preset).chain([custom.resolve().unwrap()]);
     for scheme in schemes {
         let verifier = verifier(scheme, &[("current", "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", None)]);
-        let headers = sign(verifier.scheme(), &verifier.secrets()[..1], "m1", NOW_MS / 1000, br#"{"events":[]}"#);
+        let headers = sign(verifier.scheme(), &verifier.secrets()[0], "m1", NOW_MS / 1000, br#"{"events":[]}"#);
         let explanation = explain(&verifier, headers.as_slice(), br#"{"events":[]}"#, NOW_MS);
         assert_eq!(explanation.verdict, "accepted", "{}", explanation.summary);
     }
 }
 
 #[test]
-fn the_texts_at_hand_find_what_the_secrets_themselves_do() {
-    let verifiers = [
-        webhooks(SECRET),
-        verifier(Scheme::standard_webhooks(), &[("current", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", None)]),
-        verifier(Scheme::webhooks(), &[]),
-    ];
-    for verifier in verifiers {
-        let texts = SecretTexts::of(&verifier);
-        for value in [
-            "",
-            "0",
-            SECRET,
-            "sha256=0123456789abcdef0123",
-            "a, 0123456789abcdef0123;b",
-            "0123456789abcdef012",
-            "0123456789abcdef01234",
-            "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
-            "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
-        ] {
-            assert_eq!(texts.are_carried_by(value), carries_a_secret(&verifier, value), "{value}");
-        }
+fn a_secret_is_found_in_a_header_in_each_of_its_forms() {
+    let standard = verifier(Scheme::standard_webhooks(), &[("current", "whsec_/z3w4Pv/7w4Pv/7w4Pv/7w==", None)]);
+    for (verifier, value, is_carried) in [
+        (&webhooks(SECRET), SECRET, true),
+        (&webhooks(SECRET), "sha256=0123456789abcdef0123", true),
+        (&webhooks(SECRET), "a, 0123456789abcdef0123;b", true),
+        (&webhooks(SECRET), "0123456789abcdef012", false),
+        (&webhooks(SECRET), "0123456789abcdef01234", false),
+        (&webhooks(SECRET), "", false),
+        (&standard, "whsec_/z3w4Pv/7w4Pv/7w4Pv/7w==", true),
+        (&standard, "/z3w4Pv/7w4Pv/7w4Pv/7w", true),
+        (&standard, "whsec__z3w4Pv_7w4Pv_7w4Pv_7w", true),
+        (&standard, "_z3w4Pv_7w4Pv_7w4Pv_7w==", true),
+        (&verifier(Scheme::webhooks(), &[]), SECRET, false),
+    ] {
+        assert_eq!(SecretTexts::of(verifier).are_carried_by(value), is_carried, "{value}");
     }
-    assert!(SecretTexts::of(&webhooks(SECRET)).are_carried_by(SECRET));
+}
+
+/// Hashing these bodies once would take longer than all of these lines are given.
+#[test]
+#[allow(clippy::disallowed_methods)] // tests run natively
+fn the_short_form_does_not_hash_a_large_body() {
+    let body = vec![b' '; 5_000_000];
+    let verifier = webhooks(SECRET);
+    let headers = [("x-genesys-signature", "0".repeat(64))];
+    let started = std::time::Instant::now();
+    for _ in 0..500 {
+        let told = diagnose(&verifier, headers.as_slice(), &body, NOW_MS);
+        assert!(told.ends_with("(the search ended at its limit)"), "{told}");
+    }
+    assert!(started.elapsed() < std::time::Duration::from_secs(3), "{:?}", started.elapsed());
+}
+
+#[test]
+fn the_long_form_pays_for_its_verdict_from_its_budget() {
+    let headers = [("x-genesys-signature", "0".repeat(64))];
+    for (size, complete) in [(100_000, true), (5_000_000, false)] {
+        let explanation = explain(&webhooks(SECRET), headers.as_slice(), &vec![b' '; size], NOW_MS);
+        assert_eq!((explanation.verdict, explanation.complete), ("signature_mismatch", complete));
+        assert_eq!(explanation.summary.ends_with("(the search ended at its limit)"), !complete);
+    }
 }

@@ -1,7 +1,7 @@
 //! 64 bytes of a text as masks: bit `n` of a mask speaks of byte `n`.
 //!
 //! Promises: a mask costs a few vector instructions where the target is wasm with `simd128`, as the Worker is, and
-//! arithmetic on eight words elsewhere. Out of scope: what the bytes mean, which is [`super::skim`]'s.
+//! arithmetic on eight words elsewhere. Out of scope: what the bytes mean, which is [`super::skip_container`]'s.
 
 use lanes::{Lane, eq, gather, load, or, special, splat};
 
@@ -53,7 +53,7 @@ mod lanes {
     use core::arch::wasm32::{i8x16_lt, i8x16_min, i8x16_splat, i64x2, u8x16_bitmask, v128_any_true};
     pub(super) use core::arch::wasm32::{u8x16_eq as eq, u8x16_splat as splat, v128 as Lane, v128_or as or};
 
-    use super::BLOCK_BYTES;
+    use crate::envelope::block::BLOCK_BYTES;
 
     #[inline]
     pub(super) fn load(bytes: &[u8; BLOCK_BYTES]) -> [Lane; 4] {
@@ -93,7 +93,7 @@ mod lanes {
 /// Eight bytes at a time. The high bit of a byte is the answer for it.
 #[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
 mod lanes {
-    use super::BLOCK_BYTES;
+    use crate::envelope::block::BLOCK_BYTES;
 
     pub(super) type Lane = u64;
 

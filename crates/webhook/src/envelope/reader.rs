@@ -2,10 +2,13 @@
 //!
 //! Promises: never reads past the end; every fault names its byte. Strings are looked through eight bytes at a time.
 
-use super::JsonFault;
+use crate::refusal::JsonFault;
 
 /// What is wrong, and at which byte.
-pub(super) type Fault = (JsonFault, usize);
+pub(super) type LocatedFault = (JsonFault, usize);
+
+/// U+FEFF in UTF-8.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 const LOW_BITS: u64 = 0x0101_0101_0101_0101;
 const HIGH_BITS: u64 = 0x8080_8080_8080_8080;
@@ -30,9 +33,9 @@ impl<'b> Reader<'b> {
         Self { body, rest: body }
     }
 
-    /// Begins at the first byte of a whole text that is not whitespace.
-    pub(super) fn of_text(body: &'b [u8]) -> Result<Self, Fault> {
-        let mut reader = Self::new(body);
+    /// Begins at the first byte of a whole text that is neither whitespace nor a byte order mark before it.
+    pub(super) fn of_text(body: &'b [u8]) -> Result<Self, LocatedFault> {
+        let mut reader = Self { body, rest: body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body) };
         reader.skip_whitespace();
         if reader.is_at_end() { Err((JsonFault::Empty, reader.at())) } else { Ok(reader) }
     }
@@ -104,7 +107,7 @@ impl<'b> Reader<'b> {
     }
 
     /// The rest of a literal whose first byte was taken.
-    pub(super) fn literal(&mut self, first: u8) -> Result<(), Fault> {
+    pub(super) fn literal(&mut self, first: u8) -> Result<(), LocatedFault> {
         let rest: &[u8] = match first {
             b't' => b"rue",
             b'f' => b"alse",
@@ -122,7 +125,7 @@ impl<'b> Reader<'b> {
 
     /// The rest of a number whose first byte was taken (RFC 8259, section 6).
     #[inline]
-    pub(super) fn number(&mut self, first: u8) -> Result<(), Fault> {
+    pub(super) fn number(&mut self, first: u8) -> Result<(), LocatedFault> {
         let leading = if first == b'-' { self.digit()? } else { first };
         if leading == b'0' {
             if let Some(b'0'..=b'9') = self.peek() {
@@ -146,7 +149,7 @@ impl<'b> Reader<'b> {
     }
 
     #[inline]
-    fn digit(&mut self) -> Result<u8, Fault> {
+    fn digit(&mut self) -> Result<u8, LocatedFault> {
         match self.peek() {
             Some(byte @ b'0'..=b'9') => {
                 self.skip();
@@ -166,7 +169,7 @@ impl<'b> Reader<'b> {
 
     /// The rest of a string whose opening quote was taken, closing quote included.
     #[inline]
-    pub(super) fn string(&mut self) -> Result<Text<'b>, Fault> {
+    pub(super) fn string(&mut self) -> Result<Text<'b>, LocatedFault> {
         let text = self.rest;
         let (plain, is_ascii) = plain_run(text);
         // Nearly every string is this one.
@@ -180,7 +183,7 @@ impl<'b> Reader<'b> {
     }
 
     /// A string with escapes, with text that is not ASCII, or with a fault.
-    fn unusual_string(&mut self) -> Result<Text<'b>, Fault> {
+    fn unusual_string(&mut self) -> Result<Text<'b>, LocatedFault> {
         let start = self.at();
         let mut has_escapes = false;
         let mut is_ascii = true;
@@ -211,7 +214,7 @@ impl<'b> Reader<'b> {
         Ok(Text { raw, has_escapes })
     }
 
-    fn utf8_since(&self, start: usize) -> Result<(), Fault> {
+    fn utf8_since(&self, start: usize) -> Result<(), LocatedFault> {
         match core::str::from_utf8(self.since(start)) {
             Ok(_) => Ok(()),
             Err(error) => Err((JsonFault::Utf8, start.saturating_add(error.valid_up_to()))),
@@ -219,7 +222,7 @@ impl<'b> Reader<'b> {
     }
 
     /// What follows a backslash.
-    pub(super) fn escape(&mut self) -> Result<(), Fault> {
+    pub(super) fn escape(&mut self) -> Result<(), LocatedFault> {
         match self.peek() {
             Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => {
                 self.skip();

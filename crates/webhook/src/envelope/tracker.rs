@@ -8,8 +8,61 @@
 //! `matched` and was reached by the first `matched` tokens of its path.
 
 use super::reader::Text;
-use super::{EVENTS, Envelope, EnvelopeFault, EnvelopeKind, Kind};
 use crate::pointer::{JsonPointer, MAX_POINTER_TOKENS, Token};
+use crate::refusal::EnvelopeFault;
+
+/// The member that holds the events of an [`EnvelopeKind::Events`].
+static EVENTS: [Token; 1] = [Token::of_key("events")];
+
+/// What a body has to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EnvelopeKind {
+    /// An object with one array `events`; each element is an event.
+    Events,
+    /// One object, which is one event.
+    Object,
+    /// Any bytes, JSON or not, which are one event.
+    Any,
+}
+
+impl EnvelopeKind {
+    /// Every kind.
+    pub const ALL: [Self; 3] = [Self::Events, Self::Object, Self::Any];
+
+    /// The name in configuration.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Events => "events",
+            Self::Object => "object",
+            Self::Any => "any",
+        }
+    }
+
+    /// The kind of a name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == name)
+    }
+}
+
+/// What was found in a valid envelope.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Envelope {
+    /// How many events it holds.
+    pub event_count: u64,
+    /// For each pointer that was asked for: the string (unescaped, unless it has a lone surrogate) or the number
+    /// (as written) that it names; `None` where it names nothing or something else.
+    pub captures: Vec<Option<String>>,
+}
+
+/// What a value begins with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ValueKind {
+    Object,
+    Array,
+    String,
+    Number,
+    Literal,
+}
 
 pub(super) struct Tracker<'p> {
     kind: EnvelopeKind,
@@ -54,24 +107,24 @@ impl<'p> Tracker<'p> {
 
     /// A value begins at `depth`.
     #[inline]
-    pub(super) fn value(&mut self, depth: u32, kind: Kind, at: usize) {
+    pub(super) fn value(&mut self, depth: u32, kind: ValueKind, at: usize) {
         if depth < self.reach {
             self.value_on_the_way(depth, kind, at);
         }
     }
 
     #[cold]
-    fn value_on_the_way(&mut self, depth: u32, kind: Kind, at: usize) {
-        if depth == 0 && kind != Kind::Object {
+    fn value_on_the_way(&mut self, depth: u32, kind: ValueKind, at: usize) {
+        if depth == 0 && kind != ValueKind::Object {
             self.fault(EnvelopeFault::NotAnObject, at);
         }
-        if kind == Kind::Array
+        if kind == ValueKind::Array
             && let Some(count) = self.count_mut(depth)
         {
             *count = 0;
         }
         let is_events = |target: &Target<'_>| matches!(target.role, Role::Events) && target.is_at(depth);
-        if kind != Kind::Array && self.targets.iter().any(is_events) {
+        if kind != ValueKind::Array && self.targets.iter().any(is_events) {
             self.fault(EnvelopeFault::EventsNotAnArray, at);
         }
     }
@@ -242,51 +295,9 @@ impl Target<'_> {
     }
 }
 
-/// The text of a valid string; a lone surrogate keeps its escape as text, so that two of them stay two.
+/// The text of a valid string. One with a lone surrogate has none: it stays as it is written, so that two of them stay
+/// two.
 fn unescape(raw: &[u8]) -> String {
-    let mut text = String::with_capacity(raw.len());
-    // Validated by the reader: nothing is lost here.
-    let raw = String::from_utf8_lossy(raw);
-    let mut rest = raw.as_ref();
-    while let Some((plain, escaped)) = rest.split_once('\\') {
-        text.push_str(plain);
-        let mut chars = escaped.chars();
-        match chars.next() {
-            Some('u') => {
-                let (char, taken) = unescape_unicode(escaped);
-                if let Some(char) = char {
-                    text.push(char);
-                } else {
-                    text.push('\\');
-                    text.push_str(escaped.get(..5).unwrap_or_default());
-                }
-                rest = escaped.get(taken..).unwrap_or_default();
-                continue;
-            }
-            Some('b') => text.push('\u{8}'),
-            Some('f') => text.push('\u{c}'),
-            Some('n') => text.push('\n'),
-            Some('r') => text.push('\r'),
-            Some('t') => text.push('\t'),
-            Some(other) => text.push(other),
-            None => {}
-        }
-        rest = chars.as_str();
-    }
-    text.push_str(rest);
-    text
-}
-
-/// Reads `uXXXX` or `uXXXX\uXXXX`: the character, if it is one, and the bytes taken.
-fn unescape_unicode(escaped: &str) -> (Option<char>, usize) {
-    let unit = |text: Option<&str>| text.and_then(|digits| u16::from_str_radix(digits, 16).ok());
-    let Some(first) = unit(escaped.get(1..5)) else { return (None, 5) };
-    if let Some(char) = char::from_u32(u32::from(first)) {
-        return (Some(char), 5);
-    }
-    let second = if escaped.get(5..7) == Some("\\u") { unit(escaped.get(7..11)) } else { None };
-    match second.and_then(|second| char::decode_utf16([first, second]).next()) {
-        Some(Ok(char)) => (Some(char), 11),
-        _ => (None, 5),
-    }
+    let literal = [b"\"", raw, b"\""].concat();
+    serde_json::from_slice(&literal).unwrap_or_else(|_| String::from_utf8_lossy(raw).into_owned())
 }

@@ -14,7 +14,7 @@ use alloc::borrow::Cow;
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 
 use crate::encoding::Tag;
-pub use crate::header_source::HeaderSource;
+use crate::headers::HeaderSource;
 use crate::refusal::{Refusal, SignatureFault, Unavailable};
 use crate::scheme::Scheme;
 use crate::secret::SigningSecret;
@@ -180,48 +180,52 @@ fn required<'h>(headers: &'h (impl HeaderSource + ?Sized), name: &str) -> Result
         .ok_or_else(|| Refusal::MissingSignature { header: name.to_owned() })
 }
 
-/// What separates signatures: a list has commas or spaces, and a header that was sent several times arrives joined by `, `. No
-/// encoding has one of them.
-const SEPARATORS: [char; 3] = [',', ' ', '\t'];
-
-/// The tags of a signature header, at least one.
-///
-/// What is malformed or has another prefix (is of another version) is passed over; it explains the refusal where no signature is
-/// well formed.
+/// The tags of a signature header, at least one. An entry that is malformed or of another version is passed over: it
+/// only explains the refusal where no entry can be read.
 fn presented(scheme: &Scheme, value: &str) -> Result<Vec<Tag>, SignatureFault> {
     if value.len() > MAX_SIGNATURE_HEADER_BYTES {
         return Err(SignatureFault::TooLong { limit_bytes: MAX_SIGNATURE_HEADER_BYTES });
     }
-    let (mut tags, mut fault) = (Vec::new(), None);
-    for (number, text) in signatures(value, &scheme.prefix).enumerate() {
+    let mut tags = Vec::new();
+    let mut first_fault = None;
+    for (number, text) in entries(value, &scheme.prefix).enumerate() {
         if number >= MAX_SIGNATURES {
             return Err(SignatureFault::TooMany { limit: MAX_SIGNATURES });
         }
         match scheme.encoding.decode(text) {
             Ok(tag) => tags.push(tag),
-            Err(error) => fault = fault.or(Some(error.into())),
+            Err(fault) => first_fault = first_fault.or(Some(fault)),
         }
     }
-    if tags.is_empty() {
-        Err(fault.unwrap_or_else(|| SignatureFault::Prefix { expected: scheme.prefix.clone() }))
-    } else {
-        Ok(tags)
+    match first_fault {
+        _ if !tags.is_empty() => Ok(tags),
+        Some(fault) => Err(fault.into()),
+        None => Err(SignatureFault::Prefix { expected: scheme.prefix.clone() }),
     }
 }
 
-/// The signatures of a list that begin with `prefix`, without it; white space may follow it (`v1, <tag>`).
-fn signatures<'v>(value: &'v str, prefix: &'v str) -> impl Iterator<Item = &'v str> {
+/// The texts behind `prefix` in a header that holds one signature or a list of them.
+///
+/// Commas and white space separate entries, because they also stand where a header was sent twice or was folded. White
+/// space may follow the prefix, as in `v1, <signature>`.
+fn entries<'h>(value: &'h str, prefix: &'h str) -> impl Iterator<Item = &'h str> {
+    let is_space = |char| matches!(char, ' ' | '\t' | '\r' | '\n');
+    let separates = move |char| char == ',' || is_space(char);
+    let until_separator = move |text: &'h str| text.split_once(separates).unwrap_or((text, ""));
     let mut rest = value;
-    // A prefix may contain what separates, so what begins with it is looked for behind every separator.
-    let beginnings = core::iter::from_fn(move || {
-        rest = rest.trim_start_matches(SEPARATORS);
-        let beginning = rest;
-        rest = rest.split_once(SEPARATORS).map_or("", |(_, next)| next);
-        (!beginning.is_empty()).then_some(beginning)
-    });
-    beginnings.filter_map(move |beginning| {
-        let text = beginning.strip_prefix(prefix)?.trim_start_matches([' ', '\t']);
-        Some(text.split_once(SEPARATORS).map_or(text, |(item, _)| item))
+    core::iter::from_fn(move || {
+        loop {
+            rest = rest.trim_start_matches(separates);
+            if rest.is_empty() {
+                return None;
+            }
+            let text = rest.strip_prefix(prefix);
+            // On to the next word, not behind the entry: a prefix without a signature may stand before another one.
+            rest = until_separator(rest).1;
+            if let Some(text) = text {
+                return Some(until_separator(text.trim_start_matches(is_space)).0);
+            }
+        }
     })
 }
 

@@ -1,5 +1,4 @@
 use super::*;
-use crate::custom::CustomScheme;
 use crate::encoding::Encoding;
 use crate::sign::sign;
 
@@ -23,7 +22,7 @@ fn code(verifier: &Verifier, headers: &[(&str, &str)], body: &[u8], now_ms: u64)
 fn hex_of(text: &str, body: &[u8]) -> String {
     let scheme = Scheme::webhooks();
     let secret = SigningSecret::new(&scheme, "x", text, None).unwrap();
-    sign(&scheme, core::slice::from_ref(&secret), "", 0, body)[0].1.clone()
+    sign(&scheme, &secret, "", 0, body)[0].1.clone()
 }
 
 #[test]
@@ -60,26 +59,26 @@ fn malformed_headers_are_told_with_what_is_wrong() {
         (String::new(), "header x-genesys-signature is missing or empty"),
         (good[1..].to_owned(), "header x-genesys-signature has 63 characters where hex of 32 bytes has 64"),
         (format!(" {good}"), "current"),
-        (format!("sha256={good}"), "header x-genesys-signature has 71 characters where hex of 32 bytes has 64"),
         (format!("{good}, {good}"), "current"),
-        (
-            format!("{}, nothing", &good[1..]),
-            "header x-genesys-signature has 63 characters where hex of 32 bytes has 64",
-        ),
+        (format!("{},{good}", "0".repeat(64)), "current"),
+        (format!("\"{good}\""), "header x-genesys-signature has 66 characters where hex of 32 bytes has 64"),
+        (format!("sha256={good}"), "header x-genesys-signature has 71 characters where hex of 32 bytes has 64"),
         (format!("{}\u{fffd}", &good[3..]), "header x-genesys-signature is not hex"),
         ("0".repeat(5_000), "header x-genesys-signature is longer than 4096 bytes"),
         (good.to_uppercase(), "current"),
     ] {
         assert_eq!(code(&verifier, &[("x-genesys-signature", &value)], b"{}", 0), detail);
     }
-    let twice = [("x-genesys-signature", good.as_str()), ("X-Genesys-Signature", good.as_str())];
-    assert_eq!(code(&verifier, &twice, b"{}", 0), "current");
+    for other in ["", "nonsense", &"0".repeat(64)] {
+        let twice = [("x-genesys-signature", other), ("X-Genesys-Signature", good.as_str())];
+        assert_eq!(code(&verifier, &twice, b"{}", 0), "current", "{other:?}");
+    }
 }
 
 #[test]
 fn prefixes_are_exact() {
     let verifier = verifier(Scheme::open_messaging(), &[("current", SECRET, None)]);
-    let headers = sign(verifier.scheme(), &verifier.secrets()[..1], "", 0, b"{}");
+    let headers = sign(verifier.scheme(), &verifier.secrets()[0], "", 0, b"{}");
     let value = headers[0].1.strip_prefix("sha256=").unwrap();
     for prefix in ["", "SHA256=", "sha1=", "sha256:"] {
         let detail = code(&verifier, &[("x-hub-signature-256", &format!("{prefix}{value}"))], b"{}", 0);
@@ -100,26 +99,10 @@ fn standard_code(signature: &str, id: &str, timestamp: &str, now_ms: u64) -> Str
 }
 
 #[test]
-fn several_signatures_of_standard_webhooks_are_taken_as_its_specification_says() {
+fn a_folded_list_is_a_list() {
     let wrong = format!("v1,{}=", "A".repeat(43));
-    for (value, told) in [
-        (VECTOR.to_owned(), "current"),
-        (format!("{wrong} {VECTOR}"), "current"),
-        (format!("v1a,anything {VECTOR} v2,x"), "current"),
-        (wrong.clone(), "no active secret makes this signature over this body"),
-        ("v1a,anything".to_owned(), "header webhook-signature has no signature that begins with \"v1,\""),
-        (format!("{VECTOR} v1,short"), "current"),
-        (format!("v1,AAAA {VECTOR}"), "current"),
-        (format!("{VECTOR}, {VECTOR}"), "current"),
-        (format!("{wrong},\t{VECTOR}"), "current"),
-        (format!("v1, {}", &VECTOR[3..]), "current"),
-        (format!("v1,,{VECTOR}"), "current"),
-        ("v1,short v1,shorter".to_owned(), "header webhook-signature has 5 characters where base64 of 32 bytes has 44"),
-        (format!("v1a,{}", &VECTOR[3..]), "header webhook-signature has no signature that begins with \"v1,\""),
-        ([wrong.as_str(); 17].join(" "), "header webhook-signature has more than 16 signatures"),
-    ] {
-        assert_eq!(standard_code(&value, "msg_p5jXN8AQM9LWM0D4loKWxJek", "1614265330", SIGNED_MS), told, "{value}");
-    }
+    let folded = format!("{wrong}\r\n {VECTOR}");
+    assert_eq!(standard_code(&folded, "msg_p5jXN8AQM9LWM0D4loKWxJek", "1614265330", SIGNED_MS), "current");
 }
 
 #[test]
@@ -150,26 +133,11 @@ fn no_part_of_a_body_can_be_passed_off_as_identifier_or_timestamp() {
     // A chat text may contain anything: here what would be timestamp and body of another split of the same bytes.
     let body = r#"{"text":".1614265330.{}"#;
     let secret = &standard().secrets;
-    let headers = sign(&Scheme::standard_webhooks(), &secret[..1], "m1", 1_614_265_330, body.as_bytes());
+    let headers = sign(&Scheme::standard_webhooks(), &secret[0], "m1", 1_614_265_330, body.as_bytes());
     let forged_id = format!("m1.1614265330.{}", r#"{"text":""#);
     let forged =
         [("webhook-signature", headers[0].1.as_str()), ("webhook-id", &forged_id), ("webhook-timestamp", "1614265330")];
     assert!(code(&standard(), &forged, b"{}", SIGNED_MS).starts_with("header webhook-id is not an identifier"));
-}
-
-#[test]
-fn lists_with_commas_are_taken_too() {
-    let custom: CustomScheme = serde_json::from_str(r#"{"header":"x-s","prefix":"v1=","encoding":"hex"}"#).unwrap();
-    let verifier = verifier(custom.resolve().unwrap(), &[("current", SECRET, None)]);
-    let good = format!("v1={}", hex_of(SECRET, b"{}"));
-    let wrong = format!("v1={}", "0".repeat(64));
-    assert_eq!(code(&verifier, &[("x-s", &format!("{wrong},{good}"))], b"{}", 0), "current");
-    assert_eq!(code(&verifier, &[("x-s", &wrong), ("x-s", &good)], b"{}", 0), "current");
-    assert_eq!(code(&verifier, &[("x-s", &format!("v1=,{good},v1="))], b"{}", 0), "current");
-    assert_eq!(
-        code(&verifier, &[("x-s", "v1=,v2=0")], b"{}", 0),
-        "header x-s has 0 characters where hex of 32 bytes has 64"
-    );
 }
 
 #[test]

@@ -24,7 +24,7 @@ fn verifier(label: &str, text: &str, not_after_ms: Option<u64>) -> Verifier {
 fn signed(text: &str, body: &[u8]) -> Vec<HeaderPair> {
     let scheme = Scheme::webhooks();
     let secret = secret(&scheme, "sender", text, None);
-    let headers = sign(&scheme, &[secret], "1", RECEIVED_MS / 1000, body);
+    let headers = sign(&scheme, &secret, "1", RECEIVED_MS / 1000, body);
     headers.into_iter().map(|(name, value)| (name.to_ascii_lowercase(), value)).collect()
 }
 
