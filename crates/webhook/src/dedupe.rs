@@ -104,14 +104,6 @@ mod tests {
     }
 
     #[test]
-    fn a_receipt_is_not_its_message_although_it_carries_its_id() {
-        let message = open_messaging(r#"{"id":"m1","type":"Text","channel":{"time":"2025-06-10T21:03:05.427Z"}}"#);
-        let receipt = open_messaging(r#"{"channel":{"time":"2025-06-10T21:03:05.427Z"},"type":"Receipt","id":"m1"}"#);
-        assert_eq!(message.as_deref(), Some("members:m1|Text|2025-06-10T21:03:05.427Z"));
-        assert_eq!(receipt.as_deref(), Some("members:m1|Receipt|2025-06-10T21:03:05.427Z"));
-    }
-
-    #[test]
     fn without_all_of_its_parts_there_is_no_key() {
         for body in [
             r#"{"type":"Text","channel":{"time":"t"}}"#,
@@ -133,14 +125,5 @@ mod tests {
         assert!(one.starts_with("members-sha256:"), "{one}");
         let long = bounded("header", &[&"x".repeat(5_000)]);
         assert!(long.len() <= MAX_KEY_CHARS, "{long}");
-    }
-
-    #[test]
-    fn a_header_gives_the_key_of_standard_webhooks() {
-        let scheme = Scheme::standard_webhooks();
-        let envelope = scheme.inspect(b"{}").unwrap();
-        let headers: &[(&str, &str)] = &[("Webhook-Id", "msg_1")];
-        assert_eq!(scheme.idempotency_key(headers, &envelope).as_deref(), Some("header:msg_1"));
-        assert_eq!(scheme.idempotency_key(NONE, &envelope), None);
     }
 }

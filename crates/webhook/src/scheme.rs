@@ -1,9 +1,11 @@
 //! Signature schemes, resolved: every question that verification asks has one answer here.
 //!
-//! Promises: a `Scheme` is consistent (it comes from a preset or from a checked [`crate::custom::CustomScheme`]), and
-//! nothing falls back from one scheme to another: the header, prefix, encoding and signed content of the source's
-//! scheme are the only ones that are tried.
-//! Sources: DESIGN §1 and §3, genesys.md §1–3, the Standard Webhooks specification.
+//! Promises:
+//! - A `Scheme` is consistent, because it comes from a preset or from a checked [`crate::custom::CustomScheme`].
+//! - Nothing falls back from one scheme to another. Only the header, prefix, encoding and signed content of the source's
+//!   own scheme are tried.
+//!
+//! Out of scope: verification itself, see [`crate::signature`].
 
 use crate::dedupe::{self, DedupeRule};
 use crate::encoding::Encoding;
@@ -61,19 +63,12 @@ pub(crate) struct TimestampRule {
     pub(crate) tolerance_s: u32,
 }
 
-/// What is signed: parts before the body, the raw body, parts after it.
+/// What is signed: a text before the body, the raw body, a text after it. Braces stand in these texts only in `{id}` and
+/// `{timestamp}`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct SignedContent {
-    pub(crate) before: Vec<Part>,
-    pub(crate) after: Vec<Part>,
-}
-
-/// A part of the signed content other than the body.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Part {
-    Literal(String),
-    Id,
-    Timestamp,
+    pub(crate) before: String,
+    pub(crate) after: String,
 }
 
 impl Scheme {
@@ -120,7 +115,6 @@ impl Scheme {
 
     /// `webhook-signature: v1,<base64> …` over `id.timestamp.body`; one object, known again by `webhook-id`.
     pub fn standard_webhooks() -> Self {
-        let dot = || Part::Literal(".".to_owned());
         Self {
             profile: Profile::StandardWebhooks,
             signature_header: "webhook-signature".to_owned(),
@@ -131,7 +125,7 @@ impl Scheme {
                 tolerance_s: STANDARD_TOLERANCE_S,
             }),
             id_header: Some("webhook-id".to_owned()),
-            content: SignedContent { before: vec![Part::Id, dot(), Part::Timestamp, dot()], after: Vec::new() },
+            content: SignedContent { before: "{id}.{timestamp}.".to_owned(), after: String::new() },
             secret_format: SecretFormat::Base64,
             envelope: EnvelopeKind::Object,
             dedupe: DedupeRule::Header("webhook-id".to_owned()),
@@ -144,16 +138,6 @@ impl Scheme {
         Self { envelope, ..self }
     }
 
-    /// The profile that it belongs to.
-    pub fn profile(&self) -> Profile {
-        self.profile
-    }
-
-    /// Name of the header that carries the signature, lower case.
-    pub fn signature_header(&self) -> &str {
-        &self.signature_header
-    }
-
     /// What stands before each tag; may be empty.
     pub fn prefix(&self) -> &str {
         &self.prefix
@@ -164,24 +148,9 @@ impl Scheme {
         self.encoding
     }
 
-    /// Largest age of a signature in seconds, both ways; `None` where signatures are not dated.
-    pub fn tolerance_s(&self) -> Option<u32> {
-        self.timestamp.as_ref().map(|rule| rule.tolerance_s)
-    }
-
-    /// How the text of a secret becomes its key.
-    pub fn secret_format(&self) -> SecretFormat {
-        self.secret_format
-    }
-
     /// What a body has to be.
     pub fn envelope(&self) -> EnvelopeKind {
         self.envelope
-    }
-
-    /// What makes two deliveries one.
-    pub fn dedupe(&self) -> &DedupeRule {
-        &self.dedupe
     }
 
     /// The headers that verification and deduplication read, lower case: what a delivery or a dead letter has to keep.
@@ -196,17 +165,7 @@ impl Scheme {
 
     /// The signed content in configuration's words, as in `{id}.{timestamp}.{body}`.
     pub fn signed_content(&self) -> String {
-        let side = |parts: &[Part]| -> String {
-            parts
-                .iter()
-                .map(|part| match part {
-                    Part::Literal(text) => text.as_str(),
-                    Part::Id => "{id}",
-                    Part::Timestamp => "{timestamp}",
-                })
-                .collect()
-        };
-        format!("{}{{body}}{}", side(&self.content.before), side(&self.content.after))
+        format!("{}{{body}}{}", self.content.before, self.content.after)
     }
 
     /// Validates the body's envelope and counts its events. Call it on verified bytes only.
@@ -229,22 +188,14 @@ impl Scheme {
 impl SignedContent {
     /// The bytes before and after the body.
     pub(crate) fn around(&self, id: &str, timestamp: &str) -> (Vec<u8>, Vec<u8>) {
-        let side = |parts: &[Part]| {
-            let mut bytes = Vec::new();
-            for part in parts {
-                bytes.extend_from_slice(match part {
-                    Part::Literal(text) => text.as_bytes(),
-                    Part::Id => id.as_bytes(),
-                    Part::Timestamp => timestamp.as_bytes(),
-                });
-            }
-            bytes
-        };
+        // The identifier comes last, so that nothing is looked for in it.
+        let side = |text: &str| text.replace("{timestamp}", timestamp).replace("{id}", id).into_bytes();
         (side(&self.before), side(&self.after))
     }
 
-    pub(crate) fn contains(&self, wanted: &Part) -> bool {
-        self.before.iter().chain(&self.after).any(|part| part == wanted)
+    /// Whether `placeholder` is a part of it.
+    pub(crate) fn contains(&self, placeholder: &str) -> bool {
+        self.before.contains(placeholder) || self.after.contains(placeholder)
     }
 }
 

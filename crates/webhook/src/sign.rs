@@ -47,20 +47,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn makes_the_published_vector_of_standard_webhooks() {
-        let scheme = Scheme::standard_webhooks();
-        let secret =
-            SigningSecret::new(&scheme, "destination", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", None).unwrap();
-        let headers = sign(&scheme, &secret, "msg_p5jXN8AQM9LWM0D4loKWxJek", 1_614_265_330, br#"{"test": 2432232314}"#);
-        let expected = [
-            ("webhook-signature", "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="),
-            ("webhook-id", "msg_p5jXN8AQM9LWM0D4loKWxJek"),
-            ("webhook-timestamp", "1614265330"),
-        ];
-        assert_eq!(headers, expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
-    }
-
-    #[test]
     fn several_secrets_sign_in_one_header_which_each_of_them_verifies() {
         let scheme = Scheme::standard_webhooks();
         let texts = ["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "whsec_bmV4dC1zZWNyZXQtb2YtMjItYnl0ZXM="];

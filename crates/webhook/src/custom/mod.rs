@@ -11,7 +11,7 @@ use crate::envelope::EnvelopeKind;
 use crate::headers;
 use crate::pointer::JsonPointer;
 use crate::profile::Profile;
-use crate::scheme::{Part, STANDARD_TOLERANCE_S, Scheme, SecretFormat, SignedContent, TimestampRule};
+use crate::scheme::{STANDARD_TOLERANCE_S, Scheme, SecretFormat, SignedContent, TimestampRule};
 
 /// Longest prefix of a tag.
 pub const MAX_PREFIX_BYTES: usize = 64;
@@ -83,8 +83,15 @@ impl Errors {
         self.add(key, format!("means nothing without `{needed}`"));
     }
 
-    fn not_one_of(&mut self, key: &'static str, expected: &str, found: &str) {
-        self.add(key, format!("expected {expected}, found {:?}", start(found)));
+    /// What a name stands for among `choices`; `default` where it is absent or, with an error, none of them.
+    fn choose<T: Copy>(&mut self, key: &'static str, name: Option<&str>, default: T, choices: [(&str, T); 3]) -> T {
+        let Some(name) = name else { return default };
+        let found = choices.iter().find(|(choice, _)| *choice == name).map(|(_, meaning)| *meaning);
+        found.unwrap_or_else(|| {
+            let [first, second, third] = choices.map(|(choice, _)| choice);
+            self.add(key, format!("expected {first:?}, {second:?} or {third:?}, found {:?}", start(name)));
+            default
+        })
     }
 }
 
@@ -116,57 +123,41 @@ impl CustomScheme {
         let tolerance_s = self.resolve_tolerance(&mut errors);
         let id_header = header_name("id_header", self.id_header.as_deref(), &mut taken, &mut errors);
         let content = self.resolve_content(&mut errors);
-        let secret_format = match self.secret_format.as_deref() {
-            None | Some("text") => SecretFormat::Text,
-            Some("base64") => SecretFormat::Base64,
-            Some("hex") => SecretFormat::Hex,
-            Some(found) => {
-                errors.not_one_of("secret_format", "\"text\", \"base64\" or \"hex\"", found);
-                SecretFormat::Text
-            }
-        };
-        let envelope = self.envelope.as_deref().unwrap_or(EnvelopeKind::Object.as_str());
-        let envelope = EnvelopeKind::from_name(envelope).unwrap_or_else(|| {
-            errors.not_one_of("envelope", "\"events\", \"object\" or \"any\"", envelope);
-            EnvelopeKind::Object
-        });
+        let secret_formats =
+            [("text", SecretFormat::Text), ("base64", SecretFormat::Base64), ("hex", SecretFormat::Hex)];
+        let secret_format =
+            errors.choose("secret_format", self.secret_format.as_deref(), SecretFormat::Text, secret_formats);
+        let envelopes = EnvelopeKind::ALL.map(|kind| (kind.as_str(), kind));
+        let envelope = errors.choose("envelope", self.envelope.as_deref(), EnvelopeKind::Object, envelopes);
         let dedupe = self.resolve_dedupe(id_header.as_deref(), &mut errors);
-        match (header, encoding) {
-            (Some(signature_header), Some(encoding)) if errors.0.is_empty() => Ok(Scheme {
-                profile: Profile::Custom,
-                signature_header,
-                prefix,
-                encoding,
-                timestamp: timestamp_header.map(|header| TimestampRule { header, tolerance_s }),
-                id_header,
-                content,
-                secret_format,
-                envelope,
-                dedupe,
-            }),
-            _ => Err(errors.0),
-        }
+        let Some(signature_header) = header.filter(|_| errors.0.is_empty()) else { return Err(errors.0) };
+        Ok(Scheme {
+            profile: Profile::Custom,
+            signature_header,
+            prefix,
+            encoding,
+            timestamp: timestamp_header.map(|header| TimestampRule { header, tolerance_s }),
+            id_header,
+            content,
+            secret_format,
+            envelope,
+            dedupe,
+        })
     }
 
-    fn resolve_encoding(&self, errors: &mut Errors) -> Option<Encoding> {
-        match (self.encoding.as_deref(), self.padding) {
-            (Some("hex"), padding) => {
-                if padding.is_some() {
-                    errors.needs("padding", "encoding = \"base64\" or \"base64url\"");
-                }
-                Some(Encoding::Hex)
-            }
-            (Some("base64"), padding) => Some(Encoding::Base64 { padded: padding.unwrap_or(true) }),
-            (Some("base64url"), padding) => Some(Encoding::Base64Url { padded: padding.unwrap_or(false) }),
-            (Some(found), _) => {
-                errors.not_one_of("encoding", "\"hex\", \"base64\" or \"base64url\"", found);
-                None
-            }
-            (None, _) => {
-                errors.required("encoding");
-                None
-            }
+    fn resolve_encoding(&self, errors: &mut Errors) -> Encoding {
+        if self.encoding.is_none() {
+            errors.required("encoding");
         }
+        let base64 = Encoding::Base64 { padded: self.padding.unwrap_or(true) };
+        let base64_url = Encoding::Base64Url { padded: self.padding.unwrap_or(false) };
+        let encodings = [("hex", Encoding::Hex), ("base64", base64), ("base64url", base64_url)];
+        // The default is of no scheme: without a name there is an error.
+        let encoding = errors.choose("encoding", self.encoding.as_deref(), base64, encodings);
+        if self.padding.is_some() && encoding == Encoding::Hex {
+            errors.needs("padding", "encoding = \"base64\" or \"base64url\"");
+        }
+        encoding
     }
 
     fn resolve_tolerance(&self, errors: &mut Errors) -> u32 {
@@ -190,11 +181,11 @@ impl CustomScheme {
                 return SignedContent::default();
             }
         };
-        for (part, placeholder, key, named) in [
-            (Part::Timestamp, "{timestamp}", "timestamp_header", self.timestamp_header.is_some()),
-            (Part::Id, "{id}", "id_header", self.id_header.is_some()),
+        for (placeholder, key, named) in [
+            ("{timestamp}", "timestamp_header", self.timestamp_header.is_some()),
+            ("{id}", "id_header", self.id_header.is_some()),
         ] {
-            match (content.contains(&part), named) {
+            match (content.contains(placeholder), named) {
                 (true, false) => errors.needs("signed_content", key),
                 (false, true) => {
                     let why = "so anybody could change this header";
@@ -252,28 +243,12 @@ fn parse_template(template: &str) -> Result<SignedContent, String> {
     let Some((before, after)) = template.split_once("{body}").filter(|(_, after)| !after.contains("{body}")) else {
         return Err("must contain {body} exactly once".to_owned());
     };
-    let parts = |side| parse_parts(side).ok_or("braces stand only around id, timestamp and body");
-    Ok(SignedContent { before: parts(before)?, after: parts(after)? })
-}
-
-/// The parts of one side; `None` for a brace that belongs to none of them.
-fn parse_parts(mut text: &str) -> Option<Vec<Part>> {
-    let mut parts = Vec::new();
-    while !text.is_empty() {
-        if let Some(rest) = text.strip_prefix("{id}") {
-            parts.push(Part::Id);
-            text = rest;
-        } else if let Some(rest) = text.strip_prefix("{timestamp}") {
-            parts.push(Part::Timestamp);
-            text = rest;
-        } else {
-            let end = text.find(['{', '}']).unwrap_or(text.len());
-            let (literal, rest) = text.split_at_checked(end).filter(|(literal, _)| !literal.is_empty())?;
-            parts.push(Part::Literal(literal.to_owned()));
-            text = rest;
-        }
+    // Something stays in their place, so that what is left and right of them makes no placeholder.
+    let others = [before, after].map(|side| side.replace("{id}", "-").replace("{timestamp}", "-"));
+    if others.iter().any(|text| text.contains(['{', '}'])) {
+        return Err("braces stand only around id, timestamp and body".to_owned());
     }
-    Some(parts)
+    Ok(SignedContent { before: before.to_owned(), after: after.to_owned() })
 }
 
 #[cfg(test)]

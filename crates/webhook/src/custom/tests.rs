@@ -11,11 +11,11 @@ fn errors(json: &str) -> Vec<String> {
 #[test]
 fn the_smallest_description_signs_the_raw_body() {
     let scheme = parse(r#"{"header":"X-Signature","encoding":"hex"}"#).resolve().unwrap();
-    assert_eq!(scheme.signature_header(), "x-signature");
+    assert_eq!(scheme.signature_header, "x-signature");
     assert_eq!(scheme.signed_content(), "{body}");
     assert_eq!(scheme.envelope(), EnvelopeKind::Object);
-    assert_eq!(scheme.dedupe(), &DedupeRule::Body);
-    assert_eq!(scheme.tolerance_s(), None);
+    assert_eq!(scheme.dedupe, DedupeRule::Body);
+    assert_eq!(scheme.timestamp, None);
 }
 
 #[test]

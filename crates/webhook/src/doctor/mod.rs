@@ -40,17 +40,17 @@ pub fn explain(verifier: &Verifier, headers: &(impl HeaderSource + ?Sized), body
     // The verdict is asked for whatever it costs; what it cost is not there for the search any more.
     let active = verifier.secrets().iter().filter(|secret| secret.is_active(now_ms)).count();
     let budget_bytes = EXPLAIN_BUDGET_BYTES.saturating_sub(body.len().saturating_mul(active));
-    explained(budget_bytes, verdict, verifier, headers, body, now_ms)
+    explained_within(budget_bytes, verdict, verifier, headers, body, now_ms)
 }
 
 /// The explanation's one line for a request whose signature was refused, within a budget that suits the hot path: for
 /// dead letters. The request is not verified again.
 pub fn diagnose(verifier: &Verifier, headers: &(impl HeaderSource + ?Sized), body: &[u8], now_ms: u64) -> String {
     let refused = verifier.prepare(headers, now_ms).err().unwrap_or(Refusal::SignatureMismatch.into());
-    explained(DIAGNOSE_BUDGET_BYTES, Err(refused), verifier, headers, body, now_ms).summary
+    explained_within(DIAGNOSE_BUDGET_BYTES, Err(refused), verifier, headers, body, now_ms).summary
 }
 
-fn explained(
+fn explained_within(
     budget_bytes: usize,
     verdict: Result<Verified<'_>, VerifyError>,
     verifier: &Verifier,
@@ -146,7 +146,7 @@ impl Explanation {
 
     /// What the verifier could not read, where it could not.
     fn unreadable(&mut self, cause: &VerifyError) {
-        if let VerifyError::Refused(refusal @ (Refusal::MissingSignature { .. } | Refusal::MalformedSignature { .. })) =
+        if let VerifyError::Refused(refusal @ (Refusal::MissingSignature(_) | Refusal::MalformedSignature { .. })) =
             cause
         {
             self.find(FindingCode::Header, refusal.detail());
@@ -161,7 +161,7 @@ impl Explanation {
         cause: &VerifyError,
     ) {
         if presented.is_empty() {
-            let header = verifier.scheme().signature_header();
+            let header = &verifier.scheme().signature_header;
             let detail = format!("no header that carries signatures is there; this source reads {header}");
             return self.find(FindingCode::NoSignature, detail);
         }
@@ -198,12 +198,12 @@ impl Explanation {
 
 fn expected(scheme: &Scheme) -> Expected {
     Expected {
-        profile: scheme.profile().as_str(),
-        header: scheme.signature_header().to_owned(),
-        prefix: scheme.prefix().to_owned(),
-        encoding: scheme.encoding().as_str(),
+        profile: scheme.profile.as_str(),
+        header: scheme.signature_header.clone(),
+        prefix: scheme.prefix.clone(),
+        encoding: scheme.encoding.as_str(),
         signed_content: scheme.signed_content(),
-        tolerance_s: scheme.tolerance_s(),
+        tolerance_s: scheme.timestamp.as_ref().map(|rule| rule.tolerance_s),
     }
 }
 

@@ -65,7 +65,7 @@ fn scan(body: &[u8], tracker: &mut Tracker<'_>, mut skips: bool) -> Result<(), L
         let start = reader.at();
         match reader.next() {
             Some(b'{') => {
-                nesting.open(true).ok_or((JsonFault::TooDeep { limit: MAX_NESTING }, start))?;
+                nesting.open(true).ok_or((JsonFault::TooDeep(MAX_NESTING), start))?;
                 tracker.value(nesting.outer(), ValueKind::Object, start);
                 reader.skip_whitespace();
                 if !reader.take(b'}') && !passed_over(&mut reader, tracker, nesting, &mut skips) {
@@ -75,7 +75,7 @@ fn scan(body: &[u8], tracker: &mut Tracker<'_>, mut skips: bool) -> Result<(), L
                 nesting.close();
             }
             Some(b'[') => {
-                nesting.open(false).ok_or((JsonFault::TooDeep { limit: MAX_NESTING }, start))?;
+                nesting.open(false).ok_or((JsonFault::TooDeep(MAX_NESTING), start))?;
                 tracker.value(nesting.outer(), ValueKind::Array, start);
                 reader.skip_whitespace();
                 if !reader.take(b']') && !passed_over(&mut reader, tracker, nesting, &mut skips) {

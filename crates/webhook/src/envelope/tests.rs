@@ -13,57 +13,6 @@ fn captured(body: &str, pointer: &str) -> Option<String> {
 }
 
 #[test]
-fn events_are_counted_wherever_the_array_stands_and_whatever_is_in_it() {
-    for (body, count) in [
-        (r#"{"events":[]}"#, 0),
-        (r#"{"events":[ ]}"#, 0),
-        (r#"{"events":[{}]}"#, 1),
-        (r#"{"a":{"events":[1,2,3]},"events":[[1,2,3],{"events":[1,2]},null,"x",1.5,true],"b":[1]}"#, 6),
-        (r#"{"events":[[],[],[[]]]}"#, 3),
-        ("\t{ \"events\" :\r\n[ 1 , 2 ] }\n", 2),
-        (r#"{"\u0065vents":[1]}"#, 1),
-        (r#"{"event":[1],"eventsx":[1],"events":[1,2]}"#, 2),
-    ] {
-        assert_eq!(events(body), Ok(count), "{body}");
-    }
-}
-
-#[test]
-fn envelopes_that_are_not_are_told_apart_with_their_place() {
-    for (body, detail) in [
-        ("{}", "expected an array \"events\", found no such member at byte 1"),
-        ("{\"a\":{\"events\":[]} } ", "expected an array \"events\", found no such member at byte 19"),
-        ("[{\"events\":[]}]", "expected an object at byte 0"),
-        (" null", "expected an object at byte 1"),
-        ("{\"events\":{}}", "expected \"events\" to be an array at byte 10"),
-        ("{\"events\": null}", "expected \"events\" to be an array at byte 11"),
-        ("{\"events\":[1],\"events\":[2]}", "duplicate member \"events\" at byte 14"),
-        ("{\"events\":[1],\"\\u0065vents\":[2]}", "duplicate member \"events\" at byte 14"),
-        ("{\"events\":1,\"events\":[2]}", "expected \"events\" to be an array at byte 10"),
-    ] {
-        let refusal = inspect(body.as_bytes(), EnvelopeKind::Events, &[]).unwrap_err();
-        assert_eq!((refusal.code().as_str(), refusal.detail().as_str()), ("invalid_envelope", detail), "{body}");
-    }
-}
-
-#[test]
-fn a_fault_of_the_text_comes_before_a_fault_of_the_envelope() {
-    assert_eq!(events("[1"), Err("the text ends in the middle at byte 2".to_owned()));
-    assert_eq!(events("{\"events\":1"), Err("the text ends in the middle at byte 11".to_owned()));
-}
-
-#[test]
-fn a_hundred_thousand_brackets_are_refused_at_the_limit() {
-    for open in ["[", "{\"a\":", "[{\"events\":"] {
-        let refusal = inspect(open.repeat(100_000).as_bytes(), EnvelopeKind::Events, &[]).unwrap_err();
-        assert!(matches!(refusal, Refusal::InvalidJson { fault: JsonFault::TooDeep { .. }, .. }), "{refusal}");
-    }
-    let levels = |n: usize| format!("{{\"events\":{}{}}}", "[".repeat(n), "]".repeat(n));
-    assert_eq!(events(&levels(127)), Ok(1));
-    assert_eq!(events(&levels(128)), Err(format!("nested deeper than 128 levels at byte {}", 10 + 127)));
-}
-
-#[test]
 fn pointers_capture_strings_and_numbers_and_nothing_else() {
     let body = r#"{"n":-1.50e3,"s":"a\"\\\/\b\f\n\r\té😀","t":true,"z":null,"o":{"x":[10,{"y":"deep"}],"":"empty"},"a/b":"slash"}"#;
     for (pointer, value) in [
@@ -157,32 +106,5 @@ fn faults_of_the_text_name_what_and_where() {
     ] {
         let refusal = inspect(body, EnvelopeKind::Object, &[]).unwrap_err();
         assert_eq!((refusal.code().as_str(), refusal.detail().as_str()), ("invalid_json", detail), "{body:?}");
-    }
-}
-
-#[test]
-fn a_byte_order_mark_before_the_text_is_passed_over() {
-    assert_eq!(events("\u{feff} {\"events\":[1,2]}"), Ok(2));
-    assert_eq!(captured("\u{feff}{\"id\":\"x\"}", "/id").as_deref(), Some("x"));
-    assert_eq!(events("\u{feff}{\"events\":1}"), Err("expected \"events\" to be an array at byte 13".to_owned()));
-}
-
-#[test]
-fn any_envelope_takes_any_bytes_as_one_event() {
-    let way = pointers(&["/id", "/a/b"]);
-    for (body, id) in [
-        (&b""[..], None),
-        (b"\xff\x00", None),
-        (b"\x1f\x8b\x08\x00", None),
-        (b"a=1&id=2", None),
-        (b"\xef\xbb\xbf{\"id\":1}", Some("1")),
-        (b"{\"id\":\"x\",\"events\":[1,2]}", Some("x")),
-        (b"{\"id\":1,\"id\":2}", None),
-        (b"{\"id\":1", None),
-        (b"[{\"id\":1}]", None),
-    ] {
-        let found = inspect(body, EnvelopeKind::Any, &way).unwrap();
-        assert_eq!((found.event_count, found.captures), (1, vec![id.map(str::to_owned), None]), "{body:?}");
-        assert_eq!(inspect(body, EnvelopeKind::Any, &[]).unwrap(), Envelope { event_count: 1, captures: vec![] });
     }
 }

@@ -192,7 +192,7 @@ impl<'p> Tracker<'p> {
             if let Some(at) = name_at
                 && target.seen & bit != 0
             {
-                fault = Some((EnvelopeFault::Duplicate { name: token.key.to_string() }, at));
+                fault = Some((EnvelopeFault::Duplicate(token.key.to_string()), at));
             }
             target.seen |= bit;
             target.matched = depth;

@@ -174,23 +174,21 @@ fn malformed(header: &str, fault: SignatureFault) -> Refusal {
 }
 
 fn required<'h>(headers: &'h (impl HeaderSource + ?Sized), name: &str) -> Result<Cow<'h, str>, Refusal> {
-    headers
-        .get(name)
-        .filter(|value| !value.is_empty())
-        .ok_or_else(|| Refusal::MissingSignature { header: name.to_owned() })
+    let value = headers.get(name).filter(|value| !value.is_empty());
+    value.ok_or_else(|| Refusal::MissingSignature(name.to_owned()))
 }
 
 /// The tags of a signature header, at least one. An entry that is malformed or of another version is passed over: it
 /// only explains the refusal where no entry can be read.
 fn presented(scheme: &Scheme, value: &str) -> Result<Vec<Tag>, SignatureFault> {
     if value.len() > MAX_SIGNATURE_HEADER_BYTES {
-        return Err(SignatureFault::TooLong { limit_bytes: MAX_SIGNATURE_HEADER_BYTES });
+        return Err(SignatureFault::TooLong(MAX_SIGNATURE_HEADER_BYTES));
     }
     let mut tags = Vec::new();
     let mut first_fault = None;
     for (number, text) in entries(value, &scheme.prefix).enumerate() {
         if number >= MAX_SIGNATURES {
-            return Err(SignatureFault::TooMany { limit: MAX_SIGNATURES });
+            return Err(SignatureFault::TooMany(MAX_SIGNATURES));
         }
         match scheme.encoding.decode(text) {
             Ok(tag) => tags.push(tag),
@@ -200,7 +198,7 @@ fn presented(scheme: &Scheme, value: &str) -> Result<Vec<Tag>, SignatureFault> {
     match first_fault {
         _ if !tags.is_empty() => Ok(tags),
         Some(fault) => Err(fault.into()),
-        None => Err(SignatureFault::Prefix { expected: scheme.prefix.clone() }),
+        None => Err(SignatureFault::Prefix(scheme.prefix.clone())),
     }
 }
 
@@ -234,7 +232,7 @@ fn entries<'h>(value: &'h str, prefix: &'h str) -> impl Iterator<Item = &'h str>
 fn check_identifier(id: &str) -> Result<(), SignatureFault> {
     let fits = id.len() <= MAX_IDENTIFIER_BYTES
         && id.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'{' | b'}' | b'"' | b'\\'));
-    if fits { Ok(()) } else { Err(SignatureFault::Identifier { limit_bytes: MAX_IDENTIFIER_BYTES }) }
+    if fits { Ok(()) } else { Err(SignatureFault::Identifier(MAX_IDENTIFIER_BYTES)) }
 }
 
 /// Whole seconds since the epoch: digits and nothing else.

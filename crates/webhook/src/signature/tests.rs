@@ -26,64 +26,9 @@ fn hex_of(text: &str, body: &[u8]) -> String {
 }
 
 #[test]
-fn no_active_secret_is_ours_and_comes_before_every_refusal() {
-    let none = verifier(Scheme::webhooks(), &[]);
-    let expired = verifier(Scheme::webhooks(), &[("old", SECRET, Some(99))]);
-    for verifier in [none, expired] {
-        assert_eq!(code(&verifier, &[], b"{}", 100), "no_active_secret");
-    }
-}
-
-#[test]
-fn the_label_of_the_secret_that_matched_is_told_and_expired_ones_do_not_count() {
-    let both = verifier(Scheme::webhooks(), &[("current", SECRET, None), ("previous", OTHER, Some(1_000))]);
-    let (new, old) = (hex_of(SECRET, b"b"), hex_of(OTHER, b"b"));
-    let mismatch = "no active secret makes this signature over this body";
-    assert_eq!(code(&both, &[("X-Genesys-Signature", &new)], b"b", 1_000), "current");
-    assert_eq!(code(&both, &[("X-Genesys-Signature", &old)], b"b", 1_000), "previous");
-    assert_eq!(code(&both, &[("X-Genesys-Signature", &old)], b"b", 1_001), mismatch);
-    assert_eq!(code(&both, &[("X-Genesys-Signature", &new)], b"b", 1_001), "current");
-}
-
-#[test]
 fn the_first_of_two_labels_with_one_key_is_told() {
     let same = verifier(Scheme::webhooks(), &[("a", OTHER, None), ("b", SECRET, None), ("c", SECRET, None)]);
     assert_eq!(code(&same, &[("x-genesys-signature", &hex_of(SECRET, b""))], b"", 0), "b");
-}
-
-#[test]
-fn malformed_headers_are_told_with_what_is_wrong() {
-    let verifier = verifier(Scheme::webhooks(), &[("current", SECRET, None)]);
-    let good = hex_of(SECRET, b"{}");
-    for (value, detail) in [
-        (String::new(), "header x-genesys-signature is missing or empty"),
-        (good[1..].to_owned(), "header x-genesys-signature has 63 characters where hex of 32 bytes has 64"),
-        (format!(" {good}"), "current"),
-        (format!("{good}, {good}"), "current"),
-        (format!("{},{good}", "0".repeat(64)), "current"),
-        (format!("\"{good}\""), "header x-genesys-signature has 66 characters where hex of 32 bytes has 64"),
-        (format!("sha256={good}"), "header x-genesys-signature has 71 characters where hex of 32 bytes has 64"),
-        (format!("{}\u{fffd}", &good[3..]), "header x-genesys-signature is not hex"),
-        ("0".repeat(5_000), "header x-genesys-signature is longer than 4096 bytes"),
-        (good.to_uppercase(), "current"),
-    ] {
-        assert_eq!(code(&verifier, &[("x-genesys-signature", &value)], b"{}", 0), detail);
-    }
-    for other in ["", "nonsense", &"0".repeat(64)] {
-        let twice = [("x-genesys-signature", other), ("X-Genesys-Signature", good.as_str())];
-        assert_eq!(code(&verifier, &twice, b"{}", 0), "current", "{other:?}");
-    }
-}
-
-#[test]
-fn prefixes_are_exact() {
-    let verifier = verifier(Scheme::open_messaging(), &[("current", SECRET, None)]);
-    let headers = sign(verifier.scheme(), &verifier.secrets()[0], "", 0, b"{}");
-    let value = headers[0].1.strip_prefix("sha256=").unwrap();
-    for prefix in ["", "SHA256=", "sha1=", "sha256:"] {
-        let detail = code(&verifier, &[("x-hub-signature-256", &format!("{prefix}{value}"))], b"{}", 0);
-        assert_eq!(detail, "header x-hub-signature-256 has no signature that begins with \"sha256=\"");
-    }
 }
 
 fn standard() -> Verifier {
@@ -96,13 +41,6 @@ const SIGNED_MS: u64 = 1_614_265_330_000;
 fn standard_code(signature: &str, id: &str, timestamp: &str, now_ms: u64) -> String {
     let headers = [("webhook-signature", signature), ("webhook-id", id), ("webhook-timestamp", timestamp)];
     code(&standard(), &headers, br#"{"test": 2432232314}"#, now_ms)
-}
-
-#[test]
-fn a_folded_list_is_a_list() {
-    let wrong = format!("v1,{}=", "A".repeat(43));
-    let folded = format!("{wrong}\r\n {VECTOR}");
-    assert_eq!(standard_code(&folded, "msg_p5jXN8AQM9LWM0D4loKWxJek", "1614265330", SIGNED_MS), "current");
 }
 
 #[test]
@@ -141,18 +79,6 @@ fn no_part_of_a_body_can_be_passed_off_as_identifier_or_timestamp() {
 }
 
 #[test]
-fn there_is_no_way_down_to_another_scheme() {
-    let both = verifier(Scheme::open_messaging(), &[("current", SECRET, None)]);
-    let hex = hex_of(SECRET, b"{}");
-    assert_eq!(
-        code(&both, &[("x-genesys-signature", &hex)], b"{}", 0),
-        "header x-hub-signature-256 is missing or empty"
-    );
-    let told = code(&both, &[("x-hub-signature-256", &format!("sha256={hex}"))], b"{}", 0);
-    assert_eq!(told, "header x-hub-signature-256 has 64 characters where base64 of 32 bytes has 44");
-}
-
-#[test]
 fn a_tag_that_is_missing_from_the_check_never_matches() {
     let verifier = verifier(Scheme::webhooks(), &[("current", SECRET, None)]);
     let value = hex_of(SECRET, b"{}");
@@ -161,10 +87,4 @@ fn a_tag_that_is_missing_from_the_check_never_matches() {
     let good = Encoding::Hex.decode(&value).unwrap();
     assert_eq!(prepared.check(&[good]).unwrap().label, "current");
     assert_eq!(prepared.check(&[[0; 32], good]), Err(Refusal::SignatureMismatch), "a tag without a secret");
-}
-
-#[test]
-fn debug_shows_no_key() {
-    let shown = format!("{:?}", verifier(Scheme::webhooks(), &[("current", SECRET, None)]));
-    assert!(!shown.contains(SECRET) && !shown.contains("48, 49, 50"), "{shown}");
 }
