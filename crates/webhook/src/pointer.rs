@@ -13,12 +13,12 @@ pub const MAX_POINTER_BYTES: usize = 512;
 /// A reference to one value inside a JSON text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JsonPointer {
-    tokens: Vec<Token>,
+    tokens: Vec<ReferenceToken>,
 }
 
 /// One step: a member's name, and an element's index where it reads as one.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Token {
+pub(crate) struct ReferenceToken {
     pub(crate) key: Cow<'static, str>,
     pub(crate) index: Option<u64>,
 }
@@ -47,21 +47,21 @@ impl JsonPointer {
         if text.len() > MAX_POINTER_BYTES || steps.split('/').count() > MAX_POINTER_TOKENS {
             return Err(PointerFault::TooLong);
         }
-        let tokens = steps.split('/').map(Token::parse).collect::<Result<_, _>>()?;
+        let tokens = steps.split('/').map(ReferenceToken::parse).collect::<Result<_, _>>()?;
         Ok(Self { tokens })
     }
 
     /// A pointer to a member of the document or of its members.
     pub(crate) fn of_keys(keys: &[&'static str]) -> Self {
-        Self { tokens: keys.iter().map(|key| Token::of_key(key)).collect() }
+        Self { tokens: keys.iter().map(|key| ReferenceToken::of_key(key)).collect() }
     }
 
-    pub(crate) fn tokens(&self) -> &[Token] {
+    pub(crate) fn tokens(&self) -> &[ReferenceToken] {
         &self.tokens
     }
 }
 
-impl Token {
+impl ReferenceToken {
     pub(crate) const fn of_key(key: &'static str) -> Self {
         Self { key: Cow::Borrowed(key), index: None }
     }

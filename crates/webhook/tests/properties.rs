@@ -18,7 +18,7 @@ use sha2::Sha256;
 const NOW_S: u64 = 1_700_000_000;
 const NOW_MS: u64 = NOW_S * 1_000;
 
-type Headers = Vec<(String, String)>;
+type SignedHeaders = Vec<(String, String)>;
 
 fn schemes() -> impl Strategy<Value = Scheme> {
     let custom = [
@@ -42,11 +42,11 @@ fn verifier(scheme: &Scheme, texts: &[&str]) -> Verifier {
     Verifier::new(scheme.clone(), secrets)
 }
 
-fn signed(verifier: &Verifier, which: usize, body: &[u8]) -> Headers {
+fn signed(verifier: &Verifier, which: usize, body: &[u8]) -> SignedHeaders {
     sign(verifier.scheme(), &verifier.secrets()[which], "msg_1", NOW_S, body)
 }
 
-fn verdict(verifier: &Verifier, headers: &Headers, body: &[u8]) -> Result<String, RefusalCode> {
+fn verdict(verifier: &Verifier, headers: &SignedHeaders, body: &[u8]) -> Result<String, RefusalCode> {
     match verifier.verify(headers.as_slice(), body, NOW_MS) {
         Ok(holds) => Ok(holds.label.to_owned()),
         Err(VerifyError::Refused(refusal)) => Err(refusal.code()),
@@ -188,7 +188,7 @@ proptest! {
     ) {
         let verifier = verifier(&scheme, &[&text]);
         let names: Vec<String> = scheme.headers().map(str::to_owned).collect();
-        let headers: Headers = if genuine { signed(&verifier, 0, &body) } else { names.into_iter().zip(values).collect() };
+        let headers: SignedHeaders = if genuine { signed(&verifier, 0, &body) } else { names.into_iter().zip(values).collect() };
         let verified = verifier.verify(headers.as_slice(), &body, now_ms).is_ok();
         let explanation = doctor::explain(&verifier, headers.as_slice(), &body, now_ms);
         prop_assert_eq!(verified, matches!(explanation.verdict, "accepted" | "invalid_json" | "invalid_envelope"));

@@ -29,7 +29,7 @@ struct Vector {
     name: String,
     profile: Profile,
     custom: Option<CustomScheme>,
-    secrets: Vec<Secret>,
+    secrets: Vec<VectorSecret>,
     headers: Vec<(String, String)>,
     body: Option<String>,
     body_base64: Option<String>,
@@ -41,7 +41,7 @@ struct Vector {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Secret {
+struct VectorSecret {
     label: String,
     text: String,
     not_after_ms: Option<u64>,
@@ -80,7 +80,7 @@ impl<'de> Deserialize<'de> for ExpectedKey {
 }
 
 #[derive(Default)]
-struct Judged {
+struct VectorVerdict {
     verdict: String,
     label: Option<String>,
     event_count: Option<u64>,
@@ -107,7 +107,7 @@ impl Vector {
         body
     }
 
-    fn run(&self) -> Judged {
+    fn run(&self) -> VectorVerdict {
         let scheme = self.scheme();
         let secrets = self
             .secrets
@@ -118,10 +118,10 @@ impl Vector {
             .collect();
         let verifier = Verifier::new(scheme, secrets);
         let headers = self.headers.as_slice();
-        let refused = |refusal: &Refusal| Judged {
+        let refused = |refusal: &Refusal| VectorVerdict {
             verdict: refusal.code().as_str().to_owned(),
             detail: Some(refusal.detail()),
-            ..Judged::default()
+            ..VectorVerdict::default()
         };
         let body = self.body();
         let verdict = verifier.verify(headers, &body, self.now_ms);
@@ -130,18 +130,18 @@ impl Vector {
             Ok(holds) => Some(holds.label.to_owned()),
             Err(VerifyError::Refused(refusal)) => return refused(&refusal),
             Err(VerifyError::Unavailable(reason)) => {
-                return Judged { verdict: reason.code().to_owned(), ..Judged::default() };
+                return VectorVerdict { verdict: reason.code().to_owned(), ..VectorVerdict::default() };
             }
         };
         match verifier.scheme().inspect(&body) {
-            Ok(envelope) => Judged {
+            Ok(envelope) => VectorVerdict {
                 verdict: "accepted".to_owned(),
                 label,
                 event_count: Some(envelope.event_count),
                 idempotency_key: verifier.scheme().idempotency_key(headers, &envelope),
                 detail: None,
             },
-            Err(refusal) => Judged { label, ..refused(&refusal) },
+            Err(refusal) => VectorVerdict { label, ..refused(&refusal) },
         }
     }
 }

@@ -31,7 +31,7 @@ use genesys_webhook::doctor;
 use genesys_webhook::encoding::{Tag, hex};
 use genesys_webhook::headers::owned;
 use genesys_webhook::refusal::Refusal;
-use genesys_webhook::signature::{Prepared, VerifyError};
+use genesys_webhook::signature::{PreparedCheck, VerifyError};
 use quarantine::Quarantine;
 use rejection::{Failure, Rejection};
 use sha2::{Digest, Sha256};
@@ -328,7 +328,7 @@ impl Receiver {
 
     /// Which secrets a large body is to be hashed with, and what is signed around it. Nothing where its headers are refused
     /// whatever its body is.
-    pub fn hash_plan<'g>(&self, id: u32, policy: SourcePolicy<'g>) -> Option<Prepared<'g>> {
+    pub fn hash_plan<'g>(&self, id: u32, policy: SourcePolicy<'g>) -> Option<PreparedCheck<'g>> {
         let reception = self.receptions.get(id)?;
         let head = RequestHead::read(&reception.head);
         policy.verifier.prepare(head.headers.as_slice(), reception.received_at_ms).ok()

@@ -3,7 +3,7 @@
 //! Promise: each transformation returns nothing where it changes nothing.
 
 use super::explanation::{FindingCode, Mistake};
-use super::rewrite::{self, Escapes, Style};
+use super::rewrite::{self, Escapes, JsonStyle};
 
 /// A transformation of the bytes that arrived into those that may have been signed.
 pub(super) struct Transformation {
@@ -47,23 +47,23 @@ pub(super) const TRANSFORMATIONS: &[Transformation] = &[
         changed(body, body.trim_ascii().to_vec())
     }),
     json("over the JSON written anew without spaces (JSON.stringify): sign the bytes that are sent", |body| {
-        rewrite::rewrite(body, Style::COMPACT)
+        rewrite::rewrite(body, JsonStyle::COMPACT)
     }),
     json("over the JSON with its whitespace removed: sign the bytes that are sent", |body| {
-        rewrite::rewrite(body, Style { escapes: Escapes::AsTheyAre, numbers_anew: false, ..Style::COMPACT })
+        rewrite::rewrite(body, JsonStyle { escapes: Escapes::AsTheyAre, numbers_anew: false, ..JsonStyle::COMPACT })
     }),
     json(
         "over the JSON written anew with spaces and escapes (Python's json.dumps): sign the bytes that are sent",
-        |body| rewrite::rewrite(body, Style { escapes: Escapes::Ascii, ..Style::SPACED }),
+        |body| rewrite::rewrite(body, JsonStyle { escapes: Escapes::Ascii, ..JsonStyle::SPACED }),
     ),
     json("over the JSON written anew with spaces: sign the bytes that are sent", |body| {
-        rewrite::rewrite(body, Style::SPACED)
+        rewrite::rewrite(body, JsonStyle::SPACED)
     }),
     json("over the JSON written anew without spaces and with escapes: sign the bytes that are sent", |body| {
-        rewrite::rewrite(body, Style { escapes: Escapes::Ascii, numbers_anew: false, ..Style::COMPACT })
+        rewrite::rewrite(body, JsonStyle { escapes: Escapes::Ascii, numbers_anew: false, ..JsonStyle::COMPACT })
     }),
     json("over the JSON written anew with line breaks (indented by 2): sign the bytes that are sent", |body| {
-        rewrite::rewrite(body, Style { indent: 2, colon: ": ", ..Style::COMPACT })
+        rewrite::rewrite(body, JsonStyle { indent: 2, colon: ": ", ..JsonStyle::COMPACT })
     }),
     json("over the JSON written anew with its members sorted: sign the bytes that are sent", rewrite::sorted),
     bytes(

@@ -10,7 +10,7 @@ use crate::refusal::Refusal;
 
 /// How JSON is written.
 #[derive(Clone, Copy)]
-pub(super) struct Style {
+pub(super) struct JsonStyle {
     pub(super) comma: &'static str,
     pub(super) colon: &'static str,
     /// Spaces a level, on lines of their own; 0 for one line.
@@ -30,7 +30,7 @@ pub(super) enum Escapes {
     Ascii,
 }
 
-impl Style {
+impl JsonStyle {
     /// JavaScript's `JSON.stringify`.
     pub(super) const COMPACT: Self =
         Self { comma: ",", colon: ":", indent: 0, escapes: Escapes::Least, numbers_anew: true };
@@ -40,7 +40,7 @@ impl Style {
 }
 
 /// The body in another style.
-pub(super) fn rewrite(body: &[u8], style: Style) -> Option<Vec<u8>> {
+pub(super) fn rewrite(body: &[u8], style: JsonStyle) -> Option<Vec<u8>> {
     let text = json(body)?;
     let mut out = String::with_capacity(text.len());
     let mut depth = 0usize;
@@ -154,7 +154,7 @@ fn write_scalar(out: &mut String, scalar: &str, numbers_anew: bool) {
     }
 }
 
-fn line(out: &mut String, style: Style, depth: usize) {
+fn line(out: &mut String, style: JsonStyle, depth: usize) {
     if style.indent > 0 {
         out.push('\n');
         out.extend(core::iter::repeat_n(' ', style.indent.saturating_mul(depth)));
@@ -165,7 +165,7 @@ fn line(out: &mut String, style: Style, depth: usize) {
 mod tests {
     use super::*;
 
-    fn written(body: &str, style: Style) -> String {
+    fn written(body: &str, style: JsonStyle) -> String {
         String::from_utf8(rewrite(body.as_bytes(), style).unwrap()).unwrap()
     }
 
@@ -174,15 +174,15 @@ mod tests {
         let body =
             "{ \"b\" : [1.0, 1e2 ,-0, 12345678901234567890, {}, [ ]],\n\"a\":\"\\u00e9\\/😀\\\"\\n\", \"n\": null}";
         assert_eq!(
-            written(body, Style::COMPACT),
+            written(body, JsonStyle::COMPACT),
             "{\"b\":[1,100,0,12345678901234567000,{},[]],\"a\":\"é/😀\\\"\\n\",\"n\":null}"
         );
         assert_eq!(
-            written(body, Style { escapes: Escapes::Ascii, ..Style::SPACED }),
+            written(body, JsonStyle { escapes: Escapes::Ascii, ..JsonStyle::SPACED }),
             "{\"b\": [1.0, 1e2, -0, 12345678901234567890, {}, []], \"a\": \"\\u00e9/\\ud83d\\ude00\\\"\\n\", \"n\": null}"
         );
         assert_eq!(
-            written("{\"a\":[1,{\"b\":2}],\"c\":{}}", Style { indent: 2, colon: ": ", ..Style::COMPACT }),
+            written("{\"a\":[1,{\"b\":2}],\"c\":{}}", JsonStyle { indent: 2, colon: ": ", ..JsonStyle::COMPACT }),
             "{\n  \"a\": [\n    1,\n    {\n      \"b\": 2\n    }\n  ],\n  \"c\": {}\n}"
         );
         assert_eq!(sorted(br#"{"b":1,"a":{"d":1,"c":2}}"#).unwrap(), br#"{"a":{"c":2,"d":1},"b":1}"#);
@@ -190,8 +190,8 @@ mod tests {
 
     #[test]
     fn leaves_alone_what_is_not_json_or_would_not_change() {
-        assert_eq!(rewrite(b"{\"a\":1}", Style::COMPACT), None);
-        assert_eq!(rewrite(b"{\"a\":1", Style::COMPACT), None);
-        assert_eq!(rewrite("[".repeat(100_000).as_bytes(), Style::COMPACT), None);
+        assert_eq!(rewrite(b"{\"a\":1}", JsonStyle::COMPACT), None);
+        assert_eq!(rewrite(b"{\"a\":1", JsonStyle::COMPACT), None);
+        assert_eq!(rewrite("[".repeat(100_000).as_bytes(), JsonStyle::COMPACT), None);
     }
 }

@@ -3,12 +3,12 @@
 //! Promises: a mask costs a few vector instructions where the target is wasm with `simd128`, as the Worker is, and
 //! arithmetic on eight words elsewhere. Out of scope: what the bytes mean, which is [`super::skip_container`]'s.
 
-use lanes::{Lane, eq, gather, load, or, special, splat};
+use lanes::{ByteLane, eq, gather, load, or, special, splat};
 
 /// Bytes in a block: as many as a word has bits.
 pub(super) const BLOCK_BYTES: usize = 64;
 
-pub(super) struct Block([Lane; BLOCK_BYTES / size_of::<Lane>()]);
+pub(super) struct Block([ByteLane; BLOCK_BYTES / size_of::<ByteLane>()]);
 
 impl Block {
     #[inline]
@@ -51,12 +51,12 @@ impl Block {
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 mod lanes {
     use core::arch::wasm32::{i8x16_lt, i8x16_min, i8x16_splat, i64x2, u8x16_bitmask, v128_any_true};
-    pub(super) use core::arch::wasm32::{u8x16_eq as eq, u8x16_splat as splat, v128 as Lane, v128_or as or};
+    pub(super) use core::arch::wasm32::{u8x16_eq as eq, u8x16_splat as splat, v128 as ByteLane, v128_or as or};
 
     use crate::envelope::block::BLOCK_BYTES;
 
     #[inline]
-    pub(super) fn load(bytes: &[u8; BLOCK_BYTES]) -> [Lane; 4] {
+    pub(super) fn load(bytes: &[u8; BLOCK_BYTES]) -> [ByteLane; 4] {
         let mut lanes = [splat(0); 4];
         for (lane, bytes) in lanes.iter_mut().zip(bytes.as_chunks::<16>().0) {
             // Both halves become one load.
@@ -69,12 +69,12 @@ mod lanes {
 
     /// Which bytes are below 0x20 or not ASCII: as signed numbers, these are negative.
     #[inline]
-    pub(super) fn special(lane: Lane) -> Lane {
+    pub(super) fn special(lane: ByteLane) -> ByteLane {
         i8x16_lt(lane, i8x16_splat(0x20))
     }
 
     #[inline]
-    pub(super) fn is_plain(lanes: [Lane; 4]) -> bool {
+    pub(super) fn is_plain(lanes: [ByteLane; 4]) -> bool {
         let backslash = splat(b'\\');
         let [a, b, c, d] = lanes;
         let least = i8x16_min(i8x16_min(a, b), i8x16_min(c, d));
@@ -84,7 +84,7 @@ mod lanes {
 
     /// The answers for all bytes.
     #[inline]
-    pub(super) fn gather(lanes: [Lane; 4]) -> u64 {
+    pub(super) fn gather(lanes: [ByteLane; 4]) -> u64 {
         let [a, b, c, d] = lanes.map(|lane| u32::from(u8x16_bitmask(lane)));
         u64::from(a | b << 16) | u64::from(c | d << 16) << 32
     }
@@ -95,31 +95,31 @@ mod lanes {
 mod lanes {
     use crate::envelope::block::BLOCK_BYTES;
 
-    pub(super) type Lane = u64;
+    pub(super) type ByteLane = u64;
 
-    const HIGH_BITS: Lane = 0x8080_8080_8080_8080;
+    const HIGH_BITS: ByteLane = 0x8080_8080_8080_8080;
 
     #[inline]
-    pub(super) fn load(bytes: &[u8; BLOCK_BYTES]) -> [Lane; 8] {
+    pub(super) fn load(bytes: &[u8; BLOCK_BYTES]) -> [ByteLane; 8] {
         let mut lanes = [0; 8];
         for (lane, bytes) in lanes.iter_mut().zip(bytes.as_chunks().0) {
-            *lane = Lane::from_le_bytes(*bytes);
+            *lane = ByteLane::from_le_bytes(*bytes);
         }
         lanes
     }
 
     #[inline]
-    pub(super) fn splat(byte: u8) -> Lane {
-        Lane::from_le_bytes([byte; 8])
+    pub(super) fn splat(byte: u8) -> ByteLane {
+        ByteLane::from_le_bytes([byte; 8])
     }
 
     #[inline]
-    pub(super) fn or(left: Lane, right: Lane) -> Lane {
+    pub(super) fn or(left: ByteLane, right: ByteLane) -> ByteLane {
         left | right
     }
 
     #[inline]
-    pub(super) fn eq(left: Lane, right: Lane) -> Lane {
+    pub(super) fn eq(left: ByteLane, right: ByteLane) -> ByteLane {
         let differs = left ^ right;
         // No carry leaves a byte.
         !((differs & !HIGH_BITS).wrapping_add(!HIGH_BITS) | differs)
@@ -127,21 +127,21 @@ mod lanes {
 
     /// Which bytes are below 0x20 or not ASCII.
     #[inline]
-    pub(super) fn special(lane: Lane) -> Lane {
+    pub(super) fn special(lane: ByteLane) -> ByteLane {
         eq(lane & splat(0xe0), 0) | lane
     }
 
     #[inline]
-    pub(super) fn is_plain(lanes: [Lane; 8]) -> bool {
+    pub(super) fn is_plain(lanes: [ByteLane; 8]) -> bool {
         let found = |lane| or(eq(lane, splat(b'\\')), special(lane));
         lanes.into_iter().fold(0, |all, lane| or(all, found(lane))) & HIGH_BITS == 0
     }
 
     /// The answers for all bytes.
     #[inline]
-    pub(super) fn gather(lanes: [Lane; 8]) -> u64 {
+    pub(super) fn gather(lanes: [ByteLane; 8]) -> u64 {
         // The product brings the eight answers together in its highest byte.
-        let together = |lane: Lane| ((lane & HIGH_BITS) >> 7).wrapping_mul(0x0102_0408_1020_4080) >> 56;
+        let together = |lane: ByteLane| ((lane & HIGH_BITS) >> 7).wrapping_mul(0x0102_0408_1020_4080) >> 56;
         lanes.into_iter().rev().fold(0, |mask, lane| mask << 8 | together(lane))
     }
 }

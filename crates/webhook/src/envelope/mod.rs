@@ -30,7 +30,7 @@ pub use tracker::{Envelope, EnvelopeKind};
 use crate::pointer::JsonPointer;
 use crate::refusal::{JsonFault, Refusal};
 use nesting::Nesting;
-use reader::{LocatedFault, Reader};
+use reader::{LocatedFault, Reader, Text};
 use tracker::{Tracker, ValueKind};
 
 /// Validates a body, counts its events and captures the values that `pointers` name.
@@ -88,12 +88,12 @@ fn scan(body: &[u8], tracker: &mut Tracker<'_>, mut skips: bool) -> Result<(), L
             Some(b'"') => {
                 tracker.value(nesting.depth, ValueKind::String, start);
                 let text = reader.string()?;
-                tracker.string(nesting.depth, text);
+                tracker.scalar(nesting.depth, text);
             }
             Some(first @ (b'-' | b'0'..=b'9')) => {
                 tracker.value(nesting.depth, ValueKind::Number, start);
                 reader.number(first)?;
-                tracker.number(nesting.depth, reader.since(start));
+                tracker.scalar(nesting.depth, Text { raw: reader.since(start), has_escapes: false });
             }
             Some(first @ (b't' | b'f' | b'n')) => {
                 tracker.value(nesting.depth, ValueKind::Literal, start);

@@ -1,7 +1,8 @@
 //! The lexer below [`super::scan`]: whitespace, strings, numbers, literals.
 //!
-//! Promises: never reads past the end; every fault names its byte. Strings are looked through eight bytes at a time.
+//! Promises: never reads past the end; every fault names its byte. Long strings are looked through block by block.
 
+use super::block::{BLOCK_BYTES, Block};
 use crate::refusal::JsonFault;
 
 /// What is wrong, and at which byte.
@@ -9,9 +10,6 @@ pub(super) type LocatedFault = (JsonFault, usize);
 
 /// U+FEFF in UTF-8.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
-
-const LOW_BITS: u64 = 0x0101_0101_0101_0101;
-const HIGH_BITS: u64 = 0x8080_8080_8080_8080;
 
 /// A place in a text: what is left of it.
 pub(super) struct Reader<'b> {
@@ -249,46 +247,24 @@ impl<'b> Reader<'b> {
 #[inline]
 fn plain_run(bytes: &[u8]) -> (usize, bool) {
     let mut rest = bytes;
-    let mut high_bits = 0u64;
-    while let Some((word, after)) = rest.split_first_chunk::<8>() {
-        let word = u64::from_le_bytes(*word);
-        let ends = ends_in(word);
-        if ends != 0 {
-            // The lowest set bit belongs to the first byte that ends the run; the bits below it to those before.
-            high_bits |= word & ends.wrapping_sub(1) & !ends;
-            let bytes_before = (ends.trailing_zeros() >> 3) as usize;
-            return (length_before(bytes, rest).wrapping_add(bytes_before), high_bits & HIGH_BITS == 0);
-        }
-        high_bits |= word;
-        rest = after;
-    }
-    let mut is_ascii = high_bits & HIGH_BITS == 0;
-    while let [byte, after @ ..] = rest {
-        if matches!(byte, b'"' | b'\\' | 0..0x20) {
+    let mut is_ascii = true;
+    while let Some((block, after)) = rest.split_first_chunk::<BLOCK_BYTES>() {
+        let block = Block::new(block);
+        if block.equal(b'"') | block.equal(b'\\') | block.controls() != 0 {
             break;
         }
-        is_ascii &= byte.is_ascii();
+        is_ascii &= block.is_ascii();
         rest = after;
     }
-    (length_before(bytes, rest), is_ascii)
+    let end = rest.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..0x20)).unwrap_or(rest.len());
+    let (before, after) = rest.split_at_checked(end).unwrap_or((rest, &[]));
+    (length_before(bytes, after), is_ascii && before.is_ascii())
 }
 
-/// Bytes of `whole` before its end `rest`: nothing wraps here, nor where the caller adds what lies in `rest`.
+/// Bytes of `whole` before its end `rest`: nothing wraps here.
 #[inline]
 fn length_before(whole: &[u8], rest: &[u8]) -> usize {
     whole.len().wrapping_sub(rest.len())
-}
-
-/// The high bit of each byte that is `"`, `\` or below 0x20. Exact up to the first such byte and meaningless after it:
-/// a borrow of the subtractions runs only from a byte that is one of them into the next higher one.
-///
-/// With bit 1 inverted, `"` (0x22) becomes 0x20, and what was below 0x20 stays there: one comparison finds both.
-#[inline]
-fn ends_in(word: u64) -> u64 {
-    let below = |word: u64, limits: u64| word.wrapping_sub(limits) & !word;
-    let quote_or_control = below(word ^ (LOW_BITS * 0x02), LOW_BITS * 0x21);
-    let backslash = below(word ^ (LOW_BITS * 0x5c), LOW_BITS);
-    (quote_or_control | backslash) & HIGH_BITS
 }
 
 #[cfg(test)]

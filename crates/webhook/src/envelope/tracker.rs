@@ -1,18 +1,18 @@
 //! Follows the way to `events` and to the parts of the idempotency key while [`super::scan`] reads.
 //!
-//! Promises: below the deepest container that lies on such a way a value costs one comparison of depths. The first
-//! fault of the envelope is remembered, and told by [`Tracker::finish`] when the text turned out to be JSON.
+//! Promise: the first fault of the envelope is remembered, and told by [`Tracker::finish`] when the text turned out to be
+//! JSON. Out of scope: the grammar.
 //!
 //! Depths: the whole text stands at depth 0, members and elements of the outermost container at depth 1, and so on. A
-//! target has followed `matched` steps when the value that is being read, or a container around it, stands at depth
+//! path has followed `matched` steps when the value that is being read, or a container around it, stands at depth
 //! `matched` and was reached by the first `matched` tokens of its path.
 
 use super::reader::Text;
-use crate::pointer::{JsonPointer, MAX_POINTER_TOKENS, Token};
+use crate::pointer::{JsonPointer, MAX_POINTER_TOKENS, ReferenceToken};
 use crate::refusal::EnvelopeFault;
 
 /// The member that holds the events of an [`EnvelopeKind::Events`].
-static EVENTS: [Token; 1] = [Token::of_key("events")];
+static EVENTS: [ReferenceToken; 1] = [ReferenceToken::of_key("events")];
 
 /// What a body has to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,37 +66,37 @@ pub(super) enum ValueKind {
 
 pub(super) struct Tracker<'p> {
     kind: EnvelopeKind,
-    targets: Vec<Target<'p>>,
-    /// One more than the most steps that any target has followed: names and elements below this depth do not matter.
+    paths: Vec<TrackedPath<'p>>,
+    /// One more than the most steps that any path has followed: names and elements below this depth do not matter.
     reach: u32,
-    /// Elements begun so far in the array at each depth, as far as targets reach.
+    /// Elements begun so far in the array at each depth, as far as paths reach.
     elements: [u64; MAX_POINTER_TOKENS],
     event_count: Option<u64>,
     fault: Option<(EnvelopeFault, usize)>,
     end: usize,
 }
 
-struct Target<'p> {
-    path: &'p [Token],
+struct TrackedPath<'p> {
+    steps: &'p [ReferenceToken],
     matched: u32,
     /// Bit `n`: the step from depth `n` was taken. Never cleared: the container on the way is the only one of its depth.
     seen: u32,
-    role: Role,
+    role: PathRole,
 }
 
-enum Role {
+enum PathRole {
     Events,
     Capture(Option<String>),
 }
 
 impl<'p> Tracker<'p> {
     pub(super) fn new(kind: EnvelopeKind, pointers: &'p [JsonPointer]) -> Self {
-        let target = |path, role| Target { path, matched: 0, seen: 0, role };
-        let events = (kind == EnvelopeKind::Events).then(|| target(EVENTS.as_slice(), Role::Events));
-        let captures = pointers.iter().map(|pointer| target(pointer.tokens(), Role::Capture(None)));
+        let tracked = |steps, role| TrackedPath { steps, matched: 0, seen: 0, role };
+        let events = (kind == EnvelopeKind::Events).then(|| tracked(EVENTS.as_slice(), PathRole::Events));
+        let captures = pointers.iter().map(|pointer| tracked(pointer.tokens(), PathRole::Capture(None)));
         Self {
             kind,
-            targets: events.into_iter().chain(captures).collect(),
+            paths: events.into_iter().chain(captures).collect(),
             reach: 1,
             elements: [0; MAX_POINTER_TOKENS],
             event_count: None,
@@ -106,25 +106,16 @@ impl<'p> Tracker<'p> {
     }
 
     /// A value begins at `depth`.
-    #[inline]
     pub(super) fn value(&mut self, depth: u32, kind: ValueKind, at: usize) {
-        if depth < self.reach {
-            self.value_on_the_way(depth, kind, at);
+        if depth >= self.reach {
+            return;
         }
-    }
-
-    #[cold]
-    fn value_on_the_way(&mut self, depth: u32, kind: ValueKind, at: usize) {
         if depth == 0 && kind != ValueKind::Object {
             self.fault(EnvelopeFault::NotAnObject, at);
         }
-        if kind == ValueKind::Array
-            && let Some(count) = self.count_mut(depth)
-        {
-            *count = 0;
-        }
-        let is_events = |target: &Target<'_>| matches!(target.role, Role::Events) && target.is_at(depth);
-        if kind != ValueKind::Array && self.targets.iter().any(is_events) {
+        if kind == ValueKind::Array {
+            self.set_elements(depth, 0);
+        } else if self.paths.iter().any(|path| path.is_events_at(depth)) {
             self.fault(EnvelopeFault::EventsNotAnArray, at);
         }
     }
@@ -133,69 +124,50 @@ impl<'p> Tracker<'p> {
     /// `depth`. How many elements it has is counted in either case.
     #[inline]
     pub(super) fn looks_into(&self, depth: u32) -> bool {
-        depth <= self.reach && self.targets.iter().any(|target| target.leads_into(depth))
+        depth <= self.reach && self.paths.iter().any(|path| path.leads_into(depth))
     }
 
     /// The array whose elements stand at `depth` was passed over.
     pub(super) fn passed_elements(&mut self, depth: u32, elements: u64) {
-        if let Some(count) = self.count_mut(depth.saturating_sub(1)) {
-            *count = elements;
-        }
+        self.set_elements(depth.saturating_sub(1), elements);
     }
 
     /// A member's name was read in a container whose members stand at `depth`.
-    #[inline]
     pub(super) fn name(&mut self, depth: u32, text: Text<'_>, at: usize) {
         if depth <= self.reach {
-            self.name_on_the_way(depth, text, at);
+            let unescaped = text.has_escapes.then(|| unescape(text.raw));
+            let name = unescaped.as_ref().map_or(text.raw, String::as_bytes);
+            self.step(depth, Some(at), |token| token.key.as_bytes() == name);
         }
-    }
-
-    #[cold]
-    fn name_on_the_way(&mut self, depth: u32, text: Text<'_>, at: usize) {
-        let unescaped;
-        let name = if text.has_escapes {
-            unescaped = unescape(text.raw);
-            unescaped.as_bytes()
-        } else {
-            text.raw
-        };
-        self.step(depth, Some(at), |token| token.key.as_bytes() == name);
     }
 
     /// An element begins in an array whose elements stand at `depth`.
-    #[inline]
     pub(super) fn element(&mut self, depth: u32) {
-        if depth <= self.reach {
-            self.element_on_the_way(depth);
-        }
-    }
-
-    #[cold]
-    fn element_on_the_way(&mut self, depth: u32) {
-        if let Some(count) = self.count_mut(depth.saturating_sub(1)) {
-            let index = *count;
-            *count = index.saturating_add(1);
+        let array_depth = depth.saturating_sub(1);
+        if depth <= self.reach
+            && let Some(index) = self.elements(array_depth)
+        {
+            self.set_elements(array_depth, index.saturating_add(1));
             self.step(depth, None, |token| token.index == Some(index));
         }
     }
 
-    fn step(&mut self, depth: u32, name_at: Option<usize>, is_next: impl Fn(&Token) -> bool) {
+    fn step(&mut self, depth: u32, name_at: Option<usize>, is_next: impl Fn(&ReferenceToken) -> bool) {
         let mut fault = None;
-        for target in &mut self.targets {
+        for path in &mut self.paths {
             let from = depth.saturating_sub(1);
-            let Some(token) = target.path.get(from as usize) else { continue };
-            if target.matched != from || !is_next(token) {
+            let Some(token) = path.steps.get(from as usize) else { continue };
+            if path.matched != from || !is_next(token) {
                 continue;
             }
             let bit = 1u32.checked_shl(from).unwrap_or(0);
             if let Some(at) = name_at
-                && target.seen & bit != 0
+                && path.seen & bit != 0
             {
                 fault = Some((EnvelopeFault::Duplicate(token.key.to_string()), at));
             }
-            target.seen |= bit;
-            target.matched = depth;
+            path.seen |= bit;
+            path.matched = depth;
             self.reach = self.reach.max(depth.saturating_add(1));
         }
         if let Some((fault, at)) = fault {
@@ -203,58 +175,37 @@ impl<'p> Tracker<'p> {
         }
     }
 
-    /// A string was read as a value at `depth`.
-    #[inline]
-    pub(super) fn string(&mut self, depth: u32, text: Text<'_>) {
-        if depth < self.reach {
-            self.capture(depth, text.raw, text.has_escapes);
-        }
-    }
-
-    /// A number was read as a value at `depth`.
-    #[inline]
-    pub(super) fn number(&mut self, depth: u32, digits: &[u8]) {
-        if depth < self.reach {
-            self.capture(depth, digits, false);
-        }
-    }
-
-    #[cold]
-    fn capture(&mut self, depth: u32, raw: &[u8], has_escapes: bool) {
-        for target in &mut self.targets {
-            if target.is_at(depth)
-                && let Role::Capture(value) = &mut target.role
+    /// A string or a number was read as a value at `depth`.
+    pub(super) fn scalar(&mut self, depth: u32, text: Text<'_>) {
+        for path in &mut self.paths {
+            if path.is_at(depth)
+                && let PathRole::Capture(value) = &mut path.role
             {
-                *value = Some(if has_escapes { unescape(raw) } else { String::from_utf8_lossy(raw).into_owned() });
+                let as_written = || String::from_utf8_lossy(text.raw).into_owned();
+                *value = Some(if text.has_escapes { unescape(text.raw) } else { as_written() });
             }
         }
     }
 
     /// The array whose elements stand at `depth` closes.
     pub(super) fn close_array(&mut self, depth: u32) {
-        let outer = depth.saturating_sub(1);
-        if outer >= self.reach || !self.targets.iter().any(|t| matches!(t.role, Role::Events) && t.is_at(outer)) {
-            return;
+        let array_depth = depth.saturating_sub(1);
+        if self.paths.iter().any(|path| path.is_events_at(array_depth)) {
+            self.event_count = self.elements(array_depth);
         }
-        self.event_count = self.count_mut(outer).map(|count| *count);
     }
 
     /// A value at `depth` has ended before byte `at`.
-    #[inline]
     pub(super) fn end(&mut self, depth: u32, at: usize) {
-        if depth < self.reach {
-            self.end_on_the_way(depth, at);
+        if depth >= self.reach {
+            return;
         }
-    }
-
-    #[cold]
-    fn end_on_the_way(&mut self, depth: u32, at: usize) {
         self.end = at;
         let before = depth.saturating_sub(1);
-        for target in &mut self.targets {
-            target.matched = target.matched.min(before);
+        for path in &mut self.paths {
+            path.matched = path.matched.min(before);
         }
-        self.reach = self.targets.iter().map(|target| target.matched).max().unwrap_or(0).saturating_add(1);
+        self.reach = self.paths.iter().map(|path| path.matched).max().unwrap_or(0).saturating_add(1);
     }
 
     /// The verdict over a text that is JSON.
@@ -267,9 +218,9 @@ impl<'p> Tracker<'p> {
             (EnvelopeKind::Events, Some(count)) => count,
             (EnvelopeKind::Events, None) => return Err((EnvelopeFault::NoEvents, self.end.saturating_sub(1))),
         };
-        let captures = self.targets.into_iter().filter_map(|target| match target.role {
-            Role::Events => None,
-            Role::Capture(value) => Some(value),
+        let captures = self.paths.into_iter().filter_map(|path| match path.role {
+            PathRole::Events => None,
+            PathRole::Capture(value) => Some(value),
         });
         Ok(Envelope { event_count, captures: captures.collect() })
     }
@@ -278,20 +229,30 @@ impl<'p> Tracker<'p> {
         self.fault.get_or_insert((fault, at));
     }
 
-    fn count_mut(&mut self, array_depth: u32) -> Option<&mut u64> {
-        self.elements.get_mut(array_depth as usize)
+    fn elements(&self, array_depth: u32) -> Option<u64> {
+        self.elements.get(array_depth as usize).copied()
+    }
+
+    fn set_elements(&mut self, array_depth: u32, elements: u64) {
+        if let Some(count) = self.elements.get_mut(array_depth as usize) {
+            *count = elements;
+        }
     }
 }
 
-impl Target<'_> {
+impl TrackedPath<'_> {
     /// Whether the value at `depth` is the one that the path names.
     fn is_at(&self, depth: u32) -> bool {
-        self.matched == depth && self.path.len() == depth as usize
+        self.matched == depth && self.steps.len() == depth as usize
+    }
+
+    fn is_events_at(&self, depth: u32) -> bool {
+        matches!(self.role, PathRole::Events) && self.is_at(depth)
     }
 
     /// Whether the path goes on in the container whose members or elements stand at `depth`.
     fn leads_into(&self, depth: u32) -> bool {
-        self.matched == depth.saturating_sub(1) && self.path.len() >= depth as usize
+        self.matched == depth.saturating_sub(1) && self.steps.len() >= depth as usize
     }
 }
 

@@ -5,8 +5,8 @@
 //! secret and every presented tag without an early exit; what is refused is refused by name.
 //!
 //! There is one way: [`Verifier::prepare`] reads the headers, somebody computes one tag per active secret, and
-//! [`Prepared::check`] compares. [`Verifier::verify`] is these two with the tags computed here; a host that hashes
-//! large bodies elsewhere (WebCrypto) takes the key bytes from [`Prepared::secrets`] and does the middle itself.
+//! [`PreparedCheck::check`] compares. [`Verifier::verify`] is these two with the tags computed here; a host that hashes
+//! large bodies elsewhere (WebCrypto) takes the key bytes from [`PreparedCheck::secrets`] and does the middle itself.
 //! Out of scope: reading bodies, limiting their size, replay within the tolerance (deduplication sees to that).
 
 use alloc::borrow::Cow;
@@ -55,7 +55,7 @@ pub enum VerifyError {
 
 /// A request whose headers were read: what is presented, and what has to be computed.
 #[derive(Debug)]
-pub struct Prepared<'v> {
+pub struct PreparedCheck<'v> {
     active: Vec<&'v SigningSecret>,
     presented: Vec<Tag>,
     before: Vec<u8>,
@@ -80,7 +80,7 @@ impl Verifier {
 
     /// Verifies a request at once.
     ///
-    /// `now_ms`: milliseconds since the epoch. Errors: as [`Self::prepare`] and [`Prepared::check`].
+    /// `now_ms`: milliseconds since the epoch. Errors: as [`Self::prepare`] and [`PreparedCheck::check`].
     pub fn verify(
         &self,
         headers: &(impl HeaderSource + ?Sized),
@@ -95,7 +95,11 @@ impl Verifier {
     ///
     /// Errors: [`Unavailable::NoActiveSecret`] before anything else; then, in this order,
     /// [`Refusal::MissingSignature`], [`Refusal::MalformedSignature`], [`Refusal::TimestampOutOfTolerance`].
-    pub fn prepare(&self, headers: &(impl HeaderSource + ?Sized), now_ms: u64) -> Result<Prepared<'_>, VerifyError> {
+    pub fn prepare(
+        &self,
+        headers: &(impl HeaderSource + ?Sized),
+        now_ms: u64,
+    ) -> Result<PreparedCheck<'_>, VerifyError> {
         let active: Vec<&SigningSecret> = self.secrets.iter().filter(|secret| secret.is_active(now_ms)).collect();
         if active.is_empty() {
             return Err(Unavailable::NoActiveSecret.into());
@@ -120,11 +124,11 @@ impl Verifier {
         }
         let (before, after) =
             scheme.content.around(id.as_deref().unwrap_or_default(), timestamp.as_ref().map_or("", |(_, text)| text));
-        Ok(Prepared { active, presented, before, after })
+        Ok(PreparedCheck { active, presented, before, after })
     }
 }
 
-impl<'v> Prepared<'v> {
+impl<'v> PreparedCheck<'v> {
     /// The bytes of the signed content that come before the body; empty for most schemes.
     pub fn before_body(&self) -> &[u8] {
         &self.before

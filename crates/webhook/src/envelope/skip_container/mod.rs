@@ -45,7 +45,7 @@ struct Skipper<'b> {
 }
 
 /// The tokens of a block. Numbers and literals are scalars, and so is all that cannot stand outside of strings.
-struct Tokens {
+struct BlockTokens {
     brackets: u64,
     colons: u64,
     commas: u64,
@@ -126,7 +126,7 @@ impl Skipper<'_> {
         if self.misplaced(&tokens, &places) & places.inside != 0 {
             return None;
         }
-        for bit in Bits(tokens.scalar_starts & places.inside) {
+        for bit in SetBits(tokens.scalar_starts & places.inside) {
             let start = at.wrapping_add(bit.trailing_zeros() as usize);
             if !is_scalar(self.text.get(start..)?) {
                 return None;
@@ -146,7 +146,7 @@ impl Skipper<'_> {
 
     /// `quotes` are those that are not escaped.
     #[inline]
-    fn tokens(&mut self, block: &Block, quotes: u64, is_plain: bool) -> Tokens {
+    fn tokens(&mut self, block: &Block, quotes: u64, is_plain: bool) -> BlockTokens {
         let strings = odd_so_far(quotes) ^ self.string;
         self.string = all(strings >> 63 != 0);
         let outside = !(strings | quotes);
@@ -164,7 +164,7 @@ impl Skipper<'_> {
         }
         let scalar_starts = scalars & !(scalars << 1 | self.scalar);
         self.scalar = scalars >> 63;
-        Tokens { brackets, colons, commas, strings, string_starts: strings & quotes, scalar_starts, blanks }
+        BlockTokens { brackets, colons, commas, strings, string_starts: strings & quotes, scalar_starts, blanks }
     }
 
     /// Follows the brackets. `None` where one closes what it did not open, or too many are open.
@@ -177,7 +177,7 @@ impl Skipper<'_> {
             inside: !0,
             ends: false,
         };
-        for bit in Bits(brackets) {
+        for bit in SetBits(brackets) {
             let after = !(bit | bit.wrapping_sub(1));
             let byte = *bytes.get(bit.trailing_zeros() as usize)?;
             // These bits tell `{` and `}` from `[` and `]`, and `}` and `]` from `{` and `[`.
@@ -200,10 +200,10 @@ impl Skipper<'_> {
         Some(places)
     }
 
-    /// Tokens where they may not stand, and other bytes where a token has to.
+    /// BlockTokens where they may not stand, and other bytes where a token has to.
     #[inline]
-    fn misplaced(&mut self, tokens: &Tokens, places: &Places) -> u64 {
-        let Tokens { brackets, colons, commas, strings, string_starts, scalar_starts, blanks } = *tokens;
+    fn misplaced(&mut self, tokens: &BlockTokens, places: &Places) -> u64 {
+        let BlockTokens { brackets, colons, commas, strings, string_starts, scalar_starts, blanks } = *tokens;
         let closes = places.closes;
         let opens = brackets & !closes;
         let after_opened_or_comma = following(opens | commas, blanks, &mut self.opened_or_comma);
@@ -237,9 +237,9 @@ impl Skipper<'_> {
 }
 
 /// The set bits of a mask, lowest first.
-struct Bits(u64);
+struct SetBits(u64);
 
-impl Iterator for Bits {
+impl Iterator for SetBits {
     type Item = u64;
 
     #[inline]
@@ -284,7 +284,7 @@ fn following(ends: u64, blanks: u64, carry: &mut u64) -> u64 {
 /// begins with the block.
 fn escapes(backslashes: u64, carry: u64, text: &[u8]) -> Option<(u64, u64)> {
     let (mut escaped, mut open) = (carry, 0);
-    for bit in Bits(backslashes) {
+    for bit in SetBits(backslashes) {
         if escaped & bit != 0 {
             continue;
         }
