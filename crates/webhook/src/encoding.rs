@@ -7,11 +7,8 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::{GeneralPurpose, STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD};
 
-/// Length of an HMAC-SHA256 tag in bytes.
-pub const TAG_BYTES: usize = 32;
-
 /// An HMAC-SHA256 tag.
-pub type Tag = [u8; TAG_BYTES];
+pub type Tag = [u8; 32];
 
 /// A text form of a tag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,12 +40,9 @@ pub enum EncodingFault {
         /// Name of the encoding.
         encoding: &'static str,
     },
-    /// A character that the encoding does not have, misplaced padding, or unused bits that are set.
-    #[error("is not {encoding}")]
-    Alphabet {
-        /// Name of the encoding.
-        encoding: &'static str,
-    },
+    /// A character that the encoding of this name does not have, misplaced padding, or unused bits that are set.
+    #[error("is not {0}")]
+    Alphabet(&'static str),
 }
 
 impl Encoding {
@@ -62,7 +56,7 @@ impl Encoding {
     }
 
     /// Characters of a tag.
-    pub const fn tag_chars(self) -> usize {
+    const fn tag_chars(self) -> usize {
         match self {
             Self::Hex => 64,
             Self::Base64 { padded: true } | Self::Base64Url { padded: true } => 44,
@@ -86,7 +80,7 @@ impl Encoding {
             None => unhex(text).and_then(|bytes| bytes.try_into().ok()),
             Some(engine) => engine.decode(text).ok().and_then(|bytes| bytes.try_into().ok()),
         };
-        tag.ok_or(EncodingFault::Alphabet { encoding })
+        tag.ok_or(EncodingFault::Alphabet(encoding))
     }
 
     const fn engine(self) -> Option<&'static GeneralPurpose> {
@@ -102,18 +96,12 @@ impl Encoding {
 
 /// Lower-case hexadecimal.
 pub fn hex(bytes: &[u8]) -> String {
-    let digit = |value: u8| char::from_digit(u32::from(value), 16).unwrap_or('0');
-    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
+    base16ct::lower::encode_string(bytes)
 }
 
 /// Hexadecimal of either case; `None` for an odd length or any other character.
-pub fn unhex(text: &str) -> Option<Vec<u8>> {
-    let digit = |byte: &u8| char::from(*byte).to_digit(16).and_then(|value| u8::try_from(value).ok());
-    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
-    if !rest.is_empty() {
-        return None;
-    }
-    pairs.iter().map(|[high, low]| Some(digit(high)? << 4 | digit(low)?)).collect()
+pub(crate) fn unhex(text: &str) -> Option<Vec<u8>> {
+    base16ct::mixed::decode_vec(text).ok()
 }
 
 #[cfg(test)]

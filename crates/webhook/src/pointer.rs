@@ -25,17 +25,14 @@ pub(crate) struct ReferenceToken {
 
 /// Why a text is not a usable pointer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs)] // the messages say it
 pub enum PointerFault {
-    /// Does not begin with `/`.
     #[error("must begin with \"/\", as in \"/id\" or \"/channel/time\"")]
     NoSlash,
-    /// `~` that is neither `~0` nor `~1`.
     #[error("has a \"~\" that is neither \"~0\" nor \"~1\"")]
     Escape,
-    /// `-` names the element after the last, which never exists.
     #[error("has the step \"-\", which never names a value")]
     AfterLast,
-    /// Longer or deeper than the limits of this module.
     #[error("has more than {MAX_POINTER_TOKENS} steps or {MAX_POINTER_BYTES} bytes")]
     TooLong,
 }
@@ -70,18 +67,10 @@ impl ReferenceToken {
         if step == "-" {
             return Err(PointerFault::AfterLast);
         }
-        let mut key = String::with_capacity(step.len());
-        let mut chars = step.chars();
-        while let Some(char) = chars.next() {
-            key.push(match char {
-                '~' => match chars.next() {
-                    Some('0') => '~',
-                    Some('1') => '/',
-                    _ => return Err(PointerFault::Escape),
-                },
-                other => other,
-            });
+        if step.split('~').skip(1).any(|after| !after.starts_with(['0', '1'])) {
+            return Err(PointerFault::Escape);
         }
+        let key = step.replace("~1", "/").replace("~0", "~");
         // RFC 6901, section 4: digits without a leading zero.
         let digits = key.bytes().all(|byte| byte.is_ascii_digit()) && (key == "0" || !key.starts_with('0'));
         let index = if digits { key.parse().ok() } else { None };

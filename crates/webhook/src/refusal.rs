@@ -59,84 +59,64 @@ pub enum Refusal {
 
 /// What is wrong with a header of the scheme.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs)] // the messages say it
 pub enum SignatureFault {
-    /// Longer than this many bytes, which no signature header has reason to be.
     #[error("is longer than {0} bytes")]
     TooLong(usize),
-    /// More signatures than this, which no rotation has reason to send.
     #[error("has more than {0} signatures")]
     TooMany(usize),
-    /// No signature in it has this prefix, which is the scheme's.
     #[error("has no signature that begins with {0:?}")]
     Prefix(String),
-    /// The tag itself.
     #[error("{0}")]
     Encoding(#[from] EncodingFault),
-    /// An identifier that cannot stand in signed content. The number is the longest that can.
     #[error("is not an identifier of at most {0} visible characters")]
     Identifier(usize),
-    /// A timestamp that is not whole seconds in digits.
     #[error("is not a time in whole seconds since 1970")]
     Timestamp,
 }
 
 /// Why a text is not JSON.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs)] // the messages say it
 pub enum JsonFault {
-    /// No byte but whitespace.
     #[error("the body is empty")]
     Empty,
-    /// The text ends too early.
     #[error("the text ends in the middle")]
     Truncated,
-    /// A byte that cannot stand where a value begins.
     #[error("expected a value")]
     Value,
-    /// Something else than a name, or `}` in an empty object.
     #[error("expected a member name in double quotes")]
     Name,
-    /// No `:` after a member's name.
     #[error("expected \":\"")]
     Colon,
-    /// Neither `,` nor `}` after a member.
     #[error("expected \",\" or \"}}\"")]
     ObjectEnd,
-    /// Neither `,` nor `]` after an element.
     #[error("expected \",\" or \"]\"")]
     ArrayEnd,
-    /// A number that the grammar does not have: leading zero, no digit where one belongs.
     #[error("malformed number")]
     Number,
-    /// `\` and something that it does not escape.
     #[error("malformed escape in a string")]
     Escape,
-    /// A raw byte below 0x20 inside a string.
     #[error("unescaped control character in a string")]
     Control,
-    /// Bytes that are not UTF-8.
     #[error("bytes that are not UTF-8")]
     Utf8,
-    /// More containers inside each other than this.
     #[error("nested deeper than {0} levels")]
     TooDeep(u32),
-    /// Something after the value.
     #[error("unexpected bytes after the end of the text")]
     Trailing,
 }
 
 /// Why a JSON text is not the envelope.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs)] // the messages say it
 pub enum EnvelopeFault {
-    /// The whole text is something else than an object.
     #[error("expected an object")]
     NotAnObject,
-    /// No member `events`; the position is that of the end of the object.
     #[error("expected an array \"events\", found no such member")]
     NoEvents,
-    /// `events` is something else than an array.
     #[error("expected \"events\" to be an array")]
     EventsNotAnArray,
-    /// A member of this name, which counts, is there twice.
     #[error("duplicate member {0:?}")]
     Duplicate(String),
 }

@@ -17,8 +17,8 @@ use crate::encoding::unhex;
 use crate::mac::KeyedMac;
 use crate::scheme::{Scheme, SecretFormat};
 
-/// Shortest key: Genesys takes tokens "longer than 15 characters" (genesys.md §2), and 128 bits is the least that
-/// FIPS 198-1 with SP 800-107 considers for HMAC.
+/// Shortest key. Genesys takes tokens "longer than 15 characters", and 128 bits is the least that FIPS 198-1 with SP 800-107
+/// considers for HMAC.
 pub const MIN_KEY_BYTES: usize = 16;
 
 /// What Standard Webhooks writes before the base64 of a key.
@@ -32,21 +32,15 @@ pub struct SigningSecret {
     not_after_ms: Option<u64>,
 }
 
-/// Why a text is not a usable secret. Never shows it.
+/// Why the text of the secret with this label is not a usable one. Never shows it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SecretError {
     /// Nothing, or nothing but whitespace.
-    #[error("secret {label:?} is empty")]
-    Empty {
-        /// Label of the secret.
-        label: String,
-    },
+    #[error("secret {0:?} is empty")]
+    Empty(String),
     /// Fewer than [`MIN_KEY_BYTES`] bytes of key.
-    #[error("secret {label:?} has fewer than {MIN_KEY_BYTES} bytes")]
-    TooShort {
-        /// Label of the secret.
-        label: String,
-    },
+    #[error("secret {0:?} has fewer than {MIN_KEY_BYTES} bytes")]
+    TooShort(String),
     /// Not in the form that the scheme's secrets have.
     #[error("secret {label:?} is not {expected}")]
     Format {
@@ -66,7 +60,7 @@ impl SigningSecret {
         let label = label.to_owned();
         let text = text.trim();
         if text.is_empty() {
-            return Err(SecretError::Empty { label });
+            return Err(SecretError::Empty(label));
         }
         let key = match scheme.secret_format {
             SecretFormat::Text => Some(text.as_bytes().to_vec()),
@@ -77,7 +71,7 @@ impl SigningSecret {
             return Err(SecretError::Format { label, expected: scheme.secret_format.described() });
         };
         if key.len() < MIN_KEY_BYTES {
-            return Err(SecretError::TooShort { label });
+            return Err(SecretError::TooShort(label));
         }
         Ok(Self { label, mac: KeyedMac::new(&key), key, not_after_ms })
     }
@@ -85,11 +79,6 @@ impl SigningSecret {
     /// What names it in metrics and errors.
     pub fn label(&self) -> &str {
         &self.label
-    }
-
-    /// Last millisecond at which it is active.
-    pub fn not_after_ms(&self) -> Option<u64> {
-        self.not_after_ms
     }
 
     /// Whether it verifies at `now_ms`.

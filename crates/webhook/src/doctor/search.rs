@@ -7,8 +7,10 @@ use subtle::ConstantTimeEq;
 use super::content::Content;
 use super::explanation::Mistake;
 use super::presented::Presented;
+use super::secrets::KeyVariant;
 use super::{bodies, secrets};
 use crate::mac::KeyedMac;
+use crate::scheme::Scheme;
 use crate::secret::SigningSecret;
 use crate::signature::Verifier;
 
@@ -41,43 +43,27 @@ impl<'s> Search<'s> {
             return None;
         }
         let own = contents.iter().find(|content| content.mistake.is_none());
-        self.as_it_is(verifier, contents, body)
-            .or_else(|| self.other_secret(verifier, contents, body))
+        self.keys(verifier, contents, body, secrets::as_it_is)
+            .or_else(|| self.keys(verifier, contents, body, secrets::variants))
             .or_else(|| self.other_body(verifier, own?, body))
             // Last: these are many, seldom right, and would use up what the others need.
-            .or_else(|| self.pasted_secret(verifier, own?, body))
+            .or_else(|| self.keys(verifier, core::slice::from_ref(own?), body, secrets::pasted))
     }
 
-    fn as_it_is(&mut self, verifier: &'s Verifier, contents: &[Content], body: &[u8]) -> Option<Diagnosis<'s>> {
+    fn keys(
+        &mut self,
+        verifier: &'s Verifier,
+        contents: &[Content],
+        body: &[u8],
+        keys: fn(&Scheme, &SigningSecret) -> Vec<KeyVariant>,
+    ) -> Option<Diagnosis<'s>> {
         for content in contents {
             for secret in verifier.secrets() {
-                if let Some(presented) = self.attempt(secret.mac(), content, body) {
-                    return Some(Diagnosis { secret, presented, mistake: content.mistake });
-                }
-            }
-        }
-        None
-    }
-
-    fn other_secret(&mut self, verifier: &'s Verifier, contents: &[Content], body: &[u8]) -> Option<Diagnosis<'s>> {
-        for content in contents {
-            for secret in verifier.secrets() {
-                for (mistake, key) in secrets::variants(verifier.scheme(), secret) {
-                    if let Some(presented) = self.attempt(&KeyedMac::new(&key), content, body) {
+                for (mistake, key) in keys(verifier.scheme(), secret) {
+                    if let Some(presented) = self.attempt(&key, content, body) {
                         // Another content together with another key: the profile explains both.
-                        return Some(Diagnosis { secret, presented, mistake: content.mistake.or(Some(mistake)) });
+                        return Some(Diagnosis { secret, presented, mistake: content.mistake.or(mistake) });
                     }
-                }
-            }
-        }
-        None
-    }
-
-    fn pasted_secret(&mut self, verifier: &'s Verifier, content: &Content, body: &[u8]) -> Option<Diagnosis<'s>> {
-        for secret in verifier.secrets() {
-            for (mistake, key) in secrets::pasted(verifier.scheme(), secret) {
-                if let Some(presented) = self.attempt(&KeyedMac::new(&key), content, body) {
-                    return Some(Diagnosis { secret, presented, mistake: Some(mistake) });
                 }
             }
         }
@@ -91,7 +77,7 @@ impl<'s> Search<'s> {
             }
             let Some(signed) = (transformation.apply)(body) else { continue };
             for secret in verifier.secrets() {
-                if let Some(presented) = self.attempt(secret.mac(), content, &signed) {
+                if let Some(presented) = self.attempt(secret.key_bytes(), content, &signed) {
                     return Some(Diagnosis { secret, presented, mistake: Some(transformation.mistake) });
                 }
             }
@@ -99,12 +85,12 @@ impl<'s> Search<'s> {
         None
     }
 
-    fn attempt(&mut self, mac: &KeyedMac, content: &Content, body: &[u8]) -> Option<&'s Presented> {
+    fn attempt(&mut self, key: &[u8], content: &Content, body: &[u8]) -> Option<&'s Presented> {
         if !self.spend(body.len().saturating_add(content.before.len()).saturating_add(content.after.len())) {
             return None;
         }
         self.tried = self.tried.saturating_add(1);
-        let tag = mac.tag([&content.before, body, &content.after]);
+        let tag = KeyedMac::new(key).tag([&content.before, body, &content.after]);
         self.presented.iter().find(|seen| seen.tag.is_some_and(|other| bool::from(other.as_slice().ct_eq(&tag))))
     }
 

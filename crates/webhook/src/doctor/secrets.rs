@@ -14,14 +14,22 @@ use crate::secret::{SigningSecret, WHSEC, decode_base64};
 
 type Key = Zeroizing<Vec<u8>>;
 
-/// Keys that the other side may have made from the same secret, each with what would be wrong.
-pub(super) fn variants(scheme: &Scheme, secret: &SigningSecret) -> Vec<(Mistake, Key)> {
-    let mut found: Vec<(Mistake, Key)> = Vec::new();
+/// A key, and what would be wrong if the sender signed with it.
+pub(super) type KeyVariant = (Option<Mistake>, Key);
+
+/// The key itself.
+pub(super) fn as_it_is(_: &Scheme, secret: &SigningSecret) -> Vec<KeyVariant> {
+    vec![(None, Zeroizing::new(secret.key_bytes().to_vec()))]
+}
+
+/// Keys that the other side may have made from the same secret.
+pub(super) fn variants(scheme: &Scheme, secret: &SigningSecret) -> Vec<KeyVariant> {
+    let mut found = Vec::new();
     let mut add = |code, detail, key: Option<Vec<u8>>| {
         if let Some(key) = key.map(Zeroizing::new)
             && key.as_slice() != secret.key_bytes()
         {
-            found.push(((code, detail), key));
+            found.push((Some((code, detail)), key));
         }
     };
     for text in texts(scheme, secret) {
@@ -63,7 +71,7 @@ pub(super) fn variants(scheme: &Scheme, secret: &SigningSecret) -> Vec<(Mistake,
 }
 
 /// Keys that the sender may have where the secret was pasted there with something around it, which nobody sees.
-pub(super) fn pasted(scheme: &Scheme, secret: &SigningSecret) -> Vec<(Mistake, Key)> {
+pub(super) fn pasted(scheme: &Scheme, secret: &SigningSecret) -> Vec<KeyVariant> {
     if scheme.secret_format != SecretFormat::Text {
         return Vec::new();
     }
@@ -77,7 +85,7 @@ pub(super) fn pasted(scheme: &Scheme, secret: &SigningSecret) -> Vec<(Mistake, K
                 "\r\n" => (FindingCode::SecretLineEnd, line_end),
                 _ => (FindingCode::SecretWhitespace, whitespace),
             };
-            (mistake, Zeroizing::new([before.as_bytes(), key, after.as_bytes()].concat()))
+            (Some(mistake), Zeroizing::new([before.as_bytes(), key, after.as_bytes()].concat()))
         })
         .collect()
 }

@@ -4,10 +4,6 @@ fn pointers(texts: &[&str]) -> Vec<JsonPointer> {
     texts.iter().map(|text| JsonPointer::parse(text).unwrap()).collect()
 }
 
-fn events(body: &str) -> Result<u64, String> {
-    inspect(body.as_bytes(), EnvelopeKind::Events, &[]).map(|e| e.event_count).map_err(|r| r.detail())
-}
-
 fn captured(body: &str, pointer: &str) -> Option<String> {
     inspect(body.as_bytes(), EnvelopeKind::Object, &pointers(&[pointer])).unwrap().captures.remove(0)
 }

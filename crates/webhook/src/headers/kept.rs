@@ -44,16 +44,13 @@ pub fn keep_first<'h>(
     headers: impl Iterator<Item = (&'h str, &'h str)>,
 ) -> KeptHeaders<'h> {
     let mut kept = KeptHeaders::default();
-    let (mut own, mut wanted, mut others) = (Vec::new(), Vec::new(), Vec::with_capacity(MAX_HEADERS));
     let scheme_headers = scheme.headers().collect::<Vec<_>>();
+    let (mut own, mut wanted, mut others) = (Vec::new(), Vec::new(), Vec::with_capacity(MAX_HEADERS));
     for (name, value) in headers {
         // As the runtime gives them, names are in lower case already.
-        let name = if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
-            Cow::Owned(name.to_ascii_lowercase())
-        } else {
-            Cow::Borrowed(name)
-        };
-        if scheme_headers.iter().any(|header| *header == name) {
+        let is_lower = !name.bytes().any(|byte| byte.is_ascii_uppercase());
+        let name = if is_lower { Cow::Borrowed(name) } else { Cow::Owned(name.to_ascii_lowercase()) };
+        if scheme_headers.contains(&&*name) {
             own.push((name, value));
         } else if is_credential_name(&name) || is_credential_value(value) {
             kept.credentials_removed = kept.credentials_removed.saturating_add(1);
@@ -63,7 +60,7 @@ pub fn keep_first<'h>(
             others.push((name, value));
         }
     }
-    kept.headers.reserve(own.len().saturating_add(wanted.len()).saturating_add(others.len()));
+    kept.headers.reserve(MAX_HEADERS);
     let mut total_bytes = 0usize;
     for (name, value) in own.into_iter().chain(wanted).chain(others) {
         let grown = total_bytes.saturating_add(name.len()).saturating_add(value.len());

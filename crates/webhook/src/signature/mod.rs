@@ -146,12 +146,7 @@ impl<'v> PreparedCheck<'v> {
 
     /// The tags that [`Self::check`] takes, computed here.
     pub fn tags(&self, body: &[u8]) -> Vec<Tag> {
-        self.active.iter().map(|secret| self.tag(secret, body)).collect()
-    }
-
-    /// The tag that `secret` gives for `body` in this request, computed here.
-    pub fn tag(&self, secret: &SigningSecret, body: &[u8]) -> Tag {
-        secret.mac().tag([&self.before, body, &self.after])
+        self.active.iter().map(|secret| secret.mac().tag([&self.before, body, &self.after])).collect()
     }
 
     /// Compares what was presented with one finished tag per active secret, in the order of [`Self::secrets`].

@@ -200,7 +200,7 @@ impl Skipper<'_> {
         Some(places)
     }
 
-    /// BlockTokens where they may not stand, and other bytes where a token has to.
+    /// Tokens where they may not stand, and other bytes where a token has to.
     #[inline]
     fn misplaced(&mut self, tokens: &BlockTokens, places: &Places) -> u64 {
         let BlockTokens { brackets, colons, commas, strings, string_starts, scalar_starts, blanks } = *tokens;
