@@ -48,7 +48,7 @@ pub fn verify(
         Ok(match verifier.verify(headers.as_slice(), &body, now_ms) {
             Ok(holds) => object(&[("ok", true.into()), ("label", holds.label.into())]),
             Err(VerifyError::Refused(refusal)) => refused(&refusal),
-            Err(VerifyError::Unavailable(reason)) => not_ok(reason.code(), UNAVAILABLE, &reason.to_string()),
+            Err(error @ VerifyError::NoActiveSecret) => not_ok(error.code(), UNAVAILABLE, &error.to_string()),
         })
     })
 }

@@ -1,8 +1,10 @@
 //! Refusals: why a delivery was not accepted.
 //!
-//! Promises: one closed enum with stable codes. A refusal blames the request; what is ours to repair is
-//! [`Unavailable`] and makes the sender repeat. Details say what and where, never a secret, a signature or content of
-//! the body.
+//! Promises:
+//! - One closed enum with stable codes. A refusal blames the request.
+//! - Details say what and where, never a secret, a signature or content of the body.
+//!
+//! Out of scope: what is ours to repair, see [`crate::signature::VerifyError::NoActiveSecret`].
 
 use serde::{Deserialize, Serialize};
 
@@ -119,23 +121,6 @@ pub enum EnvelopeFault {
     EventsNotAnArray,
     #[error("duplicate member {0:?}")]
     Duplicate(String),
-}
-
-/// Ours to repair: the answer is 503, so that the sender repeats.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Unavailable {
-    /// The source has no secret, or every one of them has expired.
-    #[error("the source has no active secret")]
-    NoActiveSecret,
-}
-
-impl Unavailable {
-    /// The stable name.
-    pub const fn code(self) -> &'static str {
-        match self {
-            Self::NoActiveSecret => "no_active_secret",
-        }
-    }
 }
 
 /// Stable name of a refusal: what is answered, counted, stored and filtered by.

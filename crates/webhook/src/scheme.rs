@@ -138,6 +138,16 @@ impl Scheme {
         Self { envelope, ..self }
     }
 
+    /// Name of the header that carries the signature, lower case.
+    pub fn signature_header(&self) -> &str {
+        &self.signature_header
+    }
+
+    /// Largest age of a signature in seconds, both ways; `None` where signatures are not dated.
+    pub fn tolerance_s(&self) -> Option<u32> {
+        self.timestamp.as_ref().map(|rule| rule.tolerance_s)
+    }
+
     /// What stands before each tag; may be empty.
     pub fn prefix(&self) -> &str {
         &self.prefix

@@ -50,7 +50,7 @@ fn verdict(verifier: &Verifier, headers: &SignedHeaders, body: &[u8]) -> Result<
     match verifier.verify(headers.as_slice(), body, NOW_MS) {
         Ok(holds) => Ok(holds.label.to_owned()),
         Err(VerifyError::Refused(refusal)) => Err(refusal.code()),
-        Err(VerifyError::Unavailable(reason)) => panic!("{reason}"),
+        Err(error @ VerifyError::NoActiveSecret) => panic!("{error}"),
     }
 }
 

@@ -129,8 +129,8 @@ impl Vector {
         let label = match verdict {
             Ok(holds) => Some(holds.label.to_owned()),
             Err(VerifyError::Refused(refusal)) => return refused(&refusal),
-            Err(VerifyError::Unavailable(reason)) => {
-                return VectorVerdict { verdict: reason.code().to_owned(), ..VectorVerdict::default() };
+            Err(error @ VerifyError::NoActiveSecret) => {
+                return VectorVerdict { verdict: error.code().to_owned(), ..VectorVerdict::default() };
             }
         };
         match verifier.scheme().inspect(&body) {

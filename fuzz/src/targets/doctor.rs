@@ -44,8 +44,7 @@ fn agrees(request: &Request, explanation: &Explanation) {
                 Err(refusal) => refusal.code().as_str(),
             }
         }
-        Err(VerifyError::Refused(refusal)) => refusal.code().as_str(),
-        Err(VerifyError::Unavailable(reason)) => reason.code(),
+        Err(error) => error.code(),
     };
     assert_eq!(explanation.verdict, verdict);
     let is_refused = RefusalCode::from_name(verdict).is_some();
@@ -59,7 +58,7 @@ fn hidden(request: &Request) -> Vec<String> {
     let mut hidden = secret_forms(request);
     let scheme = request.verifier.scheme();
     let headers = scheme.headers().collect::<Vec<_>>().join(" ");
-    let described = format!("{headers} {:?} {:?} {}", scheme.prefix(), scheme.dedupe(), scheme.signed_content());
+    let described = format!("{headers} {:?} {}", scheme.prefix(), scheme.signed_content());
     hidden.retain(|text| text.len() >= MIN_SIGNATURE_CHARS.min(16) && !described.contains(text.as_str()));
 
     // Any text can be presented as a signature. Only what has the letters of an encoding could be one, and only what is not

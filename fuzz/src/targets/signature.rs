@@ -71,7 +71,7 @@ fn really_signed(request: &Request, verdict: &Verdict) {
         Err(VerifyError::Refused(Refusal::SignatureMismatch)) => {
             assert!(signer.is_none(), "refused, and signed by {signer:?}");
         }
-        Err(VerifyError::Unavailable(_)) => {
+        Err(VerifyError::NoActiveSecret) => {
             assert!(!request.verifier.secrets().iter().any(|secret| secret.is_active(request.now_ms)));
         }
         Err(_) => {}

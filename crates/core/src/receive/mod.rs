@@ -390,7 +390,7 @@ impl Receiver {
             Err(VerifyError::Refused(refusal)) => {
                 return self.unverified(id, policy, head, refusal, Some(body), digests);
             }
-            Err(VerifyError::Unavailable(unavailable)) => return self.unavailable(id, unavailable.code()),
+            Err(error @ VerifyError::NoActiveSecret) => return self.unavailable(id, error.code()),
         };
         let networks = &policy.source.allow_networks;
         let made = if networks.is_empty() || networks::allows(networks, head.address()) {

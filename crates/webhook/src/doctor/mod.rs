@@ -64,7 +64,7 @@ fn explained_within(
         verdict: "accepted",
         summary: String::new(),
         expected: expected(scheme),
-        seen: presented.iter().map(Presented::shown).collect(),
+        seen: presented.iter().map(|seen| seen.shown.clone()).collect(),
         secret_label: None,
         event_count: None,
         findings: Vec::new(),
@@ -84,13 +84,10 @@ fn explained_within(
             }
         }
         Err(error) => {
-            match &error {
-                VerifyError::Refused(refusal) => explanation.verdict = refusal.code().as_str(),
-                VerifyError::Unavailable(reason) => {
-                    explanation.verdict = reason.code();
-                    let detail = format!("{reason}: give it one, the sender repeats until then");
-                    explanation.find(FindingCode::NoActiveSecret, detail);
-                }
+            explanation.verdict = error.code();
+            if error == VerifyError::NoActiveSecret {
+                let detail = format!("{error}: give it one, the sender repeats until then");
+                explanation.find(FindingCode::NoActiveSecret, detail);
             }
             let mut search = Search::new(budget_bytes, &presented);
             let diagnosis = search.run(verifier, &content::contents(scheme, headers), body);
@@ -117,7 +114,7 @@ impl Explanation {
             let detail = format!("secret {:?} made this signature and has expired", secret.label());
             self.find(FindingCode::SecretExpired, detail);
         }
-        let seen = diagnosis.presented;
+        let seen = &diagnosis.presented.shown;
         if seen.header != scheme.signature_header {
             let detail = format!("the signature is in {}, this source reads {}", seen.header, scheme.signature_header);
             self.find(FindingCode::OtherHeader, detail);
@@ -128,7 +125,7 @@ impl Explanation {
             let detail = format!("the signature stands after {prefix:?}, this source expects {expected:?} before it");
             self.find(FindingCode::OtherPrefix, detail);
         }
-        if let Some(encoding) = seen.encoding
+        if let Some(encoding) = diagnosis.presented.encoding
             && encoding != scheme.encoding
         {
             let (sent, expected) = (encoding.as_str(), scheme.encoding.as_str());
@@ -203,7 +200,7 @@ fn expected(scheme: &Scheme) -> Expected {
         prefix: scheme.prefix.clone(),
         encoding: scheme.encoding.as_str(),
         signed_content: scheme.signed_content(),
-        tolerance_s: scheme.timestamp.as_ref().map(|rule| rule.tolerance_s),
+        tolerance_s: scheme.tolerance_s(),
     }
 }
 

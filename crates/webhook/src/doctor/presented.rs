@@ -37,23 +37,10 @@ const OTHER_HASHES: [(usize, &str); 6] = [
 
 /// One value that looks like a signature.
 pub(super) struct Presented {
-    pub(super) header: String,
-    pub(super) prefix: Option<String>,
+    pub(super) shown: SeenSignature,
     pub(super) encoding: Option<Encoding>,
     pub(super) tag: Option<Tag>,
     pub(super) other_hash: Option<&'static str>,
-    chars: usize,
-}
-
-impl Presented {
-    pub(super) fn shown(&self) -> SeenSignature {
-        SeenSignature {
-            header: self.header.clone(),
-            prefix: self.prefix.clone(),
-            encoding: self.encoding.map(Encoding::as_str),
-            chars: self.chars,
-        }
-    }
 }
 
 /// Every value of the scheme's header, then of the others.
@@ -143,12 +130,12 @@ fn one(scheme: &Scheme, header: &str, prefix: Option<String>, item: &str) -> Pre
     .find_map(|encoding| encoding.decode(item).ok().map(|tag| (encoding, tag)));
     let is_text = item.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+/-_=".contains(&byte));
     let other_hash = OTHER_HASHES.iter().find(|(chars, _)| is_text && *chars == item.len()).map(|(_, name)| *name);
-    Presented {
+    let (encoding, tag) = decoded.unzip();
+    let shown = SeenSignature {
         header: header.to_owned(),
         prefix,
-        encoding: decoded.map(|(encoding, _)| encoding),
-        tag: decoded.map(|(_, tag)| tag),
-        other_hash,
+        encoding: encoding.map(Encoding::as_str),
         chars: item.chars().count(),
-    }
+    };
+    Presented { shown, encoding, tag, other_hash }
 }

@@ -15,7 +15,7 @@ use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 
 use crate::encoding::Tag;
 use crate::headers::HeaderSource;
-use crate::refusal::{Refusal, SignatureFault, Unavailable};
+use crate::refusal::{Refusal, SignatureFault};
 use crate::scheme::Scheme;
 use crate::secret::SigningSecret;
 
@@ -48,9 +48,19 @@ pub enum VerifyError {
     /// The request is at fault.
     #[error(transparent)]
     Refused(#[from] Refusal),
-    /// We are.
-    #[error(transparent)]
-    Unavailable(#[from] Unavailable),
+    /// We are: the source has no secret, or every one of them has expired. The answer is 503, so that the sender repeats.
+    #[error("the source has no active secret")]
+    NoActiveSecret,
+}
+
+impl VerifyError {
+    /// The stable name.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Refused(refusal) => refusal.code().as_str(),
+            Self::NoActiveSecret => "no_active_secret",
+        }
+    }
 }
 
 /// A request whose headers were read: what is presented, and what has to be computed.
@@ -93,7 +103,7 @@ impl Verifier {
 
     /// Reads the headers.
     ///
-    /// Errors: [`Unavailable::NoActiveSecret`] before anything else; then, in this order,
+    /// Errors: [`VerifyError::NoActiveSecret`] before anything else; then, in this order,
     /// [`Refusal::MissingSignature`], [`Refusal::MalformedSignature`], [`Refusal::TimestampOutOfTolerance`].
     pub fn prepare(
         &self,
@@ -102,7 +112,7 @@ impl Verifier {
     ) -> Result<PreparedCheck<'_>, VerifyError> {
         let active: Vec<&SigningSecret> = self.secrets.iter().filter(|secret| secret.is_active(now_ms)).collect();
         if active.is_empty() {
-            return Err(Unavailable::NoActiveSecret.into());
+            return Err(VerifyError::NoActiveSecret);
         }
         let scheme = &self.scheme;
         let signature = required(headers, &scheme.signature_header)?;

@@ -15,7 +15,7 @@ fn code(verifier: &Verifier, headers: &[(&str, &str)], body: &[u8], now_ms: u64)
     match verifier.verify(headers, body, now_ms) {
         Ok(holds) => holds.label.to_owned(),
         Err(VerifyError::Refused(refusal)) => refusal.detail(),
-        Err(VerifyError::Unavailable(reason)) => reason.code().to_owned(),
+        Err(VerifyError::NoActiveSecret) => "no_active_secret".to_owned(),
     }
 }
 

@@ -203,11 +203,11 @@ fn verify(letter: &DeadLetter, verifier: &Verifier, limit_bytes: u64, body: &[u8
     if body.len() as u64 > limit_bytes {
         return Err(still(&Refusal::BodyTooLarge { limit_bytes }, None));
     }
-    let proof = verifier.verify(headers, body, letter.received_at_ms).map_err(|error| match error {
+    let proof = verifier.verify(headers, body, letter.received_at_ms).map_err(|error| match &error {
         VerifyError::Refused(refusal) => {
-            still(&refusal, Some(doctor::diagnose(verifier, headers, body, letter.received_at_ms)))
+            still(refusal, Some(doctor::diagnose(verifier, headers, body, letter.received_at_ms)))
         }
-        VerifyError::Unavailable(unavailable) => Verdict::refused(unavailable.code(), unavailable.to_string(), None),
+        VerifyError::NoActiveSecret => Verdict::refused(error.code(), error.to_string(), None),
     })?;
     let envelope = verifier.scheme().inspect(body).map_err(|refusal| still(&refusal, None))?;
     let dedupe_key = verifier.scheme().idempotency_key(headers, &envelope);
