@@ -133,7 +133,7 @@ pub fn sign(
 }
 
 fn refused(refusal: &Refusal) -> JsValue {
-    not_ok(refusal.code().as_str(), refusal.http_status(), &refusal.detail())
+    not_ok(refusal.code().as_str(), refusal.code().http_status(), &refusal.detail())
 }
 
 fn not_ok(code: &str, status: u16, detail: &str) -> JsValue {

@@ -29,18 +29,10 @@ pub enum Encoding {
 
 /// Why a text is not a tag in an encoding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs)] // the messages say it
 pub enum EncodingFault {
-    /// The number of characters is not the one that 32 bytes have.
     #[error("has {found} characters where {encoding} of 32 bytes has {expected}")]
-    Length {
-        /// Bytes of the text.
-        found: usize,
-        /// Characters that a tag has.
-        expected: usize,
-        /// Name of the encoding.
-        encoding: &'static str,
-    },
-    /// A character that the encoding of this name does not have, misplaced padding, or unused bits that are set.
+    Length { found: usize, expected: usize, encoding: &'static str },
     #[error("is not {0}")]
     Alphabet(&'static str),
 }

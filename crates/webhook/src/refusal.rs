@@ -203,16 +203,6 @@ impl Refusal {
         }
     }
 
-    /// HTTP status of the answer.
-    pub const fn http_status(&self) -> u16 {
-        self.code().http_status()
-    }
-
-    /// The answer's `error`.
-    pub const fn error(&self) -> &'static str {
-        self.code().error()
-    }
-
     /// What and where, in words; safe to answer, store and log.
     pub fn detail(&self) -> String {
         self.to_string()

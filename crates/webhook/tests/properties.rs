@@ -224,5 +224,8 @@ proptest! {
 #[test]
 fn a_body_over_the_limit_is_named() {
     let refusal = Refusal::BodyTooLarge { limit_bytes: 5_000_000 };
-    assert_eq!((refusal.http_status(), refusal.detail().as_str()), (413, "the body is larger than 5000000 bytes"));
+    assert_eq!(
+        (refusal.code().http_status(), refusal.detail().as_str()),
+        (413, "the body is larger than 5000000 bytes")
+    );
 }

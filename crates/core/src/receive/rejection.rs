@@ -43,8 +43,8 @@ impl Rejection {
     pub fn answer(&self) -> Answer {
         match self {
             Self::Refused(refusal) => {
-                let status = refusal.http_status();
-                let answer = Answer::error(status, refusal.error(), self.code(), Some(&refusal.detail()));
+                let status = refusal.code().http_status();
+                let answer = Answer::error(status, refusal.code().error(), self.code(), Some(&refusal.detail()));
                 // RFC 9110, section 15.5.2: 401 names a scheme.
                 if status == 401 { answer.with("www-authenticate", "Signature") } else { answer }
             }

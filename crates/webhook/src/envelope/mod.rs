@@ -64,25 +64,17 @@ fn scan(body: &[u8], tracker: &mut Tracker<'_>, mut skips: bool) -> Result<(), L
     loop {
         let start = reader.at();
         match reader.next() {
-            Some(b'{') => {
-                nesting.open(true).ok_or((JsonFault::TooDeep(MAX_NESTING), start))?;
-                tracker.value(nesting.outer(), ValueKind::Object, start);
+            Some(open @ (b'{' | b'[')) => {
+                let (is_object, kind) =
+                    if open == b'{' { (true, ValueKind::Object) } else { (false, ValueKind::Array) };
+                nesting.open(is_object).ok_or((JsonFault::TooDeep(MAX_NESTING), start))?;
+                tracker.value(nesting.outer(), kind, start);
                 reader.skip_whitespace();
-                if !reader.take(b'}') && !passed_over(&mut reader, tracker, nesting, &mut skips) {
-                    name(&mut reader, tracker, nesting.depth)?;
+                if !reader.take(closing(is_object)) && !passed_over(&mut reader, tracker, nesting, &mut skips) {
+                    inside(&mut reader, tracker, nesting.depth, is_object)?;
                     continue;
                 }
-                nesting.close();
-            }
-            Some(b'[') => {
-                nesting.open(false).ok_or((JsonFault::TooDeep(MAX_NESTING), start))?;
-                tracker.value(nesting.outer(), ValueKind::Array, start);
-                reader.skip_whitespace();
-                if !reader.take(b']') && !passed_over(&mut reader, tracker, nesting, &mut skips) {
-                    tracker.element(nesting.depth);
-                    continue;
-                }
-                tracker.close_array(nesting.depth);
+                tracker.close(nesting.depth);
                 nesting.close();
             }
             Some(b'"') => {
@@ -107,35 +99,29 @@ fn scan(body: &[u8], tracker: &mut Tracker<'_>, mut skips: bool) -> Result<(), L
             tracker.end(nesting.depth, reader.at());
             reader.skip_whitespace();
             let at = reader.at();
-            match nesting.innermost() {
-                None if at == body.len() => return Ok(()),
-                None => return Err((JsonFault::Trailing, at)),
-                Some(true) => match reader.next() {
-                    Some(b',') => {
-                        reader.skip_whitespace();
-                        name(&mut reader, tracker, nesting.depth)?;
-                        break;
-                    }
-                    Some(b'}') => nesting.close(),
-                    Some(_) => return Err((JsonFault::ObjectEnd, at)),
-                    None => return Err((JsonFault::Truncated, at)),
-                },
-                Some(false) => match reader.next() {
-                    Some(b',') => {
-                        reader.skip_whitespace();
-                        tracker.element(nesting.depth);
-                        break;
-                    }
-                    Some(b']') => {
-                        tracker.close_array(nesting.depth);
-                        nesting.close();
-                    }
-                    Some(_) => return Err((JsonFault::ArrayEnd, at)),
-                    None => return Err((JsonFault::Truncated, at)),
-                },
+            let Some(is_object) = nesting.innermost() else {
+                return if at == body.len() { Ok(()) } else { Err((JsonFault::Trailing, at)) };
+            };
+            match reader.next() {
+                Some(b',') => {
+                    reader.skip_whitespace();
+                    inside(&mut reader, tracker, nesting.depth, is_object)?;
+                    break;
+                }
+                Some(byte) if byte == closing(is_object) => {
+                    tracker.close(nesting.depth);
+                    nesting.close();
+                }
+                Some(_) if is_object => return Err((JsonFault::ObjectEnd, at)),
+                Some(_) => return Err((JsonFault::ArrayEnd, at)),
+                None => return Err((JsonFault::Truncated, at)),
             }
         }
     }
+}
+
+const fn closing(is_object: bool) -> u8 {
+    if is_object { b'}' } else { b']' }
 }
 
 /// Passes over the innermost container if nothing is looked for in it and it has no fault. Where it has one, `skips` is
@@ -153,20 +139,21 @@ fn passed_over(reader: &mut Reader<'_>, tracker: &mut Tracker<'_>, nesting: Nest
     true
 }
 
-/// A member's name and the colon, up to its value.
-fn name(reader: &mut Reader<'_>, tracker: &mut Tracker<'_>, depth: u32) -> Result<(), LocatedFault> {
+/// What stands before a value in a container: a member's name and the colon, or nothing.
+fn inside(reader: &mut Reader<'_>, tracker: &mut Tracker<'_>, depth: u32, is_object: bool) -> Result<(), LocatedFault> {
+    if !is_object {
+        tracker.element(depth);
+        return Ok(());
+    }
     let start = reader.at();
-    match reader.next() {
-        Some(b'"') => {}
-        Some(_) => return Err((JsonFault::Name, start)),
-        None => return Err((JsonFault::Truncated, start)),
+    if !reader.take(b'"') {
+        return Err(reader.fault(JsonFault::Name));
     }
     let text = reader.string()?;
     tracker.name(depth, text, start);
     reader.skip_whitespace();
     if !reader.take(b':') {
-        let fault = if reader.is_at_end() { JsonFault::Truncated } else { JsonFault::Colon };
-        return Err((fault, reader.at()));
+        return Err(reader.fault(JsonFault::Colon));
     }
     reader.skip_whitespace();
     Ok(())

@@ -44,6 +44,11 @@ impl<'b> Reader<'b> {
         length_before(self.body, self.rest)
     }
 
+    /// A fault at the next byte; where there is none, the text is cut off.
+    pub(super) fn fault(&self, fault: JsonFault) -> LocatedFault {
+        (if self.is_at_end() { JsonFault::Truncated } else { fault }, self.at())
+    }
+
     /// What is left of the text.
     pub(super) fn rest(&self) -> &'b [u8] {
         self.rest
@@ -112,10 +117,8 @@ impl<'b> Reader<'b> {
             _ => b"ull",
         };
         for wanted in rest {
-            match self.peek() {
-                Some(byte) if byte == *wanted => self.skip(),
-                Some(_) => return Err((JsonFault::Value, self.at())),
-                None => return Err((JsonFault::Truncated, self.at())),
+            if !self.take(*wanted) {
+                return Err(self.fault(JsonFault::Value));
             }
         }
         Ok(())
@@ -153,8 +156,7 @@ impl<'b> Reader<'b> {
                 self.skip();
                 Ok(byte)
             }
-            Some(_) => Err((JsonFault::Number, self.at())),
-            None => Err((JsonFault::Truncated, self.at())),
+            _ => Err(self.fault(JsonFault::Number)),
         }
     }
 
@@ -196,11 +198,10 @@ impl<'b> Reader<'b> {
                     self.skip();
                     self.escape()?;
                 }
-                found => {
+                _ => {
                     // A fault before this byte is told first.
                     self.utf8_since(start)?;
-                    let fault = if found.is_some() { JsonFault::Control } else { JsonFault::Truncated };
-                    return Err((fault, self.at()));
+                    return Err(self.fault(JsonFault::Control));
                 }
             }
         }
@@ -221,25 +222,20 @@ impl<'b> Reader<'b> {
 
     /// What follows a backslash.
     pub(super) fn escape(&mut self) -> Result<(), LocatedFault> {
-        match self.peek() {
-            Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => {
-                self.skip();
-                Ok(())
-            }
-            Some(b'u') => {
-                self.skip();
-                for _ in 0..4 {
-                    match self.peek() {
-                        Some(byte) if byte.is_ascii_hexdigit() => self.skip(),
-                        Some(_) => return Err((JsonFault::Escape, self.at())),
-                        None => return Err((JsonFault::Truncated, self.at())),
-                    }
+        if self.take(b'u') {
+            for _ in 0..4 {
+                if !self.peek().is_some_and(|byte| byte.is_ascii_hexdigit()) {
+                    return Err(self.fault(JsonFault::Escape));
                 }
-                Ok(())
+                self.skip();
             }
-            Some(_) => Err((JsonFault::Escape, self.at())),
-            None => Err((JsonFault::Truncated, self.at())),
+            return Ok(());
         }
+        if !matches!(self.peek(), Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't')) {
+            return Err(self.fault(JsonFault::Escape));
+        }
+        self.skip();
+        Ok(())
     }
 }
 

@@ -187,8 +187,8 @@ impl<'p> Tracker<'p> {
         }
     }
 
-    /// The array whose elements stand at `depth` closes.
-    pub(super) fn close_array(&mut self, depth: u32) {
+    /// The container whose members or elements stand at `depth` closes.
+    pub(super) fn close(&mut self, depth: u32) {
         let array_depth = depth.saturating_sub(1);
         if self.paths.iter().any(|path| path.is_events_at(array_depth)) {
             self.event_count = self.elements(array_depth);
