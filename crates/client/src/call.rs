@@ -8,7 +8,7 @@ use crate::transport::Method;
 
 /// One call.
 #[derive(Clone)]
-pub struct Call {
+pub struct ApiCall {
     /// The method.
     pub method: Method,
     /// Path and query, beginning with a slash.
@@ -21,7 +21,7 @@ pub struct Call {
     pub needs: &'static str,
 }
 
-impl Call {
+impl ApiCall {
     /// A read of `path`.
     pub fn get(path: impl Into<String>, needs: &'static str) -> Self {
         Self { method: Method::GET, path: path.into(), body: None, if_match: None, needs }
@@ -43,7 +43,7 @@ impl Call {
 
 /// A success.
 #[derive(Clone, Debug)]
-pub struct Answer {
+pub struct ApiAnswer {
     /// The status code.
     pub status: u16,
     /// The `ETag` header.
@@ -53,7 +53,7 @@ pub struct Answer {
     pub(crate) body: Vec<u8>,
 }
 
-impl Answer {
+impl ApiAnswer {
     /// The body as an object; `what` says what was expected.
     pub(crate) fn object(&self, what: &'static str) -> Result<Object, Error> {
         json::object(&self.body).ok_or_else(|| self.unreadable(what))

@@ -8,7 +8,7 @@
 //! Out of scope: what the calls mean, see [`crate::subscription`].
 
 use crate::auth::TokenSource;
-use crate::call::{Answer, Call};
+use crate::call::{ApiAnswer, ApiCall};
 use crate::error::{ApiError, Error, Exhausted, correlation_id};
 use crate::pace::Pace;
 use crate::retry::{Decision, RetryPolicy};
@@ -30,14 +30,14 @@ const MAX_ANSWER_BYTES: usize = 8 * 1_024 * 1_024;
 
 /// What one run may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Budget {
+pub struct RunBudget {
     /// Nothing is sent, or waited for, beyond this time (milliseconds since the epoch), a token included.
     pub deadline_ms: u64,
     /// Requests to the API and probes. Those of a [`TokenSource`] are its own and not counted.
     pub max_requests: u32,
 }
 
-impl Budget {
+impl RunBudget {
     /// No limits.
     pub const UNLIMITED: Self = Self { deadline_ms: u64::MAX, max_requests: u32::MAX };
 }
@@ -49,7 +49,7 @@ pub struct Client<T, R, A> {
     tokens: A,
     api_url: String,
     pub(crate) policy: RetryPolicy,
-    budget: Budget,
+    budget: RunBudget,
     requests: AtomicU32,
     pace: Mutex<Pace>,
 }
@@ -63,7 +63,7 @@ impl<T: Transport, R: Runtime, A: TokenSource> Client<T, R, A> {
             tokens,
             api_url: api_url.trim_end_matches('/').to_owned(),
             policy: RetryPolicy::default(),
-            budget: Budget::UNLIMITED,
+            budget: RunBudget::UNLIMITED,
             requests: AtomicU32::new(0),
             pace: Mutex::new(Pace::default()),
         }
@@ -71,7 +71,7 @@ impl<T: Transport, R: Runtime, A: TokenSource> Client<T, R, A> {
 
     /// The same client with a budget.
     #[must_use]
-    pub fn with_budget(mut self, budget: Budget) -> Self {
+    pub fn with_budget(mut self, budget: RunBudget) -> Self {
         self.budget = budget;
         self
     }
@@ -133,7 +133,7 @@ impl<T: Transport, R: Runtime, A: TokenSource> Client<T, R, A> {
     }
 
     /// Makes one call: with a token, at the vendor's pace, repeated as the policy and the call allow.
-    pub async fn call(&self, call: &Call) -> Result<Answer, Error> {
+    pub async fn call(&self, call: &ApiCall) -> Result<ApiAnswer, Error> {
         let started_ms = self.runtime.now_ms();
         let mut stale: Option<Secret> = None;
         let mut attempt = 0_u32;
@@ -188,7 +188,7 @@ impl<T: Transport, R: Runtime, A: TokenSource> Client<T, R, A> {
         self.pace.lock().unwrap_or_else(PoisonError::into_inner).observe(response, now_ms);
     }
 
-    fn request(&self, call: &Call, token: &Secret) -> HttpRequest {
+    fn request(&self, call: &ApiCall, token: &Secret) -> HttpRequest {
         let mut headers =
             vec![("authorization", format!("Bearer {}", token.expose())), ("accept", "application/json".to_owned())];
         if call.body.is_some() {
@@ -209,8 +209,8 @@ impl<T: Transport, R: Runtime, A: TokenSource> Client<T, R, A> {
 }
 
 /// An answer whose correlation id shows no token, because it stands in the error when the body cannot be read.
-fn answer(response: HttpResponse, token: &Secret) -> Answer {
-    Answer {
+fn answer(response: HttpResponse, token: &Secret) -> ApiAnswer {
+    ApiAnswer {
         status: response.status,
         etag: response.header("etag").map(str::to_owned),
         correlation_id: correlation_id(&response).map(|id| token.redact(&id)),

@@ -7,7 +7,7 @@ use crate::client::Client;
 use crate::error::Error;
 use crate::json;
 use crate::near;
-use crate::pagination::Style;
+use crate::pagination::PageStyle;
 use crate::transport::{Runtime, Transport};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -58,7 +58,7 @@ impl Catalogue {
 impl<T: Transport, R: Runtime, A: TokenSource> Client<T, R, A> {
     /// The webhook API's catalogue, all pages.
     pub async fn event_types(&self) -> Result<Vec<EventType>, Error> {
-        let entities = self.list(Style::Page, "/api/v2/eventtypes", "eventtype:read").await?;
+        let entities = self.list(PageStyle::Page, "/api/v2/eventtypes", "eventtype:read").await?;
         Ok(entities
             .iter()
             .map(|entity| EventType {
@@ -71,7 +71,7 @@ impl<T: Transport, R: Runtime, A: TokenSource> Client<T, R, A> {
 
     /// The notifications API's catalogue, which has one page.
     pub async fn topics(&self) -> Result<Vec<Topic>, Error> {
-        let entities = self.list(Style::NextUri, "/api/v2/notifications/availabletopics", "notifications").await?;
+        let entities = self.list(PageStyle::NextUri, "/api/v2/notifications/availabletopics", "notifications").await?;
         Ok(entities
             .iter()
             .map(|entity| Topic {

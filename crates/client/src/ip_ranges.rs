@@ -7,7 +7,7 @@ use crate::auth::TokenSource;
 use crate::client::Client;
 use crate::error::Error;
 use crate::json;
-use crate::pagination::Style;
+use crate::pagination::PageStyle;
 use crate::transport::{Runtime, Transport};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -32,7 +32,7 @@ pub struct IpRange {
 impl<T: Transport, R: Runtime, A: TokenSource> Client<T, R, A> {
     /// The networks that webhooks come from.
     pub async fn webhook_ip_ranges(&self) -> Result<Vec<IpRange>, Error> {
-        let entities = self.list(Style::NextUri, "/api/v2/ipranges", "no permission").await?;
+        let entities = self.list(PageStyle::NextUri, "/api/v2/ipranges", "no permission").await?;
         let sends = |entity: &&json::Object| {
             let is_one_of = |name, known: &[&str]| json::text(entity, name).is_some_and(|value| known.contains(&value));
             is_one_of("service", &SENDING_SERVICES) && is_one_of("direction", &OUTWARD)

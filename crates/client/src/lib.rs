@@ -66,7 +66,7 @@ pub mod subscription;
 pub mod transport;
 
 pub use auth::{CachedToken, OAuthTokens, TokenSource};
-pub use client::{Budget, Client};
+pub use client::{Client, RunBudget};
 pub use error::{Error, ErrorFault};
 pub use secret::Secret;
 pub use transport::{HttpRequest, HttpResponse, Runtime, Transport, TransportError};

@@ -4,7 +4,7 @@
 //! shorter list. The reconciler would take what is missing for deleted. Out of scope: what the entities mean.
 
 use crate::auth::TokenSource;
-use crate::call::Call;
+use crate::call::ApiCall;
 use crate::client::Client;
 use crate::error::Error;
 use crate::json::{self, Object};
@@ -25,7 +25,7 @@ const MAX_READINGS: u32 = 3;
 
 /// How a list names its next page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Style {
+pub enum PageStyle {
     /// `pageSize` and `pageNumber` in the request, `pageCount` in the answer.
     PageNumber,
     /// `pageSize` and `page` in the request, `totalPageCount` in the answer.
@@ -34,25 +34,32 @@ pub enum Style {
     NextUri,
 }
 
-type Next = Result<Option<String>, &'static str>;
+type NextPage = Result<Option<String>, &'static str>;
 
 /// The path of the first page.
-pub(crate) fn first(style: Style, path: &str) -> String {
+pub(crate) fn first(style: PageStyle, path: &str) -> String {
     match style {
-        Style::PageNumber => format!("{path}?pageSize={PAGE_SIZE}&pageNumber=1"),
-        Style::Page => format!("{path}?pageSize={PAGE_SIZE}&page=1"),
-        Style::NextUri => format!("{path}?pageSize={PAGE_SIZE}"),
+        PageStyle::PageNumber => format!("{path}?pageSize={PAGE_SIZE}&pageNumber=1"),
+        PageStyle::Page => format!("{path}?pageSize={PAGE_SIZE}&page=1"),
+        PageStyle::NextUri => format!("{path}?pageSize={PAGE_SIZE}"),
     }
 }
 
 /// The path of the page after page `number` (from 1) of the list at `path`, which held that many `entities`. `None` after
 /// the last page, and an error says why there is none.
-pub(crate) fn next(style: Style, api_url: &str, path: &str, number: u32, envelope: &Object, entities: usize) -> Next {
+pub(crate) fn next(
+    style: PageStyle,
+    api_url: &str,
+    path: &str,
+    number: u32,
+    envelope: &Object,
+    entities: usize,
+) -> NextPage {
     let following = number.saturating_add(1);
     let (count, parameter) = match style {
-        Style::PageNumber => ("pageCount", "pageNumber"),
-        Style::Page => ("totalPageCount", "page"),
-        Style::NextUri => return next_uri(api_url, envelope),
+        PageStyle::PageNumber => ("pageCount", "pageNumber"),
+        PageStyle::Page => ("totalPageCount", "page"),
+        PageStyle::NextUri => return next_uri(api_url, envelope),
     };
     let more = match envelope.get(count).and_then(Value::as_u64) {
         Some(count) => u64::from(number) < count,
@@ -69,7 +76,7 @@ pub(crate) fn next(style: Style, api_url: &str, path: &str, number: u32, envelop
 }
 
 /// `nextUri` is a path or a URL of the same API. Any other would send the token elsewhere.
-fn next_uri(api_url: &str, envelope: &Object) -> Next {
+fn next_uri(api_url: &str, envelope: &Object) -> NextPage {
     match json::text(envelope, "nextUri").unwrap_or_default() {
         "" => Ok(None),
         uri => match uri.strip_prefix(api_url).unwrap_or(uri) {
@@ -90,7 +97,7 @@ fn entities(envelope: &mut Object) -> Option<Vec<Object>> {
 
 impl<T: Transport, R: Runtime, A: TokenSource> Client<T, R, A> {
     /// All entities of a list, each once (by `id`, else by name, else as a whole), in the order of first appearance.
-    pub(crate) async fn list(&self, style: Style, path: &str, needs: &'static str) -> Result<Vec<Object>, Error> {
+    pub(crate) async fn list(&self, style: PageStyle, path: &str, needs: &'static str) -> Result<Vec<Object>, Error> {
         let mut all: Vec<Object> = Vec::new();
         // The index in `all` by key.
         let mut indices = BTreeMap::new();
@@ -122,7 +129,7 @@ impl<T: Transport, R: Runtime, A: TokenSource> Client<T, R, A> {
     /// One reading, as entities, number of pages, and the `total` that the last page named.
     async fn read_list(
         &self,
-        style: Style,
+        style: PageStyle,
         path: &str,
         needs: &'static str,
     ) -> Result<(Vec<Object>, u32, Option<usize>), Error> {
@@ -131,7 +138,7 @@ impl<T: Transport, R: Runtime, A: TokenSource> Client<T, R, A> {
         let mut page = first(style, path);
         let mut number = 1_u32;
         loop {
-            let answer = self.call(&Call::get(page.clone(), needs)).await?;
+            let answer = self.call(&ApiCall::get(page.clone(), needs)).await?;
             let mut envelope = answer.object("a list")?;
             let page_entities = entities(&mut envelope).ok_or_else(|| answer.unreadable("a list with entities"))?;
             let count = page_entities.len();
@@ -152,26 +159,26 @@ impl<T: Transport, R: Runtime, A: TokenSource> Client<T, R, A> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Next, Style, first, next};
+    use super::{NextPage, PageStyle, first, next};
     use crate::json::object;
 
-    fn after(style: Style, number: u32, envelope: &str, entities: usize) -> Next {
+    fn after(style: PageStyle, number: u32, envelope: &str, entities: usize) -> NextPage {
         next(style, "https://api.example.com", "/list", number, &object(envelope.as_bytes()).unwrap(), entities)
     }
 
     #[test]
     fn pages_go_on_by_their_count_and_without_one_while_they_are_full() {
-        assert_eq!(first(Style::Page, "/list"), "/list?pageSize=100&page=1");
+        assert_eq!(first(PageStyle::Page, "/list"), "/list?pageSize=100&page=1");
         let page = |query: &str| Ok(Some(format!("/list?pageSize=100&{query}")));
         for (style, number, envelope, entities, expected) in [
-            (Style::Page, 1, r#"{"totalPageCount":2}"#, 1, page("page=2")),
-            (Style::Page, 2, r#"{"totalPageCount":2}"#, 100, Ok(None)),
-            (Style::PageNumber, 1, r#"{"pageCount":2}"#, 1, page("pageNumber=2")),
-            (Style::PageNumber, 1, r#"{"pageCount":0}"#, 0, Ok(None)),
-            (Style::Page, 1, "{}", 99, Ok(None)),
-            (Style::Page, 1, "{}", 100, page("page=2")),
-            (Style::Page, 200, r#"{"totalPageCount":200}"#, 1, Ok(None)),
-            (Style::Page, 200, r#"{"totalPageCount":201}"#, 1, Err("it has more than 200 pages")),
+            (PageStyle::Page, 1, r#"{"totalPageCount":2}"#, 1, page("page=2")),
+            (PageStyle::Page, 2, r#"{"totalPageCount":2}"#, 100, Ok(None)),
+            (PageStyle::PageNumber, 1, r#"{"pageCount":2}"#, 1, page("pageNumber=2")),
+            (PageStyle::PageNumber, 1, r#"{"pageCount":0}"#, 0, Ok(None)),
+            (PageStyle::Page, 1, "{}", 99, Ok(None)),
+            (PageStyle::Page, 1, "{}", 100, page("page=2")),
+            (PageStyle::Page, 200, r#"{"totalPageCount":200}"#, 1, Ok(None)),
+            (PageStyle::Page, 200, r#"{"totalPageCount":201}"#, 1, Err("it has more than 200 pages")),
         ] {
             assert_eq!(after(style, number, envelope, entities), expected, "{style:?} {number} {envelope}");
         }
@@ -191,8 +198,8 @@ mod tests {
             (r#""https://api.example.com@evil.example/""#, elsewhere.clone()),
             (r#""/\\evil.example""#, elsewhere),
         ] {
-            assert_eq!(after(Style::NextUri, 1, &format!(r#"{{"nextUri":{uri}}}"#), 1), expected, "{uri}");
+            assert_eq!(after(PageStyle::NextUri, 1, &format!(r#"{{"nextUri":{uri}}}"#), 1), expected, "{uri}");
         }
-        assert_eq!(after(Style::NextUri, 1, "{}", 1), Ok(None));
+        assert_eq!(after(PageStyle::NextUri, 1, "{}", 1), Ok(None));
     }
 }

@@ -1,7 +1,7 @@
 //! The one retry policy, as a pure function: whether to try again, and after how long.
 //!
 //! Promise: every limit is in [`RetryPolicy`], and time and randomness are passed in. Out of scope: whether a repetition
-//! could do harm, which the caller knows (see [`crate::call::Call`]).
+//! could do harm, which the caller knows (see [`crate::call::ApiCall`]).
 
 use std::time::UNIX_EPOCH;
 
@@ -35,7 +35,7 @@ impl Default for RetryPolicy {
 
 /// How an attempt failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Failure {
+pub enum AttemptFailure {
     /// The other side answered.
     Status {
         /// The status code. A rate limit with another status is given as 429.
@@ -63,11 +63,11 @@ impl RetryPolicy {
     /// 429, 5xx except 501 and missing answers are worth another attempt. `Retry-After` is obeyed in full, with up to 10 %
     /// (at most 1 s) added, so that callers who were refused together do not come back together. Without it the wait is
     /// exponential with full jitter.
-    pub fn decide(&self, attempt: u32, failure: Failure, elapsed_ms: u64, random: u64) -> Decision {
+    pub fn decide(&self, attempt: u32, failure: AttemptFailure, elapsed_ms: u64, random: u64) -> Decision {
         let asked_ms = match failure {
-            Failure::Status { status: 429 | 500 | 502..=599, retry_after_ms } => retry_after_ms,
-            Failure::Status { .. } => return Decision::GiveUp,
-            Failure::NoAnswer => None,
+            AttemptFailure::Status { status: 429 | 500 | 502..=599, retry_after_ms } => retry_after_ms,
+            AttemptFailure::Status { .. } => return Decision::GiveUp,
+            AttemptFailure::NoAnswer => None,
         };
         if attempt >= self.max_retries {
             return Decision::GiveUp;
@@ -107,11 +107,11 @@ fn up_to(limit: u64, random: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::{Decision, Failure, RetryPolicy, retry_after_ms};
+    use super::{AttemptFailure, Decision, RetryPolicy, retry_after_ms};
     use proptest::prelude::*;
 
-    fn status(status: u16, retry_after_ms: Option<u64>) -> Failure {
-        Failure::Status { status, retry_after_ms }
+    fn status(status: u16, retry_after_ms: Option<u64>) -> AttemptFailure {
+        AttemptFailure::Status { status, retry_after_ms }
     }
 
     #[test]
@@ -120,14 +120,14 @@ mod tests {
             let again = RetryPolicy::default().decide(0, status(code, None), 0, 0) != Decision::GiveUp;
             assert_eq!(again, code == 429 || (code >= 500 && code != 501), "{code}");
         }
-        assert_ne!(RetryPolicy::default().decide(0, Failure::NoAnswer, 0, 0), Decision::GiveUp);
+        assert_ne!(RetryPolicy::default().decide(0, AttemptFailure::NoAnswer, 0, 0), Decision::GiveUp);
     }
 
     #[test]
     fn three_retries_and_no_more() {
         let policy = RetryPolicy::default();
-        assert_ne!(policy.decide(2, Failure::NoAnswer, 0, 0), Decision::GiveUp);
-        assert_eq!(policy.decide(3, Failure::NoAnswer, 0, 0), Decision::GiveUp);
+        assert_ne!(policy.decide(2, AttemptFailure::NoAnswer, 0, 0), Decision::GiveUp);
+        assert_eq!(policy.decide(3, AttemptFailure::NoAnswer, 0, 0), Decision::GiveUp);
     }
 
     #[test]
@@ -186,10 +186,10 @@ mod tests {
         fn a_back_off_stays_below_its_ceiling_and_reaches_all_of_it(attempt in 0_u32..200, random in any::<u64>()) {
             let policy = RetryPolicy { max_retries: u32::MAX, ..RetryPolicy::default() };
             let ceiling = if attempt < 5 { 1_000 << attempt } else { 30_000 };
-            let Decision::WaitMs(wait_ms) = policy.decide(attempt, Failure::NoAnswer, 0, random) else { panic!("gave up") };
+            let Decision::WaitMs(wait_ms) = policy.decide(attempt, AttemptFailure::NoAnswer, 0, random) else { panic!("gave up") };
             prop_assert!(wait_ms <= ceiling);
-            prop_assert_eq!(policy.decide(attempt, Failure::NoAnswer, 0, ceiling), Decision::WaitMs(ceiling));
-            prop_assert_eq!(policy.decide(attempt, Failure::NoAnswer, 0, 0), Decision::WaitMs(0));
+            prop_assert_eq!(policy.decide(attempt, AttemptFailure::NoAnswer, 0, ceiling), Decision::WaitMs(ceiling));
+            prop_assert_eq!(policy.decide(attempt, AttemptFailure::NoAnswer, 0, 0), Decision::WaitMs(0));
         }
 
         #[test]

@@ -61,7 +61,7 @@ impl fmt::Debug for HttpResponse {
 pub enum TransportErrorKind {
     /// The time of the request ran out.
     Timeout,
-    /// No connection came about.
+    /// No connection came about. Only after this is it certain that the other side did not carry out the request.
     Connect,
     /// Any other reason, such as a reset or an answer that is too long.
     Other,
@@ -73,8 +73,6 @@ pub enum TransportErrorKind {
 pub struct TransportError {
     /// What went wrong.
     pub kind: TransportErrorKind,
-    /// Whether the other side may have carried out the request all the same.
-    pub ambiguous: bool,
     /// The text for people, without secrets.
     pub message: String,
 }
@@ -82,17 +80,17 @@ pub struct TransportError {
 impl TransportError {
     /// The request's time ran out. It may have been carried out.
     pub fn timeout(message: impl Into<String>) -> Self {
-        Self { kind: TransportErrorKind::Timeout, ambiguous: true, message: message.into() }
+        Self { kind: TransportErrorKind::Timeout, message: message.into() }
     }
 
     /// No connection. The request was certainly not carried out.
     pub fn connect(message: impl Into<String>) -> Self {
-        Self { kind: TransportErrorKind::Connect, ambiguous: false, message: message.into() }
+        Self { kind: TransportErrorKind::Connect, message: message.into() }
     }
 
     /// Lost on the way. It may have been carried out.
     pub fn other(message: impl Into<String>) -> Self {
-        Self { kind: TransportErrorKind::Other, ambiguous: true, message: message.into() }
+        Self { kind: TransportErrorKind::Other, message: message.into() }
     }
 }
 

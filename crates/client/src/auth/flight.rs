@@ -14,7 +14,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
 
 /// What a caller has to do.
-pub(super) enum Role<'a, V: Clone> {
+pub(super) enum FlightRole<'a, V: Clone> {
     /// Do the work, then [`Lead::land`].
     Lead(Lead<'a, V>),
     /// Wait for [`Flight::landed`], at most this long, then ask again.
@@ -45,14 +45,14 @@ impl<V: Clone> Flight<V> {
     }
 
     /// Joins the flight in the air, or starts one with a lease of `lease_ms`.
-    pub(super) fn join(&self, now_ms: u64, lease_ms: u64) -> Role<'_, V> {
+    pub(super) fn join(&self, now_ms: u64, lease_ms: u64) -> FlightRole<'_, V> {
         let mut state = self.state();
         if let Some(until_ms) = state.lease_until_ms.filter(|until_ms| *until_ms > now_ms) {
-            return Role::Follow { number: state.number, at_most_ms: until_ms.saturating_sub(now_ms) };
+            return FlightRole::Follow { number: state.number, at_most_ms: until_ms.saturating_sub(now_ms) };
         }
         state.number = state.number.wrapping_add(1);
         state.lease_until_ms = Some(now_ms.saturating_add(lease_ms));
-        Role::Lead(Lead { flight: self, number: state.number })
+        FlightRole::Lead(Lead { flight: self, number: state.number })
     }
 
     /// Waits until flight `number` is over or `timeout` ends, and gives its result, if there is one.

@@ -11,11 +11,11 @@ mod flight;
 
 use crate::error::{Error, TokenError, TokenProblem, correlation_id};
 use crate::json;
-use crate::retry::{Decision, Failure, RetryPolicy, retry_after_ms};
+use crate::retry::{AttemptFailure, Decision, RetryPolicy, retry_after_ms};
 use crate::secret::Secret;
 use crate::transport::{HttpRequest, HttpResponse, Method, Runtime, Transport};
 use base64::Engine as _;
-use flight::{Flight, Lead, Role};
+use flight::{Flight, FlightRole, Lead};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::ops::Deref;
@@ -139,7 +139,9 @@ impl<T: Transport, R: Runtime> OAuthTokens<T, R> {
                     }
                     None => self.refused(&response, now_ms),
                 },
-                Err(error) => (self.error(TokenProblem::NoAnswer, None, &error.message, None), Failure::NoAnswer),
+                Err(error) => {
+                    (self.error(TokenProblem::NoAnswer, None, &error.message, None), AttemptFailure::NoAnswer)
+                }
             };
             let elapsed_ms = now_ms.saturating_sub(started_ms);
             match self.policy.decide(attempt, failure, elapsed_ms, self.runtime.random_u64()) {
@@ -182,7 +184,7 @@ impl<T: Transport, R: Runtime> OAuthTokens<T, R> {
         }
     }
 
-    fn refused(&self, response: &HttpResponse, now_ms: u64) -> (TokenError, Failure) {
+    fn refused(&self, response: &HttpResponse, now_ms: u64) -> (TokenError, AttemptFailure) {
         let body = json::object(&response.body);
         let text = |name| body.as_ref().and_then(|body| json::text(body, name)).unwrap_or_default();
         let description = Some(text("error_description")).filter(|text| !text.is_empty());
@@ -191,7 +193,7 @@ impl<T: Transport, R: Runtime> OAuthTokens<T, R> {
         let asked_ms = response.header("retry-after").and_then(|value| retry_after_ms(value, now_ms));
         let status = if problem == TokenProblem::RateLimited { 429 } else { response.status };
         let error = self.error(problem, Some(status), description, correlation_id(response));
-        (error, Failure::Status { status, retry_after_ms: asked_ms })
+        (error, AttemptFailure::Status { status, retry_after_ms: asked_ms })
     }
 }
 
@@ -202,12 +204,12 @@ impl<T: Transport, R: Runtime> TokenSource for OAuthTokens<T, R> {
                 return Ok(token);
             }
             match self.flight.join(self.runtime.now_ms(), LEASE_MS) {
-                Role::Lead(lead) => {
+                FlightRole::Lead(lead) => {
                     let result = self.fetch(&lead).await;
                     lead.land(result.clone());
                     return result;
                 }
-                Role::Follow { number, at_most_ms } => {
+                FlightRole::Follow { number, at_most_ms } => {
                     if let Some(result) = self.flight.landed(number, self.runtime.sleep_ms(at_most_ms)).await {
                         return result;
                     }

@@ -7,18 +7,17 @@
 //! Out of scope: what an error means for one subscription, which the reconciler's report says.
 
 mod api;
-mod fault;
 mod token;
 
 pub use api::ApiError;
 pub(crate) use api::correlation_id;
-pub use fault::ErrorFault;
 pub use token::{TokenError, TokenProblem};
 
 use crate::address::AddressRefusal;
-use crate::retry::Failure;
+use crate::retry::AttemptFailure;
 use crate::secret::Secret;
-use crate::transport::TransportError;
+use crate::transport::{TransportError, TransportErrorKind};
+use serde::{Deserialize, Serialize};
 
 /// An error of a call.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -56,24 +55,15 @@ pub enum Error {
     Address(#[from] AddressRefusal),
     /// A create whose outcome is unknown, and which was not found afterwards.
     #[error(
-        "the outcome of the create is unknown ({cause}), and it is not listed yet; it will be looked for again before another is made"
+        "the outcome of the create is unknown ({0}), and it is not listed yet; it will be looked for again before another is made"
     )]
-    Uncertain {
-        /// What happened to the create.
-        cause: Box<Error>,
-    },
-    /// A subscription with another owner is in the way.
-    #[error("{what}")]
-    NotOurs {
-        /// Which, and why it is not touched.
-        what: String,
-    },
-    /// This API cannot do what was asked for.
-    #[error("{what}")]
-    Invalid {
-        /// Why.
-        what: String,
-    },
+    Uncertain(Box<Error>),
+    /// A subscription with another owner is in the way. The text says which, and why it is not touched.
+    #[error("{0}")]
+    NotOurs(String),
+    /// This API cannot do what was asked for. The text says why.
+    #[error("{0}")]
+    Invalid(String),
 }
 
 /// Which limit of a run was reached.
@@ -85,6 +75,22 @@ pub enum Exhausted {
     /// Its number of requests.
     #[error("number of requests")]
     Requests,
+}
+
+/// Who has to act on an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ErrorFault {
+    /// This program, which sent a wrong request.
+    Ours,
+    /// The operator, by credentials, permissions, names or addresses.
+    Configuration,
+    /// The vendor, which failed or sent an answer that makes no sense.
+    Vendor,
+    /// The network, which brought no answer.
+    Network,
+    /// No party. The condition passes by itself.
+    TryAgain,
 }
 
 impl Error {
@@ -101,7 +107,7 @@ impl Error {
         match self {
             Self::Api(error) => Some(error.status),
             Self::Token(error) => error.status,
-            Self::Uncertain { cause } => cause.status(),
+            Self::Uncertain(cause) => cause.status(),
             _ => None,
         }
     }
@@ -112,7 +118,7 @@ impl Error {
             Self::Api(error) => error.correlation_id.as_deref(),
             Self::Token(error) => error.correlation_id.as_deref(),
             Self::Unreadable { correlation_id, .. } => correlation_id.as_deref(),
-            Self::Uncertain { cause } => cause.correlation_id(),
+            Self::Uncertain(cause) => cause.correlation_id(),
             _ => None,
         }
     }
@@ -136,9 +142,9 @@ impl Error {
             Self::Exhausted(Exhausted::Time) => "out_of_time",
             Self::Exhausted(Exhausted::Requests) => "out_of_requests",
             Self::Address(_) => "address_refused",
-            Self::Uncertain { .. } => "outcome_unknown",
-            Self::NotOurs { .. } => "not_owned",
-            Self::Invalid { .. } => "invalid",
+            Self::Uncertain(_) => "outcome_unknown",
+            Self::NotOurs(_) => "not_owned",
+            Self::Invalid(_) => "invalid",
         }
     }
 
@@ -146,7 +152,12 @@ impl Error {
     pub fn fault(&self) -> ErrorFault {
         match self {
             Self::NoAnswer(_) => ErrorFault::Network,
-            Self::Token(error) => error.problem.fault(),
+            Self::Token(error) => match error.problem {
+                TokenProblem::RateLimited => ErrorFault::TryAgain,
+                TokenProblem::VendorError => ErrorFault::Vendor,
+                TokenProblem::NoAnswer => ErrorFault::Network,
+                _ => ErrorFault::Configuration,
+            },
             Self::Api(error) => match error.status {
                 _ if error.is_version_mismatch() => ErrorFault::TryAgain,
                 400 | 401 | 403 | 422 => ErrorFault::Configuration,
@@ -155,8 +166,8 @@ impl Error {
                 _ => ErrorFault::Ours,
             },
             Self::Unreadable { .. } | Self::Paging { .. } => ErrorFault::Vendor,
-            Self::Exhausted(_) | Self::Uncertain { .. } => ErrorFault::TryAgain,
-            Self::Address(_) | Self::NotOurs { .. } | Self::Invalid { .. } => ErrorFault::Configuration,
+            Self::Exhausted(_) | Self::Uncertain(_) => ErrorFault::TryAgain,
+            Self::Address(_) | Self::NotOurs(_) | Self::Invalid(_) => ErrorFault::Configuration,
         }
     }
 
@@ -165,7 +176,7 @@ impl Error {
     /// earlier attempt whose answer was lost.
     pub(crate) fn may_have_been_applied(&self) -> bool {
         match self {
-            Self::NoAnswer(error) => error.ambiguous,
+            Self::NoAnswer(error) => error.kind != TransportErrorKind::Connect,
             Self::Api(error) => matches!(error.status, 408 | 409 | 429 | 500 | 502..=599),
             Self::Unreadable { .. } => true,
             _ => false,
@@ -178,12 +189,12 @@ impl Error {
     }
 
     /// As the retry policy sees it.
-    pub(crate) fn failure(&self) -> Failure {
+    pub(crate) fn failure(&self) -> AttemptFailure {
         match self {
-            Self::Api(error) => Failure::Status { status: error.status, retry_after_ms: error.retry_after_ms },
+            Self::Api(error) => AttemptFailure::Status { status: error.status, retry_after_ms: error.retry_after_ms },
             // An unreadable success is as good as no answer. The other kinds are never tried again.
-            Self::NoAnswer(_) | Self::Unreadable { .. } => Failure::NoAnswer,
-            _ => Failure::Status { status: 0, retry_after_ms: None },
+            Self::NoAnswer(_) | Self::Unreadable { .. } => AttemptFailure::NoAnswer,
+            _ => AttemptFailure::Status { status: 0, retry_after_ms: None },
         }
     }
 
@@ -199,7 +210,7 @@ impl Error {
             }
             Self::NoAnswer(error) => error.message = secret.redact(&error.message),
             Self::Unreadable { correlation_id: Some(id), .. } => *id = secret.redact(id),
-            Self::Uncertain { cause } => **cause = cause.as_ref().clone().without(secret),
+            Self::Uncertain(cause) => **cause = cause.as_ref().clone().without(secret),
             _ => {}
         }
         self
@@ -246,7 +257,7 @@ mod tests {
             // The message is shortened in the middle of the secret.
             &format!(r#"{{"message":"{}hunter2-hunter2"}}"#, "x".repeat(290)),
         ] {
-            let error = Error::Uncertain { cause: Box::new(api(403, body)) }.without(&Secret::new("hunter2-hunter2"));
+            let error = Error::Uncertain(Box::new(api(403, body))).without(&Secret::new("hunter2-hunter2"));
             assert!(error.to_string().contains("[secret]"), "{error}");
             assert!(!format!("{error} {error:?}").contains("hunter2"), "{error}");
         }

@@ -4,7 +4,6 @@
 //! see [`crate::auth`].
 
 use super::api::correlation;
-use super::fault::ErrorFault;
 
 /// Why there is no access token.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -63,18 +62,6 @@ impl TokenProblem {
             Self::Refused => "token_refused",
             Self::VendorError => "token_vendor_error",
             Self::NoAnswer => "token_no_answer",
-        }
-    }
-
-    /// Whose fault it is.
-    pub const fn fault(self) -> ErrorFault {
-        match self {
-            Self::UnknownClient | Self::WrongSecret | Self::WrongGrantType | Self::NotALoginHost | Self::Refused => {
-                ErrorFault::Configuration
-            }
-            Self::RateLimited => ErrorFault::TryAgain,
-            Self::VendorError => ErrorFault::Vendor,
-            Self::NoAnswer => ErrorFault::Network,
         }
     }
 }

@@ -6,12 +6,11 @@
 //!   item the same way.
 //! - Subscriptions are read again before they are changed or deleted, so a plan may be old.
 //!
-//! Out of scope: what there is to do, see [`mod@super::plan`].
+//! Out of scope: what there is to do, see `plan`.
 
 use super::audit::{AuditAction, AuditEvent, Auditor};
-use super::options::Options;
-use super::plan::{Plan, PlanItem, Readiness};
-use super::report::{Item, ItemError, ItemOutcome, PlanAction};
+use super::plan::{PlanItem, ReconcileOptions};
+use super::report::{ItemError, ItemOutcome, PlanAction, ReportItem};
 use super::state::ReconcileState;
 use crate::auth::TokenSource;
 use crate::client::Client;
@@ -44,9 +43,9 @@ impl End {
     }
 }
 
-struct Run<'a, T, R, A, O> {
+struct Applier<'a, T, R, A, O> {
     client: &'a Client<T, R, A>,
-    options: &'a Options,
+    options: &'a ReconcileOptions,
     state: &'a mut ReconcileState,
     auditor: &'a mut O,
     /// Addresses that were probed in this run, each with why it did not answer.
@@ -54,43 +53,37 @@ struct Run<'a, T, R, A, O> {
 }
 
 /// Applies a plan that was made from `desired` with the same `options`.
-pub async fn apply<T: Transport, R: Runtime, A: TokenSource, O: Auditor>(
+pub(super) async fn apply<T: Transport, R: Runtime, A: TokenSource, O: Auditor>(
     client: &Client<T, R, A>,
-    plan: &Plan,
+    plan: Vec<PlanItem>,
     desired: &[Desired],
-    options: &Options,
+    options: &ReconcileOptions,
     state: &mut ReconcileState,
     auditor: &mut O,
-) -> Vec<Item> {
-    let mut run = Run { client, options, state, auditor, probed: BTreeMap::new() };
+) -> Vec<ReportItem> {
+    let mut applier = Applier { client, options, state, auditor, probed: BTreeMap::new() };
     let mut halted: Option<ItemError> = None;
-    let mut items = Vec::with_capacity(plan.items.len());
-    for planned in &plan.items {
-        let mut item = planned.unapplied();
-        match &planned.readiness {
-            Readiness::Settled(_) => {}
-            Readiness::Blocked(error, correlation_id) => {
-                let message = Some(error.message.clone());
-                run.audit(planned, AuditAction::Validate, error.status, message, correlation_id.clone());
+    let mut items = Vec::with_capacity(plan.len());
+    for mut planned in plan {
+        if planned.item.outcome == ItemOutcome::Planned {
+            let before = client.requests_sent();
+            let wanted = planned.declared.and_then(|index| desired.get(index));
+            let end = match applier.out_of_budget().or_else(|| halted.clone()) {
+                Some(error) => End::with_error(ItemOutcome::Skipped, error),
+                None => applier.carry_out(&planned, wanted).await,
+            };
+            if end.outcome == ItemOutcome::Failed && end.error.as_ref().is_some_and(ends_the_run) {
+                halted.clone_from(&end.error);
             }
-            Readiness::Ready => {
-                let before = client.requests_sent();
-                let wanted = planned.declared.and_then(|index| desired.get(index));
-                let end = match run.out_of_budget().or_else(|| halted.clone()) {
-                    Some(error) => End::with_error(ItemOutcome::Skipped, error),
-                    None => run.carry_out(planned, wanted).await,
-                };
-                item.attempts = client.requests_sent().saturating_sub(before);
-                item.outcome = end.outcome;
-                item.webhook_id = end.id.or(item.webhook_id);
-                if end.outcome == ItemOutcome::Failed && end.error.as_ref().is_some_and(ends_the_run) {
-                    halted.clone_from(&end.error);
-                }
-                item.error = end.error;
-                item.correlation_id = end.correlation_id;
-            }
+            let item = &mut planned.item;
+            item.attempts = client.requests_sent().saturating_sub(before);
+            item.webhook_id = end.id.or(item.webhook_id.take());
+            (item.outcome, item.error, item.correlation_id) = (end.outcome, end.error, end.correlation_id);
+        } else if let Some(ItemError { status, message, .. }) = planned.item.error.clone() {
+            let correlation_id = planned.item.correlation_id.clone();
+            applier.audit(&planned, AuditAction::Validate, status, Some(message), correlation_id);
         }
-        items.push(item);
+        items.push(planned.item);
     }
     items
 }
@@ -105,7 +98,7 @@ fn ends_the_run(error: &ItemError) -> bool {
         )
 }
 
-impl<T: Transport, R: Runtime, A: TokenSource, O: Auditor> Run<'_, T, R, A, O> {
+impl<T: Transport, R: Runtime, A: TokenSource, O: Auditor> Applier<'_, T, R, A, O> {
     fn out_of_budget(&self) -> Option<ItemError> {
         let (requests, time_ms) = self.client.left();
         let error = if requests < MIN_REQUESTS {
@@ -118,32 +111,32 @@ impl<T: Transport, R: Runtime, A: TokenSource, O: Auditor> Run<'_, T, R, A, O> {
         Some((&error).into())
     }
 
-    async fn carry_out(&mut self, item: &PlanItem, wanted: Option<&Desired>) -> End {
-        let result = match (item.action, wanted, &item.id) {
-            (PlanAction::Create, Some(wanted), _) => self.create(item, wanted).await,
-            (PlanAction::Update | PlanAction::Adopt, Some(wanted), Some(id)) => self.update(item, wanted, id).await,
-            (PlanAction::Delete, _, Some(id)) => self.delete(item, id).await,
+    async fn carry_out(&mut self, planned: &PlanItem, wanted: Option<&Desired>) -> End {
+        let result = match (planned.item.action, wanted, &planned.item.webhook_id) {
+            (PlanAction::Create, Some(wanted), _) => self.create(planned, wanted).await,
+            (PlanAction::Update | PlanAction::Adopt, Some(wanted), Some(id)) => self.update(planned, wanted, id).await,
+            (PlanAction::Delete, _, Some(id)) => self.delete(planned, id).await,
             _ => {
-                let error = Error::Invalid { what: "the plan does not fit what was declared".to_owned() };
+                let error = Error::Invalid("the plan does not fit what was declared".to_owned());
                 Err(End::with_error(ItemOutcome::Failed, (&error).into()))
             }
         };
         result.unwrap_or_else(|end| end)
     }
 
-    async fn create(&mut self, item: &PlanItem, wanted: &Desired) -> Result<End, End> {
-        self.validated(item);
-        self.probe(item, wanted).await?;
-        let subscriptions = Subscriptions::new(self.client, item.api.api(), &self.options.marks);
-        if let Some(failed) = &item.id {
-            self.delete(item, failed).await?;
+    async fn create(&mut self, planned: &PlanItem, wanted: &Desired) -> Result<End, End> {
+        self.audit(planned, AuditAction::Validate, None, None, None);
+        self.probe(planned, wanted).await?;
+        let subscriptions = Subscriptions::new(self.client, planned.item.api.api(), &self.options.marks);
+        if let Some(failed) = &planned.item.webhook_id {
+            self.delete(planned, failed).await?;
         }
-        let mut ignore = self.state.deleted_ids(item.api);
-        ignore.extend(item.id.clone());
+        let mut ignore = self.state.deleted_ids(planned.item.api);
+        ignore.extend(planned.item.webhook_id.clone());
         match subscriptions.create(wanted, &ignore).await {
             Ok(created) => {
                 let id = created.subscription.id.clone();
-                self.state.created(item.api, &item.name, Some(&id), self.client.runtime.now_ms());
+                self.state.created(planned.item.api, &planned.item.name, Some(&id), self.client.runtime.now_ms());
                 let (outcome, error) = match created.subscription.provisioning {
                     Provisioning::Ready => (ItemOutcome::Applied, None),
                     Provisioning::Pending => (ItemOutcome::Pending, None),
@@ -159,51 +152,51 @@ impl<T: Transport, R: Runtime, A: TokenSource, O: Auditor> Run<'_, T, R, A, O> {
                     status_code: created.status,
                     error: error.as_ref().map(|error| error.message.clone()),
                     correlation_id: created.correlation_id.clone(),
-                    ..event_of(item, AuditAction::Create)
+                    ..event_of(planned, AuditAction::Create)
                 });
                 Ok(End { outcome, id: Some(id), error, correlation_id: created.correlation_id })
             }
             Err(error) => {
                 if matches!(error, Error::Uncertain { .. }) {
-                    self.state.created(item.api, &item.name, None, self.client.runtime.now_ms());
+                    self.state.created(planned.item.api, &planned.item.name, None, self.client.runtime.now_ms());
                 }
-                Err(self.failed(item, AuditAction::Create, &error))
+                Err(self.failed(planned, AuditAction::Create, &error))
             }
         }
     }
 
-    async fn update(&mut self, item: &PlanItem, wanted: &Desired, id: &str) -> Result<End, End> {
-        if item.diff.iter().any(|change| change.field == "event_filters") {
-            self.validated(item);
+    async fn update(&mut self, planned: &PlanItem, wanted: &Desired, id: &str) -> Result<End, End> {
+        if planned.item.diff.iter().any(|change| change.field == "event_filters") {
+            self.audit(planned, AuditAction::Validate, None, None, None);
         }
-        if item.diff.iter().any(|change| change.field == "address") {
-            self.probe(item, wanted).await?;
+        if planned.item.diff.iter().any(|change| change.field == "address") {
+            self.probe(planned, wanted).await?;
         }
-        let subscriptions = Subscriptions::new(self.client, item.api.api(), &self.options.marks);
+        let subscriptions = Subscriptions::new(self.client, planned.item.api.api(), &self.options.marks);
         match subscriptions.update(id, wanted, None).await {
             Ok(updated) if updated.changes.is_empty() => Ok(End::of(ItemOutcome::Unchanged, None)),
             Ok(updated) => {
-                self.audit(item, AuditAction::Update, updated.status, None, updated.correlation_id.clone());
+                self.audit(planned, AuditAction::Update, updated.status, None, updated.correlation_id.clone());
                 Ok(End::of(ItemOutcome::Applied, updated.correlation_id))
             }
-            Err(error) => Err(self.failed(item, AuditAction::Update, &error)),
+            Err(error) => Err(self.failed(planned, AuditAction::Update, &error)),
         }
     }
 
-    async fn delete(&mut self, item: &PlanItem, id: &str) -> Result<End, End> {
-        let subscriptions = Subscriptions::new(self.client, item.api.api(), &self.options.marks);
+    async fn delete(&mut self, planned: &PlanItem, id: &str) -> Result<End, End> {
+        let subscriptions = Subscriptions::new(self.client, planned.item.api.api(), &self.options.marks);
         match subscriptions.delete_owned(id).await {
             Ok(deleted) => {
-                self.state.deleted(item.api, &item.name, id, self.client.runtime.now_ms());
-                self.audit(item, AuditAction::Delete, Some(deleted.status), None, deleted.correlation_id.clone());
+                self.state.deleted(planned.item.api, &planned.item.name, id, self.client.runtime.now_ms());
+                self.audit(planned, AuditAction::Delete, Some(deleted.status), None, deleted.correlation_id.clone());
                 Ok(End::of(ItemOutcome::Applied, deleted.correlation_id))
             }
-            Err(error) => Err(self.failed(item, AuditAction::Delete, &error)),
+            Err(error) => Err(self.failed(planned, AuditAction::Delete, &error)),
         }
     }
 
     /// Asks an address once a run whether it answers.
-    async fn probe(&mut self, item: &PlanItem, wanted: &Desired) -> Result<(), End> {
+    async fn probe(&mut self, planned: &PlanItem, wanted: &Desired) -> Result<(), End> {
         if !self.options.probe {
             return Ok(());
         }
@@ -211,11 +204,11 @@ impl<T: Transport, R: Runtime, A: TokenSource, O: Auditor> Run<'_, T, R, A, O> {
             Some(known) => known.clone(),
             None => match self.client.probe(&wanted.address, self.options.allow_private).await {
                 Ok(probe) => {
-                    self.audit(item, AuditAction::Probe, probe.status, probe.error.clone(), None);
+                    self.audit(planned, AuditAction::Probe, probe.status, probe.error.clone(), None);
                     self.probed.insert(wanted.address.clone(), probe.error.clone());
                     probe.error
                 }
-                Err(error) => return Err(self.failed(item, AuditAction::Probe, &error)),
+                Err(error) => return Err(self.failed(planned, AuditAction::Probe, &error)),
             },
         };
         problem.map_or(Ok(()), |problem| {
@@ -225,17 +218,13 @@ impl<T: Transport, R: Runtime, A: TokenSource, O: Auditor> Run<'_, T, R, A, O> {
         })
     }
 
-    fn validated(&mut self, item: &PlanItem) {
-        self.audit(item, AuditAction::Validate, None, None, None);
-    }
-
     /// The end of an item that met an error. It is audited, unless the budget was used up and nothing was done.
-    fn failed(&mut self, item: &PlanItem, action: AuditAction, error: &Error) -> End {
+    fn failed(&mut self, planned: &PlanItem, action: AuditAction, error: &Error) -> End {
         let correlation_id = error.correlation_id().map(str::to_owned);
         let outcome = if matches!(error, Error::Exhausted(_)) {
             ItemOutcome::Skipped
         } else {
-            self.audit(item, action, error.status(), Some(error.to_string()), correlation_id.clone());
+            self.audit(planned, action, error.status(), Some(error.to_string()), correlation_id.clone());
             ItemOutcome::Failed
         };
         End { outcome, id: None, error: Some(error.into()), correlation_id }
@@ -243,23 +232,23 @@ impl<T: Transport, R: Runtime, A: TokenSource, O: Auditor> Run<'_, T, R, A, O> {
 
     fn audit(
         &mut self,
-        item: &PlanItem,
+        planned: &PlanItem,
         action: AuditAction,
         status_code: Option<u16>,
         error: Option<String>,
         correlation_id: Option<String>,
     ) {
-        let event = AuditEvent { status_code, error, correlation_id, ..event_of(item, action) };
+        let event = AuditEvent { status_code, error, correlation_id, ..event_of(planned, action) };
         self.auditor.record(event);
     }
 }
 
-fn event_of(item: &PlanItem, action: AuditAction) -> AuditEvent {
+fn event_of(planned: &PlanItem, action: AuditAction) -> AuditEvent {
     AuditEvent {
         action,
-        source: item.source.clone(),
-        webhook_id: item.id.clone(),
-        target_url: Some(item.address.clone()),
+        source: planned.item.source.clone(),
+        webhook_id: planned.item.webhook_id.clone(),
+        target_url: Some(planned.address.clone()),
         status_code: None,
         error: None,
         correlation_id: None,

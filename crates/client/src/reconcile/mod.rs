@@ -5,23 +5,20 @@
 //! - Nothing without our mark is touched unless `adopt` says so, and nothing is deleted unless `prune` says so.
 //! - Nothing is created twice.
 //!
-//! [`plan::plan`] is pure, [`apply::apply`] carries out what it is given, and [`reconcile`] is both, with the reading
-//! before.
+//! A run reads the lists, makes a plan (`plan`, which is pure) and carries it out (`apply`).
 //!
 //! Out of scope: that only one run happens at a time (the caller holds a lease), and storing report and state.
 
-pub mod apply;
-pub mod audit;
-mod options;
-pub mod plan;
-pub mod report;
-pub mod state;
+mod apply;
+mod audit;
+mod plan;
+mod report;
+mod state;
 
 pub use audit::{AuditAction, AuditEvent, Auditor};
-pub use options::Options;
-pub use plan::{Listing, Plan, PlanItem, Readiness, plan};
-pub use report::{Item, ItemError, ItemOutcome, PlanAction, Report};
-pub use state::ReconcileState;
+pub use plan::ReconcileOptions;
+pub use report::{ItemError, ItemOutcome, PlanAction, ReconcileReport, ReportItem};
+pub use state::{ChangeKind, RecentChange, ReconcileState};
 
 use crate::auth::TokenSource;
 use crate::client::Client;
@@ -29,6 +26,7 @@ use crate::error::Error;
 use crate::event_types::Catalogue;
 use crate::subscription::{ApiKind, Desired, Subscriptions};
 use crate::transport::{Runtime, Transport};
+use plan::{Listing, PlanItem, check_event_types, plan};
 
 /// One run. Lists, plans, checks event types, applies (unless it is a dry run) and reports. It never fails as a whole,
 /// because the report says item by item what went wrong.
@@ -38,10 +36,10 @@ use crate::transport::{Runtime, Transport};
 pub async fn reconcile<T: Transport, R: Runtime, A: TokenSource>(
     client: &Client<T, R, A>,
     desired: &[Desired],
-    options: &Options,
+    options: &ReconcileOptions,
     state: &mut ReconcileState,
     auditor: &mut impl Auditor,
-) -> Report {
+) -> ReconcileReport {
     let started_at_ms = client.runtime.now_ms();
     state.forget(started_at_ms);
     let mut listings = Vec::new();
@@ -51,17 +49,17 @@ pub async fn reconcile<T: Transport, R: Runtime, A: TokenSource>(
         }
     }
     let mut plan = plan(desired, &listings, options, state);
-    if plan.needs_catalogue() {
+    if plan.iter().any(PlanItem::writes_event_types) {
         let catalogue = client.event_types().await.map(|event_types| Catalogue::new(&event_types));
-        plan.check_event_types(desired, catalogue.as_ref());
+        check_event_types(&mut plan, desired, catalogue.as_ref());
     }
     let items = if options.dry_run {
-        plan.items.iter().map(PlanItem::unapplied).collect()
+        plan.into_iter().map(|planned| planned.item).collect()
     } else {
-        apply::apply(client, &plan, desired, options, state, auditor).await
+        apply::apply(client, plan, desired, options, state, auditor).await
     };
     let duration_ms = client.runtime.now_ms().saturating_sub(started_at_ms);
-    Report::new(started_at_ms, duration_ms, options.dry_run, client.requests_sent(), items)
+    ReconcileReport::new(started_at_ms, duration_ms, options.dry_run, client.requests_sent(), items)
 }
 
 /// The subscriptions of one API, corrected by the state. A created subscription that is not listed yet is read by its id,
@@ -69,7 +67,7 @@ pub async fn reconcile<T: Transport, R: Runtime, A: TokenSource>(
 async fn listing<T: Transport, R: Runtime, A: TokenSource>(
     client: &Client<T, R, A>,
     kind: ApiKind,
-    options: &Options,
+    options: &ReconcileOptions,
     state: &ReconcileState,
 ) -> Listing {
     let subscriptions = Subscriptions::new(client, kind.api(), &options.marks);

@@ -90,7 +90,7 @@ impl From<&Error> for ItemError {
 /// One subscription in a run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Item {
+pub struct ReportItem {
     /// The configured source. `None` for an owned subscription that points to none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
@@ -117,9 +117,23 @@ pub struct Item {
     pub attempts: u32,
 }
 
+impl ReportItem {
+    /// Ends it with an error. An item for which the run had no time or requests left is skipped, not failed.
+    pub(super) fn fail(&mut self, error: ItemError) {
+        let is_skipped = matches!(error.code.as_str(), "out_of_time" | "out_of_requests");
+        self.outcome = if is_skipped { ItemOutcome::Skipped } else { ItemOutcome::Failed };
+        self.error = Some(error);
+    }
+
+    pub(super) fn fail_with(&mut self, error: &Error) {
+        self.fail(error.into());
+        self.correlation_id = error.correlation_id().map(str::to_owned);
+    }
+}
+
 /// A whole run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Report {
+pub struct ReconcileReport {
     /// The version of this format.
     pub version: u32,
     /// When the run began, in milliseconds since the epoch.
@@ -145,11 +159,17 @@ pub struct Report {
     /// Requests that were sent in the run, without those for tokens.
     pub requests: u32,
     /// The items in the order of the declaration, then those that nothing declares.
-    pub items: Vec<Item>,
+    pub items: Vec<ReportItem>,
 }
 
-impl Report {
-    pub(crate) fn new(started_at_ms: u64, duration_ms: u64, dry_run: bool, requests: u32, items: Vec<Item>) -> Self {
+impl ReconcileReport {
+    pub(crate) fn new(
+        started_at_ms: u64,
+        duration_ms: u64,
+        dry_run: bool,
+        requests: u32,
+        items: Vec<ReportItem>,
+    ) -> Self {
         let ended = |outcome| count(items.iter().filter(|item| item.outcome == outcome).count());
         Self {
             version: 1,

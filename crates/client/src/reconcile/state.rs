@@ -51,10 +51,10 @@ impl ReconcileState {
     /// Drops the changes that the lists must show by now.
     pub fn forget(&mut self, now_ms: u64) {
         self.recent.retain(|recent| {
-            let api = recent.api.api();
+            let facts = recent.api.api().facts();
             let lag_ms = match recent.event {
-                ChangeKind::Created => api.create_lag_ms(),
-                ChangeKind::Deleted => api.delete_lag_ms(),
+                ChangeKind::Created => facts.create_lag_ms,
+                ChangeKind::Deleted => facts.delete_lag_ms,
             };
             now_ms.saturating_sub(recent.at_ms) < lag_ms
         });

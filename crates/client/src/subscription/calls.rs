@@ -8,11 +8,10 @@
 //!
 //! Out of scope: which subscriptions there should be, see [`crate::reconcile`].
 
-use super::api::{Operation, SubscriptionApi};
-use super::diff::FieldChange;
-use super::model::{Desired, Marks, Provisioning, Subscription};
+use super::api::SubscriptionApi;
+use super::model::{Desired, FieldChange, Marks, Provisioning, Subscription};
 use crate::auth::TokenSource;
-use crate::call::{Answer, Call};
+use crate::call::{ApiAnswer, ApiCall};
 use crate::client::Client;
 use crate::error::{ApiError, Error};
 use crate::retry::Decision;
@@ -78,13 +77,14 @@ impl<'a, T: Transport, R: Runtime, A: TokenSource> Subscriptions<'a, T, R, A> {
 
     /// All subscriptions, owned or not.
     pub async fn list(&self) -> Result<Vec<Subscription>, Error> {
-        let objects = self.client.list(self.api.paging(), self.api.path(), self.api.needs(Operation::Read)).await?;
+        let facts = self.api.facts();
+        let objects = self.client.list(facts.paging, facts.path, facts.read_needs).await?;
         Ok(objects.into_iter().filter_map(|object| self.api.read(object)).collect())
     }
 
     /// One subscription, with its ETag where the API has one.
     pub async fn get(&self, id: &str) -> Result<Subscription, Error> {
-        let answer = self.client.call(&Call::get(self.path(id)?, self.api.needs(Operation::Read))).await?;
+        let answer = self.client.call(&ApiCall::get(self.path(id)?, self.api.facts().read_needs)).await?;
         self.read(&answer)
     }
 
@@ -99,13 +99,14 @@ impl<'a, T: Transport, R: Runtime, A: TokenSource> Subscriptions<'a, T, R, A> {
 
     async fn create_once(&self, desired: &Desired, ignore: &[String]) -> Result<Created, Error> {
         let body = self.api.create_body(desired, self.marks);
-        let call = Call::write(Method::POST, self.api.path(), &body, self.api.needs(Operation::Create));
+        let facts = self.api.facts();
+        let call = ApiCall::write(Method::POST, facts.path, &body, facts.create_needs);
         let started_ms = self.client.runtime.now_ms();
         let mut attempt = 0_u32;
         let mut unknown: Option<Error> = None;
         loop {
             let error = match unknown.take() {
-                Some(error) if self.api.create_lag_ms() > 0 => error,
+                Some(error) if facts.create_lag_ms > 0 => error,
                 _ => match self.client.call(&call).await {
                     Ok(answer) => match self.read(&answer) {
                         Ok(subscription) => {
@@ -134,9 +135,9 @@ impl<'a, T: Transport, R: Runtime, A: TokenSource> Subscriptions<'a, T, R, A> {
                 }
                 Ok(None) if again => unknown = Some(error),
                 // Not in a list that does not lag, so it was not carried out.
-                Ok(None) if self.api.create_lag_ms() == 0 => return Err(error),
+                Ok(None) if facts.create_lag_ms == 0 => return Err(error),
                 Err(error @ Error::NotOurs { .. }) => return Err(error),
-                Ok(None) | Err(_) => return Err(Error::Uncertain { cause: Box::new(error) }),
+                Ok(None) | Err(_) => return Err(Error::Uncertain(Box::new(error))),
             }
             attempt = attempt.saturating_add(1);
         }
@@ -151,12 +152,9 @@ impl<'a, T: Transport, R: Runtime, A: TokenSource> Subscriptions<'a, T, R, A> {
             Some(found) if named.is_empty() && found.is_owned_by(self.marks) && found.address == desired.address => {
                 Ok(Some(found))
             }
-            Some(found) => Err(Error::NotOurs {
-                what: format!(
-                    "a subscription named {:?} that this run did not make appeared: {}",
-                    desired.name, found.id
-                ),
-            }),
+            Some(Subscription { name, id, .. }) => {
+                Err(Error::NotOurs(format!("a subscription named {name:?} that this run did not make appeared: {id}")))
+            }
         }
     }
 
@@ -190,7 +188,7 @@ impl<'a, T: Transport, R: Runtime, A: TokenSource> Subscriptions<'a, T, R, A> {
     }
 
     async fn update_once(&self, id: &str, desired: &Desired, if_match: Option<&str>) -> Result<Updated, Error> {
-        let path = self.path(id)?;
+        let (facts, path) = (self.api.facts(), self.path(id)?);
         let mut changes: Option<Vec<FieldChange>> = None;
         let mut mismatches = 0_u32;
         let mut mismatch: Option<Error> = None;
@@ -198,7 +196,7 @@ impl<'a, T: Transport, R: Runtime, A: TokenSource> Subscriptions<'a, T, R, A> {
             // Once a write was sent, its own error says what happened, not that of a later read.
             let current = self.get(id).await.map_err(|error| mismatch.take().unwrap_or(error))?;
             if !desired.adopt && !current.is_owned_by(self.marks) {
-                return Err(Error::NotOurs { what: current.not_ours() });
+                return Err(Error::NotOurs(current.not_ours()));
             }
             let open = self.api.diff(desired, Some(&current), self.marks);
             let done = open.is_empty();
@@ -207,9 +205,8 @@ impl<'a, T: Transport, R: Runtime, A: TokenSource> Subscriptions<'a, T, R, A> {
                 return Ok(Updated { changes: core::mem::take(changes), status: None, correlation_id: None });
             }
             let body = self.api.update_body(desired, &current, self.marks);
-            let mut call =
-                Call::write(self.api.update_method(), path.clone(), &body, self.api.needs(Operation::Update));
-            if self.api.has_etags() {
+            let mut call = ApiCall::write(facts.update_method.clone(), path.clone(), &body, facts.update_needs);
+            if facts.has_etags {
                 call.if_match = if_match.map(str::to_owned).or(current.etag);
             }
             match self.client.call(&call).await {
@@ -235,7 +232,7 @@ impl<'a, T: Transport, R: Runtime, A: TokenSource> Subscriptions<'a, T, R, A> {
 
     /// Deletes a subscription of any owner.
     pub async fn delete(&self, id: &str) -> Result<Deleted, Error> {
-        let call = Call { method: Method::DELETE, ..Call::get(self.path(id)?, self.api.needs(Operation::Delete)) };
+        let call = ApiCall { method: Method::DELETE, ..ApiCall::get(self.path(id)?, self.api.facts().delete_needs) };
         match self.client.call(&call).await {
             Ok(answer) => Ok(Deleted { status: answer.status, correlation_id: answer.correlation_id }),
             Err(error) => already_gone(error),
@@ -246,12 +243,12 @@ impl<'a, T: Transport, R: Runtime, A: TokenSource> Subscriptions<'a, T, R, A> {
     pub async fn delete_owned(&self, id: &str) -> Result<Deleted, Error> {
         match self.get(id).await {
             Ok(current) if current.is_owned_by(self.marks) => self.delete(id).await,
-            Ok(current) => Err(Error::NotOurs { what: current.not_ours() }),
+            Ok(current) => Err(Error::NotOurs(current.not_ours())),
             Err(error) => already_gone(error),
         }
     }
 
-    fn read(&self, answer: &Answer) -> Result<Subscription, Error> {
+    fn read(&self, answer: &ApiAnswer) -> Result<Subscription, Error> {
         let what = "a subscription with an id";
         let mut subscription = self.api.read(answer.object(what)?).ok_or_else(|| answer.unreadable(what))?;
         subscription.etag.clone_from(&answer.etag);
@@ -262,11 +259,9 @@ impl<'a, T: Transport, R: Runtime, A: TokenSource> Subscriptions<'a, T, R, A> {
     fn path(&self, id: &str) -> Result<String, Error> {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
         if id.is_empty() || !id.bytes().all(plain) {
-            return Err(Error::Invalid {
-                what: "an id consists of letters, digits, hyphens and underscores".to_owned(),
-            });
+            return Err(Error::Invalid("an id consists of letters, digits, hyphens and underscores".to_owned()));
         }
-        Ok(format!("{}/{id}", self.api.path()))
+        Ok(format!("{}/{id}", self.api.facts().path))
     }
 }
 

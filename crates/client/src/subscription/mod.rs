@@ -7,15 +7,13 @@
 
 mod api;
 pub mod calls;
-mod diff;
 mod model;
 pub mod open_messaging;
 pub mod webhooks;
 
-pub use api::{Operation, SubscriptionApi};
+pub use api::{ApiFacts, SubscriptionApi};
 pub use calls::Subscriptions;
-pub use diff::FieldChange;
-pub use model::{ApiKind, Desired, EventFilter, Marks, Provisioning, SecretStatus, Subscription};
+pub use model::{ApiKind, Desired, EventFilter, FieldChange, Marks, Provisioning, SecretStatus, Subscription};
 pub use open_messaging::OpenMessaging;
 pub use webhooks::Webhooks;
 

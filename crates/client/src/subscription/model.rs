@@ -5,6 +5,7 @@
 use crate::json::Object;
 use crate::secret::Secret;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fmt;
 
@@ -73,6 +74,18 @@ pub struct Marks {
     pub fingerprint_key: Secret,
 }
 
+/// One difference between what is and what should be. A secret shows as `set` or `changed`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FieldChange {
+    /// Which field: `name`, `address`, `enabled`, `event_filters`, `secret` or `owner`.
+    pub field: String,
+    /// What it is. Left out when there is nothing, or a secret.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<Value>,
+    /// What it should be.
+    pub to: Value,
+}
+
 /// What is known of a subscription's secret at the vendor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -123,12 +136,12 @@ pub struct Subscription {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub etag: Option<String>,
     #[serde(skip)]
-    pub(crate) held: Held,
+    pub(crate) held: HiddenParts,
 }
 
 /// The parts of a read subscription that are not shown.
 #[derive(Clone, Default)]
-pub(crate) struct Held {
+pub(crate) struct HiddenParts {
     /// The secret, where it can be read.
     pub(crate) secret: Option<Secret>,
     /// The fingerprint that was stored with it.

@@ -4,11 +4,11 @@
 //! in `webhookHeaders`, a map that the vendor sends with every webhook. Both are harmless there, as the fingerprint is
 //! keyed. Out of scope: the calls.
 
-use super::api::{Operation, SubscriptionApi};
-use super::model::{ApiKind, Desired, Held, Marks, Provisioning, SecretStatus, Subscription};
+use super::api::{ApiFacts, SubscriptionApi};
+use super::model::{ApiKind, Desired, HiddenParts, Marks, Provisioning, SecretStatus, Subscription};
 use crate::address;
 use crate::json::{self, Object};
-use crate::pagination::Style;
+use crate::pagination::PageStyle;
 use crate::transport::Method;
 use serde_json::Value;
 
@@ -25,42 +25,22 @@ const MIN_SECRET_CHARS: usize = 16;
 pub struct OpenMessaging;
 
 impl SubscriptionApi for OpenMessaging {
-    fn kind(&self) -> ApiKind {
-        ApiKind::OpenMessaging
-    }
-
-    fn path(&self) -> &'static str {
-        "/api/v2/conversations/messaging/integrations/open"
-    }
-
-    fn paging(&self) -> Style {
-        Style::PageNumber
-    }
-
-    fn update_method(&self) -> Method {
-        Method::PATCH
-    }
-
-    fn has_etags(&self) -> bool {
-        false
-    }
-
-    fn needs(&self, operation: Operation) -> &'static str {
-        match operation {
-            Operation::Read => "messaging:integration:view",
-            Operation::Create => "messaging:integration:add",
-            Operation::Update => "messaging:integration:edit",
-            Operation::Delete => "messaging:integration:delete",
-        }
-    }
-
-    // The vendor's own tools wait up to 5 minutes after a create and 180 s after a delete.
-    fn create_lag_ms(&self) -> u64 {
-        300_000
-    }
-
-    fn delete_lag_ms(&self) -> u64 {
-        180_000
+    fn facts(&self) -> &'static ApiFacts {
+        static FACTS: ApiFacts = ApiFacts {
+            kind: ApiKind::OpenMessaging,
+            path: "/api/v2/conversations/messaging/integrations/open",
+            paging: PageStyle::PageNumber,
+            update_method: Method::PATCH,
+            has_etags: false,
+            // The vendor's own tools wait up to 5 minutes after a create and 180 s after a delete.
+            create_lag_ms: 300_000,
+            delete_lag_ms: 180_000,
+            read_needs: "messaging:integration:view",
+            create_needs: "messaging:integration:add",
+            update_needs: "messaging:integration:edit",
+            delete_needs: "messaging:integration:delete",
+        };
+        &FACTS
     }
 
     fn cannot(&self, desired: &Desired) -> Option<String> {
@@ -104,7 +84,7 @@ impl SubscriptionApi for OpenMessaging {
             secret: SecretStatus::Hidden,
             provisioning,
             etag: None,
-            held: Held { secret: None, fingerprint, object },
+            held: HiddenParts { secret: None, fingerprint, object },
         })
     }
 

@@ -2,10 +2,10 @@
 //!
 //! Promise: what others have put into the object goes back as it came. Out of scope: the calls.
 
-use super::api::{Operation, SubscriptionApi};
-use super::model::{ApiKind, Desired, EventFilter, Held, Marks, Provisioning, SecretStatus, Subscription};
+use super::api::{ApiFacts, SubscriptionApi};
+use super::model::{ApiKind, Desired, EventFilter, HiddenParts, Marks, Provisioning, SecretStatus, Subscription};
 use crate::json::{self, Object};
-use crate::pagination::Style;
+use crate::pagination::PageStyle;
 use crate::secret::Secret;
 use crate::transport::Method;
 use serde_json::{Value, json};
@@ -24,40 +24,22 @@ pub const FINGERPRINT_PROPERTY: &str = "webhook.signature.fingerprint";
 pub struct Webhooks;
 
 impl SubscriptionApi for Webhooks {
-    fn kind(&self) -> ApiKind {
-        ApiKind::Webhooks
-    }
-
-    fn path(&self) -> &'static str {
-        "/api/v2/webhooks/webhooks"
-    }
-
-    fn paging(&self) -> Style {
-        Style::Page
-    }
-
-    fn update_method(&self) -> Method {
-        Method::PUT
-    }
-
-    fn has_etags(&self) -> bool {
-        true
-    }
-
-    fn needs(&self, operation: Operation) -> &'static str {
-        match operation {
-            Operation::Read => "webhook:read",
-            Operation::Create | Operation::Update | Operation::Delete => "webhook:write",
-        }
-    }
-
-    // The list shows at once what was written.
-    fn create_lag_ms(&self) -> u64 {
-        0
-    }
-
-    fn delete_lag_ms(&self) -> u64 {
-        0
+    fn facts(&self) -> &'static ApiFacts {
+        static FACTS: ApiFacts = ApiFacts {
+            kind: ApiKind::Webhooks,
+            path: "/api/v2/webhooks/webhooks",
+            paging: PageStyle::Page,
+            update_method: Method::PUT,
+            has_etags: true,
+            // The list shows at once what was written.
+            create_lag_ms: 0,
+            delete_lag_ms: 0,
+            read_needs: "webhook:read",
+            create_needs: "webhook:write",
+            update_needs: "webhook:write",
+            delete_needs: "webhook:write",
+        };
+        &FACTS
     }
 
     fn cannot(&self, desired: &Desired) -> Option<String> {
@@ -69,7 +51,7 @@ impl SubscriptionApi for Webhooks {
 
     fn read(&self, mut object: Object) -> Option<Subscription> {
         let id = json::text(&object, "id").filter(|id| !id.is_empty())?.to_owned();
-        let mut held = Held::default();
+        let mut held = HiddenParts::default();
         let mut owner = None;
         if let Some(Value::Object(properties)) = object.get_mut("customProperties") {
             held.secret = match properties.remove(SECRET_PROPERTY) {
@@ -106,7 +88,7 @@ impl SubscriptionApi for Webhooks {
             secret,
             provisioning: Provisioning::Ready,
             etag: None,
-            held: Held { object, ..held },
+            held: HiddenParts { object, ..held },
         })
     }
 

@@ -2,7 +2,7 @@
 
 use genesys_client::error::{Exhausted, TokenProblem};
 use genesys_client::{
-    Budget, CachedToken, Client, Error, HttpRequest, HttpResponse, OAuthTokens, Runtime, Secret, TokenSource,
+    CachedToken, Client, Error, HttpRequest, HttpResponse, OAuthTokens, RunBudget, Runtime, Secret, TokenSource,
     Transport, TransportError,
 };
 use std::future::Future as _;
@@ -64,9 +64,9 @@ impl Transport for Login {
     }
 }
 
-type Tokens = OAuthTokens<Arc<Login>, Paused>;
+type TestTokens = OAuthTokens<Arc<Login>, Paused>;
 
-fn tokens(login: &Arc<Login>) -> Arc<Tokens> {
+fn tokens(login: &Arc<Login>) -> Arc<TestTokens> {
     Arc::new(OAuthTokens::new(login.clone(), Paused::new(), "https://login.example.com", "id", Secret::new("s3cr3t")))
 }
 
@@ -307,7 +307,7 @@ async fn a_login_host_that_fails_is_not_waited_for_beyond_the_deadline() {
     login.delay_ms.store(9_000, Ordering::SeqCst);
     login.answers.lock().unwrap().extend((0..20).map(|_| Ok((503, "{}"))));
     let tokens = tokens(&login);
-    let budget = Budget { deadline_ms: 12_000, max_requests: 10 };
+    let budget = RunBudget { deadline_ms: 12_000, max_requests: 10 };
     let clock = Paused::new();
     let client =
         Client::new(login.clone(), Paused::new(), tokens.clone(), "https://api.example.com").with_budget(budget);

@@ -1,26 +1,26 @@
 //! One call, with tokens, retries, pace and budget.
 
 use crate::clock::{Clock, block_on};
-use crate::vendor::{API, InjectedFault, LOGIN, Vendor};
-use genesys_client::call::Call;
-use genesys_client::{Budget, Client, Error, OAuthTokens, Runtime as _, Secret};
+use crate::vendor::{API, FakeVendor, InjectedFault, LOGIN};
+use genesys_client::call::ApiCall;
+use genesys_client::{Client, Error, OAuthTokens, RunBudget, Runtime as _, Secret};
 use std::sync::Arc;
 
-pub(crate) type TestTokens = OAuthTokens<Vendor, Arc<Clock>>;
-pub(crate) type TestClient = Client<Vendor, Arc<Clock>, TestTokens>;
+pub(crate) type TestTokens = OAuthTokens<FakeVendor, Arc<Clock>>;
+pub(crate) type TestClient = Client<FakeVendor, Arc<Clock>, TestTokens>;
 
-pub(crate) fn client(vendor: &Vendor) -> TestClient {
+pub(crate) fn client(vendor: &FakeVendor) -> TestClient {
     let tokens = OAuthTokens::new(vendor.clone(), vendor.clock.clone(), LOGIN, "id", Secret::new("client-secret"));
     Client::new(vendor.clone(), vendor.clock.clone(), tokens, API)
 }
 
 fn get(client: &TestClient) -> Result<u16, Error> {
-    block_on(client.call(&Call::get("/api/v2/eventtypes", "eventtype:read"))).map(|answer| answer.status)
+    block_on(client.call(&ApiCall::get("/api/v2/eventtypes", "eventtype:read"))).map(|answer| answer.status)
 }
 
 #[test]
 fn a_401_leads_to_one_new_token_and_one_repetition() {
-    let vendor = Vendor::new();
+    let vendor = FakeVendor::new();
     let client = client(&vendor);
     assert_eq!(get(&client).unwrap(), 200);
     vendor.state().faults.push_back(InjectedFault::TokenRevoked);
@@ -31,7 +31,7 @@ fn a_401_leads_to_one_new_token_and_one_repetition() {
 
 #[test]
 fn a_second_401_is_an_error_and_not_a_loop() {
-    let vendor = Vendor::new();
+    let vendor = FakeVendor::new();
     let client = client(&vendor);
     vendor.state().faults.extend([
         InjectedFault::TokenRevoked,
@@ -46,7 +46,7 @@ fn a_second_401_is_an_error_and_not_a_loop() {
 
 #[test]
 fn a_401_between_other_failures_still_costs_only_one_new_token() {
-    let vendor = Vendor::new();
+    let vendor = FakeVendor::new();
     let client = client(&vendor);
     vendor.state().faults.extend([
         InjectedFault::ErrorBefore(503),
@@ -60,7 +60,7 @@ fn a_401_between_other_failures_still_costs_only_one_new_token() {
 
 #[test]
 fn retry_after_is_obeyed() {
-    let vendor = Vendor::new();
+    let vendor = FakeVendor::new();
     let client = client(&vendor);
     vendor.state().faults.push_back(InjectedFault::LimitedBefore(45));
     let before = vendor.clock.now_ms();
@@ -70,7 +70,7 @@ fn retry_after_is_obeyed() {
 
 #[test]
 fn a_retry_after_that_is_too_long_is_given_up_at_once() {
-    let vendor = Vendor::new();
+    let vendor = FakeVendor::new();
     let client = client(&vendor);
     vendor.state().faults.push_back(InjectedFault::LimitedBefore(181));
     let error = get(&client).unwrap_err();
@@ -79,7 +79,7 @@ fn a_retry_after_that_is_too_long_is_given_up_at_once() {
 
 #[test]
 fn four_attempts_and_no_more() {
-    let vendor = Vendor::new();
+    let vendor = FakeVendor::new();
     let client = client(&vendor);
     vendor.state().faults.extend([InjectedFault::ErrorBefore(503); 9]);
     let error = get(&client).unwrap_err();
@@ -90,7 +90,7 @@ fn four_attempts_and_no_more() {
 #[test]
 fn what_does_not_pass_is_not_repeated() {
     for status in [400, 403, 404, 501] {
-        let vendor = Vendor::new();
+        let vendor = FakeVendor::new();
         let client = client(&vendor);
         vendor.state().faults.push_back(InjectedFault::ErrorBefore(status));
         assert_eq!((get(&client).unwrap_err().status(), client.requests_sent()), (Some(status), 1));
@@ -99,19 +99,19 @@ fn what_does_not_pass_is_not_repeated() {
 
 #[test]
 fn nothing_is_sent_beyond_the_budget() {
-    let vendor = Vendor::new();
-    let limited = client(&vendor).with_budget(Budget { max_requests: 1, ..Budget::UNLIMITED });
+    let vendor = FakeVendor::new();
+    let limited = client(&vendor).with_budget(RunBudget { max_requests: 1, ..RunBudget::UNLIMITED });
     assert_eq!(get(&limited).unwrap(), 200);
     assert_eq!(get(&limited).unwrap_err().code(), "out_of_requests");
-    let late = client(&vendor).with_budget(Budget { deadline_ms: vendor.clock.now_ms(), ..Budget::UNLIMITED });
+    let late = client(&vendor).with_budget(RunBudget { deadline_ms: vendor.clock.now_ms(), ..RunBudget::UNLIMITED });
     assert_eq!(get(&late).unwrap_err().code(), "out_of_time");
 }
 
 #[test]
 fn a_wait_that_would_pass_the_deadline_is_not_begun_and_the_error_says_why() {
-    let vendor = Vendor::new();
+    let vendor = FakeVendor::new();
     let client =
-        client(&vendor).with_budget(Budget { deadline_ms: vendor.clock.now_ms() + 10_000, ..Budget::UNLIMITED });
+        client(&vendor).with_budget(RunBudget { deadline_ms: vendor.clock.now_ms() + 10_000, ..RunBudget::UNLIMITED });
     vendor.state().faults.push_back(InjectedFault::LimitedBefore(20));
     assert_eq!(get(&client).unwrap_err().code(), "rate_limited");
     assert!(vendor.clock.now_ms() < crate::clock::START_MS + 10_000);
@@ -119,7 +119,7 @@ fn a_wait_that_would_pass_the_deadline_is_not_begun_and_the_error_says_why() {
 
 #[test]
 fn the_rate_limit_headers_keep_a_long_run_below_the_limit() {
-    let vendor = Vendor::new();
+    let vendor = FakeVendor::new();
     vendor.state().allowed = 300;
     let client = client(&vendor);
     for _ in 0..1_000 {
@@ -132,7 +132,7 @@ fn the_rate_limit_headers_keep_a_long_run_below_the_limit() {
 
 #[test]
 fn all_pages_are_read() {
-    let vendor = Vendor::new();
+    let vendor = FakeVendor::new();
     vendor.state().event_types = (0..250).map(|number| format!("type:{number}")).collect();
     let client = client(&vendor);
     let types = block_on(client.event_types()).unwrap();
@@ -142,7 +142,7 @@ fn all_pages_are_read() {
 
 #[test]
 fn an_endless_list_ends_in_an_error() {
-    let vendor = Vendor::new();
+    let vendor = FakeVendor::new();
     vendor.state().page_size = 1;
     vendor.state().event_types = (0..201).map(|number| format!("type:{number}")).collect();
     let client = client(&vendor);
@@ -152,7 +152,7 @@ fn an_endless_list_ends_in_an_error() {
 
 #[tokio::test]
 async fn the_futures_are_send_where_the_transports_are() {
-    let vendor = Vendor::new();
+    let vendor = FakeVendor::new();
     let tokens = Arc::new(OAuthTokens::new(vendor.clone(), vendor.clock.clone(), LOGIN, "id", Secret::new("s")));
     let client = Arc::new(Client::new(vendor.clone(), vendor.clock.clone(), tokens, API));
     let spawned = tokio::spawn(async move {

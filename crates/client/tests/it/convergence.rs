@@ -4,10 +4,12 @@
 use crate::calls::client;
 use crate::clock::block_on;
 use crate::reconcile::{OWNER, integration, options, webhook};
-use crate::vendor::{INTEGRATIONS, InjectedFault, Vendor, WEBHOOKS};
-use genesys_client::reconcile::{ItemOutcome, Options, PlanAction, ReconcileState, Report, reconcile};
+use crate::vendor::{FakeVendor, INTEGRATIONS, InjectedFault, WEBHOOKS};
+use genesys_client::reconcile::{
+    ItemOutcome, PlanAction, ReconcileOptions, ReconcileReport, ReconcileState, reconcile,
+};
 use genesys_client::subscription::{ApiKind, Desired, EventFilter};
-use genesys_client::{Budget, Secret};
+use genesys_client::{RunBudget, Secret};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -113,7 +115,7 @@ fn path(open_messaging: bool) -> &'static str {
     if open_messaging { INTEGRATIONS } else { WEBHOOKS }
 }
 
-fn put(vendor: &Vendor, found: &Found) -> String {
+fn put(vendor: &FakeVendor, found: &Found) -> String {
     let owner = [Some(OWNER), Some("another owner"), None][usize::from(found.owner)];
     let name = format!("name-{}", found.name);
     let thing = if found.open_messaging {
@@ -127,16 +129,16 @@ fn put(vendor: &Vendor, found: &Found) -> String {
 }
 
 fn run(
-    vendor: &Vendor,
+    vendor: &FakeVendor,
     desired: &[Desired],
-    options: &Options,
+    options: &ReconcileOptions,
     state: &mut ReconcileState,
     max_requests: u32,
-) -> Report {
+) -> ReconcileReport {
     // The state crosses the boundary between runs as JSON, as it does in the Worker.
     let json = serde_json::to_string(state).unwrap();
     *state = serde_json::from_str(&json).unwrap();
-    let budget = Budget { max_requests, ..Budget::UNLIMITED };
+    let budget = RunBudget { max_requests, ..RunBudget::UNLIMITED };
     block_on(reconcile(&client(vendor).with_budget(budget), desired, options, state, &mut Vec::new()))
 }
 
@@ -160,7 +162,7 @@ proptest! {
         lag_ms in prop_oneof![Just(0_u64), 1_000_u64..250_000],
         failing_creates in 0_u32..2,
     ) {
-        let vendor = Vendor::new();
+        let vendor = FakeVendor::new();
         let desired: Vec<Desired> = wanted.iter().map(desired).collect();
         let ids: Vec<(String, Found)> = found.iter().map(|found| (put(&vendor, found), found.clone())).collect();
         let before: BTreeMap<String, Value> = {
@@ -174,7 +176,7 @@ proptest! {
             state.delete_lag_ms = lag_ms.min(170_000);
             state.failing_creates = failing_creates;
         }
-        let options = Options { prune: if prune_all { ApiKind::ALL.to_vec() } else { Vec::new() }, ..options() };
+        let options = ReconcileOptions { prune: if prune_all { ApiKind::ALL.to_vec() } else { Vec::new() }, ..options() };
         let mut state = ReconcileState::default();
 
         // Runs of any length, one after the other, while requests fail.
@@ -253,7 +255,7 @@ proptest! {
         cut_after in 0_u32..30,
     ) {
         // A run that ends in mid-air loses its state, and its requests stop.
-        let vendor = Vendor::new();
+        let vendor = FakeVendor::new();
         let mut names = names;
         names.sort_unstable();
         names.dedup();

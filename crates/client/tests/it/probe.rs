@@ -2,7 +2,7 @@
 
 use crate::calls::client;
 use crate::clock::{Clock, block_on};
-use crate::vendor::Vendor;
+use crate::vendor::FakeVendor;
 use genesys_client::transport::Method;
 use genesys_client::{Client, Error, HttpRequest, HttpResponse, Secret, TokenSource, Transport, TransportError};
 use std::sync::Mutex;
@@ -16,13 +16,13 @@ impl TokenSource for NoTokens {
 }
 
 /// Answers HEAD and GET as told, and keeps what it was asked.
-struct Receiver {
+struct ProbedReceiver {
     head: Result<u16, TransportError>,
     get: Result<u16, TransportError>,
     seen: Mutex<Vec<HttpRequest>>,
 }
 
-impl Transport for &Receiver {
+impl Transport for &ProbedReceiver {
     async fn send(&self, request: HttpRequest) -> Result<HttpResponse, TransportError> {
         let answer = if request.method == Method::HEAD { self.head.clone() } else { self.get.clone() };
         self.seen.lock().unwrap().push(request);
@@ -34,7 +34,7 @@ fn probe(
     head: Result<u16, TransportError>,
     get: Result<u16, TransportError>,
 ) -> (genesys_client::probe::Probe, Vec<HttpRequest>) {
-    let receiver = Receiver { head, get, seen: Mutex::new(Vec::new()) };
+    let receiver = ProbedReceiver { head, get, seen: Mutex::new(Vec::new()) };
     let found = block_on(
         Client::new(&receiver, Clock::new(), NoTokens, "https://api.example.com")
             .probe("https://hooks.example.com/a", false),
@@ -79,7 +79,7 @@ fn an_address_without_connection_is_not_asked_twice() {
 
 #[test]
 fn an_address_that_must_not_be_called_is_not_called() {
-    let vendor = Vendor::new();
+    let vendor = FakeVendor::new();
     for url in
         ["http://hooks.example.com", "https://127.0.0.1/", "https://169.254.169.254/", "https://[::ffff:10.0.0.1]/"]
     {

@@ -2,19 +2,19 @@
 
 use crate::calls::client;
 use crate::clock::block_on;
-use crate::vendor::{INTEGRATIONS, InjectedFault, Vendor, WEBHOOKS};
+use crate::vendor::{FakeVendor, INTEGRATIONS, InjectedFault, WEBHOOKS};
 use genesys_client::reconcile::{
-    AuditAction, AuditEvent, ItemOutcome, Options, PlanAction, ReconcileState, Report, reconcile,
+    AuditAction, AuditEvent, ItemOutcome, PlanAction, ReconcileOptions, ReconcileReport, ReconcileState, reconcile,
 };
 use genesys_client::subscription::{ApiKind, Desired, EventFilter, Marks};
-use genesys_client::{Budget, ErrorFault, Secret};
+use genesys_client::{ErrorFault, RunBudget, Secret};
 use serde_json::json;
 
 pub(crate) const OWNER: &str = "genesys-webhook-gateway https://hooks.example.com";
 
-pub(crate) fn options() -> Options {
+pub(crate) fn options() -> ReconcileOptions {
     let marks = Marks { owner: OWNER.to_owned(), fingerprint_key: Secret::new("key") };
-    Options { marks, prune: Vec::new(), allow_private: false, probe: true, dry_run: false }
+    ReconcileOptions { marks, prune: Vec::new(), allow_private: false, probe: true, dry_run: false }
 }
 
 pub(crate) fn webhook(name: &str) -> Desired {
@@ -38,12 +38,12 @@ pub(crate) fn integration(name: &str) -> Desired {
 }
 
 fn run_with(
-    vendor: &Vendor,
+    vendor: &FakeVendor,
     desired: &[Desired],
-    options: &Options,
+    options: &ReconcileOptions,
     state: &mut ReconcileState,
-    budget: Budget,
-) -> (Report, Vec<AuditEvent>) {
+    budget: RunBudget,
+) -> (ReconcileReport, Vec<AuditEvent>) {
     let mut audit = Vec::new();
     let report = block_on(reconcile(&client(vendor).with_budget(budget), desired, options, state, &mut audit));
     let text = format!("{} {}", serde_json::to_string(&report).unwrap(), serde_json::to_string(&audit).unwrap());
@@ -58,8 +58,8 @@ fn run_with(
     (report, audit)
 }
 
-fn run(vendor: &Vendor, desired: &[Desired], options: &Options) -> (Report, Vec<AuditEvent>) {
-    run_with(vendor, desired, options, &mut ReconcileState::default(), Budget::UNLIMITED)
+fn run(vendor: &FakeVendor, desired: &[Desired], options: &ReconcileOptions) -> (ReconcileReport, Vec<AuditEvent>) {
+    run_with(vendor, desired, options, &mut ReconcileState::default(), RunBudget::UNLIMITED)
 }
 
 fn actions(audit: &[AuditEvent]) -> Vec<AuditAction> {
@@ -68,7 +68,7 @@ fn actions(audit: &[AuditEvent]) -> Vec<AuditAction> {
 
 #[test]
 fn the_first_run_creates_and_the_second_does_nothing() {
-    let vendor = Vendor::new();
+    let vendor = FakeVendor::new();
     let desired = [webhook("a"), integration("b")];
     let (report, audit) = run(&vendor, &desired, &options());
     assert_eq!((report.planned, report.applied, report.failed), (2, 2, 0), "{report:?}");
@@ -83,9 +83,9 @@ fn the_first_run_creates_and_the_second_does_nothing() {
 
 #[test]
 fn a_dry_run_changes_nothing_and_tells_everything() {
-    let vendor = Vendor::new();
+    let vendor = FakeVendor::new();
     vendor.put(WEBHOOKS, json!({"name": "b", "address": "https://old.example.com", "eventFilters": [], "customProperties": {"webhook.created.by": OWNER}}));
-    let dry = Options { dry_run: true, ..options() };
+    let dry = ReconcileOptions { dry_run: true, ..options() };
     let mut wrong = webhook("c");
     wrong.event_filters[0].event_type = "call:craeted".into();
     let (report, audit) = run(&vendor, &[webhook("a"), webhook("b"), wrong], &dry);
@@ -104,7 +104,7 @@ fn a_dry_run_changes_nothing_and_tells_everything() {
 
 #[test]
 fn the_report_format_is_unchanged() {
-    let vendor = Vendor::new();
+    let vendor = FakeVendor::new();
     vendor.put(WEBHOOKS, json!({
         "name": "a", "address": "https://old.example.com", "eventFilters": [{"eventType": "call:created", "filter": "true"}, {"eventType": "call:answered"}],
         "customProperties": {"webhook.created.by": OWNER, "webhook.signature.secret": "an old secret"},
@@ -126,13 +126,13 @@ fn the_report_format_is_unchanged() {
             r#""error":{"code":"unknown_event_type","message":"unknown event type \"call:craeted\"; did you mean call:created?","fault":"configuration"},"attempts":0}]}"#,
         )
     );
-    assert_eq!(serde_json::from_str::<Report>(&json).unwrap(), report);
+    assert_eq!(serde_json::from_str::<ReconcileReport>(&json).unwrap(), report);
     assert_eq!(actions(&audit), [AuditAction::Probe, AuditAction::Update, AuditAction::Validate]);
 }
 
 #[test]
 fn an_unknown_event_type_fails_only_its_subscription() {
-    let vendor = Vendor::new();
+    let vendor = FakeVendor::new();
     let mut wrong = webhook("a");
     wrong.event_filters[0].event_type = "call:craeted".into();
     let (report, _) = run(&vendor, &[wrong, webhook("b")], &options());
@@ -144,7 +144,7 @@ fn an_unknown_event_type_fails_only_its_subscription() {
 
 #[test]
 fn what_is_not_owned_is_left_alone_unless_adopted() {
-    let vendor = Vendor::new();
+    let vendor = FakeVendor::new();
     let theirs = json!({"name": "a", "address": "https://theirs.example.com", "extra": 1, "customProperties": {"webhook.created.by": "terraform", "theirs": "x"}});
     vendor.put(WEBHOOKS, theirs);
     let (report, _) = run(&vendor, &[webhook("a")], &options());
@@ -164,7 +164,7 @@ fn what_is_not_owned_is_left_alone_unless_adopted() {
 
 #[test]
 fn duplicates_are_reported_and_not_guessed_at() {
-    let vendor = Vendor::new();
+    let vendor = FakeVendor::new();
     for owner in [OWNER, "terraform"] {
         vendor.put(
             WEBHOOKS,
@@ -182,7 +182,7 @@ fn duplicates_are_reported_and_not_guessed_at() {
 
 #[test]
 fn a_name_that_is_declared_twice_is_an_error_of_both() {
-    let vendor = Vendor::new();
+    let vendor = FakeVendor::new();
     let (report, _) = run(&vendor, &[webhook("a"), webhook("a"), integration("a")], &options());
     assert_eq!((report.failed, report.applied), (2, 1));
     assert!(report.items[..2].iter().all(|item| item.error.as_ref().unwrap().code == "declared_twice"));
@@ -190,7 +190,7 @@ fn a_name_that_is_declared_twice_is_an_error_of_both() {
 
 #[test]
 fn orphans_are_kept_and_shown_until_prune_is_on() {
-    let vendor = Vendor::new();
+    let vendor = FakeVendor::new();
     let owned = |name: &str, address: &str| json!({"name": name, "address": address, "customProperties": {"webhook.created.by": OWNER}});
     vendor.put(WEBHOOKS, owned("old name of a", "https://hooks.example.com/webhook/a"));
     vendor.put(WEBHOOKS, owned("gone", "https://hooks.example.com/webhook/gone"));
@@ -205,17 +205,20 @@ fn orphans_are_kept_and_shown_until_prune_is_on() {
         "only what points to its address: {report:?}"
     );
     assert_eq!(actions(&audit), [AuditAction::Delete]);
-    let (report, _) = run(&vendor, &[], &Options { prune: vec![ApiKind::Webhooks], ..options() });
+    let (report, _) = run(&vendor, &[], &ReconcileOptions { prune: vec![ApiKind::Webhooks], ..options() });
     assert_eq!((report.applied, report.items.len()), (2, 2));
     assert_eq!(vendor.named(WEBHOOKS, "theirs").len(), 1);
 }
 
 #[test]
 fn a_list_that_cannot_be_read_creates_and_deletes_nothing() {
-    let vendor = Vendor::new();
+    let vendor = FakeVendor::new();
     vendor.state().faults.push_back(InjectedFault::ErrorBefore(403));
-    let (report, _) =
-        run(&vendor, &[webhook("a"), integration("b")], &Options { prune: ApiKind::ALL.to_vec(), ..options() });
+    let (report, _) = run(
+        &vendor,
+        &[webhook("a"), integration("b")],
+        &ReconcileOptions { prune: ApiKind::ALL.to_vec(), ..options() },
+    );
     assert_eq!((report.failed, report.applied), (1, 1), "the other API is not concerned");
     let error = report.items[0].error.as_ref().unwrap();
     assert_eq!(
@@ -228,7 +231,7 @@ fn a_list_that_cannot_be_read_creates_and_deletes_nothing() {
 
 #[test]
 fn an_address_that_does_not_answer_gets_no_subscription() {
-    let vendor = Vendor::new();
+    let vendor = FakeVendor::new();
     vendor.state().dead_addresses = true;
     let (report, audit) = run(&vendor, &[webhook("a")], &options());
     assert_eq!((report.failed, vendor.state().creates.len()), (1, 0));
@@ -238,7 +241,7 @@ fn an_address_that_does_not_answer_gets_no_subscription() {
 
 #[test]
 fn an_address_that_must_not_be_called_is_refused_before_anything_is_sent_to_it() {
-    let vendor = Vendor::new();
+    let vendor = FakeVendor::new();
     let mut inside = webhook("a");
     inside.address = "https://169.254.169.254/latest".into();
     let (report, _) = run(&vendor, &[inside], &options());
@@ -248,7 +251,7 @@ fn an_address_that_must_not_be_called_is_refused_before_anything_is_sent_to_it()
 
 #[test]
 fn what_an_api_cannot_do_is_said_before_it_is_asked() {
-    let vendor = Vendor::new();
+    let vendor = FakeVendor::new();
     let mut with_events = integration("a");
     with_events.event_filters = webhook("a").event_filters;
     let short = Desired { secret: Secret::new("only fifteen ch"), ..integration("b") };
@@ -262,13 +265,13 @@ fn what_an_api_cannot_do_is_said_before_it_is_asked() {
 
 #[test]
 fn what_the_budget_does_not_reach_is_skipped_and_done_by_the_next_runs() {
-    let vendor = Vendor::new();
+    let vendor = FakeVendor::new();
     let desired: Vec<Desired> = (0..20).map(|number| webhook(&format!("w{number:02}"))).collect();
     let mut state = ReconcileState::default();
     let mut runs = 0;
     loop {
         let (report, _) =
-            run_with(&vendor, &desired, &options(), &mut state, Budget { max_requests: 12, ..Budget::UNLIMITED });
+            run_with(&vendor, &desired, &options(), &mut state, RunBudget { max_requests: 12, ..RunBudget::UNLIMITED });
         assert!(report.requests <= 12);
         runs += 1;
         if report.unchanged == 20 {
@@ -289,7 +292,7 @@ fn what_the_budget_does_not_reach_is_skipped_and_done_by_the_next_runs() {
 
 #[test]
 fn a_rate_limit_that_lasts_ends_the_run_instead_of_failing_everything() {
-    let vendor = Vendor::new();
+    let vendor = FakeVendor::new();
     let desired: Vec<Desired> = (0..10).map(|number| webhook(&format!("w{number}"))).collect();
     // The list and the catalogue, then a write that is refused for too long to wait, and the look after it.
     vendor.state().faults.extend([InjectedFault::None, InjectedFault::None, InjectedFault::LimitedBefore(500)]);
@@ -301,7 +304,7 @@ fn a_rate_limit_that_lasts_ends_the_run_instead_of_failing_everything() {
 
 #[test]
 fn two_hundred_creates_stay_below_the_rate_limit() {
-    let vendor = Vendor::new();
+    let vendor = FakeVendor::new();
     vendor.state().allowed = 300;
     let desired: Vec<Desired> = (0..200).map(|number| webhook(&format!("w{number:03}"))).collect();
     let (report, _) = run(&vendor, &desired, &options());
@@ -314,64 +317,65 @@ fn two_hundred_creates_stay_below_the_rate_limit() {
 
 #[test]
 fn a_create_in_progress_is_neither_repeated_nor_called_done() {
-    let vendor = Vendor::new();
+    let vendor = FakeVendor::new();
     vendor.state().lag_ms = 200_000;
     let desired = [integration("a")];
     let mut state = ReconcileState::default();
     let deadline_ms = genesys_client::Runtime::now_ms(&*vendor.clock) + 20_000;
-    let (first, _) = run_with(&vendor, &desired, &options(), &mut state, Budget { deadline_ms, ..Budget::UNLIMITED });
+    let (first, _) =
+        run_with(&vendor, &desired, &options(), &mut state, RunBudget { deadline_ms, ..RunBudget::UNLIMITED });
     assert_eq!(first.pending, 1, "{first:?}");
-    let (second, _) = run_with(&vendor, &desired, &options(), &mut state, Budget::UNLIMITED);
+    let (second, _) = run_with(&vendor, &desired, &options(), &mut state, RunBudget::UNLIMITED);
     assert_eq!((second.pending, second.items[0].webhook_id.as_deref()), (1, Some("id-0001")));
     vendor.clock.advance(200_000);
-    let (third, _) = run_with(&vendor, &desired, &options(), &mut state, Budget::UNLIMITED);
+    let (third, _) = run_with(&vendor, &desired, &options(), &mut state, RunBudget::UNLIMITED);
     assert_eq!((third.unchanged, vendor.state().creates.len()), (1, 1));
 }
 
 #[test]
 fn a_create_with_unknown_outcome_is_looked_for_until_the_lag_is_over() {
     for (fault, creates) in [(InjectedFault::LostAfter, 1), (InjectedFault::LostBefore, 1)] {
-        let vendor = Vendor::new();
+        let vendor = FakeVendor::new();
         vendor.state().lag_ms = 200_000;
         vendor.state().faults.extend([InjectedFault::None, fault]);
         let desired = [integration("a")];
         let mut state = ReconcileState::default();
-        let (first, _) = run_with(&vendor, &desired, &options(), &mut state, Budget::UNLIMITED);
+        let (first, _) = run_with(&vendor, &desired, &options(), &mut state, RunBudget::UNLIMITED);
         assert_eq!(first.items[0].error.as_ref().unwrap().code, "outcome_unknown");
-        let (second, _) = run_with(&vendor, &desired, &options(), &mut state, Budget::UNLIMITED);
+        let (second, _) = run_with(&vendor, &desired, &options(), &mut state, RunBudget::UNLIMITED);
         assert_eq!(second.pending, 1, "{second:?}");
         vendor.clock.advance(300_000);
-        let (third, _) = run_with(&vendor, &desired, &options(), &mut state, Budget::UNLIMITED);
+        let (third, _) = run_with(&vendor, &desired, &options(), &mut state, RunBudget::UNLIMITED);
         assert_eq!((third.failed, vendor.state().creates.len()), (0, creates), "{fault:?} {third:?}");
     }
 }
 
 #[test]
 fn a_create_that_the_vendor_failed_to_complete_is_made_anew() {
-    let vendor = Vendor::new();
+    let vendor = FakeVendor::new();
     vendor.state().lag_ms = 5_000;
     vendor.state().failing_creates = 1;
     let desired = [integration("a")];
     let mut state = ReconcileState::default();
-    let (first, _) = run_with(&vendor, &desired, &options(), &mut state, Budget::UNLIMITED);
+    let (first, _) = run_with(&vendor, &desired, &options(), &mut state, RunBudget::UNLIMITED);
     assert_eq!(first.items[0].error.as_ref().unwrap().code, "create_failed", "{first:?}");
     vendor.clock.advance(300_000);
-    let (second, _) = run_with(&vendor, &desired, &options(), &mut state, Budget::UNLIMITED);
+    let (second, _) = run_with(&vendor, &desired, &options(), &mut state, RunBudget::UNLIMITED);
     assert_eq!((second.applied, vendor.state().deletes.len()), (1, 1), "{second:?}");
     assert_eq!(vendor.named(INTEGRATIONS, "a").len(), 1);
-    assert_eq!(run_with(&vendor, &desired, &options(), &mut state, Budget::UNLIMITED).0.unchanged, 1);
+    assert_eq!(run_with(&vendor, &desired, &options(), &mut state, RunBudget::UNLIMITED).0.unchanged, 1);
 }
 
 #[test]
 fn what_was_just_deleted_and_is_still_listed_is_not_deleted_again() {
-    let vendor = Vendor::new();
+    let vendor = FakeVendor::new();
     vendor.state().delete_lag_ms = 100_000;
     let mut state = ReconcileState::default();
-    run_with(&vendor, &[integration("a")], &options(), &mut state, Budget::UNLIMITED);
-    let pruning = Options { prune: vec![ApiKind::OpenMessaging], ..options() };
-    assert_eq!(run_with(&vendor, &[], &pruning, &mut state, Budget::UNLIMITED).0.applied, 1);
-    assert!(run_with(&vendor, &[], &pruning, &mut state, Budget::UNLIMITED).0.items.is_empty());
+    run_with(&vendor, &[integration("a")], &options(), &mut state, RunBudget::UNLIMITED);
+    let pruning = ReconcileOptions { prune: vec![ApiKind::OpenMessaging], ..options() };
+    assert_eq!(run_with(&vendor, &[], &pruning, &mut state, RunBudget::UNLIMITED).0.applied, 1);
+    assert!(run_with(&vendor, &[], &pruning, &mut state, RunBudget::UNLIMITED).0.items.is_empty());
     // Declared again while the old one, which does not count, is still listed.
-    let (again, _) = run_with(&vendor, &[integration("a")], &pruning, &mut state, Budget::UNLIMITED);
+    let (again, _) = run_with(&vendor, &[integration("a")], &pruning, &mut state, RunBudget::UNLIMITED);
     assert_eq!((again.applied, vendor.named(INTEGRATIONS, "a").len()), (1, 1), "{again:?}");
 }

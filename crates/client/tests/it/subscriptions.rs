@@ -3,12 +3,12 @@
 use crate::calls::{TestClient, client};
 use crate::clock::block_on;
 use crate::reconcile::{OWNER, integration, options, webhook};
-use crate::vendor::{INTEGRATIONS, InjectedFault, Vendor, WEBHOOKS};
+use crate::vendor::{FakeVendor, INTEGRATIONS, InjectedFault, WEBHOOKS};
 use genesys_client::subscription::{ApiKind, Desired, Provisioning, SecretStatus, Subscriptions, calls::Created};
 use genesys_client::{Error, Secret};
 use serde_json::json;
 
-fn create(vendor: &Vendor, client: &TestClient, desired: &Desired) -> Result<Created, Error> {
+fn create(vendor: &FakeVendor, client: &TestClient, desired: &Desired) -> Result<Created, Error> {
     let options = options();
     let created = block_on(Subscriptions::new(client, desired.api.api(), &options.marks).create(desired, &[]));
     assert!(
@@ -20,7 +20,7 @@ fn create(vendor: &Vendor, client: &TestClient, desired: &Desired) -> Result<Cre
 
 #[test]
 fn a_create_carries_secret_and_mark() {
-    let vendor = Vendor::new();
+    let vendor = FakeVendor::new();
     let created = create(&vendor, &client(&vendor), &webhook("a")).unwrap();
     assert_eq!((created.status, created.subscription.owner.as_deref()), (Some(201), Some(OWNER)));
     assert!(created.correlation_id.is_some());
@@ -42,7 +42,7 @@ fn a_create_whose_answer_is_lost_is_found_by_name_and_not_repeated() {
         InjectedFault::LimitedAfter(1),
         InjectedFault::ErrorAfter(409),
     ] {
-        let vendor = Vendor::new();
+        let vendor = FakeVendor::new();
         vendor.state().faults.push_back(fault);
         let created = create(&vendor, &client(&vendor), &webhook("a")).unwrap();
         assert_eq!((created.status, vendor.state().creates.len()), (None, 1), "{fault:?}");
@@ -57,7 +57,7 @@ fn a_create_that_did_not_happen_is_repeated_after_looking() {
         InjectedFault::LimitedBefore(2),
         InjectedFault::NotJson,
     ] {
-        let vendor = Vendor::new();
+        let vendor = FakeVendor::new();
         vendor.state().faults.push_back(fault);
         create(&vendor, &client(&vendor), &webhook("a")).unwrap();
         let log = vendor.state().log.clone();
@@ -69,7 +69,7 @@ fn a_create_that_did_not_happen_is_repeated_after_looking() {
 
 #[test]
 fn a_create_without_connection_is_repeated_without_looking() {
-    let vendor = Vendor::new();
+    let vendor = FakeVendor::new();
     vendor.state().faults.push_back(InjectedFault::ConnectionRefused);
     let client = client(&vendor);
     create(&vendor, &client, &webhook("a")).unwrap();
@@ -78,7 +78,7 @@ fn a_create_without_connection_is_repeated_without_looking() {
 
 #[test]
 fn a_refused_create_is_not_repeated_and_its_error_hides_the_secret() {
-    let vendor = Vendor::new();
+    let vendor = FakeVendor::new();
     vendor.state().faults.push_back(InjectedFault::ErrorBefore(400));
     let client = client(&vendor);
     assert_eq!(create(&vendor, &client, &webhook("a")).unwrap_err().status(), Some(400));
@@ -87,14 +87,14 @@ fn a_refused_create_is_not_repeated_and_its_error_hides_the_secret() {
 
 #[test]
 fn a_conflict_without_anything_of_ours_is_the_vendors_answer() {
-    let vendor = Vendor::new();
+    let vendor = FakeVendor::new();
     vendor.state().faults.push_back(InjectedFault::ErrorBefore(409));
     assert_eq!(create(&vendor, &client(&vendor), &webhook("a")).unwrap_err().status(), Some(409));
 }
 
 #[test]
 fn something_of_the_same_name_that_is_not_ours_is_not_taken_for_ours() {
-    let vendor = Vendor::new();
+    let vendor = FakeVendor::new();
     vendor.put(
         WEBHOOKS,
         json!({"name": "a", "address": webhook("a").address, "customProperties": {"webhook.created.by": "others"}}),
@@ -110,7 +110,7 @@ fn something_of_the_same_name_that_is_not_ours_is_not_taken_for_ours() {
 
 #[test]
 fn an_asynchronous_create_is_watched_until_it_is_complete() {
-    let vendor = Vendor::new();
+    let vendor = FakeVendor::new();
     vendor.state().lag_ms = 20_000;
     let created = create(&vendor, &client(&vendor), &integration("a")).unwrap();
     assert_eq!(created.subscription.provisioning, Provisioning::Ready);
@@ -119,7 +119,7 @@ fn an_asynchronous_create_is_watched_until_it_is_complete() {
 
 #[test]
 fn an_asynchronous_create_that_fails_says_why() {
-    let vendor = Vendor::new();
+    let vendor = FakeVendor::new();
     vendor.state().lag_ms = 20_000;
     vendor.state().failing_creates = 1;
     let created = create(&vendor, &client(&vendor), &integration("a")).unwrap();
@@ -128,7 +128,7 @@ fn an_asynchronous_create_that_fails_says_why() {
 
 #[test]
 fn a_create_that_takes_too_long_stays_pending() {
-    let vendor = Vendor::new();
+    let vendor = FakeVendor::new();
     vendor.state().lag_ms = 600_000;
     let client = client(&vendor);
     let created = create(&vendor, &client, &integration("a")).unwrap();
@@ -138,7 +138,7 @@ fn a_create_that_takes_too_long_stays_pending() {
 
 #[test]
 fn where_lists_lag_an_unknown_outcome_stays_unknown() {
-    let vendor = Vendor::new();
+    let vendor = FakeVendor::new();
     vendor.state().lag_ms = 200_000;
     vendor.state().faults.push_back(InjectedFault::LostAfter);
     let error = create(&vendor, &client(&vendor), &integration("a")).unwrap_err();
@@ -148,7 +148,7 @@ fn where_lists_lag_an_unknown_outcome_stays_unknown() {
 
 #[test]
 fn an_update_that_meets_a_newer_version_keeps_what_the_other_wrote() {
-    let vendor = Vendor::new();
+    let vendor = FakeVendor::new();
     let client = client(&vendor);
     let created = create(&vendor, &client, &webhook("a")).unwrap();
     let mut desired = webhook("a");
@@ -169,7 +169,7 @@ fn an_update_that_meets_a_newer_version_keeps_what_the_other_wrote() {
 
 #[test]
 fn an_update_gives_up_after_three_newer_versions() {
-    let vendor = Vendor::new();
+    let vendor = FakeVendor::new();
     let client = client(&vendor);
     let created = create(&vendor, &client, &webhook("a")).unwrap();
     let mut desired = webhook("a");
@@ -189,7 +189,7 @@ fn an_update_gives_up_after_three_newer_versions() {
 #[test]
 fn a_version_mismatch_as_409_is_met_the_same_way() {
     // 409 comes before the write, so the write has to be made again.
-    let vendor = Vendor::new();
+    let vendor = FakeVendor::new();
     let client = client(&vendor);
     let created = create(&vendor, &client, &webhook("a")).unwrap();
     let mut desired = webhook("a");
@@ -207,7 +207,7 @@ fn a_version_mismatch_as_409_is_met_the_same_way() {
 
 #[test]
 fn a_callers_own_version_is_not_overruled() {
-    let vendor = Vendor::new();
+    let vendor = FakeVendor::new();
     let client = client(&vendor);
     let created = create(&vendor, &client, &webhook("a")).unwrap();
     let mut desired = webhook("a");
@@ -222,7 +222,7 @@ fn a_callers_own_version_is_not_overruled() {
 
 #[test]
 fn an_update_whose_answer_is_lost_is_seen_to_be_done() {
-    let vendor = Vendor::new();
+    let vendor = FakeVendor::new();
     let client = client(&vendor);
     let created = create(&vendor, &client, &webhook("a")).unwrap();
     let mut desired = webhook("a");
@@ -240,7 +240,7 @@ fn an_update_whose_answer_is_lost_is_seen_to_be_done() {
 
 #[test]
 fn a_patch_holds_what_changed_and_keeps_others_headers() {
-    let vendor = Vendor::new();
+    let vendor = FakeVendor::new();
     let id = vendor.put(
         INTEGRATIONS,
         json!({
@@ -269,7 +269,7 @@ fn a_patch_holds_what_changed_and_keeps_others_headers() {
 
 #[test]
 fn a_webhook_api_that_hides_secrets_is_handled_by_fingerprint() {
-    let vendor = Vendor::new();
+    let vendor = FakeVendor::new();
     vendor.state().hides_secrets = true;
     let client = client(&vendor);
     let created = create(&vendor, &client, &webhook("a")).unwrap();
@@ -281,7 +281,7 @@ fn a_webhook_api_that_hides_secrets_is_handled_by_fingerprint() {
 
 #[test]
 fn what_is_gone_counts_as_deleted() {
-    let vendor = Vendor::new();
+    let vendor = FakeVendor::new();
     let client = client(&vendor);
     let options = options();
     let subscriptions = Subscriptions::new(&client, ApiKind::Webhooks.api(), &options.marks);
@@ -293,7 +293,7 @@ fn what_is_gone_counts_as_deleted() {
 
 #[test]
 fn an_owned_delete_spares_what_is_not_owned() {
-    let vendor = Vendor::new();
+    let vendor = FakeVendor::new();
     let id = vendor.put(WEBHOOKS, json!({"name": "theirs", "address": "https://theirs.example.com"}));
     let client = client(&vendor);
     let options = options();
@@ -306,7 +306,7 @@ fn an_owned_delete_spares_what_is_not_owned() {
 
 #[test]
 fn an_id_cannot_lead_elsewhere() {
-    let vendor = Vendor::new();
+    let vendor = FakeVendor::new();
     let client = client(&vendor);
     let options = options();
     let subscriptions = Subscriptions::new(&client, ApiKind::Webhooks.api(), &options.marks);
@@ -318,7 +318,7 @@ fn an_id_cannot_lead_elsewhere() {
 
 #[test]
 fn a_subscription_shows_no_secret() {
-    let vendor = Vendor::new();
+    let vendor = FakeVendor::new();
     let client = client(&vendor);
     create(&vendor, &client, &webhook("a")).unwrap();
     let options = options();
@@ -335,7 +335,7 @@ fn a_subscription_shows_no_secret() {
 
 #[test]
 fn an_update_spares_what_another_owner_has_taken_over_since_the_plan() {
-    let vendor = Vendor::new();
+    let vendor = FakeVendor::new();
     let client = client(&vendor);
     let created = create(&vendor, &client, &webhook("a")).unwrap();
     let id = created.subscription.id;

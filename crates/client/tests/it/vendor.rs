@@ -72,12 +72,12 @@ pub(crate) struct VendorState {
 }
 
 #[derive(Clone)]
-pub(crate) struct Vendor {
+pub(crate) struct FakeVendor {
     pub(crate) clock: Arc<Clock>,
     state: Arc<Mutex<VendorState>>,
 }
 
-impl Vendor {
+impl FakeVendor {
     pub(crate) fn new() -> Self {
         let state = VendorState {
             event_types: ["call:created", "call:answered", "call:ended", "chat:created"].map(str::to_owned).to_vec(),
@@ -203,7 +203,7 @@ impl Vendor {
     }
 }
 
-impl Transport for Vendor {
+impl Transport for FakeVendor {
     async fn send(&self, request: HttpRequest) -> Result<HttpResponse, TransportError> {
         self.clock.advance(20);
         self.answer(&request)
