@@ -6,28 +6,22 @@ use crate::error::Error;
 use crate::json::{self, Object};
 use crate::transport::Method;
 
-/// One call.
 #[derive(Clone)]
 pub struct ApiCall {
-    /// The method.
     pub method: Method,
     /// Path and query, beginning with a slash.
     pub path: String,
-    /// A JSON body.
     pub body: Option<Vec<u8>>,
-    /// The value of `If-Match`.
     pub if_match: Option<String>,
     /// The scope or permission that the call needs, to be named by a 403.
     pub needs: &'static str,
 }
 
 impl ApiCall {
-    /// A read of `path`.
     pub fn get(path: impl Into<String>, needs: &'static str) -> Self {
         Self { method: Method::GET, path: path.into(), body: None, if_match: None, needs }
     }
 
-    /// A write of `body` to `path`.
     pub fn write(method: Method, path: impl Into<String>, body: &Object, needs: &'static str) -> Self {
         // An object of JSON values always serializes.
         let body = serde_json::to_vec(body).unwrap_or_default();
@@ -41,14 +35,10 @@ impl ApiCall {
     }
 }
 
-/// A success.
 #[derive(Clone, Debug)]
 pub struct ApiAnswer {
-    /// The status code.
     pub status: u16,
-    /// The `ETag` header.
     pub etag: Option<String>,
-    /// The vendor's correlation id.
     pub correlation_id: Option<String>,
     pub(crate) body: Vec<u8>,
 }

@@ -28,7 +28,6 @@ const MIN_TIMEOUT_MS: u64 = 200;
 /// Longest answer. A page of 100 subscriptions is below 1 MB, the list of all topics below 4 MB.
 const MAX_ANSWER_BYTES: usize = 8 * 1_024 * 1_024;
 
-/// What one run may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RunBudget {
     /// Nothing is sent, or waited for, beyond this time (milliseconds since the epoch), a token included.
@@ -38,7 +37,6 @@ pub struct RunBudget {
 }
 
 impl RunBudget {
-    /// No limits.
     pub const UNLIMITED: Self = Self { deadline_ms: u64::MAX, max_requests: u32::MAX };
 }
 
@@ -69,7 +67,6 @@ impl<T: Transport, R: Runtime, A: TokenSource> Client<T, R, A> {
         }
     }
 
-    /// The same client with a budget.
     #[must_use]
     pub fn with_budget(mut self, budget: RunBudget) -> Self {
         self.budget = budget;
@@ -81,7 +78,6 @@ impl<T: Transport, R: Runtime, A: TokenSource> Client<T, R, A> {
         self.requests.load(Ordering::Relaxed)
     }
 
-    /// The base URL of the API.
     pub fn api_url(&self) -> &str {
         &self.api_url
     }

@@ -15,22 +15,17 @@ use serde_json::Value;
 /// An event type of the webhook API (`GET /api/v2/eventtypes`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EventType {
-    /// Its id.
     pub id: String,
     /// Its name, such as `call:created`.
     pub name: String,
-    /// A text for people.
     pub description: String,
 }
 
 /// A topic of the notifications API (`GET /api/v2/notifications/availabletopics`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Topic {
-    /// Its id, such as `v2.users.{id}.activity`.
     pub id: String,
-    /// A text for people.
     pub description: String,
-    /// How it can be received.
     pub transports: Vec<String>,
 }
 
@@ -44,7 +39,6 @@ impl Catalogue {
         Self(event_types.iter().flat_map(|event_type| [event_type.name.clone(), event_type.id.clone()]).collect())
     }
 
-    /// Whether the name exists.
     pub fn contains(&self, name: &str) -> bool {
         self.0.iter().any(|known| known == name)
     }

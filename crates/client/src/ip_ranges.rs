@@ -18,7 +18,6 @@ const SENDING_SERVICES: [&str; 2] = ["open-messaging", "data-actions"];
 /// Directions of traffic from the vendor to others.
 const OUTWARD: [&str; 2] = ["outbound", "both"];
 
-/// One network.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct IpRange {
     /// The network, as `203.0.113.0/24`.

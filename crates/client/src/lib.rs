@@ -30,6 +30,8 @@
 //! Out of scope: receiving webhooks (that is `genesys-webhook`), and where reports, tokens and audit events are stored.
 
 #![forbid(unsafe_code)]
+// A name that says everything needs no sentence.
+#![allow(missing_docs)]
 #![cfg_attr(
     not(test),
     deny(

@@ -36,43 +36,30 @@ pub enum PageStyle {
 
 type NextPage = Result<Option<String>, &'static str>;
 
-/// The path of the first page.
-pub(crate) fn first(style: PageStyle, path: &str) -> String {
+/// The path of a page of the list at `path`, by its number from 1 where the style has one.
+fn page(style: PageStyle, path: &str, number: u32) -> String {
     match style {
-        PageStyle::PageNumber => format!("{path}?pageSize={PAGE_SIZE}&pageNumber=1"),
-        PageStyle::Page => format!("{path}?pageSize={PAGE_SIZE}&page=1"),
+        PageStyle::PageNumber => format!("{path}?pageSize={PAGE_SIZE}&pageNumber={number}"),
+        PageStyle::Page => format!("{path}?pageSize={PAGE_SIZE}&page={number}"),
         PageStyle::NextUri => format!("{path}?pageSize={PAGE_SIZE}"),
     }
 }
 
-/// The path of the page after page `number` (from 1) of the list at `path`, which held that many `entities`. `None` after
-/// the last page, and an error says why there is none.
-pub(crate) fn next(
-    style: PageStyle,
-    api_url: &str,
-    path: &str,
-    number: u32,
-    envelope: &Object,
-    entities: usize,
-) -> NextPage {
-    let following = number.saturating_add(1);
-    let (count, parameter) = match style {
-        PageStyle::PageNumber => ("pageCount", "pageNumber"),
-        PageStyle::Page => ("totalPageCount", "page"),
+/// The path of the page after page `number` of the list at `path`, which held that many `entities`. `None` after the last
+/// page, and an error says why there is none.
+fn next(style: PageStyle, api_url: &str, path: &str, number: u32, envelope: &Object, entities: usize) -> NextPage {
+    let count = match style {
+        PageStyle::PageNumber => "pageCount",
+        PageStyle::Page => "totalPageCount",
         PageStyle::NextUri => return next_uri(api_url, envelope),
     };
-    let more = match envelope.get(count).and_then(Value::as_u64) {
-        Some(count) => u64::from(number) < count,
-        // Without a count the list goes on as long as its pages are full.
-        None => entities >= PAGE_SIZE,
-    };
-    if !more {
-        return Ok(None);
+    // Without a count the list goes on as long as its pages are full.
+    let count = envelope.get(count).and_then(Value::as_u64);
+    match count.map_or(entities >= PAGE_SIZE, |count| u64::from(number) < count) {
+        false => Ok(None),
+        true if number >= MAX_PAGES => Err(TOO_LONG),
+        true => Ok(Some(page(style, path, number.saturating_add(1)))),
     }
-    if following > MAX_PAGES {
-        return Err(TOO_LONG);
-    }
-    Ok(Some(format!("{path}?pageSize={PAGE_SIZE}&{parameter}={following}")))
 }
 
 /// `nextUri` is a path or a URL of the same API. Any other would send the token elsewhere.
@@ -135,10 +122,10 @@ impl<T: Transport, R: Runtime, A: TokenSource> Client<T, R, A> {
     ) -> Result<(Vec<Object>, u32, Option<usize>), Error> {
         let broken = |what| Error::Paging { path: path.to_owned(), what };
         let mut all = Vec::new();
-        let mut page = first(style, path);
+        let mut current = page(style, path, 1);
         let mut number = 1_u32;
         loop {
-            let answer = self.call(&ApiCall::get(page.clone(), needs)).await?;
+            let answer = self.call(&ApiCall::get(current.clone(), needs)).await?;
             let mut envelope = answer.object("a list")?;
             let page_entities = entities(&mut envelope).ok_or_else(|| answer.unreadable("a list with entities"))?;
             let count = page_entities.len();
@@ -148,9 +135,9 @@ impl<T: Transport, R: Runtime, A: TokenSource> Client<T, R, A> {
                     let total = envelope.get("total").and_then(Value::as_u64);
                     return Ok((all, number, total.and_then(|total| usize::try_from(total).ok())));
                 }
-                Some(following) if following == page => return Err(broken("its nextUri repeats itself")),
+                Some(following) if following == current => return Err(broken("its nextUri repeats itself")),
                 Some(_) if number >= MAX_PAGES => return Err(broken(TOO_LONG)),
-                Some(following) => page = following,
+                Some(following) => current = following,
             }
             number = number.saturating_add(1);
         }
@@ -159,7 +146,7 @@ impl<T: Transport, R: Runtime, A: TokenSource> Client<T, R, A> {
 
 #[cfg(test)]
 mod tests {
-    use super::{NextPage, PageStyle, first, next};
+    use super::{NextPage, PageStyle, next, page};
     use crate::json::object;
 
     fn after(style: PageStyle, number: u32, envelope: &str, entities: usize) -> NextPage {
@@ -168,7 +155,7 @@ mod tests {
 
     #[test]
     fn pages_go_on_by_their_count_and_without_one_while_they_are_full() {
-        assert_eq!(first(PageStyle::Page, "/list"), "/list?pageSize=100&page=1");
+        assert_eq!(page(PageStyle::Page, "/list", 1), "/list?pageSize=100&page=1");
         let page = |query: &str| Ok(Some(format!("/list?pageSize=100&{query}")));
         for (style, number, envelope, entities, expected) in [
             (PageStyle::Page, 1, r#"{"totalPageCount":2}"#, 1, page("page=2")),

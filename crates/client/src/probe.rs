@@ -16,21 +16,17 @@ pub const PROBE_HEADER: &str = "x-genesys-gateway-probe";
 /// Time for one request. A sender gives a receiver 10 s, and a probe of an idle address should not need half of that.
 const TIMEOUT_MS: u64 = 5_000;
 
-/// What a probe found.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Probe {
-    /// The address.
     pub url: String,
     /// Whether it answered with 2xx.
     pub reachable: bool,
-    /// The last answer's status.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
     /// The method that was answered with 2xx, else the last that was tried: `HEAD` or `GET`.
     pub method: String,
     /// The time from the first request to the last answer, in milliseconds.
     pub duration_ms: u64,
-    /// Why it is not reachable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
 }

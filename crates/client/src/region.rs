@@ -38,7 +38,6 @@ pub struct Endpoints {
     pub api_url: String,
 }
 
-/// Why there are no endpoints.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RegionError {
     /// Neither a domain nor an AWS region of the table.
@@ -46,18 +45,12 @@ pub enum RegionError {
         "unknown region {name:?}: expected a domain such as mypurecloud.ie or an AWS region such as eu-west-1{}",
         near::hint(near)
     )]
-    Unknown {
-        /// What was asked for.
-        name: String,
-        /// Names of the table that look like it.
-        near: Vec<String>,
-    },
+    Unknown { name: String, near: Vec<String> },
     /// An explicit URL that cannot be used.
     #[error("{which}: {refusal}")]
     Url {
         /// `login_url` or `api_url`.
         which: &'static str,
-        /// Why.
         refusal: AddressRefusal,
     },
 }

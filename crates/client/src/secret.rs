@@ -18,13 +18,12 @@
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::{Digest as _, Sha256};
-use std::fmt::Write as _;
 
 /// Says what a fingerprint was made for, so that the same key used elsewhere gives unrelated values.
 const FINGERPRINT_DOMAIN: &[u8] = b"genesys-client secret fingerprint v1\0";
 
-/// Bytes of a fingerprint. 128 bits are far more than a comparison of two secrets needs, and short enough for a header.
-const FINGERPRINT_BYTES: usize = 16;
+/// Digits of a fingerprint. 128 bits are far more than a comparison of two secrets needs, and short enough for a header.
+const FINGERPRINT_CHARS: usize = 32;
 
 /// HMAC-SHA256's block, which a key is padded to (RFC 2104).
 const BLOCK_BYTES: usize = 64;
@@ -63,7 +62,6 @@ impl Secret {
     /// A keyed fingerprint, equal for equal secrets under the same key and of no use without the key.
     ///
     /// It is stored next to a subscription whose secret cannot be read back, so that a changed secret is noticed.
-    /// 32 lowercase hexadecimal digits.
     pub fn fingerprint(&self, key: &Secret) -> String {
         // The key is hashed into the first half of HMAC's block, so that any length is accepted and nothing can fail.
         let mut block = [0_u8; BLOCK_BYTES];
@@ -71,11 +69,9 @@ impl Secret {
             *slot = byte;
         }
         let mac = Hmac::<Sha256>::new(&block.into()).chain_update(FINGERPRINT_DOMAIN).chain_update(&self.0);
-        mac.finalize().into_bytes().iter().take(FINGERPRINT_BYTES).fold(String::new(), |mut text, byte| {
-            // Writing to a string cannot fail.
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
+        let mut digits = base16ct::lower::encode_string(&mac.finalize().into_bytes());
+        digits.truncate(FINGERPRINT_CHARS);
+        digits
     }
 
     /// `text` with every occurrence of this secret replaced, for messages that others wrote. Its beginning is replaced

@@ -11,13 +11,10 @@ use std::ops::Deref;
 /// One request. Its `Debug` shows neither headers nor body, because both carry secrets.
 #[derive(Clone)]
 pub struct HttpRequest {
-    /// The method.
     pub method: Method,
-    /// An absolute URL.
     pub url: String,
     /// Names (lower case) and values.
     pub headers: Vec<(&'static str, String)>,
-    /// The body, or none.
     pub body: Option<Vec<u8>>,
     /// The whole exchange, headers and body, must end within this many milliseconds.
     pub timeout_ms: u64,
@@ -35,7 +32,6 @@ impl fmt::Debug for HttpRequest {
 /// One answer. Its `Debug` shows the status only, because a token endpoint's body is a secret.
 #[derive(Clone, Default)]
 pub struct HttpResponse {
-    /// The status code.
     pub status: u16,
     /// Names (any case) and values.
     pub headers: Vec<(String, String)>,
@@ -59,7 +55,6 @@ impl fmt::Debug for HttpResponse {
 /// Why there was no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TransportErrorKind {
-    /// The time of the request ran out.
     Timeout,
     /// No connection came about. Only after this is it certain that the other side did not carry out the request.
     Connect,
@@ -71,9 +66,7 @@ pub enum TransportErrorKind {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct TransportError {
-    /// What went wrong.
     pub kind: TransportErrorKind,
-    /// The text for people, without secrets.
     pub message: String,
 }
 
@@ -103,7 +96,6 @@ impl TransportError {
 /// is `Send`, the futures of this crate are too.
 #[allow(async_fn_in_trait)]
 pub trait Transport {
-    /// One exchange.
     async fn send(&self, request: HttpRequest) -> Result<HttpResponse, TransportError>;
 }
 

@@ -20,16 +20,13 @@ pub const MAX_KEY_CHARS: usize = 200;
 /// Where the idempotency key of a delivery comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DedupeRule {
-    /// The SHA-256 of the body.
     Body,
     /// Strings or numbers in the body.
     Members {
-        /// Where they are.
         pointers: Vec<JsonPointer>,
         /// How many of them, from the first on, must be there; the others belong to the key where they are.
         required: usize,
     },
-    /// A header (lower case).
     Header(String),
 }
 

@@ -7,7 +7,6 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::{GeneralPurpose, STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD};
 
-/// An HMAC-SHA256 tag.
 pub type Tag = [u8; 32];
 
 /// A text form of a tag.
@@ -29,7 +28,6 @@ pub enum Encoding {
 
 /// Why a text is not a tag in an encoding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[allow(missing_docs)] // the messages say it
 pub enum EncodingFault {
     #[error("has {found} characters where {encoding} of 32 bytes has {expected}")]
     Length { found: usize, expected: usize, encoding: &'static str },
@@ -61,7 +59,6 @@ impl Encoding {
         self.engine().map_or_else(|| hex(tag), |engine| engine.encode(tag))
     }
 
-    /// Reads a tag.
     pub fn decode(self, text: &str) -> Result<Tag, EncodingFault> {
         let encoding = self.as_str();
         let expected = self.tag_chars();

@@ -9,6 +9,8 @@
 //!
 //! Out of scope: where bodies come from and go to, queues, answers over HTTP, configuration files.
 #![forbid(unsafe_code)]
+// A name that says everything needs no sentence.
+#![allow(missing_docs)]
 #![cfg_attr(
     not(test),
     deny(

@@ -25,7 +25,6 @@ pub(crate) struct ReferenceToken {
 
 /// Why a text is not a usable pointer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[allow(missing_docs)] // the messages say it
 pub enum PointerFault {
     #[error("must begin with \"/\", as in \"/id\" or \"/channel/time\"")]
     NoSlash,

@@ -15,15 +15,12 @@ pub enum Profile {
     OpenMessaging,
     /// Standard Webhooks (<https://www.standardwebhooks.com>): `id.timestamp.body`, several signatures.
     StandardWebhooks,
-    /// Whatever [`crate::custom::CustomScheme`] describes.
     Custom,
 }
 
 impl Profile {
-    /// Every profile.
     pub const ALL: [Self; 4] = [Self::Webhooks, Self::OpenMessaging, Self::StandardWebhooks, Self::Custom];
 
-    /// The name in configuration.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Webhooks => "webhooks",

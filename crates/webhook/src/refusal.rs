@@ -10,7 +10,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::encoding::EncodingFault;
 
-/// Why a request is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// The header of this name (lower case), which the scheme needs, is absent or empty.
@@ -21,7 +20,6 @@ pub enum Refusal {
     MalformedSignature {
         /// Name of the header, lower case.
         header: String,
-        /// What is wrong with it.
         fault: SignatureFault,
     },
     /// Well formed, and not made with any active secret over these bytes.
@@ -38,7 +36,6 @@ pub enum Refusal {
     /// The body is not one JSON text (RFC 8259).
     #[error("{fault} at byte {at_byte}")]
     InvalidJson {
-        /// What is wrong.
         fault: JsonFault,
         /// Offset of the first byte that cannot stand where it stands.
         at_byte: usize,
@@ -46,22 +43,15 @@ pub enum Refusal {
     /// JSON, and not the envelope that the source's profile has.
     #[error("{fault} at byte {at_byte}")]
     InvalidEnvelope {
-        /// What is wrong.
         fault: EnvelopeFault,
         /// Offset of the value or member name that is wrong.
         at_byte: usize,
     },
-    /// More bytes arrived than the source takes.
     #[error("the body is larger than {limit_bytes} bytes")]
-    BodyTooLarge {
-        /// The source's limit.
-        limit_bytes: u64,
-    },
+    BodyTooLarge { limit_bytes: u64 },
 }
 
-/// What is wrong with a header of the scheme.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[allow(missing_docs)] // the messages say it
 pub enum SignatureFault {
     #[error("is longer than {0} bytes")]
     TooLong(usize),
@@ -77,9 +67,7 @@ pub enum SignatureFault {
     Timestamp,
 }
 
-/// Why a text is not JSON.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[allow(missing_docs)] // the messages say it
 pub enum JsonFault {
     #[error("the body is empty")]
     Empty,
@@ -109,9 +97,7 @@ pub enum JsonFault {
     Trailing,
 }
 
-/// Why a JSON text is not the envelope.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[allow(missing_docs)] // the messages say it
 pub enum EnvelopeFault {
     #[error("expected an object")]
     NotAnObject,
@@ -126,7 +112,6 @@ pub enum EnvelopeFault {
 /// Stable name of a refusal: what is answered, counted, stored and filtered by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-#[allow(missing_docs)] // the variants are those of `Refusal`
 pub enum RefusalCode {
     MissingSignature,
     MalformedSignature,
@@ -138,7 +123,6 @@ pub enum RefusalCode {
 }
 
 impl RefusalCode {
-    /// Every code.
     pub const ALL: [Self; 7] = [
         Self::MissingSignature,
         Self::MalformedSignature,
@@ -162,12 +146,10 @@ impl RefusalCode {
         }
     }
 
-    /// The code of a name.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|code| code.as_str() == name)
     }
 
-    /// HTTP status of the answer.
     pub const fn http_status(self) -> u16 {
         match self {
             Self::MissingSignature
@@ -190,7 +172,6 @@ impl RefusalCode {
 }
 
 impl Refusal {
-    /// The stable name.
     pub const fn code(&self) -> RefusalCode {
         match self {
             Self::MissingSignature(_) => RefusalCode::MissingSignature,

@@ -46,7 +46,6 @@ pub enum SecretFormat {
 }
 
 impl SecretFormat {
-    /// The form in words.
     pub(crate) const fn described(self) -> &'static str {
         match self {
             Self::Text => "text",
@@ -56,7 +55,6 @@ impl SecretFormat {
     }
 }
 
-/// The header that dates a signature.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct TimestampRule {
     pub(crate) header: String,
@@ -132,7 +130,6 @@ impl Scheme {
         }
     }
 
-    /// The same scheme with another envelope.
     #[must_use]
     pub fn with_envelope(self, envelope: EnvelopeKind) -> Self {
         Self { envelope, ..self }
@@ -153,12 +150,10 @@ impl Scheme {
         &self.prefix
     }
 
-    /// Text form of a tag.
     pub fn encoding(&self) -> Encoding {
         self.encoding
     }
 
-    /// What a body has to be.
     pub fn envelope(&self) -> EnvelopeKind {
         self.envelope
     }
@@ -196,7 +191,6 @@ impl Scheme {
 }
 
 impl SignedContent {
-    /// The bytes before and after the body.
     pub(crate) fn around(&self, id: &str, timestamp: &str) -> (Vec<u8>, Vec<u8>) {
         // The identifier comes last, so that nothing is looked for in it.
         let side = |text: &str| text.replace("{timestamp}", timestamp).replace("{id}", id).into_bytes();

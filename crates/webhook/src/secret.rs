@@ -35,20 +35,13 @@ pub struct SigningSecret {
 /// Why the text of the secret with this label is not a usable one. Never shows it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SecretError {
-    /// Nothing, or nothing but whitespace.
     #[error("secret {0:?} is empty")]
     Empty(String),
-    /// Fewer than [`MIN_KEY_BYTES`] bytes of key.
     #[error("secret {0:?} has fewer than {MIN_KEY_BYTES} bytes")]
     TooShort(String),
     /// Not in the form that the scheme's secrets have.
     #[error("secret {label:?} is not {expected}")]
-    Format {
-        /// Label of the secret.
-        label: String,
-        /// The form.
-        expected: &'static str,
-    },
+    Format { label: String, expected: &'static str },
 }
 
 impl SigningSecret {
@@ -81,7 +74,6 @@ impl SigningSecret {
         &self.label
     }
 
-    /// Whether it verifies at `now_ms`.
     pub fn is_active(&self, now_ms: u64) -> bool {
         self.not_after_ms.is_none_or(|last_ms| now_ms <= last_ms)
     }

@@ -38,43 +38,27 @@ pub struct Address {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AddressRefusal {
     /// Empty, relative, too long, or with characters that URL parsers disagree about.
-    #[error("not an address that can be used: {what}")]
-    Malformed {
-        /// What is wrong.
-        what: &'static str,
-    },
-    /// Neither `https` nor, where private addresses are allowed, `http`.
+    #[error("not an address that can be used: {0}")]
+    Malformed(&'static str),
     #[error("the address must start with https://")]
     NotHttps,
-    /// `user@` or `user:password@`.
     #[error("the address must not contain user information")]
     UserInformation,
     /// A host of digits that is no plain dotted IPv4 address, but a decimal, octal, hexadecimal or shortened spelling.
-    #[error("the host {host:?} is an unusual spelling of an IP address")]
-    ObscuredIp {
-        /// The host.
-        host: String,
-    },
+    #[error("the host {0:?} is an unusual spelling of an IP address")]
+    ObscuredIp(String),
     /// An IP address that the public internet does not route to, or that answers with a cloud's credentials.
     #[error("the host {host:?} is a {kind} address")]
-    NotPublic {
-        /// The host.
-        host: String,
-        /// Which kind.
-        kind: &'static str,
-    },
+    NotPublic { host: String, kind: &'static str },
     /// A name that only means something inside a network.
-    #[error("the host {host:?} is a name of a private network")]
-    LocalName {
-        /// The host.
-        host: String,
-    },
+    #[error("the host {0:?} is a name of a private network")]
+    LocalName(String),
 }
 
 /// Checks an address. `allow_private` permits `http`, loopback, private addresses and local names, for local development.
 /// The syntax is checked all the same, and metadata and link-local addresses stay refused.
 pub fn check(url: &str, allow_private: bool) -> Result<Address, AddressRefusal> {
-    let malformed = |what| AddressRefusal::Malformed { what };
+    let malformed = AddressRefusal::Malformed;
     if url.is_empty() {
         return Err(malformed("it is empty"));
     }
@@ -136,8 +120,7 @@ fn permitted(kind: &str, allow_private: bool) -> bool {
 }
 
 fn check_v6(inner: &str, allow_private: bool) -> Result<String, AddressRefusal> {
-    let address: Ipv6Addr =
-        inner.parse().map_err(|_| AddressRefusal::Malformed { what: "its IPv6 address cannot be read" })?;
+    let address: Ipv6Addr = inner.parse().map_err(|_| AddressRefusal::Malformed("its IPv6 address cannot be read"))?;
     let host = format!("[{inner}]");
     match ip::v6_kind(address) {
         Some(kind) if !permitted(kind, allow_private) => Err(AddressRefusal::NotPublic { host, kind }),
@@ -155,7 +138,7 @@ fn check_name(host: &str, allow_private: bool) -> Result<String, AddressRefusal>
                 .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-' || byte == b'_')
     };
     if host.len() > MAX_HOST_BYTES || !host.split('.').all(label_fits) {
-        return Err(AddressRefusal::Malformed { what: "its host is not a name of letters, digits, hyphens and dots" });
+        return Err(AddressRefusal::Malformed("its host is not a name of letters, digits, hyphens and dots"));
     }
     let owned = host.to_owned();
     let last = host.rsplit('.').next().unwrap_or_default();
@@ -164,7 +147,7 @@ fn check_name(host: &str, allow_private: bool) -> Result<String, AddressRefusal>
         || last.strip_prefix("0x").is_some_and(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()));
     if numeric {
         // The standard library reads plain dotted decimals only.
-        let address = host.parse().map_err(|_| AddressRefusal::ObscuredIp { host: owned.clone() })?;
+        let address = host.parse().map_err(|_| AddressRefusal::ObscuredIp(owned.clone()))?;
         return match ip::v4_kind(address) {
             Some(kind) if !permitted(kind, allow_private) => Err(AddressRefusal::NotPublic { host: owned, kind }),
             _ => Ok(owned),
@@ -175,7 +158,7 @@ fn check_name(host: &str, allow_private: bool) -> Result<String, AddressRefusal>
             .iter()
             .any(|suffix| host.strip_suffix(suffix).is_some_and(|before| before.is_empty() || before.ends_with('.')));
     if local && !allow_private {
-        return Err(AddressRefusal::LocalName { host: owned });
+        return Err(AddressRefusal::LocalName(owned));
     }
     Ok(owned)
 }

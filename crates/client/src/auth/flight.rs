@@ -31,7 +31,6 @@ struct FlightState<V> {
     waiting: Vec<Waker>,
 }
 
-/// The shared work.
 pub(super) struct Flight<V>(Mutex<FlightState<V>>);
 
 impl<V: Clone> Flight<V> {

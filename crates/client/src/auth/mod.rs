@@ -40,7 +40,6 @@ const MAX_DETAIL_CHARS: usize = 200;
 /// costs a request.
 const DEFAULT_LIFETIME_S: u64 = 300;
 
-/// Gives access tokens.
 #[allow(async_fn_in_trait)]
 pub trait TokenSource {
     /// A token to use now. `stale` is a token that was just answered with 401. A source that already has another one
@@ -100,7 +99,6 @@ impl<T: Transport, R: Runtime> OAuthTokens<T, R> {
         }
     }
 
-    /// Puts back a stored token.
     pub fn import(&self, token: CachedToken) {
         *self.cached() = Some(token);
     }

@@ -10,11 +10,9 @@ use crate::transport::HttpResponse;
 /// Longest vendor text that is kept, in characters. It is enough to act on, and a report of 200 items stays small.
 const MAX_MESSAGE_CHARS: usize = 300;
 
-/// An error that the API answered.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{status}{}: {message}{}{}", code.as_deref().map(|code| format!(" {code}")).unwrap_or_default(), missing(needs.as_deref()), correlation(correlation_id.as_deref()))]
 pub struct ApiError {
-    /// The status code.
     pub status: u16,
     /// The vendor's code, for example `missing.permissions`.
     pub code: Option<String>,

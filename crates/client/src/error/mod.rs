@@ -19,34 +19,20 @@ use crate::secret::Secret;
 use crate::transport::{TransportError, TransportErrorKind};
 use serde::{Deserialize, Serialize};
 
-/// An error of a call.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// No answer.
     #[error("no answer from the API: {0}")]
     NoAnswer(TransportError),
-    /// No access token.
     #[error(transparent)]
     Token(Box<TokenError>),
-    /// The API answered with an error.
     #[error(transparent)]
     Api(Box<ApiError>),
     /// The API answered with success and an unreadable body.
     #[error("the API's answer cannot be understood: {what}{}", api::correlation(correlation_id.as_deref()))]
-    Unreadable {
-        /// What was expected.
-        what: &'static str,
-        /// The answer's correlation id.
-        correlation_id: Option<String>,
-    },
+    Unreadable { what: &'static str, correlation_id: Option<String> },
     /// A list did not end within the limit of pages, or pointed to another host.
     #[error("the list at {path} cannot be read to its end: {what}")]
-    Paging {
-        /// The list.
-        path: String,
-        /// Why.
-        what: &'static str,
-    },
+    Paging { path: String, what: &'static str },
     /// The run's time or number of requests is used up. The call was not made.
     #[error("not reached: the run's {0} is used up")]
     Exhausted(Exhausted),
@@ -69,10 +55,8 @@ pub enum Error {
 /// Which limit of a run was reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Exhausted {
-    /// Its deadline.
     #[error("time")]
     Time,
-    /// Its number of requests.
     #[error("number of requests")]
     Requests,
 }

@@ -5,32 +5,25 @@
 
 use super::api::correlation;
 
-/// Why there is no access token.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("no access token from {login_host}: {problem}{}{}", detail.as_deref().map(|detail| format!(": {detail}")).unwrap_or_default(), correlation(correlation_id.as_deref()))]
 pub struct TokenError {
-    /// What is wrong.
     pub problem: TokenProblem,
-    /// The host that was asked.
     pub login_host: String,
     /// The status code, if the host answered.
     pub status: Option<u16>,
     /// The vendor's description, or the transport's.
     pub detail: Option<String>,
-    /// The vendor's correlation id.
     pub correlation_id: Option<String>,
 }
 
-/// Kinds of [`TokenError`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TokenProblem {
-    /// The login host does not know the client id.
     #[error("the client id is not known at this region's login host; check GENESYS_CLIENT_ID and the region")]
     UnknownClient,
     /// The login host knows the client, and its secret is another.
     #[error("the client secret is wrong; check GENESYS_CLIENT_SECRET")]
     WrongSecret,
-    /// The client must not use client credentials.
     #[error("the OAuth client is not of the type \"Client Credentials\"")]
     WrongGrantType,
     /// The server at this address is no login host.
@@ -39,13 +32,10 @@ pub enum TokenProblem {
     /// The token endpoint's rate limit, which it answers as 400.
     #[error("the login host's rate limit is exceeded")]
     RateLimited,
-    /// Any other refusal.
     #[error("the login host refused")]
     Refused,
-    /// 5xx.
     #[error("the login host failed")]
     VendorError,
-    /// No answer.
     #[error("the login host did not answer")]
     NoAnswer,
 }

@@ -4,15 +4,12 @@
 
 use serde::{Deserialize, Serialize};
 
-/// What was done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum AuditAction {
-    /// A subscription was created.
     Create,
     /// A subscription was changed or adopted.
     Update,
-    /// A subscription was deleted.
     Delete,
     /// A declaration was checked for its event types, its address and what the API can do.
     Validate,
@@ -24,31 +21,24 @@ pub enum AuditAction {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct AuditEvent {
-    /// What was done.
     pub action: AuditAction,
     /// The configured source, where there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
-    /// The subscription's id, where it is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub webhook_id: Option<String>,
-    /// Where the subscription points to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target_url: Option<String>,
-    /// The status that was answered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status_code: Option<u16>,
-    /// Why it failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
-    /// The vendor's correlation id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub correlation_id: Option<String>,
 }
 
 /// Takes audit events as they happen.
 pub trait Auditor {
-    /// One event.
     fn record(&mut self, event: AuditEvent);
 }
 

@@ -10,7 +10,6 @@ use crate::event_types::Catalogue;
 use crate::near;
 use crate::subscription::{ApiKind, Desired, Marks, Provisioning, Subscription};
 
-/// What a run may do.
 #[derive(Clone)]
 pub struct ReconcileOptions {
     /// How own subscriptions are marked and recognised.
@@ -22,7 +21,6 @@ pub struct ReconcileOptions {
     pub allow_private: bool,
     /// Ask an address whether it answers before a subscription is pointed to it.
     pub probe: bool,
-    /// Plan and check only.
     pub dry_run: bool,
 }
 

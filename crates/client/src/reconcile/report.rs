@@ -15,15 +15,11 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PlanAction {
-    /// Make it.
     Create,
-    /// Change what differs.
     Update,
     /// Take it over from another owner, and change what differs.
     Adopt,
-    /// Remove it.
     Delete,
-    /// Nothing.
     Unchanged,
     /// Nothing. It is owned, not declared, and `prune` is off.
     Orphan,
@@ -40,7 +36,6 @@ impl PlanAction {
     }
 }
 
-/// How an item ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ItemOutcome {
@@ -66,11 +61,8 @@ pub struct ItemError {
     /// A stable name: that of [`Error::code`], or one of `unknown_event_type`, `duplicate_name`, `not_owned`,
     /// `declared_twice`, `not_listed`, `unreachable_address` and `create_failed`.
     pub code: String,
-    /// The text for people.
     pub message: String,
-    /// Who has to act.
     pub fault: ErrorFault,
-    /// The status that was answered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
 }
@@ -87,27 +79,19 @@ impl From<&Error> for ItemError {
     }
 }
 
-/// One subscription in a run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ReportItem {
     /// The configured source. `None` for an owned subscription that points to none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
-    /// Its API.
     pub api: ApiKind,
-    /// Its name.
     pub name: String,
-    /// What was to be done.
     pub action: PlanAction,
-    /// Its id, where there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub webhook_id: Option<String>,
-    /// What differed.
     pub diff: Vec<FieldChange>,
-    /// How it ended.
     pub outcome: ItemOutcome,
-    /// Why it did not end well.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<ItemError>,
     /// The vendor's correlation id of the deciding answer.
@@ -131,30 +115,20 @@ impl ReportItem {
     }
 }
 
-/// A whole run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReconcileReport {
-    /// The version of this format.
     pub version: u32,
     /// When the run began, in milliseconds since the epoch.
     pub started_at_ms: u64,
-    /// How long it took.
     pub duration_ms: u64,
-    /// Whether it only planned.
     pub dry_run: bool,
     /// Items that were to be created, updated, adopted or deleted.
     pub planned: u32,
-    /// Items that ended `applied`.
     pub applied: u32,
-    /// Items that ended `failed`.
     pub failed: u32,
-    /// Items that ended `unchanged`.
     pub unchanged: u32,
-    /// Items that ended `pending`.
     pub pending: u32,
-    /// Items that ended `skipped`.
     pub skipped: u32,
-    /// Items that ended `kept`.
     pub kept: u32,
     /// Requests that were sent in the run, without those for tokens.
     pub requests: u32,

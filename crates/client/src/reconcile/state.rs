@@ -9,7 +9,6 @@ use serde::{Deserialize, Serialize};
 /// What is stored between runs, as JSON.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReconcileState {
-    /// The version of this format.
     pub version: u32,
     /// What happened, oldest first.
     pub recent: Vec<RecentChange>,
@@ -21,14 +20,10 @@ impl Default for ReconcileState {
     }
 }
 
-/// One change that was made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RecentChange {
-    /// What.
     pub event: ChangeKind,
-    /// In which API.
     pub api: ApiKind,
-    /// The subscription's name.
     pub name: String,
     /// Its id. `None` after a create whose outcome is unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -37,13 +32,11 @@ pub struct RecentChange {
     pub at_ms: u64,
 }
 
-/// Kinds of [`RecentChange`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ChangeKind {
     /// Created, or perhaps created.
     Created,
-    /// Deleted.
     Deleted,
 }
 

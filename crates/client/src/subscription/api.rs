@@ -10,13 +10,10 @@ use serde_json::{Value, json};
 
 /// What is fixed for one API.
 pub struct ApiFacts {
-    /// Which API this is.
     pub kind: ApiKind,
     /// The path of the collection. Objects are below it by id.
     pub path: &'static str,
-    /// How its list is paged.
     pub paging: PageStyle,
-    /// The method of an update.
     pub update_method: Method,
     /// Whether an update is guarded by ETag and If-Match.
     pub has_etags: bool,
@@ -36,7 +33,6 @@ pub struct ApiFacts {
 
 /// How one API writes, reads and compares subscriptions.
 pub trait SubscriptionApi: Send + Sync {
-    /// What is fixed.
     fn facts(&self) -> &'static ApiFacts;
     /// What this API cannot do of what is wanted. `None` when it can do all of it.
     fn cannot(&self, desired: &Desired) -> Option<String>;

@@ -33,7 +33,6 @@ pub struct Subscriptions<'a, T, R, A> {
     marks: &'a Marks,
 }
 
-/// A create that was carried out.
 #[derive(Clone, Debug, Serialize)]
 pub struct Created {
     /// What there is now. Its [`Provisioning`] says whether the vendor has finished.
@@ -41,12 +40,10 @@ pub struct Created {
     /// The create's status. `None` when its answer was lost and the subscription was found by name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
-    /// The vendor's correlation id.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub correlation_id: Option<String>,
 }
 
-/// An update that was carried out.
 #[derive(Clone, Debug, Serialize)]
 pub struct Updated {
     /// What was changed. Empty when it was as wanted and nothing was sent.
@@ -54,17 +51,14 @@ pub struct Updated {
     /// The update's status. `None` when nothing was sent, or when its answer was lost and a later read showed it done.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
-    /// The vendor's correlation id.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub correlation_id: Option<String>,
 }
 
-/// A delete that was carried out.
 #[derive(Clone, Debug, Serialize)]
 pub struct Deleted {
     /// The delete's status. 404 and 410 mean that it was gone already.
     pub status: u16,
-    /// The vendor's correlation id.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub correlation_id: Option<String>,
 }

@@ -18,7 +18,6 @@ pub use open_messaging::OpenMessaging;
 pub use webhooks::Webhooks;
 
 impl ApiKind {
-    /// The API of this kind.
     pub fn api(self) -> &'static dyn SubscriptionApi {
         match self {
             Self::Webhooks => &Webhooks,

@@ -20,7 +20,6 @@ pub enum ApiKind {
 }
 
 impl ApiKind {
-    /// Both.
     pub const ALL: [Self; 2] = [Self::Webhooks, Self::OpenMessaging];
 }
 
@@ -37,9 +36,7 @@ pub struct EventFilter {
 /// A subscription as configuration declares it. It holds the signing secret and can therefore not be printed.
 #[derive(Clone)]
 pub struct Desired {
-    /// The configured source that it feeds.
     pub source: String,
-    /// The API that it belongs to.
     pub api: ApiKind,
     /// Its name, by which it is found.
     pub name: String,
@@ -49,7 +46,6 @@ pub struct Desired {
     pub enabled: bool,
     /// Which events are wanted. Empty for Open Messaging, which sends all of them.
     pub event_filters: Vec<EventFilter>,
-    /// Signs the deliveries.
     pub secret: Secret,
     /// Take over a subscription of this name that has another owner.
     pub adopt: bool,
@@ -79,10 +75,8 @@ pub struct Marks {
 pub struct FieldChange {
     /// Which field: `name`, `address`, `enabled`, `event_filters`, `secret` or `owner`.
     pub field: String,
-    /// What it is. Left out when there is nothing, or a secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<Value>,
-    /// What it should be.
     pub to: Value,
 }
 
@@ -102,7 +96,6 @@ pub enum SecretStatus {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Provisioning {
-    /// It works.
     Ready,
     /// The vendor has not finished its create.
     Pending,
@@ -115,22 +108,17 @@ pub enum Provisioning {
 #[derive(Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Subscription {
-    /// The vendor's id.
     pub id: String,
-    /// Its name.
     pub name: String,
     /// Where deliveries go.
     pub address: String,
-    /// Whether it delivers.
     pub enabled: bool,
     /// What it delivers, sorted. Empty where the API knows no event types.
     pub event_filters: Vec<EventFilter>,
     /// The ownership mark, this deployment's or another's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub owner: Option<String>,
-    /// What is known of its secret.
     pub secret: SecretStatus,
-    /// Whether it works yet.
     pub provisioning: Provisioning,
     /// Its version for If-Match. Only a single read has it.
     #[serde(skip_serializing_if = "Option::is_none")]

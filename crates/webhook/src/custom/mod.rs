@@ -13,9 +13,7 @@ use crate::pointer::JsonPointer;
 use crate::profile::Profile;
 use crate::scheme::{STANDARD_TOLERANCE_S, Scheme, SecretFormat, SignedContent, TimestampRule};
 
-/// Longest prefix of a tag.
 pub const MAX_PREFIX_BYTES: usize = 64;
-/// Longest signed-content template.
 pub const MAX_TEMPLATE_BYTES: usize = 256;
 /// Largest tolerance: a day. Beyond it a timestamp protects from nothing.
 pub const MAX_TOLERANCE_S: u64 = 86_400;

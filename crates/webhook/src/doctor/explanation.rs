@@ -7,14 +7,11 @@ use serde::Serialize;
 /// A mistake: its name, and words that follow "made this signature, but".
 pub(super) type Mistake = (FindingCode, &'static str);
 
-/// What the doctor found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Explanation {
     /// `accepted`, the code of a refusal, or `no_active_secret`: what the gateway would do with this request.
     pub verdict: &'static str,
-    /// Everything in one line.
     pub summary: String,
-    /// What the source's scheme expects.
     pub expected: Expected,
     /// What looks like a signature in the request.
     pub seen: Vec<SeenSignature>,
@@ -35,7 +32,6 @@ pub struct Explanation {
 /// What a scheme expects, in configuration's words.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Expected {
-    /// Name of the profile.
     pub profile: &'static str,
     /// Name of the signature header, lower case.
     pub header: String,
@@ -61,23 +57,18 @@ pub struct SeenSignature {
     /// Encoding in which it is 32 bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub encoding: Option<&'static str>,
-    /// Characters after the prefix.
     pub chars: usize,
 }
 
-/// One thing that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Finding {
-    /// Stable name.
     pub code: FindingCode,
     /// In plain words, with what to do.
     pub detail: String,
 }
 
-/// Names of findings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-#[allow(missing_docs)] // the details say it in words
 pub enum FindingCode {
     NoActiveSecret,
     NoSignature,

@@ -35,7 +35,6 @@ const OTHER_HASHES: [(usize, &str); 6] = [
     (32, "MD5 in hex"),
 ];
 
-/// One value that looks like a signature.
 pub(super) struct Presented {
     pub(super) shown: SeenSignature,
     pub(super) encoding: Option<Encoding>,

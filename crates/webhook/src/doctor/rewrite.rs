@@ -8,7 +8,6 @@ use core::fmt::Write as _;
 use crate::envelope::{self, EnvelopeKind};
 use crate::refusal::Refusal;
 
-/// How JSON is written.
 #[derive(Clone, Copy)]
 pub(super) struct JsonStyle {
     pub(super) comma: &'static str,

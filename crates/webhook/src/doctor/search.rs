@@ -17,7 +17,6 @@ use crate::signature::Verifier;
 /// HMAC's own work in bytes: two blocks for the key and two for the rest of the hash, at each attempt.
 const OVERHEAD_BYTES: usize = 256;
 
-/// What explains a signature of the request.
 pub(super) struct Diagnosis<'s> {
     pub(super) secret: &'s SigningSecret,
     pub(super) presented: &'s Presented,

@@ -17,7 +17,6 @@ type Key = Zeroizing<Vec<u8>>;
 /// A key, and what would be wrong if the sender signed with it.
 pub(super) type KeyVariant = (Option<Mistake>, Key);
 
-/// The key itself.
 pub(super) fn as_it_is(_: &Scheme, secret: &SigningSecret) -> Vec<KeyVariant> {
     vec![(None, Zeroizing::new(secret.key_bytes().to_vec()))]
 }

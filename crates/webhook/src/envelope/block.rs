@@ -31,7 +31,6 @@ mod masks {
             Self(lanes)
         }
 
-        /// Which bytes are `wanted`.
         #[inline]
         pub(in crate::envelope) fn equal(&self, wanted: u8) -> u64 {
             gather(self.0.map(|lane| u8x16_eq(lane, u8x16_splat(wanted))))

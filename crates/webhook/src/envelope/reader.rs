@@ -25,7 +25,6 @@ pub(super) struct Text<'b> {
 }
 
 impl<'b> Reader<'b> {
-    /// Begins at the first byte.
     #[inline]
     pub(super) fn new(body: &'b [u8]) -> Self {
         Self { body, rest: body }
@@ -49,7 +48,6 @@ impl<'b> Reader<'b> {
         (if self.is_at_end() { JsonFault::Truncated } else { fault }, self.at())
     }
 
-    /// What is left of the text.
     pub(super) fn rest(&self) -> &'b [u8] {
         self.rest
     }
@@ -68,7 +66,6 @@ impl<'b> Reader<'b> {
         self.rest.first().copied()
     }
 
-    /// Leaves the next byte behind.
     #[inline]
     fn skip(&mut self) {
         if let [_, rest @ ..] = self.rest {
@@ -76,7 +73,6 @@ impl<'b> Reader<'b> {
         }
     }
 
-    /// Takes the next byte, whatever it is.
     #[inline]
     pub(super) fn next(&mut self) -> Option<u8> {
         let (byte, rest) = self.rest.split_first()?;

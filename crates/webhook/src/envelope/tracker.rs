@@ -14,7 +14,6 @@ use crate::refusal::EnvelopeFault;
 /// The member that holds the events of an [`EnvelopeKind::Events`].
 static EVENTS: [ReferenceToken; 1] = [ReferenceToken::of_key("events")];
 
-/// What a body has to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EnvelopeKind {
     /// An object with one array `events`; each element is an event.
@@ -26,10 +25,8 @@ pub enum EnvelopeKind {
 }
 
 impl EnvelopeKind {
-    /// Every kind.
     pub const ALL: [Self; 3] = [Self::Events, Self::Object, Self::Any];
 
-    /// The name in configuration.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Events => "events",
@@ -38,7 +35,6 @@ impl EnvelopeKind {
         }
     }
 
-    /// The kind of a name.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.as_str() == name)
     }
@@ -47,14 +43,12 @@ impl EnvelopeKind {
 /// What was found in a valid envelope.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Envelope {
-    /// How many events it holds.
     pub event_count: u64,
     /// For each pointer that was asked for: the string (unescaped, unless it has a lone surrogate) or the number
     /// (as written) that it names; `None` where it names nothing or something else.
     pub captures: Vec<Option<String>>,
 }
 
-/// What a value begins with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ValueKind {
     Object,
@@ -105,7 +99,6 @@ impl<'p> Tracker<'p> {
         }
     }
 
-    /// A value begins at `depth`.
     pub(super) fn value(&mut self, depth: u32, kind: ValueKind, at: usize) {
         if depth >= self.reach {
             return;

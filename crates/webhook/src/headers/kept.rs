@@ -25,12 +25,10 @@ const CREDENTIAL_SCHEMES: [&str; 3] = ["bearer ", "basic ", "digest "];
 /// A header that is kept, of a request that is still there: name in lower case, value.
 pub type KeptHeader<'h> = (Cow<'h, str>, &'h str);
 
-/// What is kept of a request's headers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KeptHeaders<'h> {
     /// The scheme's headers first, then the others in the order of arrival.
     pub headers: Vec<KeptHeader<'h>>,
-    /// How many were removed as credentials.
     pub credentials_removed: usize,
     /// How many did not fit, or had arrived mangled.
     pub dropped: usize,

@@ -8,7 +8,6 @@ pub use kept::{KeptHeader, KeptHeaders, MAX_HEADERS, MAX_TOTAL_BYTES, MAX_VALUE_
 
 use alloc::borrow::Cow;
 
-/// Longest name that is taken.
 pub const MAX_NAME_BYTES: usize = 128;
 
 /// Names that are credentials whatever they are part of: sessions, keys, tokens of proxies and of Cloudflare Access.
@@ -26,7 +25,6 @@ const CREDENTIAL_NAMES: [&str; 8] = [
 /// A header by its name in lower case and its value.
 pub type HeaderPair = (String, String);
 
-/// The headers of a request.
 pub trait HeaderSource {
     /// The value of a header, by its name in lower case; `None` where it is absent.
     ///

@@ -35,17 +35,14 @@ pub struct Verifier {
     secrets: Vec<SigningSecret>,
 }
 
-/// A signature that holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Verified<'v> {
     /// Label of the secret that made it; the first in configuration order where several hold the same key.
     pub label: &'v str,
 }
 
-/// Why a signature was not verified.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum VerifyError {
-    /// The request is at fault.
     #[error(transparent)]
     Refused(#[from] Refusal),
     /// We are: the source has no secret, or every one of them has expired. The answer is 503, so that the sender repeats.
@@ -54,7 +51,6 @@ pub enum VerifyError {
 }
 
 impl VerifyError {
-    /// The stable name.
     pub const fn code(&self) -> &'static str {
         match self {
             Self::Refused(refusal) => refusal.code().as_str(),
@@ -78,7 +74,6 @@ impl Verifier {
         Self { scheme, secrets }
     }
 
-    /// The scheme.
     pub fn scheme(&self) -> &Scheme {
         &self.scheme
     }
