@@ -6,7 +6,7 @@
 //!
 //! Out of scope: what the arguments mean.
 
-use crate::error::Failure;
+use crate::error::JsFailure;
 use crate::number::whole;
 use genesys_client::subscription::ApiKind;
 use js_sys::{Array, ArrayBuffer, Date, Object, Reflect, Uint8Array};
@@ -22,13 +22,13 @@ fn kind_of(value: &JsValue) -> String {
 }
 
 /// `{what}: expected {expected}, found {kind}`.
-pub(crate) fn expected(what: &str, expected: &str, value: &JsValue) -> Failure {
-    Failure::argument(format!("{what}: expected {expected}, found {}", kind_of(value)))
+pub(crate) fn expected(what: &str, expected: &str, value: &JsValue) -> JsFailure {
+    JsFailure::argument(format!("{what}: expected {expected}, found {}", kind_of(value)))
 }
 
 /// A member of an object, undefined where it is absent.
-pub(crate) fn member(object: &JsValue, name: &str) -> Result<JsValue, Failure> {
-    Reflect::get(object, &JsValue::from_str(name)).map_err(|_| Failure::argument(format!("{name}: cannot be read")))
+pub(crate) fn member(object: &JsValue, name: &str) -> Result<JsValue, JsFailure> {
+    Reflect::get(object, &JsValue::from_str(name)).map_err(|_| JsFailure::argument(format!("{name}: cannot be read")))
 }
 
 /// An object of named arguments, read member by member.
@@ -40,7 +40,7 @@ pub(crate) struct NamedArgs {
 
 impl NamedArgs {
     /// The object. `what` names it in messages.
-    pub(crate) fn new(value: JsValue, what: impl Into<String>) -> Result<Self, Failure> {
+    pub(crate) fn new(value: JsValue, what: impl Into<String>) -> Result<Self, JsFailure> {
         let what = what.into();
         if !value.is_object() || Array::is_array(&value) {
             return Err(expected(&what, "an object", &value));
@@ -49,50 +49,50 @@ impl NamedArgs {
     }
 
     /// The object, or an empty one where it was left out.
-    pub(crate) fn optional(value: JsValue, what: &str) -> Result<Self, Failure> {
+    pub(crate) fn optional(value: JsValue, what: &str) -> Result<Self, JsFailure> {
         Self::new(if value.is_undefined() { Object::new().into() } else { value }, what)
     }
 
     /// A member, or `None` where it is absent.
-    pub(crate) fn value(&mut self, name: &'static str) -> Result<Option<JsValue>, Failure> {
+    pub(crate) fn value(&mut self, name: &'static str) -> Result<Option<JsValue>, JsFailure> {
         self.read.push(name);
         let value = member(&self.value, name)?;
         Ok((!value.is_undefined()).then_some(value))
     }
 
-    fn wrong(&self, name: &str, wanted: &str, value: &JsValue) -> Failure {
+    fn wrong(&self, name: &str, wanted: &str, value: &JsValue) -> JsFailure {
         expected(&format!("{}.{name}", self.what), wanted, value)
     }
 
     /// A text.
-    pub(crate) fn text(&mut self, name: &'static str) -> Result<Option<String>, Failure> {
+    pub(crate) fn text(&mut self, name: &'static str) -> Result<Option<String>, JsFailure> {
         let Some(value) = self.value(name)? else { return Ok(None) };
         value.as_string().map(Some).ok_or_else(|| self.wrong(name, "a string", &value))
     }
 
     /// A text that has to be there and must not be empty or white space alone.
-    pub(crate) fn required_text(&mut self, name: &'static str) -> Result<String, Failure> {
+    pub(crate) fn required_text(&mut self, name: &'static str) -> Result<String, JsFailure> {
         match self.text(name)? {
             Some(text) if !text.trim().is_empty() => Ok(text),
-            _ => Err(Failure::argument(format!("{}.{name}: is required", self.what))),
+            _ => Err(JsFailure::argument(format!("{}.{name}: is required", self.what))),
         }
     }
 
     /// A switch.
-    pub(crate) fn flag(&mut self, name: &'static str) -> Result<Option<bool>, Failure> {
+    pub(crate) fn flag(&mut self, name: &'static str) -> Result<Option<bool>, JsFailure> {
         let Some(value) = self.value(name)? else { return Ok(None) };
         value.as_bool().map(Some).ok_or_else(|| self.wrong(name, "a boolean", &value))
     }
 
     /// A whole number.
-    pub(crate) fn whole(&mut self, name: &'static str) -> Result<Option<u64>, Failure> {
+    pub(crate) fn whole(&mut self, name: &'static str) -> Result<Option<u64>, JsFailure> {
         let Some(value) = self.value(name)? else { return Ok(None) };
         let number = value.as_f64().and_then(whole);
         number.map(Some).ok_or_else(|| self.wrong(name, "a whole number, not negative", &value))
     }
 
     /// A time in milliseconds since the epoch, as a `Date` or a number.
-    pub(crate) fn time_ms(&mut self, name: &'static str) -> Result<Option<u64>, Failure> {
+    pub(crate) fn time_ms(&mut self, name: &'static str) -> Result<Option<u64>, JsFailure> {
         let Some(value) = self.value(name)? else { return Ok(None) };
         let number = value.dyn_ref::<Date>().map(Date::get_time).or_else(|| value.as_f64());
         let wanted = "a Date or milliseconds since 1970";
@@ -100,12 +100,12 @@ impl NamedArgs {
     }
 
     /// The end, at which every member must have been read.
-    pub(crate) fn finish(self) -> Result<(), Failure> {
+    pub(crate) fn finish(self) -> Result<(), JsFailure> {
         for name in Object::keys(self.value.unchecked_ref::<Object>()) {
             let name = name.as_string().unwrap_or_default();
             if !self.read.contains(&name.as_str()) {
                 let known = self.read.join(", ");
-                return Err(Failure::argument(format!("{}.{name}: is not known; there are {known}", self.what)));
+                return Err(JsFailure::argument(format!("{}.{name}: is not known; there are {known}", self.what)));
             }
         }
         Ok(())
@@ -113,21 +113,21 @@ impl NamedArgs {
 }
 
 /// The elements of an array.
-pub(crate) fn elements(value: &JsValue, what: &str) -> Result<Array, Failure> {
+pub(crate) fn elements(value: &JsValue, what: &str) -> Result<Array, JsFailure> {
     value.dyn_ref::<Array>().cloned().ok_or_else(|| expected(what, "an array", value))
 }
 
 /// One of the two subscription APIs.
-pub(crate) fn api_kind(value: &JsValue, what: &str) -> Result<ApiKind, Failure> {
+pub(crate) fn api_kind(value: &JsValue, what: &str) -> Result<ApiKind, JsFailure> {
     match value.as_string().as_deref() {
         Some("webhooks") => Ok(ApiKind::Webhooks),
         Some("open-messaging") => Ok(ApiKind::OpenMessaging),
-        _ => Err(Failure::argument(format!("{what}: expected \"webhooks\" or \"open-messaging\""))),
+        _ => Err(JsFailure::argument(format!("{what}: expected \"webhooks\" or \"open-messaging\""))),
     }
 }
 
 /// A body's raw bytes, copied.
-pub(crate) fn bytes(value: &JsValue) -> Result<Vec<u8>, Failure> {
+pub(crate) fn bytes(value: &JsValue) -> Result<Vec<u8>, JsFailure> {
     let view = match value.dyn_ref::<Uint8Array>() {
         Some(view) => view.clone(),
         None if value.is_instance_of::<ArrayBuffer>() => Uint8Array::new(value),
@@ -142,13 +142,13 @@ pub(crate) fn bytes(value: &JsValue) -> Result<Vec<u8>, Failure> {
 
 /// Headers as pairs, from an iterable of pairs (`Headers`, `Map`, arrays) or from a plain object whose values may be
 /// arrays (Node's `IncomingMessage.headers`).
-pub(crate) fn headers(value: &JsValue) -> Result<Vec<(String, String)>, Failure> {
+pub(crate) fn headers(value: &JsValue) -> Result<Vec<(String, String)>, JsFailure> {
     let unreadable = || expected("headers", "Headers, pairs of name and value, or an object", value);
     if !value.is_object() {
         return Err(unreadable());
     }
     let mut pairs = Vec::new();
-    let mut add = |name: &JsValue, value: &JsValue| -> Result<(), Failure> {
+    let mut add = |name: &JsValue, value: &JsValue| -> Result<(), JsFailure> {
         let name = name.as_string().ok_or_else(unreadable)?;
         match value.as_string() {
             Some(text) => pairs.push((name, text)),

@@ -4,11 +4,11 @@
 //! [`genesys_client`].
 
 use crate::args::{NamedArgs, api_kind, expected};
-use crate::error::Failure;
+use crate::error::JsFailure;
 use crate::guard;
 use crate::host::Host;
 use crate::json;
-use crate::shared::Shared;
+use crate::shared::ClientState;
 use crate::subscriptions::Subscriptions;
 use genesys_client::auth::{CachedToken, OAuthTokens};
 use genesys_client::client::Client;
@@ -40,7 +40,7 @@ struct ExportedState {
 /// to the vendor's rate limit. Every failure is a `GenesysError`.
 #[wasm_bindgen]
 pub struct GenesysClient {
-    shared: Rc<Shared>,
+    shared: Rc<ClientState>,
 }
 
 #[wasm_bindgen]
@@ -119,13 +119,13 @@ impl GenesysClient {
                 token: self.shared.tokens.export(),
                 reconcile: self.shared.state.borrow().clone(),
             };
-            serde_json::to_string(&state).map_err(|_| Failure::internal("the state could not be written"))
+            serde_json::to_string(&state).map_err(|_| JsFailure::internal("the state could not be written"))
         })
     }
 }
 
 impl GenesysClient {
-    fn from_options(options: JsValue) -> Result<Self, Failure> {
+    fn from_options(options: JsValue) -> Result<Self, JsFailure> {
         let mut options = NamedArgs::new(options, "options")?;
         let (region, login_url, api_url) =
             (options.text("region")?, options.text("loginUrl")?, options.text("apiUrl")?);
@@ -141,7 +141,7 @@ impl GenesysClient {
         let endpoints = match (region, login_url, api_url) {
             (Some(region), None, None) => Endpoints::for_region(&region)?,
             (None, Some(login_url), Some(api_url)) => Endpoints::explicit(&login_url, &api_url, allow_private)?,
-            _ => return Err(Failure::argument("options: either region, or loginUrl and apiUrl, is required")),
+            _ => return Err(JsFailure::argument("options: either region, or loginUrl and apiUrl, is required")),
         };
         let host = Host { fetch };
         let source = OAuthTokens::new(host.clone(), host.clone(), &endpoints.login_url, &client_id, client_secret);
@@ -150,7 +150,7 @@ impl GenesysClient {
             let state: ExportedState = serde_json::from_str(&state)
                 .ok()
                 .filter(|state: &ExportedState| state.version == 1)
-                .ok_or_else(|| Failure::argument("options.state: expected what exportState gave"))?;
+                .ok_or_else(|| JsFailure::argument("options.state: expected what exportState gave"))?;
             reconcile = state.reconcile;
             if let Some(token) = state.token {
                 source.import(token);
@@ -160,7 +160,7 @@ impl GenesysClient {
         let vendor = Client::new(host.clone(), host.clone(), tokens.clone(), &endpoints.api_url);
         let marks = Marks { owner: owner.unwrap_or_else(|| DEFAULT_OWNER.to_owned()), fingerprint_key };
         let (state, reconciling) = (RefCell::new(reconcile), Cell::new(false));
-        let shared = Shared { host, tokens, vendor, marks, allow_private, state, reconciling };
+        let shared = ClientState { host, tokens, vendor, marks, allow_private, state, reconciling };
         Ok(Self { shared: Rc::new(shared) })
     }
 }

@@ -4,24 +4,24 @@
 //! [`genesys_client::subscription`].
 
 use crate::args::{NamedArgs, api_kind, elements, expected};
-use crate::error::Failure;
+use crate::error::JsFailure;
 use genesys_client::secret::Secret;
 use genesys_client::subscription::{ApiKind, Desired, EventFilter};
 use wasm_bindgen::JsValue;
 
 /// Reads a declaration. `api` is its API, where it does not have to say so.
-pub(crate) fn declared_subscription(value: JsValue, what: &str, api: Option<ApiKind>) -> Result<Desired, Failure> {
+pub(crate) fn declared_subscription(value: JsValue, what: &str, api: Option<ApiKind>) -> Result<Desired, JsFailure> {
     let mut options = NamedArgs::new(value, what)?;
     let api = match (api, options.value("api")?) {
         (Some(api), None) => api,
         (wanted, Some(named)) => {
             let named = api_kind(&named, &format!("{what}.api"))?;
             if wanted.is_some_and(|wanted| wanted != named) {
-                return Err(Failure::argument(format!("{what}.api: is not the API of these subscriptions")));
+                return Err(JsFailure::argument(format!("{what}.api: is not the API of these subscriptions")));
             }
             named
         }
-        (None, None) => return Err(Failure::argument(format!("{what}.api: is required"))),
+        (None, None) => return Err(JsFailure::argument(format!("{what}.api: is required"))),
     };
     let name = options.required_text("name")?;
     let desired = Desired {
@@ -42,7 +42,7 @@ pub(crate) fn declared_subscription(value: JsValue, what: &str, api: Option<ApiK
     Ok(desired)
 }
 
-fn event_filters(value: &JsValue, what: &str) -> Result<Vec<EventFilter>, Failure> {
+fn event_filters(value: &JsValue, what: &str) -> Result<Vec<EventFilter>, JsFailure> {
     elements(value, what)?
         .iter()
         .map(|filter| {

@@ -33,9 +33,9 @@ extern "C" {
 }
 
 /// A `GenesysError`.
-pub(crate) struct Failure(JsValue);
+pub(crate) struct JsFailure(JsValue);
 
-impl Failure {
+impl JsFailure {
     fn new(message: &str, code: &str, fault: &str) -> Self {
         Self(GenesysError::new(message, code, fault, None, None, None, None).into())
     }
@@ -68,12 +68,12 @@ impl Failure {
     }
 }
 
-impl From<Error> for Failure {
+impl From<Error> for JsFailure {
     fn from(error: Error) -> Self {
         let fault = match error.fault() {
             ErrorFault::Ours => "ours",
             ErrorFault::Configuration => "configuration",
-            ErrorFault::Vendor => "vendor",
+            ErrorFault::SharedClient => "vendor",
             ErrorFault::Network => "network",
             ErrorFault::TryAgain => "try_again",
         };
@@ -86,7 +86,7 @@ impl From<Error> for Failure {
     }
 }
 
-impl From<RegionError> for Failure {
+impl From<RegionError> for JsFailure {
     fn from(error: RegionError) -> Self {
         Self::argument(match error {
             RegionError::Url { which: "login_url", refusal } => format!("options.loginUrl: {refusal}"),
@@ -96,7 +96,7 @@ impl From<RegionError> for Failure {
     }
 }
 
-impl From<SecretError> for Failure {
+impl From<SecretError> for JsFailure {
     fn from(error: SecretError) -> Self {
         Self::argument(error.to_string())
     }

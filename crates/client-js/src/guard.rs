@@ -8,7 +8,7 @@
 //!
 //! Out of scope: freeing that memory.
 
-use crate::error::Failure;
+use crate::error::JsFailure;
 use js_sys::Promise;
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
@@ -41,9 +41,9 @@ pub(crate) fn remember_panics() {
     }));
 }
 
-fn crashed(cause: &JsValue) -> Failure {
+fn crashed(cause: &JsValue) -> JsFailure {
     let place = PANICKED_AT.with(|kept| kept.try_borrow_mut().ok().and_then(|mut kept| kept.take()));
-    let failure = Failure::internal(match place {
+    let failure = JsFailure::internal(match place {
         Some(place) => format!("internal error at {place}"),
         None => "internal error: no memory left, or the host failed".to_owned(),
     });
@@ -51,7 +51,7 @@ fn crashed(cause: &JsValue) -> Failure {
 }
 
 /// Runs `work` to its end, or gives an error where it was cut off.
-fn contained<T>(work: impl FnOnce() -> T) -> Result<T, Failure> {
+fn contained<T>(work: impl FnOnce() -> T) -> Result<T, JsFailure> {
     let mut work = Some(work);
     let mut result = None;
     let cause = attempt(&mut || result = work.take().map(|work| work()));
@@ -65,12 +65,12 @@ fn contained<T>(work: impl FnOnce() -> T) -> Result<T, Failure> {
 }
 
 /// A synchronous call.
-pub(crate) fn run<T>(work: impl FnOnce() -> Result<T, Failure>) -> Result<T, JsValue> {
-    contained(work).and_then(|result| result).map_err(Failure::into_js)
+pub(crate) fn run<T>(work: impl FnOnce() -> Result<T, JsFailure>) -> Result<T, JsValue> {
+    contained(work).and_then(|result| result).map_err(JsFailure::into_js)
 }
 
 /// An asynchronous call. Starts at once, and always settles.
-pub(crate) fn promise(work: impl Future<Output = Result<JsValue, Failure>> + 'static) -> Promise {
+pub(crate) fn promise(work: impl Future<Output = Result<JsValue, JsFailure>> + 'static) -> Promise {
     let mut work: Option<Pin<Box<dyn Future<Output = _>>>> = Some(Box::pin(work));
     future_to_promise(poll_fn(move |context| {
         let Some(mut current) = work.take() else { return Poll::Pending };
@@ -79,7 +79,7 @@ pub(crate) fn promise(work: impl Future<Output = Result<JsValue, Failure>> + 'st
                 work = Some(current);
                 Poll::Pending
             }
-            Ok(Poll::Ready(result)) => Poll::Ready(result.map_err(Failure::into_js)),
+            Ok(Poll::Ready(result)) => Poll::Ready(result.map_err(JsFailure::into_js)),
             Err(failure) => {
                 // Cut off in the middle, its state is not a valid one.
                 mem::forget(current);

@@ -60,12 +60,12 @@ async fn pause(ms: u64) {
 }
 
 /// Cuts an exchange off when it is dropped before it has ended.
-struct Cutter {
+struct AbortOnDrop {
     controller: AbortController,
     armed: bool,
 }
 
-impl Drop for Cutter {
+impl Drop for AbortOnDrop {
     fn drop(&mut self) {
         if self.armed {
             self.controller.abort();
@@ -75,7 +75,7 @@ impl Drop for Cutter {
 
 impl Transport for Host {
     async fn send(&self, request: HttpRequest) -> Result<HttpResponse, TransportError> {
-        let mut cutter = Cutter { controller: AbortController::new(), armed: true };
+        let mut cutter = AbortOnDrop { controller: AbortController::new(), armed: true };
         let exchange = pin!(self.exchange(&request, cutter.controller.signal()));
         let Either::Left((result, _)) = select(exchange, pin!(pause(request.timeout_ms))).await else {
             return Err(TransportError::timeout(format!("no answer within {} ms", request.timeout_ms)));

@@ -3,7 +3,7 @@
 //! Promise: names in JavaScript are in camelCase. `JSON.parse` makes plain objects faster and with less code than calls
 //! across the border do. Out of scope: what the values mean.
 
-use crate::error::Failure;
+use crate::error::JsFailure;
 use heck::ToLowerCamelCase as _;
 use js_sys::{JSON, Object, Reflect};
 use serde::Serialize;
@@ -26,8 +26,8 @@ fn in_camel_case(value: Value) -> Value {
 }
 
 /// A plain JavaScript value.
-pub(crate) fn to_js(value: &impl Serialize) -> Result<JsValue, Failure> {
-    let unreadable = || Failure::internal("a result could not be handed over");
+pub(crate) fn to_js(value: &impl Serialize) -> Result<JsValue, JsFailure> {
+    let unreadable = || JsFailure::internal("a result could not be handed over");
     let text = serde_json::to_value(value).map(in_camel_case).map_err(|_| unreadable())?.to_string();
     JSON::parse(&text).map_err(|_| unreadable())
 }

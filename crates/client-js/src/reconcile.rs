@@ -4,18 +4,18 @@
 
 use crate::args::{NamedArgs, api_kind, elements};
 use crate::declaration::declared_subscription;
-use crate::error::Failure;
+use crate::error::JsFailure;
 use crate::json;
-use crate::shared::Shared;
-use genesys_client::reconcile::{AuditEvent, Options, Report, reconcile};
+use crate::shared::ClientState;
+use genesys_client::reconcile::{AuditEvent, ReconcileOptions, ReconcileReport, reconcile};
 use serde::Serialize;
 use std::rc::Rc;
 use wasm_bindgen::JsValue;
 
 /// Marks the end of a run, also of one that was dropped.
-struct Running(Rc<Shared>);
+struct ReconcilingMark(Rc<ClientState>);
 
-impl Drop for Running {
+impl Drop for ReconcilingMark {
     fn drop(&mut self) {
         self.0.reconciling.set(false);
     }
@@ -24,17 +24,17 @@ impl Drop for Running {
 #[derive(Serialize)]
 struct ReportWithAudit {
     #[serde(flatten)]
-    report: Report,
+    report: ReconcileReport,
     audit: Vec<AuditEvent>,
 }
 
 /// One run.
 pub(crate) async fn run(
-    shared: Rc<Shared>,
+    shared: Rc<ClientState>,
     desired: JsValue,
     options: JsValue,
     dry_run: bool,
-) -> Result<JsValue, Failure> {
+) -> Result<JsValue, JsFailure> {
     let desired = elements(&desired, "desired")?
         .iter()
         .enumerate()
@@ -56,11 +56,12 @@ pub(crate) async fn run(
     let running = if dry_run {
         None
     } else if shared.reconciling.replace(true) {
-        return Err(Failure::conflict("already_running", "this client is in the middle of a reconciliation"));
+        return Err(JsFailure::conflict("already_running", "this client is in the middle of a reconciliation"));
     } else {
-        Some(Running(shared.clone()))
+        Some(ReconcilingMark(shared.clone()))
     };
-    let options = Options { marks: shared.marks.clone(), prune, allow_private: shared.allow_private, probe, dry_run };
+    let options =
+        ReconcileOptions { marks: shared.marks.clone(), prune, allow_private: shared.allow_private, probe, dry_run };
     let vendor = shared.vendor_within(timeout_ms, max_requests);
     let mut state = shared.state.borrow().clone();
     let mut audit: Vec<AuditEvent> = vec![];

@@ -5,11 +5,11 @@
 
 use crate::args::{NamedArgs, expected};
 use crate::declaration::declared_subscription;
-use crate::error::Failure;
+use crate::error::JsFailure;
 use crate::guard;
 use crate::host::Host;
 use crate::json;
-use crate::shared::{Shared, Tokens};
+use crate::shared::{ClientState, SharedTokens};
 use genesys_client::address;
 use genesys_client::error::Error;
 use genesys_client::subscription::{self, ApiKind, Desired};
@@ -20,7 +20,7 @@ use wasm_bindgen::prelude::*;
 /// The calls on the subscriptions of one of the vendor's APIs. Made by `GenesysClient.subscriptions`.
 #[wasm_bindgen]
 pub struct Subscriptions {
-    shared: Rc<Shared>,
+    shared: Rc<ClientState>,
     api: ApiKind,
 }
 
@@ -50,7 +50,7 @@ impl Subscriptions {
             let calls = calls(&shared, api);
             if let Some(found) = calls.list().await?.into_iter().find(|found| found.name == desired.name) {
                 let message = format!("a subscription named {:?} exists: {}", found.name, found.id);
-                return Err(Failure::conflict("exists", message));
+                return Err(JsFailure::conflict("exists", message));
             }
             json::to_js(&calls.create(&desired, &[]).await?)
         })
@@ -97,25 +97,25 @@ impl Subscriptions {
 }
 
 impl Subscriptions {
-    pub(crate) fn new(shared: Rc<Shared>, api: ApiKind) -> Self {
+    pub(crate) fn new(shared: Rc<ClientState>, api: ApiKind) -> Self {
         Self { shared, api }
     }
 }
 
-fn calls(shared: &Shared, api: ApiKind) -> subscription::Subscriptions<'_, Host, Host, Tokens> {
+fn calls(shared: &ClientState, api: ApiKind) -> subscription::Subscriptions<'_, Host, Host, SharedTokens> {
     subscription::Subscriptions::new(&shared.vendor, api.api(), &shared.marks)
 }
 
-fn text(id: &JsValue) -> Result<String, Failure> {
+fn text(id: &JsValue) -> Result<String, JsFailure> {
     id.as_string().ok_or_else(|| expected("id", "a string", id))
 }
 
 /// A declaration that this API can carry out, with an address that may be called.
-fn checked(shared: &Shared, api: ApiKind, desired: JsValue) -> Result<Desired, Failure> {
+fn checked(shared: &ClientState, api: ApiKind, desired: JsValue) -> Result<Desired, JsFailure> {
     let desired = declared_subscription(desired, "desired", Some(api))?;
     address::check(&desired.address, shared.allow_private).map_err(Error::Address)?;
     match api.api().cannot(&desired) {
-        Some(what) => Err(Error::Invalid { what }.into()),
+        Some(what) => Err(Error::Invalid(what).into()),
         None => Ok(desired),
     }
 }

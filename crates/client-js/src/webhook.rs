@@ -4,7 +4,7 @@
 //! in itself (no secret, no bytes, an unknown profile) throws. Out of scope: HTTP servers.
 
 use crate::args::{NamedArgs, bytes, expected, headers};
-use crate::error::Failure;
+use crate::error::JsFailure;
 use crate::guard;
 use crate::host::now_ms;
 use crate::json::{self, object};
@@ -122,7 +122,7 @@ pub fn sign(
         let at_ms = options.time_ms("now")?.unwrap_or_else(now_ms);
         options.finish()?;
         if id.is_none() && scheme.signed_content().contains("{id}") {
-            return Err(Failure::argument("options.id: is required, this profile signs the delivery's identifier"));
+            return Err(JsFailure::argument("options.id: is required, this profile signs the delivery's identifier"));
         }
         let timestamp_s = at_ms.checked_div(1_000).unwrap_or(0);
         let headers = genesys_webhook::sign::sign(&scheme, &secret, &id.unwrap_or_default(), timestamp_s, &body);
@@ -145,28 +145,28 @@ fn not_ok(code: &str, status: u16, detail: &str) -> JsValue {
     ])
 }
 
-fn time(options: JsValue) -> Result<u64, Failure> {
+fn time(options: JsValue) -> Result<u64, JsFailure> {
     let mut options = NamedArgs::optional(options, "options")?;
     let at_ms = options.time_ms("now")?;
     options.finish()?;
     Ok(at_ms.unwrap_or_else(now_ms))
 }
 
-fn verifier(secrets: &JsValue, profile: &JsValue) -> Result<Verifier, Failure> {
+fn verifier(secrets: &JsValue, profile: &JsValue) -> Result<Verifier, JsFailure> {
     let scheme = scheme(profile)?;
     let secrets = match secrets.dyn_ref::<Array>() {
         Some(several) => several.to_vec(),
         None => vec![secrets.clone()],
     };
     if secrets.is_empty() {
-        return Err(Failure::argument("secrets: at least one is required; without, everything would be a forgery"));
+        return Err(JsFailure::argument("secrets: at least one is required; without, everything would be a forgery"));
     }
     let secrets = secrets.iter().enumerate().map(|(index, secret)| signing_secret(&scheme, secret, index));
     let secrets = secrets.collect::<Result<Vec<_>, _>>()?;
     Ok(Verifier::new(scheme, secrets))
 }
 
-fn signing_secret(scheme: &Scheme, value: &JsValue, index: usize) -> Result<SigningSecret, Failure> {
+fn signing_secret(scheme: &Scheme, value: &JsValue, index: usize) -> Result<SigningSecret, JsFailure> {
     let label = match index {
         0 => "current".to_owned(),
         1 => "previous".to_owned(),
@@ -186,25 +186,25 @@ fn signing_secret(scheme: &Scheme, value: &JsValue, index: usize) -> Result<Sign
 }
 
 /// The scheme of a profile, from its name or from a description.
-fn scheme(profile: &JsValue) -> Result<Scheme, Failure> {
+fn scheme(profile: &JsValue) -> Result<Scheme, JsFailure> {
     let names = "\"webhooks\", \"open-messaging\", \"standard-webhooks\", or an object that describes a scheme";
     if let Some(name) = profile.as_string() {
         let known = Profile::ALL.into_iter().find(|known| known.as_str() == name);
-        return known.and_then(Scheme::preset).ok_or_else(|| Failure::argument(format!("profile: expected {names}")));
+        return known.and_then(Scheme::preset).ok_or_else(|| JsFailure::argument(format!("profile: expected {names}")));
     }
     if !profile.is_object() || Array::is_array(profile) {
         return Err(expected("profile", names, profile));
     }
     let text = JSON::stringify(profile).ok().and_then(|text| text.as_string()).unwrap_or_default();
     let Ok(Value::Object(members)) = serde_json::from_str(&text) else {
-        return Err(Failure::argument(format!("profile: expected {names}")));
+        return Err(JsFailure::argument(format!("profile: expected {names}")));
     };
     let members: Map<String, Value> = members.into_iter().map(|(name, value)| (name.to_snake_case(), value)).collect();
     let custom: CustomScheme = serde_json::from_value(Value::Object(members))
-        .map_err(|error| Failure::argument(format!("profile: {}", in_camel_case(&error.to_string()))))?;
+        .map_err(|error| JsFailure::argument(format!("profile: {}", in_camel_case(&error.to_string()))))?;
     custom.resolve().map_err(|errors: Vec<SchemeError>| {
         let errors: Vec<String> = errors.iter().map(|error| in_camel_case(&error.to_string())).collect();
-        Failure::argument(format!("profile: {}", errors.join("; ")))
+        JsFailure::argument(format!("profile: {}", errors.join("; ")))
     })
 }
 

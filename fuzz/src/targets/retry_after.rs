@@ -5,7 +5,7 @@
 use gateway_core::query;
 use gateway_core::receive::networks as lists;
 use gateway_core::time::{DAY_MS, parse_rfc3339, rfc3339};
-use genesys_client::retry::{Decision, Failure, RetryPolicy, retry_after_ms};
+use genesys_client::retry::{Decision, AttemptFailure, RetryPolicy, retry_after_ms};
 use std::net::IpAddr;
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -38,7 +38,7 @@ fn waits(text: &str, now_ms: u64) {
         let written = httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_millis(then_ms));
         assert_eq!(retry_after_ms(&written, 0), Some(then_ms), "{value:?} as {written:?}");
     }
-    let failure = Failure::Status { status: 429, retry_after_ms: wait_ms };
+    let failure = AttemptFailure::Status { status: 429, retry_after_ms: wait_ms };
     let policy = RetryPolicy::default();
     if let Decision::WaitMs(ms) = policy.decide(0, failure, 0, now_ms) {
         assert!(ms <= policy.max_total_ms && Some(ms) >= wait_ms, "{ms} for {wait_ms:?}");

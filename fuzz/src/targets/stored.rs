@@ -9,7 +9,7 @@ use gateway_core::deliver::ledger::{Claimed, DeliveryRow, LedgerCall, LedgerTota
 use gateway_core::lifecycle::{Answered, LifecycleCall};
 use gateway_core::messages::{DecodeError, Message, dead_letter_header, decode, delivery_header, frame};
 use gateway_core::metrics::counters::{CountersCall, Totals};
-use genesys_client::reconcile::{ReconcileState, Report};
+use genesys_client::reconcile::{ReconcileState, ReconcileReport};
 use genesys_client::subscription::ApiKind;
 use serde::{Serialize, de::DeserializeOwned};
 use std::fmt::Debug;
@@ -50,7 +50,7 @@ pub fn run(input: &[u8]) -> bool {
         "entry" => entry(json),
         "lifecycle" => drop(again::<LifecycleCall>(json)),
         "answered" => drop(again::<Answered>(json)),
-        "report" => drop(again::<Report>(json)),
+        "report" => drop(again::<ReconcileReport>(json)),
         "memory" => reconcile_state(json),
         _ => return false,
     }

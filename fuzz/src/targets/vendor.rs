@@ -4,9 +4,9 @@
 
 use crate::split_once;
 use crate::vendor::{TOKEN, Vendor, block_on};
-use genesys_client::reconcile::{Options, ReconcileState, reconcile};
+use genesys_client::reconcile::{ReconcileOptions, ReconcileState, reconcile};
 use genesys_client::subscription::{ApiKind, Desired, EventFilter, Marks, Subscriptions};
-use genesys_client::{Budget, Client, Error, OAuthTokens, Secret, TokenSource as _};
+use genesys_client::{RunBudget, Client, Error, OAuthTokens, Secret, TokenSource as _};
 
 const API: &str = "https://api.example.com";
 const ADDRESS: &str = "https://hooks.example.com/webhook/a";
@@ -22,7 +22,7 @@ const TELLING_CHARS: usize = 12;
 pub fn run(input: &[u8]) -> bool {
     let (line, answers) = split_once(input, b"\n");
     let vendor = &Vendor::read(answers);
-    let budget = Budget { deadline_ms: u64::MAX, max_requests: MAX_REQUESTS };
+    let budget = RunBudget { deadline_ms: u64::MAX, max_requests: MAX_REQUESTS };
     let client = Client::new(vendor, vendor, vendor, API).with_budget(budget);
     let marks = Marks { owner: "gateway".to_owned(), fingerprint_key: Secret::new("a key of fingerprints") };
     let shown: Said = match line {
@@ -93,7 +93,7 @@ fn calls(client: &FuzzClient<'_>, api: ApiKind, marks: &Marks) -> Said {
 }
 
 fn reconciled(client: &FuzzClient<'_>, marks: Marks) -> Said {
-    let options = Options { marks, prune: ApiKind::ALL.to_vec(), allow_private: false, probe: true, dry_run: false };
+    let options = ReconcileOptions { marks, prune: ApiKind::ALL.to_vec(), allow_private: false, probe: true, dry_run: false };
     let mut state = ReconcileState::default();
     let mut events = Vec::new();
     let desired = ApiKind::ALL.map(desired);

@@ -19,8 +19,8 @@ use gateway_core::lifecycle::{Answered, LifecycleCall, RUN_MS, RUN_REQUESTS};
 use gateway_core::metrics::RefusedRuns;
 use gateway_core::metrics::counters::{Metric, labels};
 use genesys_client::auth::{CachedToken, OAuthTokens};
-use genesys_client::client::{Budget, Client};
-use genesys_client::reconcile::{AuditAction, AuditEvent, Options, ReconcileState, Report, reconcile};
+use genesys_client::client::{RunBudget, Client};
+use genesys_client::reconcile::{AuditAction, AuditEvent, ReconcileOptions, ReconcileState, ReconcileReport, reconcile};
 use genesys_client::secret::Secret;
 use genesys_client::subscription::{ApiKind, Desired, EventFilter, Marks};
 use genesys_webhook::profile::Profile;
@@ -99,7 +99,7 @@ impl Lifecycle {
         let gateway = gateway?;
         let client = self
             .client(&gateway)?
-            .with_budget(Budget { deadline_ms: clock::now_ms().saturating_add(CALL_MS), max_requests: CALL_REQUESTS });
+            .with_budget(RunBudget { deadline_ms: clock::now_ms().saturating_add(CALL_MS), max_requests: CALL_REQUESTS });
         self.call(&gateway, &client, call).await
     }
 
@@ -215,8 +215,8 @@ impl Lifecycle {
     ) -> std::result::Result<Answered, Refusal> {
         let desired = self.all_desired(gateway)?;
         let deadline_ms = clock::now_ms().saturating_add(RUN_MS);
-        let client = self.client(gateway)?.with_budget(Budget { deadline_ms, max_requests: RUN_REQUESTS });
-        let options = Options {
+        let client = self.client(gateway)?.with_budget(RunBudget { deadline_ms, max_requests: RUN_REQUESTS });
+        let options = ReconcileOptions {
             marks: self.marks(gateway),
             prune: vec![],
             allow_private: gateway.config.allow_private_addresses,
@@ -298,7 +298,7 @@ fn to_text(value: &impl Serialize) -> String {
 }
 
 /// Counts what a run changed, or should have: what stays as declared is no news, and there is a run every five minutes.
-fn count_changes(report: &Report) {
+fn count_changes(report: &ReconcileReport) {
     for item in report.items.iter().filter(|item| item.action.is_change()) {
         let source = item.source.as_deref().unwrap_or_default();
         let label = labels(&name(&item.action), &name(&item.outcome));
@@ -311,7 +311,7 @@ fn name(variant: &impl Serialize) -> String {
     to_text(variant).trim_matches('"').to_owned()
 }
 
-fn failures(report: &Report) -> Option<String> {
+fn failures(report: &ReconcileReport) -> Option<String> {
     (report.failed > 0).then(|| format!("{} of {} items failed", report.failed, report.items.len()))
 }
 

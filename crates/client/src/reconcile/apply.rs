@@ -8,7 +8,7 @@
 //!
 //! Out of scope: what there is to do, see `plan`.
 
-use super::audit::{AuditAction, AuditEvent, Auditor};
+use super::audit::{AuditAction, AuditEvent};
 use super::plan::{PlanItem, ReconcileOptions};
 use super::report::{ItemError, ItemOutcome, PlanAction, ReportItem};
 use super::state::ReconcileState;
@@ -43,25 +43,25 @@ impl End {
     }
 }
 
-struct Applier<'a, T, R, A, O> {
+struct Applier<'a, T, R, A> {
     client: &'a Client<T, R, A>,
     options: &'a ReconcileOptions,
     state: &'a mut ReconcileState,
-    auditor: &'a mut O,
+    audit: &'a mut Vec<AuditEvent>,
     /// Addresses that were probed in this run, each with why it did not answer.
     probed: BTreeMap<String, Option<String>>,
 }
 
 /// Applies a plan that was made from `desired` with the same `options`.
-pub(super) async fn apply<T: Transport, R: Runtime, A: TokenSource, O: Auditor>(
+pub(super) async fn apply<T: Transport, R: Runtime, A: TokenSource>(
     client: &Client<T, R, A>,
     plan: Vec<PlanItem>,
     desired: &[Desired],
     options: &ReconcileOptions,
     state: &mut ReconcileState,
-    auditor: &mut O,
+    audit: &mut Vec<AuditEvent>,
 ) -> Vec<ReportItem> {
-    let mut applier = Applier { client, options, state, auditor, probed: BTreeMap::new() };
+    let mut applier = Applier { client, options, state, audit, probed: BTreeMap::new() };
     let mut halted: Option<ItemError> = None;
     let mut items = Vec::with_capacity(plan.len());
     for mut planned in plan {
@@ -81,7 +81,7 @@ pub(super) async fn apply<T: Transport, R: Runtime, A: TokenSource, O: Auditor>(
             (item.outcome, item.error, item.correlation_id) = (end.outcome, end.error, end.correlation_id);
         } else if let Some(ItemError { status, message, .. }) = planned.item.error.clone() {
             let correlation_id = planned.item.correlation_id.clone();
-            applier.audit(&planned, AuditAction::Validate, status, Some(message), correlation_id);
+            applier.record(&planned, AuditAction::Validate, status, Some(message), correlation_id);
         }
         items.push(planned.item);
     }
@@ -98,7 +98,7 @@ fn ends_the_run(error: &ItemError) -> bool {
         )
 }
 
-impl<T: Transport, R: Runtime, A: TokenSource, O: Auditor> Applier<'_, T, R, A, O> {
+impl<T: Transport, R: Runtime, A: TokenSource> Applier<'_, T, R, A> {
     fn out_of_budget(&self) -> Option<ItemError> {
         let (requests, time_ms) = self.client.left();
         let error = if requests < MIN_REQUESTS {
@@ -125,7 +125,7 @@ impl<T: Transport, R: Runtime, A: TokenSource, O: Auditor> Applier<'_, T, R, A, 
     }
 
     async fn create(&mut self, planned: &PlanItem, wanted: &Desired) -> Result<End, End> {
-        self.audit(planned, AuditAction::Validate, None, None, None);
+        self.record(planned, AuditAction::Validate, None, None, None);
         self.probe(planned, wanted).await?;
         let subscriptions = Subscriptions::new(self.client, planned.item.api.api(), &self.options.marks);
         if let Some(failed) = &planned.item.webhook_id {
@@ -147,7 +147,7 @@ impl<T: Transport, R: Runtime, A: TokenSource, O: Auditor> Applier<'_, T, R, A, 
                         (ItemOutcome::Failed, Some(ItemError::new("create_failed", ErrorFault::Vendor, message)))
                     }
                 };
-                self.auditor.record(AuditEvent {
+                self.audit.push(AuditEvent {
                     webhook_id: Some(id.clone()),
                     status_code: created.status,
                     error: error.as_ref().map(|error| error.message.clone()),
@@ -167,7 +167,7 @@ impl<T: Transport, R: Runtime, A: TokenSource, O: Auditor> Applier<'_, T, R, A, 
 
     async fn update(&mut self, planned: &PlanItem, wanted: &Desired, id: &str) -> Result<End, End> {
         if planned.item.diff.iter().any(|change| change.field == "event_filters") {
-            self.audit(planned, AuditAction::Validate, None, None, None);
+            self.record(planned, AuditAction::Validate, None, None, None);
         }
         if planned.item.diff.iter().any(|change| change.field == "address") {
             self.probe(planned, wanted).await?;
@@ -176,7 +176,7 @@ impl<T: Transport, R: Runtime, A: TokenSource, O: Auditor> Applier<'_, T, R, A, 
         match subscriptions.update(id, wanted, None).await {
             Ok(updated) if updated.changes.is_empty() => Ok(End::of(ItemOutcome::Unchanged, None)),
             Ok(updated) => {
-                self.audit(planned, AuditAction::Update, updated.status, None, updated.correlation_id.clone());
+                self.record(planned, AuditAction::Update, updated.status, None, updated.correlation_id.clone());
                 Ok(End::of(ItemOutcome::Applied, updated.correlation_id))
             }
             Err(error) => Err(self.failed(planned, AuditAction::Update, &error)),
@@ -188,7 +188,7 @@ impl<T: Transport, R: Runtime, A: TokenSource, O: Auditor> Applier<'_, T, R, A, 
         match subscriptions.delete_owned(id).await {
             Ok(deleted) => {
                 self.state.deleted(planned.item.api, &planned.item.name, id, self.client.runtime.now_ms());
-                self.audit(planned, AuditAction::Delete, Some(deleted.status), None, deleted.correlation_id.clone());
+                self.record(planned, AuditAction::Delete, Some(deleted.status), None, deleted.correlation_id.clone());
                 Ok(End::of(ItemOutcome::Applied, deleted.correlation_id))
             }
             Err(error) => Err(self.failed(planned, AuditAction::Delete, &error)),
@@ -204,7 +204,7 @@ impl<T: Transport, R: Runtime, A: TokenSource, O: Auditor> Applier<'_, T, R, A, 
             Some(known) => known.clone(),
             None => match self.client.probe(&wanted.address, self.options.allow_private).await {
                 Ok(probe) => {
-                    self.audit(planned, AuditAction::Probe, probe.status, probe.error.clone(), None);
+                    self.record(planned, AuditAction::Probe, probe.status, probe.error.clone(), None);
                     self.probed.insert(wanted.address.clone(), probe.error.clone());
                     probe.error
                 }
@@ -224,13 +224,13 @@ impl<T: Transport, R: Runtime, A: TokenSource, O: Auditor> Applier<'_, T, R, A, 
         let outcome = if matches!(error, Error::Exhausted(_)) {
             ItemOutcome::Skipped
         } else {
-            self.audit(planned, action, error.status(), Some(error.to_string()), correlation_id.clone());
+            self.record(planned, action, error.status(), Some(error.to_string()), correlation_id.clone());
             ItemOutcome::Failed
         };
         End { outcome, id: None, error: Some(error.into()), correlation_id }
     }
 
-    fn audit(
+    fn record(
         &mut self,
         planned: &PlanItem,
         action: AuditAction,
@@ -238,8 +238,7 @@ impl<T: Transport, R: Runtime, A: TokenSource, O: Auditor> Applier<'_, T, R, A, 
         error: Option<String>,
         correlation_id: Option<String>,
     ) {
-        let event = AuditEvent { status_code, error, correlation_id, ..event_of(planned, action) };
-        self.auditor.record(event);
+        self.audit.push(AuditEvent { status_code, error, correlation_id, ..event_of(planned, action) });
     }
 }
 

@@ -37,17 +37,6 @@ pub struct AuditEvent {
     pub correlation_id: Option<String>,
 }
 
-/// Takes audit events as they happen.
-pub trait Auditor {
-    fn record(&mut self, event: AuditEvent);
-}
-
-impl Auditor for Vec<AuditEvent> {
-    fn record(&mut self, event: AuditEvent) {
-        self.push(event);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::{AuditAction, AuditEvent};

@@ -15,7 +15,7 @@ mod plan;
 mod report;
 mod state;
 
-pub use audit::{AuditAction, AuditEvent, Auditor};
+pub use audit::{AuditAction, AuditEvent};
 pub use plan::ReconcileOptions;
 pub use report::{ItemError, ItemOutcome, PlanAction, ReconcileReport, ReportItem};
 pub use state::{ChangeKind, RecentChange, ReconcileState};
@@ -31,14 +31,14 @@ use plan::{Listing, PlanItem, check_event_types, plan};
 /// One run. Lists, plans, checks event types, applies (unless it is a dry run) and reports. It never fails as a whole,
 /// because the report says item by item what went wrong.
 ///
-/// `client` bounds the run by its budget. `state` carries what the last runs did and lists may not show yet. Store it
+/// `client` bounds the run by its budget, `audit` gets what was done. `state` carries what the last runs did and lists may not show yet. Store it
 /// with the report.
 pub async fn reconcile<T: Transport, R: Runtime, A: TokenSource>(
     client: &Client<T, R, A>,
     desired: &[Desired],
     options: &ReconcileOptions,
     state: &mut ReconcileState,
-    auditor: &mut impl Auditor,
+    audit: &mut Vec<AuditEvent>,
 ) -> ReconcileReport {
     let started_at_ms = client.runtime.now_ms();
     state.forget(started_at_ms);
@@ -56,7 +56,7 @@ pub async fn reconcile<T: Transport, R: Runtime, A: TokenSource>(
     let items = if options.dry_run {
         plan.into_iter().map(|planned| planned.item).collect()
     } else {
-        apply::apply(client, plan, desired, options, state, auditor).await
+        apply::apply(client, plan, desired, options, state, audit).await
     };
     let duration_ms = client.runtime.now_ms().saturating_sub(started_at_ms);
     ReconcileReport::new(started_at_ms, duration_ms, options.dry_run, client.requests_sent(), items)
