@@ -12,7 +12,6 @@ use genesys_client::subscription::ApiKind;
 use js_sys::{Array, ArrayBuffer, Date, Object, Reflect, Uint8Array};
 use wasm_bindgen::{JsCast, JsValue};
 
-/// The type of a value, for messages.
 fn kind_of(value: &JsValue) -> String {
     match value {
         _ if value.is_null() => "null".to_owned(),
@@ -60,14 +59,18 @@ impl NamedArgs {
         Ok((!value.is_undefined()).then_some(value))
     }
 
-    fn wrong(&self, name: &str, wanted: &str, value: &JsValue) -> JsFailure {
-        expected(&format!("{}.{name}", self.what), wanted, value)
+    fn read<T>(
+        &mut self,
+        name: &'static str,
+        wanted: &str,
+        convert: impl Fn(&JsValue) -> Option<T>,
+    ) -> Result<Option<T>, JsFailure> {
+        let Some(value) = self.value(name)? else { return Ok(None) };
+        convert(&value).map(Some).ok_or_else(|| expected(&format!("{}.{name}", self.what), wanted, &value))
     }
 
-    /// A text.
     pub(crate) fn text(&mut self, name: &'static str) -> Result<Option<String>, JsFailure> {
-        let Some(value) = self.value(name)? else { return Ok(None) };
-        value.as_string().map(Some).ok_or_else(|| self.wrong(name, "a string", &value))
+        self.read(name, "a string", JsValue::as_string)
     }
 
     /// A text that has to be there and must not be empty or white space alone.
@@ -78,25 +81,19 @@ impl NamedArgs {
         }
     }
 
-    /// A switch.
     pub(crate) fn flag(&mut self, name: &'static str) -> Result<Option<bool>, JsFailure> {
-        let Some(value) = self.value(name)? else { return Ok(None) };
-        value.as_bool().map(Some).ok_or_else(|| self.wrong(name, "a boolean", &value))
+        self.read(name, "a boolean", JsValue::as_bool)
     }
 
-    /// A whole number.
     pub(crate) fn whole(&mut self, name: &'static str) -> Result<Option<u64>, JsFailure> {
-        let Some(value) = self.value(name)? else { return Ok(None) };
-        let number = value.as_f64().and_then(whole);
-        number.map(Some).ok_or_else(|| self.wrong(name, "a whole number, not negative", &value))
+        self.read(name, "a whole number, not negative", |value| value.as_f64().and_then(whole))
     }
 
     /// A time in milliseconds since the epoch, as a `Date` or a number.
     pub(crate) fn time_ms(&mut self, name: &'static str) -> Result<Option<u64>, JsFailure> {
-        let Some(value) = self.value(name)? else { return Ok(None) };
-        let number = value.dyn_ref::<Date>().map(Date::get_time).or_else(|| value.as_f64());
-        let wanted = "a Date or milliseconds since 1970";
-        number.and_then(whole).map(Some).ok_or_else(|| self.wrong(name, wanted, &value))
+        self.read(name, "a Date or milliseconds since 1970", |value| {
+            value.dyn_ref::<Date>().map(Date::get_time).or_else(|| value.as_f64()).and_then(whole)
+        })
     }
 
     /// The end, at which every member must have been read.
@@ -112,12 +109,10 @@ impl NamedArgs {
     }
 }
 
-/// The elements of an array.
 pub(crate) fn elements(value: &JsValue, what: &str) -> Result<Array, JsFailure> {
     value.dyn_ref::<Array>().cloned().ok_or_else(|| expected(what, "an array", value))
 }
 
-/// One of the two subscription APIs.
 pub(crate) fn api_kind(value: &JsValue, what: &str) -> Result<ApiKind, JsFailure> {
     match value.as_string().as_deref() {
         Some("webhooks") => Ok(ApiKind::Webhooks),
@@ -126,7 +121,6 @@ pub(crate) fn api_kind(value: &JsValue, what: &str) -> Result<ApiKind, JsFailure
     }
 }
 
-/// A body's raw bytes, copied.
 pub(crate) fn bytes(value: &JsValue) -> Result<Vec<u8>, JsFailure> {
     let view = match value.dyn_ref::<Uint8Array>() {
         Some(view) => view.clone(),

@@ -9,7 +9,7 @@ use crate::guard;
 use crate::host::Host;
 use crate::json;
 use crate::shared::ClientState;
-use crate::subscriptions::Subscriptions;
+use crate::subscriptions::JsSubscriptions;
 use genesys_client::auth::{CachedToken, OAuthTokens};
 use genesys_client::client::Client;
 use genesys_client::reconcile::ReconcileState;
@@ -73,8 +73,8 @@ impl GenesysClient {
     pub fn subscriptions(
         &self,
         #[wasm_bindgen(unchecked_param_type = "SubscriptionApi")] api: JsValue,
-    ) -> Result<Subscriptions, JsValue> {
-        guard::run(|| Ok(Subscriptions::new(self.shared.clone(), api_kind(&api, "api")?)))
+    ) -> Result<JsSubscriptions, JsValue> {
+        guard::run(|| Ok(JsSubscriptions::new(self.shared.clone(), api_kind(&api, "api")?)))
     }
 
     /// Asks whether an address answers: `HEAD`, and where that is not answered with success a `GET`. An address that does

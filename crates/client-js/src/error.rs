@@ -32,7 +32,6 @@ extern "C" {
     fn genesys_error_class();
 }
 
-/// A `GenesysError`.
 pub(crate) struct JsFailure(JsValue);
 
 impl JsFailure {
@@ -62,7 +61,6 @@ impl JsFailure {
         self
     }
 
-    /// The JavaScript error.
     pub(crate) fn into_js(self) -> JsValue {
         self.0
     }
@@ -73,7 +71,7 @@ impl From<Error> for JsFailure {
         let fault = match error.fault() {
             ErrorFault::Ours => "ours",
             ErrorFault::Configuration => "configuration",
-            ErrorFault::SharedClient => "vendor",
+            ErrorFault::Vendor => "vendor",
             ErrorFault::Network => "network",
             ErrorFault::TryAgain => "try_again",
         };

@@ -64,7 +64,6 @@ fn contained<T>(work: impl FnOnce() -> T) -> Result<T, JsFailure> {
     }
 }
 
-/// A synchronous call.
 pub(crate) fn run<T>(work: impl FnOnce() -> Result<T, JsFailure>) -> Result<T, JsValue> {
     contained(work).and_then(|result| result).map_err(JsFailure::into_js)
 }

@@ -47,7 +47,6 @@ const NOT_CONNECTED: [&str; 7] = [
     "ConnectionRefused",
 ];
 
-/// JavaScript as the host of the client.
 #[derive(Clone)]
 pub(crate) struct Host {
     /// The caller's `fetch`. Without one, the global one is looked up with every request, so that it can be replaced.
@@ -193,7 +192,6 @@ fn without_credentials(mut error: TransportError, request: &HttpRequest) -> Tran
     error
 }
 
-/// Now, in milliseconds since the epoch.
 pub(crate) fn now_ms() -> u64 {
     whole(Date::now().floor()).unwrap_or(0)
 }

@@ -25,14 +25,12 @@ fn in_camel_case(value: Value) -> Value {
     }
 }
 
-/// A plain JavaScript value.
 pub(crate) fn to_js(value: &impl Serialize) -> Result<JsValue, JsFailure> {
     let unreadable = || JsFailure::internal("a result could not be handed over");
     let text = serde_json::to_value(value).map(in_camel_case).map_err(|_| unreadable())?.to_string();
     JSON::parse(&text).map_err(|_| unreadable())
 }
 
-/// A plain object of a few members.
 pub(crate) fn object(members: &[(&str, JsValue)]) -> JsValue {
     let object = Object::new();
     for (name, value) in members {

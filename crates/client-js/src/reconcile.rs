@@ -5,8 +5,10 @@
 use crate::args::{NamedArgs, api_kind, elements};
 use crate::declaration::declared_subscription;
 use crate::error::JsFailure;
+use crate::host::now_ms;
 use crate::json;
 use crate::shared::ClientState;
+use genesys_client::client::{Client, RunBudget};
 use genesys_client::reconcile::{AuditEvent, ReconcileOptions, ReconcileReport, reconcile};
 use serde::Serialize;
 use std::rc::Rc;
@@ -28,7 +30,6 @@ struct ReportWithAudit {
     audit: Vec<AuditEvent>,
 }
 
-/// One run.
 pub(crate) async fn run(
     shared: Rc<ClientState>,
     desired: JsValue,
@@ -62,7 +63,12 @@ pub(crate) async fn run(
     };
     let options =
         ReconcileOptions { marks: shared.marks.clone(), prune, allow_private: shared.allow_private, probe, dry_run };
-    let vendor = shared.vendor_within(timeout_ms, max_requests);
+    let budget = RunBudget {
+        deadline_ms: timeout_ms.map_or(u64::MAX, |timeout_ms| now_ms().saturating_add(timeout_ms)),
+        max_requests: max_requests.map_or(u32::MAX, |requests| u32::try_from(requests).unwrap_or(u32::MAX)),
+    };
+    let (host, tokens) = (shared.host.clone(), shared.tokens.clone());
+    let vendor = Client::new(host.clone(), host, tokens, shared.vendor.api_url()).with_budget(budget);
     let mut state = shared.state.borrow().clone();
     let mut audit: Vec<AuditEvent> = vec![];
     let report = reconcile(&vendor, &desired, &options, &mut state, &mut audit).await;

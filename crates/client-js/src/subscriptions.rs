@@ -12,20 +12,20 @@ use crate::json;
 use crate::shared::{ClientState, SharedTokens};
 use genesys_client::address;
 use genesys_client::error::Error;
-use genesys_client::subscription::{self, ApiKind, Desired};
+use genesys_client::subscription::{ApiKind, Desired, Subscriptions};
 use js_sys::Promise;
 use std::rc::Rc;
 use wasm_bindgen::prelude::*;
 
 /// The calls on the subscriptions of one of the vendor's APIs. Made by `GenesysClient.subscriptions`.
-#[wasm_bindgen]
-pub struct Subscriptions {
+#[wasm_bindgen(js_name = Subscriptions)]
+pub struct JsSubscriptions {
     shared: Rc<ClientState>,
     api: ApiKind,
 }
 
-#[wasm_bindgen]
-impl Subscriptions {
+#[wasm_bindgen(js_class = Subscriptions)]
+impl JsSubscriptions {
     /// All subscriptions, of every owner.
     #[wasm_bindgen(unchecked_return_type = "Promise<Subscription[]>")]
     pub fn list(&self) -> Promise {
@@ -96,14 +96,14 @@ impl Subscriptions {
     }
 }
 
-impl Subscriptions {
+impl JsSubscriptions {
     pub(crate) fn new(shared: Rc<ClientState>, api: ApiKind) -> Self {
         Self { shared, api }
     }
 }
 
-fn calls(shared: &ClientState, api: ApiKind) -> subscription::Subscriptions<'_, Host, Host, SharedTokens> {
-    subscription::Subscriptions::new(&shared.vendor, api.api(), &shared.marks)
+fn calls(shared: &ClientState, api: ApiKind) -> Subscriptions<'_, Host, Host, SharedTokens> {
+    Subscriptions::new(&shared.vendor, api.api(), &shared.marks)
 }
 
 fn text(id: &JsValue) -> Result<String, JsFailure> {

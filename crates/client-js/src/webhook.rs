@@ -192,12 +192,9 @@ fn scheme(profile: &JsValue) -> Result<Scheme, JsFailure> {
         let known = Profile::ALL.into_iter().find(|known| known.as_str() == name);
         return known.and_then(Scheme::preset).ok_or_else(|| JsFailure::argument(format!("profile: expected {names}")));
     }
-    if !profile.is_object() || Array::is_array(profile) {
-        return Err(expected("profile", names, profile));
-    }
     let text = JSON::stringify(profile).ok().and_then(|text| text.as_string()).unwrap_or_default();
     let Ok(Value::Object(members)) = serde_json::from_str(&text) else {
-        return Err(JsFailure::argument(format!("profile: expected {names}")));
+        return Err(expected("profile", names, profile));
     };
     let members: Map<String, Value> = members.into_iter().map(|(name, value)| (name.to_snake_case(), value)).collect();
     let custom: CustomScheme = serde_json::from_value(Value::Object(members))
