@@ -1,11 +1,27 @@
 //! Receiving webhooks, pure: from headers and raw bytes to "accepted" or to a named refusal.
 //!
-//! Promises: nothing here reads a clock, a socket or randomness (the time is passed in as milliseconds since the
-//! epoch), nothing panics on any input, and no secret reaches an error, a log line or a serialized form.
+//! A delivery is verified over its raw bytes ([`signature`]), then its envelope is read ([`envelope`]), then its idempotency
+//! key is found ([`dedupe`]). What is refused on the way is a [`refusal::Refusal`], and [`doctor::explain`] says why.
 //!
-//! The way of a delivery (DESIGN §3): [`signature::Verifier::verify`] over the raw bytes, then
-//! [`scheme::Scheme::inspect`] for the envelope, then [`scheme::Scheme::idempotency_key`]; what is refused on the way
-//! is a [`refusal::Refusal`], and [`doctor::explain`] says why.
+//! ```
+//! use genesys_webhook::{scheme::Scheme, secret::SigningSecret, sign::sign, signature::Verifier};
+//!
+//! let scheme = Scheme::webhooks();
+//! let secret = SigningSecret::new(&scheme, "current", "0123456789abcdef", None)?;
+//! let body = br#"{"events":[{"id":"a"}]}"#;
+//! let headers = sign(&scheme, &secret, "", 0, body);
+//!
+//! let verifier = Verifier::new(scheme, vec![secret]);
+//! let verified = verifier.verify(headers.as_slice(), body, 1_700_000_000_000)?;
+//! let envelope = verifier.scheme().inspect(body)?;
+//! assert_eq!((verified.label, envelope.event_count), ("current", 1));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! Promises:
+//! - Nothing here reads a clock, a socket or randomness. Times are passed in, as milliseconds since the epoch.
+//! - No input makes it panic.
+//! - No secret reaches an error, a log line or a serialized form.
 //!
 //! Out of scope: where bodies come from and go to, queues, answers over HTTP, configuration files.
 #![forbid(unsafe_code)]

@@ -9,7 +9,7 @@ use crate::secret::SigningSecret;
 /// Makes the headers of a signed request: signature, and identifier and timestamp where the scheme has them.
 ///
 /// `id`: the delivery's identifier, visible ASCII without quotes, braces and backslashes (the gateway's own are);
-/// another one is signed too, and refused by whoever verifies. `timestamp_s`: whole seconds since the epoch.
+/// another one is signed too, and the verifier refuses it. `timestamp_s`: whole seconds since the epoch.
 /// Names are lower case.
 pub fn sign(scheme: &Scheme, secret: &SigningSecret, id: &str, timestamp_s: u64, body: &[u8]) -> Vec<(String, String)> {
     sign_with_all(scheme, [secret], id, timestamp_s, body)

@@ -44,8 +44,8 @@ pub struct CustomScheme {
     pub envelope: Option<String>,
     /// JSON pointer to what makes two deliveries one, in place of the signed `id_header`. Excludes `dedupe_header`.
     pub dedupe_pointer: Option<String>,
-    /// Header that makes two deliveries one. Unless the signed content holds it, a repeated delivery can be passed off
-    /// as a new one by whoever recorded it.
+    /// Header that makes two deliveries one. Unless the signed content holds it, who recorded a delivery can pass
+    /// it off as a new one.
     pub dedupe_header: Option<String>,
 }
 

@@ -29,7 +29,7 @@ use search::{Diagnosis, Search};
 
 /// What [`explain`] may hash: about 100 ms in wasm. With one secret, bodies up to 200 KB are looked at under every transformation.
 pub const EXPLAIN_BUDGET_BYTES: usize = 16 * 1024 * 1024;
-/// What [`diagnose`] may hash: about 2 ms in wasm, because whoever sends forgeries decides how often it runs.
+/// What [`diagnose`] may hash: about 2 ms in wasm, because the sender of forgeries decides how often it runs.
 pub const DIAGNOSE_BUDGET_BYTES: usize = 256 * 1024;
 
 /// Explains a request.

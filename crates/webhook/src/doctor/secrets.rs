@@ -69,7 +69,7 @@ pub(super) fn variants(scheme: &Scheme, secret: &SigningSecret) -> Vec<KeyVarian
     found
 }
 
-/// Keys that the sender may have where the secret was pasted there with something around it, which nobody sees.
+/// Keys that the sender may have where the secret was pasted there with something around it that cannot be seen.
 pub(super) fn pasted(scheme: &Scheme, secret: &SigningSecret) -> Vec<KeyVariant> {
     if scheme.secret_format != SecretFormat::Text {
         return Vec::new();

@@ -1,12 +1,15 @@
 //! Verification of signatures over raw bytes.
 //!
-//! Promises: the scheme's own headers, prefix, encoding and signed content are the only ones that count (no
-//! downgrade); comparison takes the same time whatever differs, never fails on lengths, and goes through every active
-//! secret and every presented tag without an early exit; what is refused is refused by name.
+//! Promises:
+//! - Only the scheme's own headers, prefix, encoding and signed content count (no downgrade).
+//! - Comparison takes the same time whatever differs and never fails on lengths. It goes through every active secret and
+//!   every presented tag without an early exit.
+//! - What is refused is refused by name.
 //!
-//! There is one way: [`Verifier::prepare`] reads the headers, somebody computes one tag per active secret, and
-//! [`PreparedCheck::check`] compares. [`Verifier::verify`] is these two with the tags computed here; a host that hashes
+//! There is one way: [`Verifier::prepare`] reads the headers, the caller computes one tag for each active secret, and
+//! [`PreparedCheck::check`] compares. [`Verifier::verify`] is these two with the tags computed here. A host that hashes
 //! large bodies elsewhere (WebCrypto) takes the key bytes from [`PreparedCheck::secrets`] and does the middle itself.
+//!
 //! Out of scope: reading bodies, limiting their size, replay within the tolerance (deduplication sees to that).
 
 use alloc::borrow::Cow;

@@ -1,4 +1,4 @@
-//! What is passed over against the same text read token by token: nobody may be able to tell which of them it was.
+//! What is passed over against the same text read token by token. No caller may be able to tell which of them it was.
 
 use super::super::tracker::Tracker;
 use super::super::{Envelope, EnvelopeKind, JsonPointer, Refusal, judge, passed_over};
