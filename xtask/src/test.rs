@@ -125,9 +125,10 @@ impl Run<'_> {
             let run = [&["test", "--no-fail-fast", "--lib", "--bins", "--tests"], &selected[..], &names].concat();
             self.step("native tests (cargo test)", cargo(&run))?;
         }
-        // nextest does not run the examples in the documentation. Only the client and the simulator have any.
+        // nextest does not run the examples in the documentation. These crates have some.
         if self.options.filter.is_none() {
-            let documented = ["test", "--doc", "--quiet", "-p", "genesys-client", "-p", "genesys-simulator"];
+            let crates = ["-p", "genesys-webhook", "-p", "genesys-client", "-p", "genesys-simulator"];
+            let documented = [&["test", "--doc", "--quiet"], &crates[..]].concat();
             self.step("examples in the documentation (cargo test --doc)", cargo(&documented))?;
         }
         Ok(())

@@ -13,6 +13,7 @@ import { extname, join } from "node:path";
 import { test } from "node:test";
 import { fileURLToPath, pathToFileURL } from "node:url";
 
+import { deferred } from "./support/deferred.mjs";
 import { installed, program, root } from "./support/paths.mjs";
 import { expectScenario } from "./support/scenario.mjs";
 import { startSimulator } from "./support/simulator.mjs";
@@ -40,7 +41,7 @@ async function bundle(dir) {
 
 /** Serves `dir` and what the page asks for, and answers what it posts. */
 async function serve(context, dir, options) {
-  const posted = Promise.withResolvers();
+  const posted = deferred();
   const server = createServer(async (request, response) => {
     const path = new URL(request.url, "http://page").pathname;
     if (request.method === "POST") {

@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { createServer } from "node:http";
 import { test } from "node:test";
 
+import { deferred } from "./support/deferred.mjs";
 import { loadPackage } from "./support/paths.mjs";
 import { expectScenario, scenario } from "./support/scenario.mjs";
 import { clientSecret, startSimulator } from "./support/simulator.mjs";
@@ -163,7 +164,7 @@ test("an address without a listener is a finding, with the system's own code", a
 test("a fetch that never answers is given up after its time, and told so", async (context) => {
   context.mock.timers.enable({ apis: ["setTimeout", "Date"] });
   let signal;
-  const asked = Promise.withResolvers();
+  const asked = deferred();
   const fetch = (_url, init) => {
     signal = init.signal;
     asked.resolve();

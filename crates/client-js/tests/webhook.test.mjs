@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { createServer } from "node:http";
 import { test } from "node:test";
 
+import { deferred } from "./support/deferred.mjs";
 import { loadPackage } from "./support/paths.mjs";
 
 const { GenesysError, explain, inspect, sign, verify } = await loadPackage();
@@ -138,7 +139,7 @@ test("a wrong call throws, and says what to pass without showing a value", () =>
 });
 
 test("what Node's own server gives goes straight into verify", async (context) => {
-  const answered = Promise.withResolvers();
+  const answered = deferred();
   const server = createServer(async (request, response) => {
     const chunks = [];
     for await (const chunk of request) chunks.push(chunk);

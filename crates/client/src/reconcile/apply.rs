@@ -25,23 +25,8 @@ const MIN_REQUESTS: u32 = 4;
 /// Nor with less time left.
 const MIN_TIME_MS: u64 = 1_000;
 
-/// How one item ended.
-struct End {
-    outcome: ItemOutcome,
-    id: Option<String>,
-    error: Option<ItemError>,
-    correlation_id: Option<String>,
-}
-
-impl End {
-    fn of(outcome: ItemOutcome, correlation_id: Option<String>) -> Self {
-        Self { outcome, id: None, error: None, correlation_id }
-    }
-
-    fn with_error(outcome: ItemOutcome, error: ItemError) -> Self {
-        Self { error: Some(error), ..Self::of(outcome, None) }
-    }
-}
+/// An item has ended with an error, which it holds.
+struct Ended;
 
 struct Applier<'a, T, R, A> {
     client: &'a Client<T, R, A>,
@@ -66,22 +51,20 @@ pub(super) async fn apply<T: Transport, R: Runtime, A: TokenSource>(
     let mut items = Vec::with_capacity(plan.len());
     for mut planned in plan {
         if planned.item.outcome == ItemOutcome::Planned {
-            let before = client.requests_sent();
-            let wanted = planned.declared.and_then(|index| desired.get(index));
-            let end = match applier.out_of_budget().or_else(|| halted.clone()) {
-                Some(error) => End::with_error(ItemOutcome::Skipped, error),
-                None => applier.carry_out(&planned, wanted).await,
-            };
-            if end.outcome == ItemOutcome::Failed && end.error.as_ref().is_some_and(ends_the_run) {
-                halted.clone_from(&end.error);
+            if let Some(error) = applier.out_of_budget().or_else(|| halted.clone()) {
+                (planned.item.outcome, planned.item.error) = (ItemOutcome::Skipped, Some(error));
+            } else {
+                let before = client.requests_sent();
+                let wanted = planned.declared.and_then(|index| desired.get(index));
+                // What went wrong is in the item.
+                let _ = applier.carry_out(&mut planned, wanted).await;
+                planned.item.attempts = client.requests_sent().saturating_sub(before);
+                if planned.item.outcome == ItemOutcome::Failed {
+                    halted = planned.item.error.clone().filter(ends_the_run);
+                }
             }
-            let item = &mut planned.item;
-            item.attempts = client.requests_sent().saturating_sub(before);
-            item.webhook_id = end.id.or(item.webhook_id.take());
-            (item.outcome, item.error, item.correlation_id) = (end.outcome, end.error, end.correlation_id);
-        } else if let Some(ItemError { status, message, .. }) = planned.item.error.clone() {
-            let correlation_id = planned.item.correlation_id.clone();
-            applier.record(&planned, AuditAction::Validate, status, Some(message), correlation_id);
+        } else if let Some(error) = &planned.item.error {
+            applier.record(&planned, AuditAction::Validate, error.status);
         }
         items.push(planned.item);
     }
@@ -111,92 +94,96 @@ impl<T: Transport, R: Runtime, A: TokenSource> Applier<'_, T, R, A> {
         Some((&error).into())
     }
 
-    async fn carry_out(&mut self, planned: &PlanItem, wanted: Option<&Desired>) -> End {
-        let result = match (planned.item.action, wanted, &planned.item.webhook_id) {
-            (PlanAction::Create, Some(wanted), _) => self.create(planned, wanted).await,
-            (PlanAction::Update | PlanAction::Adopt, Some(wanted), Some(id)) => self.update(planned, wanted, id).await,
-            (PlanAction::Delete, _, Some(id)) => self.delete(planned, id).await,
+    async fn carry_out(&mut self, planned: &mut PlanItem, wanted: Option<&Desired>) -> Result<(), Ended> {
+        let id = planned.item.webhook_id.clone();
+        match (planned.item.action, wanted, id) {
+            (PlanAction::Create, Some(wanted), failed) => self.create(planned, wanted, failed).await,
+            (PlanAction::Update | PlanAction::Adopt, Some(wanted), Some(id)) => self.update(planned, wanted, &id).await,
+            (PlanAction::Delete, _, Some(id)) => self.delete(planned, &id).await,
             _ => {
-                let error = Error::Invalid("the plan does not fit what was declared".to_owned());
-                Err(End::with_error(ItemOutcome::Failed, (&error).into()))
+                planned.item.fail_with(&Error::Invalid("the plan does not fit what was declared".to_owned()));
+                Err(Ended)
             }
-        };
-        result.unwrap_or_else(|end| end)
+        }
     }
 
-    async fn create(&mut self, planned: &PlanItem, wanted: &Desired) -> Result<End, End> {
-        self.record(planned, AuditAction::Validate, None, None, None);
+    /// `failed` is the id of one that the vendor failed to complete.
+    async fn create(&mut self, planned: &mut PlanItem, wanted: &Desired, failed: Option<String>) -> Result<(), Ended> {
+        self.record(planned, AuditAction::Validate, None);
         self.probe(planned, wanted).await?;
-        let subscriptions = Subscriptions::new(self.client, planned.item.api.api(), &self.options.marks);
-        if let Some(failed) = &planned.item.webhook_id {
+        if let Some(failed) = &failed {
             self.delete(planned, failed).await?;
         }
-        let mut ignore = self.state.deleted_ids(planned.item.api);
-        ignore.extend(planned.item.webhook_id.clone());
-        match subscriptions.create(wanted, &ignore).await {
+        let api = planned.item.api;
+        let mut ignore = self.state.deleted_ids(api);
+        ignore.extend(failed);
+        match Subscriptions::new(self.client, api.api(), &self.options.marks).create(wanted, &ignore).await {
             Ok(created) => {
-                let id = created.subscription.id.clone();
-                self.state.created(planned.item.api, &planned.item.name, Some(&id), self.client.runtime.now_ms());
-                let (outcome, error) = match created.subscription.provisioning {
-                    Provisioning::Ready => (ItemOutcome::Applied, None),
-                    Provisioning::Pending => (ItemOutcome::Pending, None),
+                self.state.created(
+                    api,
+                    &planned.item.name,
+                    Some(&created.subscription.id),
+                    self.client.runtime.now_ms(),
+                );
+                let item = &mut planned.item;
+                item.webhook_id = Some(created.subscription.id);
+                item.correlation_id = created.correlation_id;
+                match created.subscription.provisioning {
+                    Provisioning::Ready => item.outcome = ItemOutcome::Applied,
+                    Provisioning::Pending => item.outcome = ItemOutcome::Pending,
                     Provisioning::Failed(reason) => {
                         let reason = wanted.secret.redact(&reason);
                         let message =
                             format!("the vendor could not complete the create: {reason}; the next run creates it anew");
-                        (ItemOutcome::Failed, Some(ItemError::new("create_failed", ErrorFault::Vendor, message)))
+                        item.fail(ItemError::new("create_failed", ErrorFault::Vendor, message));
                     }
-                };
-                self.audit.push(AuditEvent {
-                    webhook_id: Some(id.clone()),
-                    status_code: created.status,
-                    error: error.as_ref().map(|error| error.message.clone()),
-                    correlation_id: created.correlation_id.clone(),
-                    ..event_of(planned, AuditAction::Create)
-                });
-                Ok(End { outcome, id: Some(id), error, correlation_id: created.correlation_id })
+                }
+                self.record(planned, AuditAction::Create, created.status);
+                Ok(())
             }
             Err(error) => {
-                if matches!(error, Error::Uncertain { .. }) {
-                    self.state.created(planned.item.api, &planned.item.name, None, self.client.runtime.now_ms());
+                if matches!(error, Error::Uncertain(_)) {
+                    self.state.created(api, &planned.item.name, None, self.client.runtime.now_ms());
                 }
                 Err(self.failed(planned, AuditAction::Create, &error))
             }
         }
     }
 
-    async fn update(&mut self, planned: &PlanItem, wanted: &Desired, id: &str) -> Result<End, End> {
+    async fn update(&mut self, planned: &mut PlanItem, wanted: &Desired, id: &str) -> Result<(), Ended> {
         if planned.item.diff.iter().any(|change| change.field == "event_filters") {
-            self.record(planned, AuditAction::Validate, None, None, None);
+            self.record(planned, AuditAction::Validate, None);
         }
         if planned.item.diff.iter().any(|change| change.field == "address") {
             self.probe(planned, wanted).await?;
         }
         let subscriptions = Subscriptions::new(self.client, planned.item.api.api(), &self.options.marks);
         match subscriptions.update(id, wanted, None).await {
-            Ok(updated) if updated.changes.is_empty() => Ok(End::of(ItemOutcome::Unchanged, None)),
+            Ok(updated) if updated.changes.is_empty() => planned.item.outcome = ItemOutcome::Unchanged,
             Ok(updated) => {
-                self.record(planned, AuditAction::Update, updated.status, None, updated.correlation_id.clone());
-                Ok(End::of(ItemOutcome::Applied, updated.correlation_id))
+                (planned.item.outcome, planned.item.correlation_id) = (ItemOutcome::Applied, updated.correlation_id);
+                self.record(planned, AuditAction::Update, updated.status);
             }
-            Err(error) => Err(self.failed(planned, AuditAction::Update, &error)),
+            Err(error) => return Err(self.failed(planned, AuditAction::Update, &error)),
         }
+        Ok(())
     }
 
-    async fn delete(&mut self, planned: &PlanItem, id: &str) -> Result<End, End> {
+    async fn delete(&mut self, planned: &mut PlanItem, id: &str) -> Result<(), Ended> {
         let subscriptions = Subscriptions::new(self.client, planned.item.api.api(), &self.options.marks);
         match subscriptions.delete_owned(id).await {
             Ok(deleted) => {
                 self.state.deleted(planned.item.api, &planned.item.name, id, self.client.runtime.now_ms());
-                self.record(planned, AuditAction::Delete, Some(deleted.status), None, deleted.correlation_id.clone());
-                Ok(End::of(ItemOutcome::Applied, deleted.correlation_id))
+                (planned.item.outcome, planned.item.correlation_id) = (ItemOutcome::Applied, deleted.correlation_id);
+                self.record(planned, AuditAction::Delete, Some(deleted.status));
+                Ok(())
             }
             Err(error) => Err(self.failed(planned, AuditAction::Delete, &error)),
         }
     }
 
     /// Asks an address once a run whether it answers.
-    async fn probe(&mut self, planned: &PlanItem, wanted: &Desired) -> Result<(), End> {
+    async fn probe(&mut self, planned: &mut PlanItem, wanted: &Desired) -> Result<(), Ended> {
         if !self.options.probe {
             return Ok(());
         }
@@ -204,52 +191,43 @@ impl<T: Transport, R: Runtime, A: TokenSource> Applier<'_, T, R, A> {
             Some(known) => known.clone(),
             None => match self.client.probe(&wanted.address, self.options.allow_private).await {
                 Ok(probe) => {
-                    self.record(planned, AuditAction::Probe, probe.status, probe.error.clone(), None);
+                    let event = event_of(planned, AuditAction::Probe, probe.status);
+                    self.audit.push(AuditEvent { error: probe.error.clone(), ..event });
                     self.probed.insert(wanted.address.clone(), probe.error.clone());
                     probe.error
                 }
                 Err(error) => return Err(self.failed(planned, AuditAction::Probe, &error)),
             },
         };
-        problem.map_or(Ok(()), |problem| {
-            let message = format!("{} cannot be reached: {problem}", wanted.address);
-            let error = ItemError::new("unreachable_address", ErrorFault::Configuration, message);
-            Err(End::with_error(ItemOutcome::Failed, error))
-        })
+        let Some(problem) = problem else { return Ok(()) };
+        let message = format!("{} cannot be reached: {problem}", wanted.address);
+        planned.item.fail(ItemError::new("unreachable_address", ErrorFault::Configuration, message));
+        Err(Ended)
     }
 
-    /// The end of an item that met an error. It is audited, unless the budget was used up and nothing was done.
-    fn failed(&mut self, planned: &PlanItem, action: AuditAction, error: &Error) -> End {
-        let correlation_id = error.correlation_id().map(str::to_owned);
-        let outcome = if matches!(error, Error::Exhausted(_)) {
-            ItemOutcome::Skipped
-        } else {
-            self.record(planned, action, error.status(), Some(error.to_string()), correlation_id.clone());
-            ItemOutcome::Failed
-        };
-        End { outcome, id: None, error: Some(error.into()), correlation_id }
+    /// Ends an item with an error. It is audited, unless the budget was used up and nothing was done.
+    fn failed(&mut self, planned: &mut PlanItem, action: AuditAction, error: &Error) -> Ended {
+        planned.item.fail_with(error);
+        if !matches!(error, Error::Exhausted(_)) {
+            self.record(planned, action, error.status());
+        }
+        Ended
     }
 
-    fn record(
-        &mut self,
-        planned: &PlanItem,
-        action: AuditAction,
-        status_code: Option<u16>,
-        error: Option<String>,
-        correlation_id: Option<String>,
-    ) {
-        self.audit.push(AuditEvent { status_code, error, correlation_id, ..event_of(planned, action) });
+    fn record(&mut self, planned: &PlanItem, action: AuditAction, status_code: Option<u16>) {
+        self.audit.push(event_of(planned, action, status_code));
     }
 }
 
-fn event_of(planned: &PlanItem, action: AuditAction) -> AuditEvent {
+/// An event with the error and the correlation id that the item has by now.
+fn event_of(PlanItem { item, address, .. }: &PlanItem, action: AuditAction, status_code: Option<u16>) -> AuditEvent {
     AuditEvent {
         action,
-        source: planned.item.source.clone(),
-        webhook_id: planned.item.webhook_id.clone(),
-        target_url: Some(planned.address.clone()),
-        status_code: None,
-        error: None,
-        correlation_id: None,
+        source: item.source.clone(),
+        webhook_id: item.webhook_id.clone(),
+        target_url: Some(address.clone()),
+        status_code,
+        error: item.error.as_ref().map(|error| error.message.clone()),
+        correlation_id: item.correlation_id.clone(),
     }
 }
