@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs every fuzz target, one after the other: fuzz/run.sh [seconds each, default 20 | check] [target...]
 #
-# With seconds it looks for something new, differently each time. `check` is for whoever has to decide whether a change may
+# With seconds it looks for something new, differently each time. `check` decides whether a change may
 # land: the seeds, and from them a fixed number of inputs from a fixed start. The seeds have the same result each time; the fuzzer
 # was seen to find something in one run and not in the next. It always begins with what needs no fuzzer: every target over its seeds and some changes of each (fuzz/tests/seeds.rs).
 #

@@ -5,7 +5,7 @@
 use gateway_core::query;
 use gateway_core::receive::networks as lists;
 use gateway_core::time::{DAY_MS, parse_rfc3339, rfc3339};
-use genesys_client::retry::{Decision, AttemptFailure, RetryPolicy, retry_after_ms};
+use genesys_client::retry::{AttemptFailure, Decision, RetryPolicy, retry_after_ms};
 use std::net::IpAddr;
 use std::time::{Duration, UNIX_EPOCH};
 

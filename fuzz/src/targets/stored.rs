@@ -9,7 +9,7 @@ use gateway_core::deliver::ledger::{Claimed, DeliveryRow, LedgerCall, LedgerTota
 use gateway_core::lifecycle::{Answered, LifecycleCall};
 use gateway_core::messages::{DecodeError, Message, dead_letter_header, decode, delivery_header, frame};
 use gateway_core::metrics::counters::{CountersCall, Totals};
-use genesys_client::reconcile::{ReconcileState, ReconcileReport};
+use genesys_client::reconcile::{ReconcileReport, ReconcileState};
 use genesys_client::subscription::ApiKind;
 use serde::{Serialize, de::DeserializeOwned};
 use std::fmt::Debug;

@@ -6,7 +6,7 @@ use crate::split_once;
 use crate::vendor::{TOKEN, Vendor, block_on};
 use genesys_client::reconcile::{ReconcileOptions, ReconcileState, reconcile};
 use genesys_client::subscription::{ApiKind, Desired, EventFilter, Marks, Subscriptions};
-use genesys_client::{RunBudget, Client, Error, OAuthTokens, Secret, TokenSource as _};
+use genesys_client::{Client, Error, OAuthTokens, RunBudget, Secret, TokenSource as _};
 
 const API: &str = "https://api.example.com";
 const ADDRESS: &str = "https://hooks.example.com/webhook/a";
@@ -93,7 +93,8 @@ fn calls(client: &FuzzClient<'_>, api: ApiKind, marks: &Marks) -> Said {
 }
 
 fn reconciled(client: &FuzzClient<'_>, marks: Marks) -> Said {
-    let options = ReconcileOptions { marks, prune: ApiKind::ALL.to_vec(), allow_private: false, probe: true, dry_run: false };
+    let options =
+        ReconcileOptions { marks, prune: ApiKind::ALL.to_vec(), allow_private: false, probe: true, dry_run: false };
     let mut state = ReconcileState::default();
     let mut events = Vec::new();
     let desired = ApiKind::ALL.map(desired);

@@ -25,8 +25,8 @@ const MIN_REQUESTS: u32 = 4;
 /// Nor with less time left.
 const MIN_TIME_MS: u64 = 1_000;
 
-/// An item has ended with an error, which it holds.
-struct Ended;
+/// An item did not succeed. It holds its error.
+struct ItemFailed;
 
 struct Applier<'a, T, R, A> {
     client: &'a Client<T, R, A>,
@@ -94,7 +94,7 @@ impl<T: Transport, R: Runtime, A: TokenSource> Applier<'_, T, R, A> {
         Some((&error).into())
     }
 
-    async fn carry_out(&mut self, planned: &mut PlanItem, wanted: Option<&Desired>) -> Result<(), Ended> {
+    async fn carry_out(&mut self, planned: &mut PlanItem, wanted: Option<&Desired>) -> Result<(), ItemFailed> {
         let id = planned.item.webhook_id.clone();
         match (planned.item.action, wanted, id) {
             (PlanAction::Create, Some(wanted), failed) => self.create(planned, wanted, failed).await,
@@ -102,13 +102,18 @@ impl<T: Transport, R: Runtime, A: TokenSource> Applier<'_, T, R, A> {
             (PlanAction::Delete, _, Some(id)) => self.delete(planned, &id).await,
             _ => {
                 planned.item.fail_with(&Error::Invalid("the plan does not fit what was declared".to_owned()));
-                Err(Ended)
+                Err(ItemFailed)
             }
         }
     }
 
     /// `failed` is the id of one that the vendor failed to complete.
-    async fn create(&mut self, planned: &mut PlanItem, wanted: &Desired, failed: Option<String>) -> Result<(), Ended> {
+    async fn create(
+        &mut self,
+        planned: &mut PlanItem,
+        wanted: &Desired,
+        failed: Option<String>,
+    ) -> Result<(), ItemFailed> {
         self.record(planned, AuditAction::Validate, None);
         self.probe(planned, wanted).await?;
         if let Some(failed) = &failed {
@@ -150,7 +155,7 @@ impl<T: Transport, R: Runtime, A: TokenSource> Applier<'_, T, R, A> {
         }
     }
 
-    async fn update(&mut self, planned: &mut PlanItem, wanted: &Desired, id: &str) -> Result<(), Ended> {
+    async fn update(&mut self, planned: &mut PlanItem, wanted: &Desired, id: &str) -> Result<(), ItemFailed> {
         if planned.item.diff.iter().any(|change| change.field == "event_filters") {
             self.record(planned, AuditAction::Validate, None);
         }
@@ -169,7 +174,7 @@ impl<T: Transport, R: Runtime, A: TokenSource> Applier<'_, T, R, A> {
         Ok(())
     }
 
-    async fn delete(&mut self, planned: &mut PlanItem, id: &str) -> Result<(), Ended> {
+    async fn delete(&mut self, planned: &mut PlanItem, id: &str) -> Result<(), ItemFailed> {
         let subscriptions = Subscriptions::new(self.client, planned.item.api.api(), &self.options.marks);
         match subscriptions.delete_owned(id).await {
             Ok(deleted) => {
@@ -183,7 +188,7 @@ impl<T: Transport, R: Runtime, A: TokenSource> Applier<'_, T, R, A> {
     }
 
     /// Asks an address once a run whether it answers.
-    async fn probe(&mut self, planned: &mut PlanItem, wanted: &Desired) -> Result<(), Ended> {
+    async fn probe(&mut self, planned: &mut PlanItem, wanted: &Desired) -> Result<(), ItemFailed> {
         if !self.options.probe {
             return Ok(());
         }
@@ -202,16 +207,16 @@ impl<T: Transport, R: Runtime, A: TokenSource> Applier<'_, T, R, A> {
         let Some(problem) = problem else { return Ok(()) };
         let message = format!("{} cannot be reached: {problem}", wanted.address);
         planned.item.fail(ItemError::new("unreachable_address", ErrorFault::Configuration, message));
-        Err(Ended)
+        Err(ItemFailed)
     }
 
     /// Ends an item with an error. It is audited, unless the budget was used up and nothing was done.
-    fn failed(&mut self, planned: &mut PlanItem, action: AuditAction, error: &Error) -> Ended {
+    fn failed(&mut self, planned: &mut PlanItem, action: AuditAction, error: &Error) -> ItemFailed {
         planned.item.fail_with(error);
         if !matches!(error, Error::Exhausted(_)) {
             self.record(planned, action, error.status());
         }
-        Ended
+        ItemFailed
     }
 
     fn record(&mut self, planned: &PlanItem, action: AuditAction, status_code: Option<u16>) {

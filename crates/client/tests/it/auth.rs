@@ -64,9 +64,9 @@ impl Transport for Login {
     }
 }
 
-type TestTokens = OAuthTokens<Arc<Login>, Paused>;
+type FakeVendorTokens = OAuthTokens<Arc<Login>, Paused>;
 
-fn tokens(login: &Arc<Login>) -> Arc<TestTokens> {
+fn tokens(login: &Arc<Login>) -> Arc<FakeVendorTokens> {
     Arc::new(OAuthTokens::new(login.clone(), Paused::new(), "https://login.example.com", "id", Secret::new("s3cr3t")))
 }
 
