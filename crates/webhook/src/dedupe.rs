@@ -1,11 +1,13 @@
 //! Idempotency keys: what makes two deliveries one.
 //!
-//! Promises: a key is deterministic, at most [`MAX_KEY_CHARS`] visible ASCII characters, and keys of different kinds
-//! never collide: each begins with its kind, and values that are long or unusual are replaced by a hash under another
-//! kind. Where a delivery names no key, its body's SHA-256 is the key ([`body_key`]). Two deliveries may have equal
-//! bodies, so that such a key holds for a short time only.
+//! Promises:
+//! - A key is deterministic and has at most [`MAX_KEY_CHARS`] visible ASCII characters.
+//! - Keys of different kinds never collide, because each begins with its kind. Long or unusual values are replaced by a hash
+//!   under another kind.
+//! - Where a delivery names no key, its body's SHA-256 is the key ([`body_key`]). It holds for a short time only, because two
+//!   deliveries may have equal bodies.
 //!
-//! Out of scope: remembering keys, for how long, and what belongs to which source (a key is compared within one source).
+//! Out of scope: remembering keys, and what belongs to which source (a key is compared within one source).
 
 use sha2::{Digest, Sha256};
 

@@ -1,7 +1,9 @@
 //! How a signature is written in a header: hexadecimal, base64, base64url.
 //!
-//! Promises: strict and exact decoding. One length is right, whitespace and foreign characters are not, padding is as
-//! the encoding says, unused bits of the last base64 character must be zero. Hexadecimal digits may have either case.
+//! Promises:
+//! - Decoding is strict. It takes one length, no white space, padding as the encoding says, and no unused bits that are set.
+//! - Hexadecimal digits may have either case.
+//!
 //! Out of scope: tags of other hash functions.
 
 use base64::Engine as _;

@@ -1,7 +1,8 @@
 //! HMAC-SHA256 (RFC 2104, FIPS 180-4) with the key prepared once.
 //!
-//! Promises: two compression runs of the key are paid at construction, not at each verification; the state is wiped
-//! when it is dropped (feature `zeroize` of the hash crates).
+//! Promises:
+//! - The key's two compression runs are paid at construction, not at each verification.
+//! - The state is wiped when it is dropped (feature `zeroize` of the hash crates).
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};

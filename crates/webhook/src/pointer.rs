@@ -1,7 +1,7 @@
 //! JSON pointers (RFC 6901): which value of a body is meant.
 //!
-//! Promises: a parsed pointer is well formed and bounded. `-` (the element after the last) never names a value and is
-//! refused; so is the empty pointer, because the whole document is what the hash of the body stands for.
+//! Promise: a parsed pointer is well formed and bounded. `-` (the element after the last) is refused, because it never names a
+//! value. The empty pointer is refused, because the hash of the body stands for the whole document.
 
 use alloc::borrow::Cow;
 

@@ -1,7 +1,6 @@
 //! Profiles: the names under which a source chooses its signature scheme, envelope and subscription API.
 //!
-//! Promises: one closed list with stable names. What a profile means is in [`crate::scheme`]; the subscription API
-//! that belongs to it is the client's.
+//! Promise: one closed list with stable names. Out of scope: what a profile means, see [`crate::scheme`].
 
 use serde::{Deserialize, Serialize};
 

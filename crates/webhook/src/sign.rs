@@ -1,7 +1,7 @@
 //! Signing: the headers that make a request verify under a scheme.
 //!
-//! Promises: what [`sign`] makes, [`crate::signature::Verifier`] accepts. The gateway signs towards destinations with
-//! the Standard Webhooks preset; senders of test traffic use the other schemes.
+//! Promise: what [`sign`] makes, [`crate::signature::Verifier`] accepts. Out of scope: which secrets sign what. The gateway
+//! signs towards destinations with the Standard Webhooks preset, and senders of test traffic use the other schemes.
 
 use crate::scheme::Scheme;
 use crate::secret::SigningSecret;

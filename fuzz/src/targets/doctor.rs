@@ -9,7 +9,6 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD};
 use genesys_webhook::doctor::{Explanation, diagnose, explain};
 use genesys_webhook::refusal::RefusalCode;
-use genesys_webhook::signature::VerifyError;
 
 /// Shorter values than this are no signature, and would be found in plain words.
 const MIN_SIGNATURE_CHARS: usize = 24;

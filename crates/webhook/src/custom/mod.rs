@@ -1,7 +1,10 @@
 //! The `custom` profile: a scheme described in configuration.
 //!
-//! Promises: [`CustomScheme::resolve`] reports every error at once, each with the key that it belongs to, and what it
-//! returns is as strict as a preset. Out of scope: signatures other than HMAC-SHA256.
+//! Promises:
+//! - [`CustomScheme::resolve`] reports every error at once, each with the key that it belongs to.
+//! - What it returns is as strict as a preset.
+//!
+//! Out of scope: signatures other than HMAC-SHA256.
 
 use serde::Deserialize;
 

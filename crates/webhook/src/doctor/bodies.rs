@@ -1,6 +1,6 @@
-//! The same body, before something changed it: what may have been signed instead of the bytes that arrived.
+//! The same body before something changed it: what may have been signed instead of the bytes that arrived.
 //!
-//! Promise: each transformation returns nothing where it changes nothing.
+//! Promise: each transformation returns nothing where it changes nothing. Out of scope: which of them is right.
 
 use super::explanation::{FindingCode, Mistake};
 use super::rewrite::{self, Escapes, JsonStyle};

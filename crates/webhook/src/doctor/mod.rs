@@ -10,7 +10,6 @@
 //! Out of scope: two mistakes at once (beyond those of the header), signatures other than HMAC-SHA256.
 
 mod bodies;
-mod content;
 mod explanation;
 mod presented;
 mod rewrite;
@@ -25,7 +24,7 @@ use crate::refusal::Refusal;
 use crate::scheme::Scheme;
 use crate::signature::{Verified, Verifier, VerifyError, seconds, skew_s};
 use presented::Presented;
-use search::{Diagnosis, Search};
+use search::{Diagnosis, Search, contents};
 
 /// What [`explain`] may hash: about 100 ms in wasm. With one secret, bodies up to 200 KB are looked at under every transformation.
 pub const EXPLAIN_BUDGET_BYTES: usize = 16 * 1024 * 1024;
@@ -90,7 +89,7 @@ fn explained_within(
                 explanation.find(FindingCode::NoActiveSecret, detail);
             }
             let mut search = Search::new(budget_bytes, &presented);
-            let diagnosis = search.run(verifier, &content::contents(scheme, headers), body);
+            let diagnosis = search.run(verifier, &contents(scheme, headers), body);
             (explanation.tried, explanation.complete) = (search.tried, search.complete);
             match diagnosis {
                 Some(diagnosis) => explanation.matched(scheme, &diagnosis, now_ms, &error),

@@ -1,6 +1,8 @@
 //! What looks like a signature in a request, read as leniently as a helpful reader would.
 //!
-//! Promises: bounded in number and length; used for explanations only, never to accept anything.
+//! Promises:
+//! - Bounded in number and length.
+//! - Used for explanations only, never to accept anything.
 
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;

@@ -1,7 +1,9 @@
 //! JSON written anew, as the usual libraries would.
 //!
-//! Promises: members keep their order (except under [`sorted`]), no recursion over the input's nesting beyond
-//! [`crate::envelope::MAX_NESTING`], nothing for what is not JSON or would not change.
+//! Promises:
+//! - Members keep their order, except under [`sorted`].
+//! - There is no recursion over the input's nesting beyond [`crate::envelope::MAX_NESTING`].
+//! - What is not JSON, or would not change, gives nothing.
 
 use core::fmt::Write as _;
 

@@ -1,7 +1,7 @@
 //! The same secret, taken otherwise: what happens between a vendor's page, a shell and a configuration.
 //!
-//! Promises: every variant is wiped when it is dropped, and none is shown. The text that a key was configured as is
-//! not kept, but is one of the few that follow from the key.
+//! Promise: every variant is wiped when it is dropped, and none is shown. The text that a key was configured as is not kept,
+//! but is one of the few that follow from the key.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD};

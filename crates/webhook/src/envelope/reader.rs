@@ -1,6 +1,8 @@
-//! The lexer below [`super::scan`]: whitespace, strings, numbers, literals.
+//! The lexer below [`super::scan`]: white space, strings, numbers, literals.
 //!
-//! Promises: never reads past the end; every fault names its byte. Long strings are looked through block by block.
+//! Promises:
+//! - It never reads past the end.
+//! - Every fault names its byte.
 
 use super::block::{BLOCK_BYTES, Block};
 use crate::refusal::JsonFault;

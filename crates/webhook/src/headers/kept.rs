@@ -1,10 +1,12 @@
 //! Which request headers are kept with a delivery or a dead letter.
 //!
 //! Promises:
-//! - Headers that carry credentials are removed, except for those that the scheme reads: a replay verifies again.
+//! - Headers that carry credentials are removed. Those that the scheme reads stay, because a replay verifies again.
 //! - The scheme's headers come first, then those that the destination is to get, so that no flood displaces them.
-//! - What is kept is bounded in number and size, and kept whole: a cut value would be a false one.
-//! - A value that holds U+FFFD is dropped: the runtime reads headers as UTF-8 and puts U+FFFD in place of other bytes.
+//! - What is kept is bounded in number and size. A value is kept whole, because a cut one would be false.
+//! - A value that holds U+FFFD is dropped. The runtime reads headers as UTF-8 and puts U+FFFD in place of other bytes.
+//!
+//! Out of scope: where they are kept.
 
 use alloc::borrow::Cow;
 
