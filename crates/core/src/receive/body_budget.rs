@@ -7,15 +7,16 @@
 
 use crate::messages::MAX_MESSAGE_BYTES;
 
-/// The most body bytes in flight. An isolate has 128 MB for all of its JavaScript and wasm. A body is held twice while its
-/// buffer grows, the module with its heap and one copy of the largest body needs some 20 MB, and a measurement with 50
-/// bodies of 5 MB side by side (`bench/README.md`, "Memory") has to stay below the limit with room left.
+/// The most body bytes in flight. An isolate has 128 MB for all of its JavaScript and wasm. Beside what is counted it holds the
+/// module with its heap and one copy of the largest body (some 20 MB), the old buffer while one body's buffer grows, and copies
+/// of large bodies while they are hashed with what is signed around them. A measurement with 50 bodies of 5 MB side by side
+/// (`bench/README.md`, "Memory") has to stay below the limit with room left.
 pub const BUDGET_BYTES: u64 = 32_000_000;
 
 /// The part of it that large bodies leave to small ones.
 pub const RESERVE_BYTES: u64 = 8_000_000;
 
-/// What large bodies hold together at most.
+/// What large bodies hold together at most: four of 5 MB, the default limit of a source.
 pub const LARGE_SHARE_BYTES: u64 = BUDGET_BYTES - RESERVE_BYTES;
 
 /// The largest of the small bodies: what fits into a message is what nearly all deliveries are.

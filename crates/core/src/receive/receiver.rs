@@ -239,7 +239,8 @@ impl Receiver {
     }
 
     /// Bytes of bodies that are held now.
-    pub fn held_bytes(&self) -> u64 {
+    #[cfg(test)]
+    pub(super) fn held_bytes(&self) -> u64 {
         self.budget.bytes()
     }
 
