@@ -229,6 +229,26 @@ for (const [name, pieces, sizeBytes] of [
   });
 }
 
+test("a thousand senders that send nothing are told to repeat after their deadline, and others are served meanwhile", async (context) => {
+  context.mock.timers.enable({ apis: ["setTimeout", "Date"], now: 1_764_000_000_000 });
+  const timers = context.mock.method(globalThis, "setTimeout");
+  const { log, call } = await accepting();
+  const failures = () => log.filter(([name]) => name === "failed");
+  const sizes = [10, 50_000, undefined];
+  const stalled = Array.from({ length: 1_000 }, (_, n) => call(posted([], { sizeBytes: sizes[n % 3], ends: new Promise(() => {}) })));
+  for (let passedMs = 0; passedMs < 10_000; passedMs += 2_500) {
+    await tick();
+    for (const body of [SMALL, STORED]) assert.equal((await call(post(body))).status, 200);
+    assert.deepEqual(failures(), [], `${passedMs} ms`);
+    context.mock.timers.tick(2_500);
+  }
+  assert.deepEqual(new Set((await Promise.all(stalled)).map(({ status }) => status)), new Set([503]));
+  assert.deepEqual(new Set(failures().map(([, failure]) => failure)), new Set(["BodyTimeout"]));
+  assert.equal(failures().length, 1_000);
+  assert.ok(log.every(([name, bytes]) => name !== "grew" || bytes === STORED.length), "no byte of them is counted");
+  assert.ok(timers.mock.callCount() <= 5, "one watch for all");
+});
+
 test("what the runtime cannot hash is no crash", async (context) => {
   context.mock.method(crypto.subtle, "sign", async () => {
     throw new Error("no hash");

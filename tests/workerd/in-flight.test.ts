@@ -1,6 +1,6 @@
 /**
  * Bodies that do not come to an end: what is answered without them, and what the isolate does while it holds a place for them.
- * The test decides when a body ends and moves the clock; nothing here is waited for but what happened.
+ * The test decides when a body ends; nothing here is waited for but what happened.
  */
 
 import { afterEach, describe, expect, it, vi } from "vitest";
@@ -15,14 +15,10 @@ const large = bytes(`{"events":[1],"x":"${"y".repeat(LARGE_BYTES - 21)}"}`);
 /** Senders that announce a body and send nothing. */
 const STALLED = 1_000;
 
-/** How long a body may take (`gateway_core::receive`). */
-const READ_DEADLINE_MS = 10_000;
-
 /** Bodies that are open. */
 const open = new Set<() => void>();
 
 afterEach(async () => {
-  vi.useRealTimers();
   open.forEach((end) => end());
   await expectNormalService();
 });
@@ -56,27 +52,25 @@ describe("a request whose body never comes is answered without it", () => {
   });
 });
 
-it("a thousand senders that send nothing hold nothing, and are told to repeat after their deadline", async () => {
+// That each is told to repeat after its deadline: tests/entry with a clock that is moved, tests/crash over real connections.
+it("a thousand senders that announce a body and send none hold nothing: there is room for every size", async () => {
   const signed = await webhooksHeaders(large);
   // Small, large and of unknown size.
   const sizes = [{ "content-length": "1000" }, { "content-length": String(LARGE_BYTES) }, {}];
-  const answers: Answer[] = [];
-  const stalled = Array.from({ length: STALLED }, async (_, n) => {
-    answers.push(await post("archive", unfinished(new Uint8Array()).stream, { ...signed, ...sizes[n % sizes.length] }));
-  });
+  const bodies = Array.from({ length: STALLED }, () => unfinished(new Uint8Array()));
+  let answers = 0;
+  const stalled = bodies.map(({ stream }, n) =>
+    post("archive", stream, { ...signed, ...sizes[n % sizes.length] }).then(() => (answers += 1), () => {}),
+  );
   for (const size of [1_000, 100_000, 1_000_000, LARGE_BYTES]) {
     const body = bytes(`{"events":[1],"x":"${"y".repeat(size - 21)}"}`);
     for (const sent of [body, unannounced(body)]) {
       expect((await post("archive", sent, await webhooksHeaders(body))).status, `${size}`).toBe(200);
     }
   }
-  expect(answers).toEqual([]);
-  // The clock is moved; late bodies are looked for every 2.5 s.
-  vi.useFakeTimers({ toFake: ["Date"] });
-  vi.setSystemTime(Date.now() + READ_DEADLINE_MS);
+  expect(answers).toBe(0);
+  bodies.forEach(({ end }) => end());
   await Promise.all(stalled);
-  const told = new Set(answers.map(({ status, headers, json }) => `${status} ${json.code} ${headers.get("retry-after")}`));
-  expect([answers.length, ...told]).toEqual([STALLED, "503 body_timeout 5"]);
 });
 
 /** Sends all of a large delivery but its end. */
