@@ -34,7 +34,7 @@ pub struct BodyPermit {
 pub struct BodyBudget {
     small_bytes: u64,
     large_bytes: u64,
-    large: usize,
+    large: u64,
 }
 
 impl BodyBudget {
@@ -46,7 +46,7 @@ impl BodyBudget {
     /// Lets a body hold `bytes`; `false` where there is no room, and then nothing changes.
     pub fn hold(&mut self, permit: &mut BodyPermit, bytes: u64) -> bool {
         let wanted = BodyPermit { bytes, is_large: bytes > SMALL_BYTES };
-        let sums = self.without(*permit).with(wanted);
+        let sums = self.changed(*permit, u64::saturating_sub).changed(wanted, u64::saturating_add);
         // What shrinks is always let.
         let fits = sums.fits() || wanted.bytes <= permit.bytes;
         if fits {
@@ -57,24 +57,15 @@ impl BodyBudget {
 
     /// The body is no longer held.
     pub fn release(&mut self, permit: BodyPermit) {
-        *self = self.without(permit);
+        *self = self.changed(permit, u64::saturating_sub);
     }
 
-    fn with(self, permit: BodyPermit) -> Self {
+    /// `change`: adds to a sum or takes from it.
+    fn changed(self, permit: BodyPermit, change: fn(u64, u64) -> u64) -> Self {
         if permit.is_large {
-            let large_bytes = self.large_bytes.saturating_add(permit.bytes);
-            Self { large_bytes, large: self.large.saturating_add(1), ..self }
+            Self { large_bytes: change(self.large_bytes, permit.bytes), large: change(self.large, 1), ..self }
         } else {
-            Self { small_bytes: self.small_bytes.saturating_add(permit.bytes), ..self }
-        }
-    }
-
-    fn without(self, permit: BodyPermit) -> Self {
-        if permit.is_large {
-            let large_bytes = self.large_bytes.saturating_sub(permit.bytes);
-            Self { large_bytes, large: self.large.saturating_sub(1), ..self }
-        } else {
-            Self { small_bytes: self.small_bytes.saturating_sub(permit.bytes), ..self }
+            Self { small_bytes: change(self.small_bytes, permit.bytes), ..self }
         }
     }
 

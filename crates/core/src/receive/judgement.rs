@@ -68,21 +68,18 @@ impl<'r> ReceivedRequest<'r> {
             return self.refused(&Rejection::AddressNotAllowed, Some(label));
         }
         let Reception { delivery_id, received_at_ms, .. } = self.reception;
-        match self.policy.delivery(delivery_id.clone(), label, &self.head.headers, body, *received_at_ms) {
-            Ok(mut delivery) => {
-                let (event_count, secret_label) = (delivery.event_count, label.to_owned());
-                let answer = ReceiveAnswer::accepted(&delivery.id, event_count);
-                let mut header = messages::delivery_header(&delivery);
-                let place = self.place(&header);
-                if let Some(stored) = self.stored(&place) {
-                    delivery.body = stored;
-                    header = messages::delivery_header(&delivery);
-                }
-                let message = OutgoingMessage { id: self.id, queue: Queue::Deliveries, header, body: place, answer };
-                Judgement::Send(message, ReceiveOutcome::Accepted { event_count, secret_label })
-            }
-            Err(refusal) => self.refused(&Rejection::Refused(refusal), Some(label)),
-        }
+        let mut delivery =
+            match self.policy.delivery(delivery_id.clone(), label, &self.head.headers, body, *received_at_ms) {
+                Ok(delivery) => delivery,
+                Err(refusal) => return self.refused(&Rejection::Refused(refusal), Some(label)),
+            };
+        let (event_count, secret_label) = (delivery.event_count, label.to_owned());
+        let answer = ReceiveAnswer::accepted(&delivery.id, event_count);
+        let message = self.message(Queue::Deliveries, answer, |body| {
+            delivery.body = body;
+            messages::delivery_header(&delivery)
+        });
+        Judgement::Send(message, ReceiveOutcome::Accepted { event_count, secret_label })
     }
 
     /// The label of the secret that verified it.
@@ -105,10 +102,7 @@ impl<'r> ReceivedRequest<'r> {
             .body
             .filter(|_| label.is_none())
             .map(|body| doctor::diagnose(self.policy.verifier, self.head.headers.as_slice(), body, *received_at_ms));
-        let body = match self.body {
-            Some(body) => BodyRef::Inline { size_bytes: body.len() as u64 },
-            None => BodyRef::Omitted { size_bytes: *omitted_bytes },
-        };
+        let unread = BodyRef::Omitted { size_bytes: *omitted_bytes };
         let mut letter = DeadLetter {
             source: self.policy.source.name.clone(),
             detail: rejection.detail(),
@@ -117,35 +111,34 @@ impl<'r> ReceivedRequest<'r> {
             secret_label: label.map(ToOwned::to_owned),
             duplicate_window_s: Some(self.policy.source.duplicate_window_s),
             headers: owned(self.policy.kept_headers(&self.head.headers)),
-            ..DeadLetter::of(delivery_id.clone(), Stage::Receive, rejection.code(), body, *received_at_ms)
+            ..DeadLetter::of(delivery_id.clone(), Stage::Receive, rejection.code(), unread, *received_at_ms)
         };
-        let mut header = messages::dead_letter_header(&letter);
-        let place = self.place(&header);
-        if let Some(stored) = self.stored(&place) {
-            letter.body = stored;
-            header = messages::dead_letter_header(&letter);
-        }
-        let queue = Queue::DeadLetters;
-        let message = OutgoingMessage { id: self.id, queue, header, body: place, answer: rejection.answer() };
+        let message = self.message(Queue::DeadLetters, rejection.answer(), |body| {
+            letter.body = body;
+            messages::dead_letter_header(&letter)
+        });
         Judgement::Send(message, ReceiveOutcome::Refused { code: rejection.code(), is_over_budget: false })
     }
 
-    /// Where the body goes with a message of this header line.
-    fn place(&self, header: &str) -> BodyPlace {
-        match self.body {
-            None => BodyPlace::Nowhere,
-            Some(body) if body.len() < STORED_FROM_BYTES && messages::fits(header, body.len()) => BodyPlace::Message,
-            Some(_) => {
-                let Reception { delivery_id, received_at_ms, .. } = self.reception;
-                BodyPlace::Bucket(payload_key(&self.policy.source.name, delivery_id, *received_at_ms))
-            }
+    /// `header`: the header line, with what it says of the body.
+    fn message(
+        &self,
+        queue: Queue,
+        answer: ReceiveAnswer,
+        mut header: impl FnMut(BodyRef) -> String,
+    ) -> OutgoingMessage {
+        let Reception { delivery_id, received_at_ms, omitted_bytes, .. } = self.reception;
+        let outgoing = |header, body| OutgoingMessage { id: self.id, queue, header, body, answer };
+        let Some(body) = self.body else {
+            return outgoing(header(BodyRef::Omitted { size_bytes: *omitted_bytes }), BodyPlace::Nowhere);
+        };
+        let size_bytes = body.len() as u64;
+        let inline = header(BodyRef::Inline { size_bytes });
+        if body.len() < STORED_FROM_BYTES && messages::fits(&inline, body.len()) {
+            return outgoing(inline, BodyPlace::Message);
         }
-    }
-
-    /// What a message says of a body that goes into the bucket.
-    fn stored(&self, place: &BodyPlace) -> Option<BodyRef> {
-        let (BodyPlace::Bucket(key), Some(body)) = (place, self.body) else { return None };
-        let sha256 = self.digests.sha256.unwrap_or_else(|| Sha256::digest(body).into());
-        Some(BodyRef::Stored { key: key.clone(), size_bytes: body.len() as u64, sha256: hex(&sha256) })
+        let key = payload_key(&self.policy.source.name, delivery_id, *received_at_ms);
+        let sha256 = hex(&self.digests.sha256.unwrap_or_else(|| Sha256::digest(body).into()));
+        outgoing(header(BodyRef::Stored { key: key.clone(), size_bytes, sha256 }), BodyPlace::Bucket(key))
     }
 }

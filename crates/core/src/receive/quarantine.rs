@@ -58,12 +58,12 @@ impl Quarantine {
     /// Takes one letter of `size_bytes` out of the budget; `false` where the source or the address does not have that much.
     pub fn admit(&mut self, address: &str, size_bytes: u64, now_ms: u64) -> bool {
         let share = self.share;
-        if self.by_address.len() >= MAX_ADDRESSES && !self.by_address.contains_key(address) {
+        let is_new = !self.by_address.contains_key(address);
+        if is_new && self.by_address.len() >= MAX_ADDRESSES {
             // What is full again says nothing of its address.
             self.by_address.retain(|_, bucket| !bucket.refilled(share, now_ms).is_full(share));
         }
-        let known =
-            if self.by_address.len() < MAX_ADDRESSES || self.by_address.contains_key(address) { address } else { "" };
+        let known = if is_new && self.by_address.len() >= MAX_ADDRESSES { "" } else { address };
         let own = self.by_address.entry(known.to_owned()).or_insert_with(|| TokenBucket::full(share, now_ms));
         let taken = own.take(share, size_bytes, now_ms).zip(self.whole.take(self.budget, size_bytes, now_ms));
         if let Some(left) = taken {

@@ -3,7 +3,6 @@
 mod histories;
 
 use super::answer::{self, ReceiveAnswer};
-use super::delivery::SourcePolicy;
 use super::rejection::ReceiveFailure;
 use super::testing::Fixture;
 use super::*;
