@@ -18,7 +18,7 @@ use gateway_core::receive::answer::ReceiveAnswer;
 use gateway_core::receive::delivery::{RequestHead, SourcePolicy, path};
 use gateway_core::receive::rejection::ReceiveFailure;
 use gateway_core::receive::{
-    BodyPlace, Digests, Growth, NextStep, OutgoingMessage, Queue, READ_DEADLINE_MS, ReceiveOutcome, Receiver,
+    BodyPlace, Growth, NextStep, OutgoingMessage, Queue, READ_DEADLINE_MS, ReadBody, ReceiveOutcome, Receiver,
     STORED_FROM_BYTES, SettledRequest, UNKNOWN_SOURCE, UnknownRequest, route,
 };
 use std::cell::RefCell;
@@ -192,8 +192,8 @@ pub fn receive_overflowed(env: &Env, id: u32, size_bytes: u32, steps: &Steps) {
 #[wasm_bindgen]
 pub fn receive_arrived(env: &Env, id: u32, body: &[u8], tags: Option<Vec<u8>>, sha256: Option<Vec<u8>>, steps: &Steps) {
     let tags = tags.unwrap_or_default();
-    let digests = Digests { tags: tags.as_chunks().0, sha256: digest(sha256) };
-    decide(env, id, steps, |receiver, policy| receiver.arrived(id, policy, body, digests));
+    let body = ReadBody { bytes: body, tags: tags.as_chunks().0, sha256: digest(sha256) };
+    decide(env, id, steps, |receiver, policy| receiver.arrived(id, policy, body));
 }
 
 fn digest(bytes: Option<Vec<u8>>) -> Option<[u8; 32]> {
@@ -211,8 +211,8 @@ pub fn receive_rate_limited(
     steps: &Steps,
 ) {
     let body = body.map(|body| body.to_vec());
-    let digests = Digests { tags: &[], sha256: digest(sha256) };
-    decide(env, id, steps, |receiver, policy| receiver.rate_limited(id, policy, body.as_deref(), digests, is_within));
+    let body = body.as_deref().map(|bytes| ReadBody { bytes, tags: &[], sha256: digest(sha256) });
+    decide(env, id, steps, |receiver, policy| receiver.rate_limited(id, policy, body, is_within));
 }
 
 /// The message was sent.

@@ -9,7 +9,7 @@ use super::delivery::{RequestHead, SourcePolicy};
 use super::networks;
 use super::receptions::Reception;
 use super::rejection::Rejection;
-use super::steps::{BodyPlace, Digests, OutgoingMessage, Queue, ReceiveOutcome};
+use super::steps::{BodyPlace, OutgoingMessage, Queue, ReadBody, ReceiveOutcome};
 use crate::messages::keys::payload_key;
 use crate::messages::{self, BodyRef, DeadLetter, Stage};
 use genesys_webhook::doctor;
@@ -26,8 +26,7 @@ pub(super) struct ReceivedRequest<'r> {
     pub(super) policy: SourcePolicy<'r>,
     pub(super) head: RequestHead<'r>,
     /// `None`: not read.
-    pub(super) body: Option<&'r [u8]>,
-    pub(super) digests: Digests<'r>,
+    pub(super) body: Option<ReadBody<'r>>,
 }
 
 /// What becomes of it.
@@ -41,14 +40,8 @@ pub(super) enum Judgement {
 }
 
 impl<'r> ReceivedRequest<'r> {
-    pub(super) fn new(
-        id: u32,
-        reception: &'r Reception,
-        policy: SourcePolicy<'r>,
-        body: Option<&'r [u8]>,
-        digests: Digests<'r>,
-    ) -> Self {
-        Self { id, reception, policy, head: RequestHead::read(&reception.head), body, digests }
+    pub(super) fn new(id: u32, reception: &'r Reception, policy: SourcePolicy<'r>, body: Option<ReadBody<'r>>) -> Self {
+        Self { id, reception, policy, head: RequestHead::read(&reception.head), body }
     }
 
     /// Whether its address is in the source's networks, where there are any.
@@ -58,7 +51,7 @@ impl<'r> ReceivedRequest<'r> {
     }
 
     /// Judges `body`, which was read.
-    pub(super) fn judge(&self, body: &[u8]) -> Judgement {
+    pub(super) fn judge(&self, body: ReadBody<'_>) -> Judgement {
         let label = match self.verify(body) {
             Ok(label) => label,
             Err(VerifyError::Refused(refusal)) => return Judgement::Unverified(refusal),
@@ -69,7 +62,7 @@ impl<'r> ReceivedRequest<'r> {
         }
         let Reception { delivery_id, received_at_ms, .. } = self.reception;
         let mut delivery =
-            match self.policy.delivery(delivery_id.clone(), label, &self.head.headers, body, *received_at_ms) {
+            match self.policy.delivery(delivery_id.clone(), label, &self.head.headers, body.bytes, *received_at_ms) {
                 Ok(delivery) => delivery,
                 Err(refusal) => return self.refused(&Rejection::Refused(refusal), Some(label)),
             };
@@ -83,13 +76,12 @@ impl<'r> ReceivedRequest<'r> {
     }
 
     /// The label of the secret that verified it.
-    fn verify(&self, body: &[u8]) -> Result<&'r str, VerifyError> {
+    fn verify(&self, body: ReadBody<'_>) -> Result<&'r str, VerifyError> {
         let prepared = self.policy.verifier.prepare(self.head.headers.as_slice(), self.reception.received_at_ms)?;
-        let tags = self.digests.tags;
-        let verified = if tags.len() == prepared.secrets().len() {
-            prepared.check(tags)
+        let verified = if body.tags.len() == prepared.secrets().len() {
+            prepared.check(body.tags)
         } else {
-            prepared.check(&prepared.tags(body))
+            prepared.check(&prepared.tags(body.bytes))
         };
         Ok(verified?.label)
     }
@@ -98,10 +90,9 @@ impl<'r> ReceivedRequest<'r> {
     pub(super) fn refused(&self, rejection: &Rejection, label: Option<&str>) -> Judgement {
         let Reception { delivery_id, received_at_ms, omitted_bytes, .. } = self.reception;
         // Bounded work, and only within the quarantine's budget.
-        let diagnosis = self
-            .body
-            .filter(|_| label.is_none())
-            .map(|body| doctor::diagnose(self.policy.verifier, self.head.headers.as_slice(), body, *received_at_ms));
+        let diagnosis = self.body.filter(|_| label.is_none()).map(|body| {
+            doctor::diagnose(self.policy.verifier, self.head.headers.as_slice(), body.bytes, *received_at_ms)
+        });
         let unread = BodyRef::Omitted { size_bytes: *omitted_bytes };
         let mut letter = DeadLetter {
             source: self.policy.source.name.clone(),
@@ -132,13 +123,13 @@ impl<'r> ReceivedRequest<'r> {
         let Some(body) = self.body else {
             return outgoing(header(BodyRef::Omitted { size_bytes: *omitted_bytes }), BodyPlace::Nowhere);
         };
-        let size_bytes = body.len() as u64;
+        let size_bytes = body.bytes.len() as u64;
         let inline = header(BodyRef::Inline { size_bytes });
-        if body.len() < STORED_FROM_BYTES && messages::fits(&inline, body.len()) {
+        if body.bytes.len() < STORED_FROM_BYTES && messages::fits(&inline, body.bytes.len()) {
             return outgoing(inline, BodyPlace::Message);
         }
         let key = payload_key(&self.policy.source.name, delivery_id, *received_at_ms);
-        let sha256 = hex(&self.digests.sha256.unwrap_or_else(|| Sha256::digest(body).into()));
+        let sha256 = hex(&body.sha256.unwrap_or_else(|| Sha256::digest(body.bytes).into()));
         outgoing(header(BodyRef::Stored { key: key.clone(), size_bytes, sha256 }), BodyPlace::Bucket(key))
     }
 }

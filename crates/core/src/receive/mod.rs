@@ -30,7 +30,7 @@ mod tests;
 
 pub use receiver::Receiver;
 pub use steps::{
-    BodyPlace, Digests, Growth, NextStep, OutgoingMessage, Queue, ReceiveOutcome, SettledRequest, UnknownRequest,
+    BodyPlace, Growth, NextStep, OutgoingMessage, Queue, ReadBody, ReceiveOutcome, SettledRequest, UnknownRequest,
 };
 
 /// The name under which requests are counted that name no source of the configuration. No source can have it.

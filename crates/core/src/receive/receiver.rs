@@ -12,7 +12,7 @@ use super::judgement::{Judgement, ReceivedRequest};
 use super::quarantine::Quarantine;
 use super::receptions::{Reception, Receptions};
 use super::rejection::{ReceiveFailure, Rejection};
-use super::steps::{Digests, Growth, NextStep, ReceiveOutcome, SettledRequest, UnknownRequest};
+use super::steps::{Growth, NextStep, ReadBody, ReceiveOutcome, SettledRequest, UnknownRequest};
 use super::{LEASE_MS, UNKNOWN_LOGGED_PER_MINUTE};
 use crate::messages::id::delivery_id;
 use genesys_webhook::refusal::Refusal;
@@ -119,8 +119,8 @@ impl Receiver {
     }
 
     /// Judges a request whose body is there.
-    pub fn arrived(&mut self, id: u32, policy: SourcePolicy<'_>, body: &[u8], digests: Digests<'_>) -> NextStep {
-        let size_bytes = body.len() as u64;
+    pub fn arrived(&mut self, id: u32, policy: SourcePolicy<'_>, body: ReadBody<'_>) -> NextStep {
+        let size_bytes = body.bytes.len() as u64;
         if self.receptions.get(id).is_none() {
             return interrupted();
         }
@@ -131,8 +131,8 @@ impl Receiver {
         }
         let Some(reception) = self.receptions.get_mut(id) else { return interrupted() };
         reception.size_bytes = size_bytes;
-        let judgement = ReceivedRequest::new(id, reception, policy, Some(body), digests).judge(body);
-        self.carry_out(id, policy, judgement, Some(body), digests)
+        let judgement = ReceivedRequest::new(id, reception, policy, Some(body)).judge(body);
+        self.carry_out(id, policy, judgement, Some(body))
     }
 
     /// The body is larger than its source's limit; `size_bytes` of it are known.
@@ -142,7 +142,7 @@ impl Receiver {
         self.budget.release(core::mem::take(&mut reception.permit));
         reception.omitted_bytes = size_bytes;
         let refusal = Refusal::BodyTooLarge { limit_bytes: reception.limit_bytes };
-        self.carry_out(id, policy, Judgement::Unverified(refusal), None, Digests::default())
+        self.carry_out(id, policy, Judgement::Unverified(refusal), None)
     }
 
     fn carry_out(
@@ -150,8 +150,7 @@ impl Receiver {
         id: u32,
         policy: SourcePolicy<'_>,
         judgement: Judgement,
-        body: Option<&[u8]>,
-        digests: Digests<'_>,
+        body: Option<ReadBody<'_>>,
     ) -> NextStep {
         let Some(reception) = self.receptions.get_mut(id) else { return interrupted() };
         match (judgement, &policy.source.rate_limit) {
@@ -166,7 +165,7 @@ impl Receiver {
                 let key = format!("{}|{}", policy.source.name, RequestHead::read(&reception.head).address());
                 NextStep::AskRateLimit { id, binding: binding.clone(), key }
             }
-            (Judgement::Unverified(refusal), None) => self.quarantine(id, policy, refusal, body, digests),
+            (Judgement::Unverified(refusal), None) => self.quarantine(id, policy, refusal, body),
         }
     }
 
@@ -177,15 +176,14 @@ impl Receiver {
         &mut self,
         id: u32,
         policy: SourcePolicy<'_>,
-        body: Option<&[u8]>,
-        digests: Digests<'_>,
+        body: Option<ReadBody<'_>>,
         is_within: bool,
     ) -> NextStep {
         let refused = self.receptions.get_mut(id).and_then(|reception| reception.refused.take());
         match refused {
             None => interrupted(),
             Some(_) if !is_within => self.refuse(id, &Rejection::RateLimited, false),
-            Some(refusal) => self.quarantine(id, policy, refusal, body, digests),
+            Some(refusal) => self.quarantine(id, policy, refusal, body),
         }
     }
 
@@ -195,11 +193,10 @@ impl Receiver {
         id: u32,
         policy: SourcePolicy<'_>,
         refusal: Refusal,
-        body: Option<&[u8]>,
-        digests: Digests<'_>,
+        body: Option<ReadBody<'_>>,
     ) -> NextStep {
         let Some(reception) = self.receptions.get(id) else { return interrupted() };
-        let request = ReceivedRequest::new(id, reception, policy, body, digests);
+        let request = ReceivedRequest::new(id, reception, policy, body);
         if !request.is_address_allowed() {
             return self.refuse(id, &Rejection::AddressNotAllowed, false);
         }
@@ -207,12 +204,12 @@ impl Receiver {
         let new = || Quarantine::new(source.quarantine, source.max_body_bytes, now_ms);
         let quarantine = self.quarantines.entry(source.name.clone()).or_insert_with(new);
         let rejection = Rejection::Refused(refusal);
-        let size_bytes = body.map_or(0, <[u8]>::len) as u64;
+        let size_bytes = body.map_or(0, |body| body.bytes.len()) as u64;
         if !quarantine.admit(request.head.address(), size_bytes, now_ms) {
             return self.refuse(id, &rejection, true);
         }
         let judgement = request.refused(&rejection, None);
-        self.carry_out(id, policy, judgement, body, digests)
+        self.carry_out(id, policy, judgement, body)
     }
 
     /// The message was sent: what is counted. `None` where the request is unknown, and its sender is to repeat.

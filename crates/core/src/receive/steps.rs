@@ -118,11 +118,13 @@ pub struct UnknownRequest {
     pub address: String,
 }
 
-/// What was computed of a body outside of this crate, where it is large.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Digests<'d> {
+/// A body that was read, with what was computed of it outside of this crate.
+#[derive(Clone, Copy, Debug)]
+pub struct ReadBody<'b> {
+    /// The body.
+    pub bytes: &'b [u8],
     /// One tag for each secret of `hash_plan`, in its order; none where they are to be computed here.
-    pub tags: &'d [Tag],
+    pub tags: &'b [Tag],
     /// SHA-256 of the body; computed here where it is missing and needed.
     pub sha256: Option<[u8; 32]>,
 }

@@ -67,7 +67,7 @@ proptest! {
                 DriverCall::Limit(n, is_within) => match at(n, &opened) {
                     Some((id, _)) => {
                         let policy = driver.fixture.policy();
-                        let next = driver.receiver.rate_limited(id, policy, Some(BODY), Digests::default(), is_within);
+                        let next = driver.receiver.rate_limited(id, policy, Some(READ), is_within);
                         (id, Some(next), None)
                     }
                     None => continue,

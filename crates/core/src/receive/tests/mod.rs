@@ -15,6 +15,7 @@ use sha2::Sha256;
 
 const NOW_MS: u64 = 1_764_000_000_000;
 const BODY: &[u8] = br#"{"events":[{"id":"1"}]}"#;
+const READ: ReadBody<'_> = ReadBody { bytes: BODY, tags: &[], sha256: None };
 
 /// A `webhooks` source with more keys.
 fn source(more: &str) -> Fixture {
@@ -55,7 +56,7 @@ impl Driver {
     }
 
     fn arrive(&mut self, id: u32, body: &[u8]) -> NextStep {
-        self.receiver.arrived(id, self.fixture.policy(), body, Digests::default())
+        self.receiver.arrived(id, self.fixture.policy(), ReadBody { bytes: body, ..READ })
     }
 
     /// Opens a request and brings its body.
@@ -117,7 +118,7 @@ fn a_large_body_is_stored_under_the_key_that_its_message_names() {
         let tags = [signature(&body)].map(|hex| -> Tag { Encoding::Hex.decode(&hex).unwrap() });
         let NextStep::Read { id, .. } = driver.open(signed(&body, &[]), None) else { panic!("not read") };
         let sha256 = Some([9; 32]);
-        let next = driver.receiver.arrived(id, driver.fixture.policy(), &body, Digests { tags: &tags, sha256 });
+        let next = driver.receiver.arrived(id, driver.fixture.policy(), ReadBody { bytes: &body, tags: &tags, sha256 });
         let (outgoing, _) = driver.sent(next);
         if body.len() < STORED_FROM_BYTES {
             assert_eq!(outgoing.body, BodyPlace::Message);
@@ -139,8 +140,8 @@ fn tags_that_were_computed_elsewhere_decide_as_those_computed_here() {
         let plan = driver.receiver.hash_plan(id, driver.fixture.policy()).expect("signed");
         assert_eq!((plan.secrets().len(), plan.before_body(), plan.after_body()), (1, &b""[..], &b""[..]));
         let tags: [Tag; 1] = [Encoding::Hex.decode(&tag).unwrap()];
-        let digests = Digests { tags: &tags, sha256: None };
-        let NextStep::Send(outgoing) = driver.receiver.arrived(id, driver.fixture.policy(), BODY, digests) else {
+        let body = ReadBody { tags: &tags, ..READ };
+        let NextStep::Send(outgoing) = driver.receiver.arrived(id, driver.fixture.policy(), body) else {
             panic!("not sent")
         };
         assert_eq!(outgoing.queue == Queue::Deliveries, is_accepted);
@@ -224,11 +225,11 @@ fn only_what_cannot_be_verified_is_rate_limited_by_source_and_address() {
     let address = [("cf-connecting-ip", "198.51.100.1")];
     let next = driver.post(signed(BODY, &address), BODY);
     assert!(matches!(driver.sent(next).1.outcome, ReceiveOutcome::Accepted { .. }), "the limiter is not asked");
-    for (is_within, body) in [(false, Some(BODY)), (true, Some(BODY))] {
+    for is_within in [false, true] {
         let next = driver.post(head(&address), BODY);
         let NextStep::AskRateLimit { id, binding, key } = next else { panic!("not asked") };
         assert_eq!((binding.as_str(), key.as_str()), ("LIMIT", "hooks|198.51.100.1"));
-        let next = driver.receiver.rate_limited(id, driver.fixture.policy(), body, Digests::default(), is_within);
+        let next = driver.receiver.rate_limited(id, driver.fixture.policy(), Some(READ), is_within);
         if is_within {
             assert_eq!(driver.kept(next, BODY).reason, "missing_signature");
         } else {
