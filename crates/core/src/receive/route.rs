@@ -38,7 +38,7 @@ pub fn source_name<'p>(path: &'p str, prefix: &str) -> Option<Cow<'p, str>> {
 /// The most of an unknown sender's text that is logged.
 const MAX_LOGGED_BYTES: usize = 100;
 
-/// A text for the log: the first [`MAX_LOGGED_BYTES`] of it, with a question mark for what cannot be printed.
+/// A text for the log: its first bytes, with a question mark for what cannot be printed.
 ///
 /// `is_secret`: whether a part of it between slashes is one, in which case nothing of it is shown.
 pub fn loggable(text: &str, is_secret: impl Fn(&str) -> bool) -> String {
