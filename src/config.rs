@@ -109,6 +109,11 @@ impl Gateway {
         Some(Configured { source: self.config.sources.get(place)?, secrets: self.secrets.get(place)? })
     }
 
+    /// All sources, as the receiver needs them.
+    pub(crate) fn policies(&self) -> impl Iterator<Item = SourcePolicy<'_>> {
+        (0..self.config.sources.len()).filter_map(|place| Some(self.source_at(place)?.policy()))
+    }
+
     /// Secrets that are missing or unusable, of all sources.
     pub(crate) fn secret_problems(&self) -> Vec<Problem> {
         let alerts = self.alerts.iter().filter_map(|secret| secret.as_ref().err());

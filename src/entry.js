@@ -16,7 +16,7 @@ const startScheduled = (_, event, env, context) => wasm.scheduled(event, env, co
 /** No origin is shorter: `http://` and a character. */
 const ORIGIN_CHARS = 8;
 
-/** Whether a request is the receiver's. Nearly all are in the form that needs no wasm to tell. */
+/** Whether a request is the receiver's, or `INTERRUPTED`. Nearly all are in the form that needs no wasm to tell. */
 function isReceivers(url, env) {
   if (url.startsWith("/webhook/", url.indexOf("/", ORIGIN_CHARS))) return true;
   try {
@@ -24,7 +24,7 @@ function isReceivers(url, env) {
     return wasm.is_webhook(env, url);
   } catch (error) {
     tryReplaceInstance(error);
-    return false;
+    return INTERRUPTED;
   }
 }
 
@@ -36,7 +36,10 @@ async function manage(request, env, context) {
 export default {
   fetch(request, env, context) {
     const { url } = request;
-    return isReceivers(url, env) ? receive(request, url, env, context) : manage(request, env, context);
+    const isForReceiver = isReceivers(url, env);
+    // The 404 of another path would be final for a sender.
+    if (isForReceiver === INTERRUPTED) return unavailable();
+    return isForReceiver ? receive(request, url, env, context) : manage(request, env, context);
   },
   async queue(batch, env, context) {
     return orFail(await supervise(startQueue, undefined, batch, env, context));

@@ -15,7 +15,7 @@ mod receive;
 
 pub use objects::{AuditLog, Counters, DeadLetterStore, DeliveryLedger, Destination, Lifecycle, Watch};
 pub use receive::{
-    Failure, Steps, is_webhook, receive_arrived, receive_failed, receive_flush, receive_grew, receive_key,
+    DriverFailure, Steps, is_webhook, receive_arrived, receive_failed, receive_flush, receive_grew, receive_key,
     receive_limits, receive_open, receive_overflowed, receive_rate_limited, receive_sent,
 };
 

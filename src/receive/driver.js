@@ -1,10 +1,13 @@
 /**
  * Receives a request to `/webhook/{source}`: does the input and output that the wasm asks for, step by step.
  *
- * Promises: every call into the wasm is synchronous, so a crash of the instance comes out of it as an exception or shows in the
- * instance's number; nothing is answered 200 before its message was sent; a body is read under a deadline, and its bytes are
- * counted as they arrive; a message that is not sent leaves no stored body behind. Out of scope: every decision
- * (`crates/core/src/receive`).
+ * Promises:
+ * - Every call into the wasm is synchronous. A crash comes out of it as an exception, and the instance is replaced there.
+ * - Nothing is answered 200 before its message was sent. A request about which nothing was decided is answered 503.
+ * - A body is read under a deadline, and its bytes are counted as they arrive.
+ * - A stored body is deleted where no message can refer to it. It stays where a message may have been taken.
+ *
+ * Out of scope: every decision (`crates/core/src/receive`).
  */
 
 import * as wasm from "gateway-wasm";
@@ -17,8 +20,8 @@ const [readDeadlineMs, hashedFromBytes, storedFromBytes] = wasm.receive_limits()
 /** What `receive_grew` answers beside "read on" (0). */
 const [TOO_LARGE, NO_ROOM] = [1, 2];
 
-/** Why a request is answered 503 (`Failure` of `src/receive/mod.rs`). */
-const { BodyTimeout, BodyUnreadable, NoRoom, CryptoFailed, StorageFailed, QueueFailed } = wasm.Failure;
+/** Why a request is answered 503 (`DriverFailure` of `src/receive/mod.rs`). */
+const { BodyTimeout, BodyUnreadable, NoRoom, CryptoFailed, StorageFailed, QueueFailed } = wasm.DriverFailure;
 
 const QUEUES = ["DELIVERIES", "DEAD_LETTERS"];
 const BYTES = { contentType: "bytes" };
@@ -35,14 +38,7 @@ const ACCEPTED = { headers: JSON_HEADERS };
 const EMPTY_HEADERS = new Headers({ "cache-control": "no-store" });
 const NO_BYTES = new Uint8Array(0);
 
-/** Thrown where a call into the wasm throws: its instance has crashed. */
-class Crashed {
-  constructor(cause) {
-    this.cause = cause;
-  }
-}
-
-/** Thrown where something outside of the wasm fails: no crash. */
+/** Thrown where a request cannot go on. `failure`: one of the above, or `INTERRUPTED` where its instance is gone. */
 class Failed {
   constructor(failure, cause) {
     this.failure = failure;
@@ -52,7 +48,12 @@ class Failed {
 
 /** What was thrown, as a failure where the runtime threw it. */
 function asFailed(error, failure) {
-  return error instanceof Failed || error instanceof Crashed ? error : new Failed(failure, error);
+  return error instanceof Failed ? error : new Failed(failure, error);
+}
+
+/** The size that a `Content-Length` announces; -1 where it is no size, and the size is unknown. */
+function announcedBytes(contentLength) {
+  return /^\d+$/.test(contentLength) ? Number(contentLength) : -1;
 }
 
 /** What the wasm asks for next; it calls these methods. Bytes that it lends are copied, because its memory moves. */
@@ -125,6 +126,7 @@ class Steps {
 
 function response(steps) {
   const { status, text, headers } = steps;
+  if (status === 0) return unavailable();
   if (status === 200 && text !== "") return new Response(text, ACCEPTED);
   const shared = text === "" ? EMPTY_HEADERS : JSON_HEADERS;
   const body = text === "" ? null : text;
@@ -277,7 +279,22 @@ function messageOf({ header, body, isInline }) {
   return message;
 }
 
-/** Sends a message that was not taken once more. */
+/** Stores the body under its key, trying twice. */
+async function store(env, context, { bucketKey, body }) {
+  const put = () => env.PAYLOADS.put(bucketKey, body);
+  try {
+    await put().catch(put);
+  } catch (error) {
+    // It is stored all the same where only the answer was lost, and no message will refer to it.
+    context.waitUntil(discard(env, bucketKey));
+    throw new Failed(StorageFailed, error);
+  }
+}
+
+/**
+ * Sends a message that was not taken once more. Its stored body stays: where the answers were lost the message is in the queue,
+ * and needs it (`docs/adr/0006-bodies-of-unsure-messages-stay.md`).
+ */
 async function sendAgain(env, steps) {
   try {
     await env[QUEUES[steps.queue]].send(messageOf(steps), BYTES);
@@ -286,21 +303,7 @@ async function sendAgain(env, steps) {
   }
 }
 
-/** Stores the body under its key, trying twice, then sends the message, trying twice. */
-async function storeAndSend(env, context, steps) {
-  const put = () => env.PAYLOADS.put(steps.bucketKey, steps.body);
-  try {
-    await put().catch(put).catch((error) => {
-      throw new Failed(StorageFailed, error);
-    });
-    await sendAgain(env, steps).catch(() => sendAgain(env, steps));
-  } catch (failed) {
-    context.waitUntil(discard(env, steps.bucketKey));
-    throw asFailed(failed, StorageFailed);
-  }
-}
-
-/** Nothing refers to the body: its message was not sent. */
+/** Deletes a body that no message refers to. */
 async function discard(env, bucketKey) {
   try {
     await env.PAYLOADS.delete(bucketKey);
@@ -317,7 +320,7 @@ export async function receive(request, url, env, context) {
   let head = `${request.method} ${url}`;
   let declaredBytes = -1;
   request.headers.forEach((value, name) => {
-    if (name === "content-length") declaredBytes = Number(value);
+    if (name === "content-length") declaredBytes = announcedBytes(value);
     head += `\n${name}\n${value}`;
   });
   try {
@@ -329,11 +332,13 @@ export async function receive(request, url, env, context) {
       try {
         return call(a, b, c, d, e, f, g);
       } catch (error) {
-        throw new Crashed(error);
+        // At once, whatever becomes of what is thrown: no other request may reach an instance that has crashed.
+        tryReplaceInstance(error);
+        throw new Failed(INTERRUPTED);
       }
     };
     try {
-      wasm.receive_open(env, head, declaredBytes, receivedAtMs, steps);
+      decide(wasm.receive_open, env, head, declaredBytes, receivedAtMs, steps);
       if (steps.limitBytes >= 0) {
         if (request.body === null) steps.body = NO_BYTES;
         else if (declaredBytes >= 0 && declaredBytes <= FIRST_BUFFER_BYTES) {
@@ -350,27 +355,25 @@ export async function receive(request, url, env, context) {
         decide(wasm.receive_rate_limited, env, steps.id, steps.body, steps.sha256, isWithin, steps);
       }
       if (steps.header !== undefined) {
-        // Nearly all of them: no function of its own, because each waits for a turn.
-        if (steps.bucketKey !== undefined) await storeAndSend(env, context, steps);
-        else {
-          try {
-            await env[QUEUES[steps.queue]].send(messageOf(steps), BYTES);
-          } catch {
-            await sendAgain(env, steps);
-          }
+        if (steps.bucketKey !== undefined) await store(env, context, steps);
+        try {
+          await env[QUEUES[steps.queue]].send(messageOf(steps), BYTES);
+        } catch {
+          await sendAgain(env, steps);
         }
         decide(wasm.receive_sent, env, steps.id, Date.now(), steps);
       }
-    } catch (failed) {
-      if (!(failed instanceof Failed)) throw failed;
+    } catch (error) {
       dropRest(steps);
-      if (failed.failure === INTERRUPTED || isReplaced(instanceId)) return unavailable();
-      wasm.receive_failed(env, steps.id, failed.failure, String(failed.cause), Date.now(), steps);
+      if (!(error instanceof Failed) || error.failure === INTERRUPTED) throw error;
+      // The answer that came with the message holds only where the message was sent.
+      steps.status = 0;
+      decide(wasm.receive_failed, env, steps.id, error.failure, String(error.cause), Date.now(), steps);
     }
-    if (steps.areCountsDue) wasm.receive_flush(env, context);
+    if (steps.areCountsDue) decide(wasm.receive_flush, env, context);
+    return response(steps);
   } catch (error) {
-    tryReplaceInstance(error instanceof Crashed ? error.cause : error);
+    if (!(error instanceof Failed)) tryReplaceInstance(error);
     return unavailable();
   }
-  return response(steps);
 }

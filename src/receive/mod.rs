@@ -1,7 +1,11 @@
 //! `/webhook/{source}`: what the driver (`driver.js`) calls, and what it is told to do next.
 //!
-//! Promises: every function is synchronous and keeps nothing borrowed across calls; what is decided is told by typed callbacks
-//! ([`Steps`]); counting is outside of the answer. Out of scope: decisions ([`gateway_core::receive`]), input and output (the driver).
+//! Promises:
+//! - Every function is synchronous and keeps nothing borrowed across calls.
+//! - What is decided is told by typed callbacks ([`Steps`]). Where nothing can be decided the answer is 503.
+//! - Counting is outside of the answer.
+//!
+//! Out of scope: decisions ([`gateway_core::receive`]), input and output (the driver).
 
 pub(crate) mod counting;
 
@@ -10,10 +14,13 @@ use crate::platform::context::EventContext;
 use crate::platform::{clock, log};
 use counting::Count;
 use gateway_core::metrics::counters::Metric;
-use gateway_core::receive::answer::Answer;
+use gateway_core::receive::answer::ReceiveAnswer;
 use gateway_core::receive::delivery::{RequestHead, SourcePolicy, path};
-use gateway_core::receive::{self, BodyPlace, Digests, Growth, Next, Outcome, Outgoing, Queue, Receiver, Settled};
-use gateway_core::receive::{rejection, route};
+use gateway_core::receive::rejection::ReceiveFailure;
+use gateway_core::receive::{
+    BodyPlace, Growth, NextStep, OutgoingMessage, Queue, READ_DEADLINE_MS, ReadBody, ReceiveOutcome, Receiver,
+    STORED_FROM_BYTES, SettledRequest, UNKNOWN_SOURCE, UnknownRequest, route,
+};
 use std::cell::RefCell;
 use std::rc::Rc;
 use wasm_bindgen::prelude::*;
@@ -22,6 +29,9 @@ use worker::Env;
 /// From this size on, in bytes, a body is hashed by the runtime in place. Below it the calls to WebCrypto cost more than hashing
 /// in wasm (`bench/README.md`, "Where bodies are hashed").
 const HASHED_FROM_BYTES: u32 = 8_192;
+
+/// Why a request is answered 503 while the configuration cannot be read.
+const BAD_CONFIGURATION: &str = "bad_configuration";
 
 thread_local! {
     static RECEIVER: RefCell<Receiver> = RefCell::default();
@@ -47,11 +57,11 @@ extern "C" {
     fn counts_are_due(this: &Steps);
 }
 
-/// What failed outside of the wasm (`gateway_core::receive::rejection::Failure`).
+/// What failed outside of the wasm.
 #[wasm_bindgen]
 #[derive(Clone, Copy)]
 #[allow(missing_docs)]
-pub enum Failure {
+pub enum DriverFailure {
     BodyTimeout,
     BodyUnreadable,
     NoRoom,
@@ -60,15 +70,15 @@ pub enum Failure {
     QueueFailed,
 }
 
-impl From<Failure> for rejection::Failure {
-    fn from(failure: Failure) -> Self {
+impl From<DriverFailure> for ReceiveFailure {
+    fn from(failure: DriverFailure) -> Self {
         match failure {
-            Failure::BodyTimeout => Self::BodyTimeout,
-            Failure::BodyUnreadable => Self::BodyUnreadable,
-            Failure::NoRoom => Self::NoRoom,
-            Failure::CryptoFailed => Self::CryptoFailed,
-            Failure::StorageFailed => Self::StorageFailed,
-            Failure::QueueFailed => Self::QueueFailed,
+            DriverFailure::BodyTimeout => Self::BodyTimeout,
+            DriverFailure::BodyUnreadable => Self::BodyUnreadable,
+            DriverFailure::NoRoom => Self::NoRoom,
+            DriverFailure::CryptoFailed => Self::CryptoFailed,
+            DriverFailure::StorageFailed => Self::StorageFailed,
+            DriverFailure::QueueFailed => Self::QueueFailed,
         }
     }
 }
@@ -77,7 +87,7 @@ impl From<Failure> for rejection::Failure {
 /// which one it is stored in the bucket.
 #[wasm_bindgen]
 pub fn receive_limits() -> Vec<f64> {
-    vec![receive::READ_DEADLINE_MS as f64, f64::from(HASHED_FROM_BYTES), receive::STORED_FROM_BYTES as f64]
+    vec![READ_DEADLINE_MS as f64, f64::from(HASHED_FROM_BYTES), STORED_FROM_BYTES as f64]
 }
 
 /// Nothing holds the receiver across a call, so it is never borrowed here already.
@@ -107,20 +117,20 @@ pub fn is_webhook(env: &Env, url: &str) -> bool {
     route::source_name(path(url), gateway.as_deref().map_or("", path_prefix)).is_some()
 }
 
-/// Opens a request. `head`: as [`RequestHead`] reads it; `declared_bytes`: below zero or NaN where it is unknown.
+/// Opens a request. `head`: as [`RequestHead`] reads it; `declared_bytes`: below zero where it is unknown.
 #[wasm_bindgen]
 pub fn receive_open(env: &Env, head: String, declared_bytes: f64, now_ms: f64, steps: &Steps) {
     let now_ms = clock::whole_ms(now_ms);
     let Ok(gateway) = config::gateway(env) else { return broken(&head, now_ms, steps) };
     let Ok(entropy) = clock::random() else {
-        return answer(steps, &Answer::unavailable("no_randomness"));
+        return answer(steps, &ReceiveAnswer::unavailable("no_randomness"));
     };
     let declared = (declared_bytes >= 0.0).then_some(clock::whole_ms(declared_bytes));
     let name = route::source_name(path(RequestHead::first_line(&head).1), path_prefix(&gateway));
     let found = name.and_then(|name| gateway.place(&name));
     let policy = found.and_then(|at| Some((at, gateway.source_at(at)?.policy())));
     let next = with(|receiver| receiver.open(policy, head, declared, entropy, now_ms));
-    if let (Some(Next::Read { id, .. }), Some((at, policy))) = (&next, policy)
+    if let (Some(NextStep::Read { id, .. }), Some((at, policy))) = (&next, policy)
         && declared.is_none_or(|bytes| bytes >= HASHED_FROM_BYTES.into())
     {
         plan_hashing(*id, at, policy, steps);
@@ -131,15 +141,11 @@ pub fn receive_open(env: &Env, head: String, declared_bytes: f64, now_ms: f64, s
 /// Every source answers 503, so that its sender repeats, and it is counted for none: which one it is cannot be known.
 fn broken(head: &str, now_ms: u64, steps: &Steps) {
     if RequestHead::first_line(head).0 == "POST" {
-        let outcome = Outcome::Unavailable { cause: "bad_configuration" };
-        count(
-            receive::UNKNOWN_SOURCE,
-            &Settled { source: None, outcome, size_bytes: 0, latency_ms: 0, is_logged: false },
-            now_ms,
-            steps,
-        );
+        let outcome = ReceiveOutcome::Unavailable { cause: BAD_CONFIGURATION };
+        let settled = SettledRequest { source: None, outcome, size_bytes: 0, latency_ms: 0, unknown: None };
+        count(UNKNOWN_SOURCE, &settled, now_ms, steps);
     }
-    answer(steps, &Answer::unavailable("bad_configuration"));
+    answer(steps, &ReceiveAnswer::unavailable(BAD_CONFIGURATION));
 }
 
 fn plan_hashing(id: u32, source: usize, policy: SourcePolicy<'_>, steps: &Steps) {
@@ -186,8 +192,8 @@ pub fn receive_overflowed(env: &Env, id: u32, size_bytes: u32, steps: &Steps) {
 #[wasm_bindgen]
 pub fn receive_arrived(env: &Env, id: u32, body: &[u8], tags: Option<Vec<u8>>, sha256: Option<Vec<u8>>, steps: &Steps) {
     let tags = tags.unwrap_or_default();
-    let digests = Digests { tags: tags.as_chunks().0, sha256: digest(sha256) };
-    decide(env, id, steps, |receiver, policy| receiver.arrived(id, policy, body, digests));
+    let body = ReadBody { bytes: body, tags: tags.as_chunks().0, sha256: digest(sha256) };
+    decide(env, id, steps, |receiver, policy| receiver.arrived(id, policy, body));
 }
 
 fn digest(bytes: Option<Vec<u8>>) -> Option<[u8; 32]> {
@@ -205,8 +211,8 @@ pub fn receive_rate_limited(
     steps: &Steps,
 ) {
     let body = body.map(|body| body.to_vec());
-    let digests = Digests { tags: &[], sha256: digest(sha256) };
-    decide(env, id, steps, |receiver, policy| receiver.rate_limited(id, policy, body.as_deref(), digests, is_within));
+    let body = body.as_deref().map(|bytes| ReadBody { bytes, tags: &[], sha256: digest(sha256) });
+    decide(env, id, steps, |receiver, policy| receiver.rate_limited(id, policy, body, is_within));
 }
 
 /// The message was sent.
@@ -216,15 +222,17 @@ pub fn receive_sent(env: &Env, id: u32, now_ms: f64, steps: &Steps) {
     match (config::gateway(env), with(|receiver| receiver.sent(id, now_ms)).flatten()) {
         (Ok(gateway), Some(settled)) => settle(&gateway, &settled, now_ms, steps),
         // Its sender repeats, and the delivery is known again.
-        _ => answer(steps, &Answer::unavailable(rejection::Failure::Interrupted.cause())),
+        _ => answer(steps, &ReceiveAnswer::unavailable(ReceiveFailure::Interrupted.cause())),
     }
 }
 
 /// Something failed that is ours to repair.
 #[wasm_bindgen]
-pub fn receive_failed(env: &Env, id: u32, failure: Failure, error: &str, now_ms: f64, steps: &Steps) {
-    let (now_ms, failure) = (clock::whole_ms(now_ms), rejection::Failure::from(failure));
-    let Ok(gateway) = config::gateway(env) else { return };
+pub fn receive_failed(env: &Env, id: u32, failure: DriverFailure, error: &str, now_ms: f64, steps: &Steps) {
+    let (now_ms, failure) = (clock::whole_ms(now_ms), ReceiveFailure::from(failure));
+    let Ok(gateway) = config::gateway(env) else {
+        return answer(steps, &ReceiveAnswer::unavailable(BAD_CONFIGURATION));
+    };
     with(|receiver| {
         let source = receiver.source(id).and_then(|at| gateway.source_at(at));
         let name = source.map_or("", |configured| &configured.source.name);
@@ -232,7 +240,7 @@ pub fn receive_failed(env: &Env, id: u32, failure: Failure, error: &str, now_ms:
             let correlation = log::correlation(&head.headers);
             let fields = [("source", name), ("delivery", delivery), ("correlation", correlation), ("error", error)];
             match failure {
-                rejection::Failure::BodyTimeout | rejection::Failure::BodyUnreadable => {
+                ReceiveFailure::BodyTimeout | ReceiveFailure::BodyUnreadable => {
                     log::warn(failure.cause(), &fields);
                 }
                 _ => log::error(failure.cause(), &fields),
@@ -253,8 +261,10 @@ pub fn receive_flush(env: &Env, context: &EventContext) {
     counting::drive(env, context);
 }
 
-fn decide(env: &Env, id: u32, steps: &Steps, decide: impl FnOnce(&mut Receiver, SourcePolicy<'_>) -> Next) {
-    let Ok(gateway) = config::gateway(env) else { return };
+fn decide(env: &Env, id: u32, steps: &Steps, decide: impl FnOnce(&mut Receiver, SourcePolicy<'_>) -> NextStep) {
+    let Ok(gateway) = config::gateway(env) else {
+        return answer(steps, &ReceiveAnswer::unavailable(BAD_CONFIGURATION));
+    };
     let next = with(|receiver| {
         let source = receiver.source(id).and_then(|at| gateway.source_at(at))?;
         Some(decide(receiver, source.policy()))
@@ -263,9 +273,9 @@ fn decide(env: &Env, id: u32, steps: &Steps, decide: impl FnOnce(&mut Receiver, 
 }
 
 /// Tells the driver what comes next.
-fn apply(gateway: &Rc<Gateway>, next: Option<Next>, steps: &Steps) {
+fn apply(gateway: &Rc<Gateway>, next: Option<NextStep>, steps: &Steps) {
     match next {
-        Some(Next::Answer { answer: given, settled }) => {
+        Some(NextStep::Answer { answer: given, settled }) => {
             answer(steps, &given);
             if let Some(settled) = settled {
                 // Nothing was waited for, so the clock stands where it stood.
@@ -273,9 +283,9 @@ fn apply(gateway: &Rc<Gateway>, next: Option<Next>, steps: &Steps) {
             }
         }
         #[allow(clippy::cast_precision_loss)] // far below 2^53
-        Some(Next::Read { id, limit_bytes }) => steps.read(id, limit_bytes as f64),
-        Some(Next::AskRateLimit { id, binding, key }) => steps.ask_rate_limit(id, &binding, &key),
-        Some(Next::Send(Outgoing { id, queue, header, body, answer: given })) => {
+        Some(NextStep::Read { id, limit_bytes }) => steps.read(id, limit_bytes as f64),
+        Some(NextStep::AskRateLimit { id, binding, key }) => steps.ask_rate_limit(id, &binding, &key),
+        Some(NextStep::Send(OutgoingMessage { id, queue, header, body, answer: given })) => {
             answer(steps, &given);
             let queue = match queue {
                 Queue::Deliveries => 0,
@@ -285,34 +295,36 @@ fn apply(gateway: &Rc<Gateway>, next: Option<Next>, steps: &Steps) {
             let key = if let BodyPlace::Bucket(key) = body { Some(key) } else { None };
             steps.send(id, queue, header.as_bytes(), is_inline, key);
         }
-        None => answer(steps, &Answer::unavailable(rejection::Failure::Interrupted.cause())),
+        None => answer(steps, &ReceiveAnswer::unavailable(ReceiveFailure::Interrupted.cause())),
     }
 }
 
-fn answer(steps: &Steps, answer: &Answer) {
+fn answer(steps: &Steps, answer: &ReceiveAnswer) {
     let lines: Vec<&str> = answer.headers.iter().flat_map(|(name, value)| [*name, value.as_str()]).collect();
     steps.answer(answer.status, &answer.body, (!lines.is_empty()).then(|| lines.join("\n")));
 }
 
-fn settle(gateway: &Gateway, settled: &Settled, now_ms: u64, steps: &Steps) {
+fn settle(gateway: &Gateway, settled: &SettledRequest, now_ms: u64, steps: &Steps) {
     let source = settled.source.and_then(|at| gateway.source_at(at));
-    let name = source.map_or(receive::UNKNOWN_SOURCE, |configured| &configured.source.name);
+    let name = source.map_or(UNKNOWN_SOURCE, |configured| &configured.source.name);
     count(name, settled, now_ms, steps);
-    if settled.is_logged {
-        log::warn("unknown_source", &[]);
+    if let Some(UnknownRequest { path, address }) = &settled.unknown {
+        let is_secret = |text: &str| gateway.policies().any(|policy| policy.texts.are_carried_by(text));
+        let [path, address] = [path, address].map(|text| route::loggable(text, is_secret));
+        log::warn("unknown_source", &[("path", &path), ("address", &address)]);
     }
 }
 
-fn count(source: &str, settled: &Settled, now_ms: u64, steps: &Steps) {
-    let Settled { outcome, size_bytes, latency_ms, .. } = settled;
+fn count(source: &str, settled: &SettledRequest, now_ms: u64, steps: &Steps) {
+    let SettledRequest { outcome, size_bytes, latency_ms, .. } = settled;
     let outcome: &[(Metric, &str, u64)] = match outcome {
-        Outcome::Accepted { event_count, secret_label } => {
+        ReceiveOutcome::Accepted { event_count, secret_label } => {
             &[(Metric::Accepted, "", 1), (Metric::Events, "", *event_count), (Metric::SecretUsed, secret_label, 1)]
         }
-        Outcome::Refused { code, is_kept } => {
-            &[(Metric::Refused, code, 1), (Metric::NotQuarantined, "", u64::from(!is_kept))]
+        ReceiveOutcome::Refused { code, is_over_budget } => {
+            &[(Metric::Refused, code, 1), (Metric::NotQuarantined, "", u64::from(*is_over_budget))]
         }
-        Outcome::Unavailable { cause } => &[(Metric::Unavailable, cause, 1)],
+        ReceiveOutcome::Unavailable { cause } => &[(Metric::Unavailable, cause, 1)],
     };
     if counting::add_request(&Count { source, latency_ms: *latency_ms, size_bytes: *size_bytes, outcome }, now_ms) {
         steps.counts_are_due();

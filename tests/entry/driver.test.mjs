@@ -70,10 +70,10 @@ async function accepting({ keys = [], around = ["", ""], queue, put, remove = as
     },
     sent: (_env, id) => said("sent", id),
     failed: (_env, id, failure, error, _now, steps) => {
-      said("failed", Object.keys(wasm.Failure)[failure], error);
+      said("failed", Object.keys(wasm.DriverFailure)[failure], error);
       steps.answer(503, '{"code":"failed"}', "retry-after\n5");
     },
-    flush: (...args) => said("flush", ...args),
+    flush: (...args) => said("flush", ...args.slice(0, 2)),
   };
   const context = { waitUntil: () => undefined };
   const env = {
@@ -229,6 +229,26 @@ for (const [name, pieces, sizeBytes] of [
   });
 }
 
+test("a thousand senders that send nothing are told to repeat after their deadline, and others are served meanwhile", async (context) => {
+  context.mock.timers.enable({ apis: ["setTimeout", "Date"], now: 1_764_000_000_000 });
+  const timers = context.mock.method(globalThis, "setTimeout");
+  const { log, call } = await accepting();
+  const failures = () => log.filter(([name]) => name === "failed");
+  const sizes = [10, 50_000, undefined];
+  const stalled = Array.from({ length: 1_000 }, (_, n) => call(posted([], { sizeBytes: sizes[n % 3], ends: new Promise(() => {}) })));
+  for (let passedMs = 0; passedMs < 10_000; passedMs += 2_500) {
+    await tick();
+    for (const body of [SMALL, STORED]) assert.equal((await call(post(body))).status, 200);
+    assert.deepEqual(failures(), [], `${passedMs} ms`);
+    context.mock.timers.tick(2_500);
+  }
+  assert.deepEqual(new Set((await Promise.all(stalled)).map(({ status }) => status)), new Set([503]));
+  assert.deepEqual(new Set(failures().map(([, failure]) => failure)), new Set(["BodyTimeout"]));
+  assert.equal(failures().length, 1_000);
+  assert.ok(log.every(([name, bytes]) => name !== "grew" || bytes === STORED.length), "no byte of them is counted");
+  assert.ok(timers.mock.callCount() <= 5, "one watch for all");
+});
+
 test("what the runtime cannot hash is no crash", async (context) => {
   context.mock.method(crypto.subtle, "sign", async () => {
     throw new Error("no hash");
@@ -249,15 +269,14 @@ test("a message that is not taken is sent once more as it was", async () => {
   }
 });
 
-test("what the queue does not take leaves nothing behind", async () => {
+test("what the queue does not take is answered 503, and the body stays: its message may have been taken", async () => {
   const { log, names, call } = await accepting({ queue: failing(2) });
   assert.equal((await call(post(STORED))).status, 503);
-  assert.deepEqual(names().filter((name) => !["grew", "arrived", "open"].includes(name)), ["put", "send", "send", "delete", "failed"]);
-  assert.deepEqual(log.filter(([name]) => ["put", "delete"].includes(name)).map(([, key]) => key), ["payloads/a", "payloads/a"]);
+  assert.deepEqual(names().filter((name) => !["grew", "arrived", "open"].includes(name)), ["put", "send", "send", "failed"]);
+  assert.deepEqual(log.at(-1), ["failed", "QueueFailed", "Error: away"]);
   const small = await accepting({ queue: failing(2) });
   assert.equal((await small.call()).status, 503);
   assert.deepEqual(small.log.at(-1), ["failed", "QueueFailed", "Error: away"]);
-  assert.ok(!small.names().includes("delete"));
 });
 
 test("a body is stored once more under the same key, and not sent where it cannot be", async () => {
@@ -271,7 +290,7 @@ test("a body is stored once more under the same key, and not sent where it canno
 
 test("a stored body that cannot be deleted is in the log", async (context) => {
   const logged = context.mock.method(console, "error", () => {});
-  const { call } = await accepting({ queue: failing(2), remove: failing(1) });
+  const { call } = await accepting({ put: failing(2), remove: failing(1) });
   assert.equal((await call(post(STORED))).status, 503);
   const lines = logged.mock.calls.map(({ arguments: [line] }) => JSON.parse(line));
   assert.deepEqual(lines.map(({ event, key }) => [event, key]), [["discard_failed", "payloads/a"]]);
@@ -308,18 +327,88 @@ test("counts are sent when the wasm says that they are due", async () => {
   assert.deepEqual(log.at(-1), ["flush", env, context]);
 });
 
-for (const call of ["open", "key", "grew", "arrived", "sent", "flush"]) {
-  test(`an exception out of ${call} replaces the instance and is answered 503`, async () => {
-    const it = await accepting({ keys: KEYS });
-    if (call === "flush") it.wasm.receive.sent = (_env, _id, _now, steps) => steps.countsAreDue();
-    const works = it.wasm.receive[call];
-    it.wasm.receive[call] = () => {
+const CRASHES = ["open", "key", "grew", "overflowed", "arrived", "rateLimited", "sent", "failed", "flush"];
+
+/** A driver whose next call of that name crashes, and the request that makes it. `startsSoon`: instances right after the crash. */
+async function crashing(call) {
+  const it = await accepting({ keys: KEYS, limit: async () => ({ success: true }), queue: call === "failed" ? failing(2) : undefined });
+  if (call === "flush") it.wasm.receive.sent = (_env, _id, _now, steps) => steps.countsAreDue();
+  const accept = it.wasm.receive.arrived;
+  if (call === "rateLimited") it.wasm.receive.arrived = (_env, id, _body, _tags, _sha256, steps) => steps.askRateLimit(id, "LIMIT", "k");
+  const works = it.wasm.receive[call];
+  it.startsSoon = undefined;
+  it.wasm.receive[call] = () => {
+    queueMicrotask(() => (it.startsSoon = it.wasm.starts));
+    throw new WebAssembly.RuntimeError("unreachable");
+  };
+  it.request = posted([call === "overflowed" ? "z".repeat(LIMIT_BYTES + 1) : STORED]);
+  it.repair = () => Object.assign(it.wasm.receive, { [call]: works, arrived: call === "arrived" ? works : accept });
+  return it;
+}
+
+for (const call of CRASHES) {
+  test(`an exception out of ${call} replaces the instance at once and is answered 503`, async () => {
+    const it = await crashing(call);
+    await assertInterrupted(await it.call(it.request));
+    assert.equal(it.startsSoon, 2, "before anything else runs");
+    assert.equal(it.wasm.starts, 2);
+    assert.ok(!it.names().includes("failed"), "the broken instance is not asked again");
+    it.repair();
+    assert.equal((await it.call()).status, 200);
+  });
+}
+
+test("a crash replaces the instance though its request has been answered before", async (context) => {
+  context.mock.timers.enable({ apis: ["setTimeout", "Date"], now: 1_764_000_000_000 });
+  const { wasm, call } = await accepting();
+  let controller;
+  const body = new ReadableStream({ type: "bytes", start: (given) => (controller = given), cancel: () => {} });
+  wasm.receive.failed = (_env, _id, _failure, _error, _now, steps) => {
+    wasm.receive.grew = () => {
       throw new WebAssembly.RuntimeError("unreachable");
     };
-    await assertInterrupted(await it.call(post(STORED)));
-    assert.equal(it.wasm.starts, 2);
-    it.wasm.receive[call] = works;
-    assert.equal((await it.call()).status, 200);
+    steps.answer(503, '{"code":"body_timeout"}');
+  };
+  const answering = call(new Request(URL, { method: "POST", body, duplex: "half" }));
+  await tick();
+  // Whatever the stream does when it is dropped, the driver counts what came.
+  ReadableStreamBYOBReader.prototype.cancel = async () => {};
+  try {
+    for (let n = 0; n < 4; n += 1) (await tick(), context.mock.timers.tick(2_500));
+    assert.equal((await (await answering).json()).code, "body_timeout");
+    controller.enqueue(new Uint8Array(20_000));
+    await tick();
+    assert.equal(wasm.starts, 2);
+  } finally {
+    delete ReadableStreamBYOBReader.prototype.cancel;
+  }
+});
+
+for (const undecided of ["open", "arrived", "rateLimited", "failed"]) {
+  test(`a request is answered 503 where ${undecided} says nothing`, async () => {
+    const it = await accepting({ queue: undecided === "failed" ? failing(2) : undefined, limit: async () => ({ success: true }) });
+    if (undecided === "rateLimited") it.wasm.receive.arrived = (_env, id, _body, _tags, _sha256, steps) => steps.askRateLimit(id, "LIMIT", "k");
+    it.wasm.receive[undecided] = () => {};
+    await assertInterrupted(await it.call());
+    assert.equal(it.wasm.starts, 1, "no crash");
+  });
+}
+
+for (const [announced, expected] of [
+  ["", -1],
+  ["nine", -1],
+  ["-5", -1],
+  ["1e3", -1],
+  ["13, 13", -1],
+  ["13.5", -1],
+  ["9".repeat(400), Infinity],
+]) {
+  test(`a Content-Length of ${JSON.stringify(announced.slice(0, 9))} is ${expected}, and the body is read`, async () => {
+    const { log, call } = await accepting();
+    const headers = { forEach: (take) => take(announced, "content-length") };
+    assert.equal((await call({ method: "POST", url: URL, headers, body: posted([SMALL]).body })).status, 200);
+    assert.deepEqual(log.find(([name]) => name === "open"), ["open", `POST ${URL}`, expected]);
+    assert.deepEqual(log.find(([name]) => name === "arrived"), ["arrived", ID, SMALL, "", ""]);
   });
 }
 
@@ -352,6 +441,7 @@ test("other forms of a path are the receiver's where the wasm says so", async ()
   wasm.isWebhook = () => {
     throw new WebAssembly.RuntimeError("unreachable");
   };
-  assert.equal(await (await to("/metrics")).text(), "other");
+  // A 404 of the router would be final for a sender.
+  await assertInterrupted(await to("//webhook/a"));
   assert.equal(wasm.starts, 2);
 });

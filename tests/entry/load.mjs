@@ -12,7 +12,7 @@ const SUBSTITUTES = {
     export const __worker_init_state = () => wasm.state;
     export const __wbg_reset_state = () => wasm.reset();
     export const fetch = (...args) => wasm.fetch(...args);
-    export const Failure = wasm.Failure;
+    export const DriverFailure = wasm.DriverFailure;
     export const receive_limits = () => wasm.limits;
     export const receive_open = (...args) => wasm.receive.open(...args);
     export const receive_key = (...args) => wasm.receive.key(...args);
@@ -64,7 +64,7 @@ function fakeWasm() {
       wasm.state.instanceId += 1;
     },
     fetch: async () => "answer",
-    Failure: { BodyTimeout: 0, BodyUnreadable: 1, NoRoom: 2, CryptoFailed: 3, StorageFailed: 4, QueueFailed: 5 },
+    DriverFailure: { BodyTimeout: 0, BodyUnreadable: 1, NoRoom: 2, CryptoFailed: 3, StorageFailed: 4, QueueFailed: 5 },
     /** Deadline in milliseconds; bodies are hashed outside of the wasm from 100 bytes on, and stored from 20,000 on. */
     limits: [10_000, 100, 20_000],
     receive: {},

@@ -1,13 +1,14 @@
 /**
- * Durable before it is answered: while a queue or the bucket fails, nobody is told 200, nothing is half done, the failure is
- * counted with its cause, and a repetition is taken afterwards. Each case with a body whose size is announced, and with one whose
+ * Durable before it is answered: while a queue or the bucket fails, nobody is told 200, no message is without its body, the
+ * failure is counted with its cause, and a repetition is taken afterwards. Each case with a body whose size is announced, and with one whose
  * size is not.
  */
 
 import { env } from "cloudflare:workers";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 
-import { type Answer, DELIVERY_ID, bytes, events, eventually, post, read, unannounced, unique, webhooksHeaders } from "./support/client.ts";
+import { type Answer, DELIVERY_ID, bytes, events, eventually, post, read, sha256, unannounced, unique, webhooksHeaders } from "./support/client.ts";
+import { sink } from "./support/sink.ts";
 
 type Way = "announced" | "unannounced";
 const WAYS: Way[] = ["announced", "unannounced"];
@@ -30,9 +31,12 @@ let stores: string[];
 /** The kind of message that the queues do not take; how often. */
 let refusing: { kind?: string; times: number };
 let storing: boolean;
+/** How many answers are lost, though what was asked for was done. */
+let unheard: { puts: number; sends: number };
 
 beforeEach(() => {
   [taken, stores, refusing, storing] = [[], [], { times: Infinity }, true];
+  unheard = { puts: 0, sends: 0 };
   // The Worker shares the prototypes of its tests; both queues have one.
   const queue = Object.getPrototypeOf(env.DELIVERIES);
   const { send } = queue;
@@ -48,6 +52,7 @@ beforeEach(() => {
     }
     const result = await send.call(this, message, options);
     taken.push({ header, ...sizes });
+    if ((unheard.sends -= 1) >= 0) throw new Error("unheard");
     return result;
   });
   const bucket = Object.getPrototypeOf(env.PAYLOADS);
@@ -58,6 +63,7 @@ beforeEach(() => {
     }
     const result = await put.call(this, key, ...rest);
     stores.push(key as string);
+    if ((unheard.puts -= 1) >= 0) throw new Error("unheard");
     return result;
   });
 });
@@ -75,6 +81,12 @@ const counted = (source: string, requests: number) =>
     expect(received).toBe(requests);
     return { accepted, refused, unavailable };
   });
+
+/** What is still in the bucket of what was stored since the test began. */
+async function left() {
+  const { objects } = await env.PAYLOADS.list({ prefix: "payloads/" });
+  return objects.map(({ key }) => key).filter((key) => stores.includes(key));
+}
 
 function expectUnavailable(answer: Answer, cause: string) {
   expect(answer.json).toEqual({ error: "Service unavailable", code: cause });
@@ -96,9 +108,9 @@ describe("a delivery is not answered 200", () => {
       fail();
       expectUnavailable(await by(way, source, body), cause);
       expect(taken).toEqual([]);
-      // What was stored belongs to no message: nothing of it is left behind.
-      await eventually(async () => expect((await env.PAYLOADS.list({ prefix: "payloads/" })).objects.filter(({ key }) => stores.includes(key))).toEqual([]));
-      expect(new Set(stores).size).toBeLessThanOrEqual(1);
+      // A message may have been taken though the queue did not say so: its body stays.
+      expect(new Set(stores).size).toBe(isLarge && storing ? 1 : 0);
+      expect(await left()).toEqual([...new Set(stores)]);
       const unavailable = { [cause]: number + 1 };
       expect(await counted(source, number * 2 + 1)).toEqual({ accepted: number, refused: {}, unavailable });
 
@@ -179,4 +191,44 @@ it.each(WAYS)("a body goes with its message below the size from which on it is s
     expect(taken).toMatchObject([{ bodyBytes: isStored ? 0 : size, header: { body: placed } }]);
     expect(stores.filter((key) => key.startsWith("payloads/"))).toEqual(isStored ? [taken[0].header.body.stored.key] : []);
   }
+});
+
+describe("an answer that is lost", () => {
+  const destination = sink("contact-center");
+  const send = (body: string) => by("announced", "contact-center", bytes(body));
+
+  it("of the bucket, once: the body is stored under its key, and accepted", async () => {
+    const body = stored(unique("put"));
+    unheard.puts = 1;
+    const { status, json } = await send(body);
+    expect([status, new Set(stores).size, stores.length]).toEqual([200, 1, 2]);
+    expect(taken).toMatchObject([{ header: { id: json.id, body: { stored: { key: stores[0] } } } }]);
+    await eventually(async () => expect(await destination.arrival(await sha256(body))).toMatchObject({ received: 1, accepted: 1 }));
+    await eventually(async () => expect(await left()).toEqual([]));
+  });
+
+  it("of the bucket, twice: the sender repeats, and nothing is left of the first", async () => {
+    const body = stored(unique("put"));
+    unheard.puts = 2;
+    expectUnavailable(await send(body), "storage_failed");
+    expect([taken.length, stores.length]).toEqual([0, 2]);
+    await eventually(async () => expect(await left()).toEqual([]));
+    expect((await send(body)).status).toBe(200);
+  });
+
+  it("of the queue, twice: the sender repeats, and the delivery arrives once", async () => {
+    const body = stored(unique("send"));
+    unheard.sends = 2;
+    expectUnavailable(await send(body), "queue_failed");
+    const [first, second] = taken.map(({ header }) => header.id);
+    expect(second).toBe(first);
+    const { status, json } = await send(body);
+    expect([status, json.id === first]).toEqual([200, false]);
+    // Whichever is consumed first is delivered. Neither is dead: each has its body.
+    await eventually(async () => {
+      const found = await Promise.all([first, json.id].map((id) => read(`/api/deliveries/${id}`)));
+      expect(found.map((delivery) => delivery.status).sort()).toEqual(["delivered", "duplicate"]);
+    });
+    expect(await destination.arrival(await sha256(body))).toMatchObject({ received: 1, accepted: 1 });
+  });
 });

@@ -391,14 +391,21 @@ describe("addresses and methods", () => {
 
   it("counts what is sent to no source, under one name, and logs it a few times", async () => {
     const warned = vi.spyOn(console, "warn");
-    const lines = () => warned.mock.calls.filter(([line]) => String(line).includes('"unknown_source"')).length;
+    const lines = () => warned.mock.calls.map(([line]) => String(line)).filter((line) => line.includes('"unknown_source"'));
     const unknown = async () => (await read("/metrics")).sources["(unknown)"]?.refused?.unknown_source ?? 0;
     const before = await unknown();
     for (let n = 0; n < 20; n += 1) {
-      expect((await send(`/webhook/nobody-${n}`, { method: "POST", body: events(1) })).status).toBe(404);
+      const headers = { "cf-connecting-ip": "192.0.2.9", authorization: "Bearer hidden" };
+      const path = n % 2 === 0 ? `/webhook/nobody-${n}/${"x".repeat(200)}?token=hidden` : `/webhook/${SECRETS.WEBHOOK_SECRET}`;
+      expect((await send(path, { method: "POST", body: events(1), headers })).status).toBe(404);
     }
     await eventually(async () => expect(await unknown()).toBeGreaterThanOrEqual(before + 20));
-    expect(lines()).toBeLessThanOrEqual(10);
+    const logged = lines().map((line) => JSON.parse(line));
+    expect([logged.length > 1, logged.length <= 10]).toEqual([true, true]);
+    for (const [n, line] of logged.entries()) {
+      const path = n % 2 === 0 ? `/webhook/nobody-${n}/${"x".repeat(200)}`.slice(0, 100) : "(a secret)";
+      expect(line).toEqual({ level: "warn", event: "unknown_source", path, address: "192.0.2.9" });
+    }
     warned.mockRestore();
     const { sources } = await read("/metrics");
     expect(Object.keys(sources).filter((name) => name.includes("nobody"))).toEqual([]);

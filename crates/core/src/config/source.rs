@@ -10,7 +10,7 @@ use crate::dead_letters::Caps;
 use crate::deliver::circuit_breaker::Settings;
 use crate::deliver::retry_policy::{DEFAULT_SCHEDULE_S, MAX_DELAY_S};
 use crate::receive::networks;
-use crate::receive::quarantine::Budget;
+use crate::receive::quarantine::QuarantineBudget;
 use genesys_webhook::custom::{CustomScheme, MAX_TOLERANCE_S};
 use genesys_webhook::envelope::EnvelopeKind;
 use genesys_webhook::profile::Profile;
@@ -81,7 +81,7 @@ pub struct Source {
     /// never.
     pub duplicate_window_s: u32,
     /// How much of what cannot be verified is kept.
-    pub quarantine: Budget,
+    pub quarantine: QuarantineBudget,
     /// How many dead letters of it are kept.
     pub dead_letters: Caps,
     /// Its subscription, where the gateway keeps one.
@@ -284,10 +284,10 @@ fn is_label(label: &str) -> bool {
     (1..=64).contains(&label.len()) && label.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
 }
 
-fn read_quarantine(table: Table<'_>) -> Budget {
-    let default = Budget::default();
+fn read_quarantine(table: Table<'_>) -> QuarantineBudget {
+    let default = QuarantineBudget::default();
     let letters = table.number("letters_per_minute", 0, 1_000_000).and_then(|n| u32::try_from(n).ok());
-    let budget = Budget {
+    let budget = QuarantineBudget {
         letters_per_minute: letters.unwrap_or(default.letters_per_minute),
         bytes_per_minute: table.number("bytes_per_minute", 0, 100_000_000_000).unwrap_or(default.bytes_per_minute),
     };

@@ -10,7 +10,7 @@ pub const RETRY_AFTER_S: &str = "5";
 
 /// An answer of `/webhook/{source}`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Answer {
+pub struct ReceiveAnswer {
     /// HTTP status.
     pub status: u16,
     /// JSON, or nothing.
@@ -27,7 +27,7 @@ struct ErrorBody<'a> {
     detail: Option<&'a str>,
 }
 
-impl Answer {
+impl ReceiveAnswer {
     /// An accepted delivery.
     pub fn accepted(id: &str, event_count: u64) -> Self {
         // An identifier and a number need no escaping.

@@ -7,15 +7,16 @@
 
 use crate::messages::MAX_MESSAGE_BYTES;
 
-/// The most body bytes in flight. An isolate has 128 MB for all of its JavaScript and wasm. A body is held twice while its
-/// buffer grows, the module with its heap and one copy of the largest body needs some 20 MB, and a measurement with 50
-/// bodies of 5 MB side by side (`bench/README.md`, "Memory") has to stay below the limit with room left.
+/// The most body bytes in flight. An isolate has 128 MB for all of its JavaScript and wasm. Beside what is counted it holds the
+/// module with its heap and one copy of the largest body (some 20 MB), the old buffer while one body's buffer grows, and copies
+/// of large bodies while they are hashed with what is signed around them. A measurement with 50 bodies of 5 MB side by side
+/// (`bench/README.md`, "Memory") has to stay below the limit with room left.
 pub const BUDGET_BYTES: u64 = 32_000_000;
 
 /// The part of it that large bodies leave to small ones.
 pub const RESERVE_BYTES: u64 = 8_000_000;
 
-/// What large bodies hold together at most.
+/// What large bodies hold together at most: four of 5 MB, the default limit of a source.
 pub const LARGE_SHARE_BYTES: u64 = BUDGET_BYTES - RESERVE_BYTES;
 
 /// The largest of the small bodies: what fits into a message is what nearly all deliveries are.
@@ -33,7 +34,7 @@ pub struct BodyPermit {
 pub struct BodyBudget {
     small_bytes: u64,
     large_bytes: u64,
-    large: usize,
+    large: u64,
 }
 
 impl BodyBudget {
@@ -45,7 +46,7 @@ impl BodyBudget {
     /// Lets a body hold `bytes`; `false` where there is no room, and then nothing changes.
     pub fn hold(&mut self, permit: &mut BodyPermit, bytes: u64) -> bool {
         let wanted = BodyPermit { bytes, is_large: bytes > SMALL_BYTES };
-        let sums = self.without(*permit).with(wanted);
+        let sums = self.changed(*permit, u64::saturating_sub).changed(wanted, u64::saturating_add);
         // What shrinks is always let.
         let fits = sums.fits() || wanted.bytes <= permit.bytes;
         if fits {
@@ -56,24 +57,15 @@ impl BodyBudget {
 
     /// The body is no longer held.
     pub fn release(&mut self, permit: BodyPermit) {
-        *self = self.without(permit);
+        *self = self.changed(permit, u64::saturating_sub);
     }
 
-    fn with(self, permit: BodyPermit) -> Self {
+    /// `change`: adds to a sum or takes from it.
+    fn changed(self, permit: BodyPermit, change: fn(u64, u64) -> u64) -> Self {
         if permit.is_large {
-            let large_bytes = self.large_bytes.saturating_add(permit.bytes);
-            Self { large_bytes, large: self.large.saturating_add(1), ..self }
+            Self { large_bytes: change(self.large_bytes, permit.bytes), large: change(self.large, 1), ..self }
         } else {
-            Self { small_bytes: self.small_bytes.saturating_add(permit.bytes), ..self }
-        }
-    }
-
-    fn without(self, permit: BodyPermit) -> Self {
-        if permit.is_large {
-            let large_bytes = self.large_bytes.saturating_sub(permit.bytes);
-            Self { large_bytes, large: self.large.saturating_sub(1), ..self }
-        } else {
-            Self { small_bytes: self.small_bytes.saturating_sub(permit.bytes), ..self }
+            Self { small_bytes: change(self.small_bytes, permit.bytes), ..self }
         }
     }
 

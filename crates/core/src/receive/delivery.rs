@@ -23,9 +23,6 @@ pub struct SourcePolicy<'g> {
     pub texts: &'g SecretTexts,
 }
 
-/// A delivery whose request is still there.
-pub type Incoming<'h> = Delivery<KeptHeader<'h>>;
-
 impl SourcePolicy<'_> {
     /// The delivery that a verified request is, with its body in the message itself.
     ///
@@ -38,7 +35,7 @@ impl SourcePolicy<'_> {
         headers: &[(&'h str, &'h str)],
         body: &[u8],
         received_at_ms: u64,
-    ) -> Result<Incoming<'h>, Refusal> {
+    ) -> Result<Delivery<KeptHeader<'h>>, Refusal> {
         let scheme = self.verifier.scheme();
         let envelope = scheme.inspect(body)?;
         let dedupe_key = scheme.idempotency_key(headers, &envelope);

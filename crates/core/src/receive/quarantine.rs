@@ -1,21 +1,25 @@
 //! How much of what could not be verified is kept.
 //!
-//! Promises: a forger cannot fill the dead-letter store, because a token bucket limits letters and bytes of each source in
-//! each isolate; a forger starves no other sender, because an address has only a share of it; what is over the budget is
-//! counted and answered as always, only it is not kept. Out of scope: the store's own caps, which hold across isolates.
+//! Promises:
+//! - A forger cannot fill the dead-letter store: a token bucket limits letters and bytes of each source in each isolate.
+//! - A forger starves no other sender: an address has only a share of it.
+//! - One body up to the source's limit fits into an unused budget and share.
+//!
+//! What is over the budget is counted and answered as always, only it is not kept. Out of scope: the store's own caps, which hold
+//! across isolates.
 
 use std::collections::BTreeMap;
 
-/// How many letters and bytes of unverified deliveries a source may have kept, per minute and isolate.
+/// How many letters and bytes of unverified deliveries a source may have kept, per minute and isolate. Zero keeps none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Budget {
+pub struct QuarantineBudget {
     /// Letters a minute; also the burst.
     pub letters_per_minute: u32,
-    /// Bytes a minute; also the burst.
+    /// Bytes a minute; also the burst, unless the source's largest body is larger.
     pub bytes_per_minute: u64,
 }
 
-impl Default for Budget {
+impl Default for QuarantineBudget {
     /// 600 letters and 32 MB a minute: two orders above what a misconfigured secret produces at a usual rate, and
     /// little enough that a day of forgeries from one isolate stays below 50 GB of R2.
     fn default() -> Self {
@@ -31,30 +35,36 @@ const MAX_ADDRESSES: usize = 64;
 
 const MINUTE_MS: u64 = 60_000;
 
-/// What is left of the [`Budget`] of one source, and of the share of each address.
+/// What is left of the [`QuarantineBudget`] of one source, and of the share of each address.
 #[derive(Clone, Debug)]
 pub struct Quarantine {
-    budget: Budget,
-    whole: Bucket,
-    by_address: BTreeMap<String, Bucket>,
+    budget: Refill,
+    share: Refill,
+    whole: TokenBucket,
+    by_address: BTreeMap<String, TokenBucket>,
 }
 
 impl Quarantine {
-    /// A full one at `now_ms`.
-    pub fn new(budget: Budget, now_ms: u64) -> Self {
-        Self { budget, whole: Bucket::full(budget, now_ms), by_address: BTreeMap::new() }
+    /// A full one at `now_ms`. `max_body_bytes`: of its source.
+    pub fn new(budget: QuarantineBudget, max_body_bytes: u64, now_ms: u64) -> Self {
+        let share = QuarantineBudget {
+            letters_per_minute: budget.letters_per_minute.div_ceil(ADDRESS_SHARE),
+            bytes_per_minute: budget.bytes_per_minute.div_ceil(ADDRESS_SHARE.into()),
+        };
+        let [budget, share] = [budget, share].map(|budget| Refill::of(budget, max_body_bytes));
+        Self { budget, share, whole: TokenBucket::full(budget, now_ms), by_address: BTreeMap::new() }
     }
 
     /// Takes one letter of `size_bytes` out of the budget; `false` where the source or the address does not have that much.
     pub fn admit(&mut self, address: &str, size_bytes: u64, now_ms: u64) -> bool {
-        let share = self.budget.share();
-        if self.by_address.len() >= MAX_ADDRESSES && !self.by_address.contains_key(address) {
+        let share = self.share;
+        let is_new = !self.by_address.contains_key(address);
+        if is_new && self.by_address.len() >= MAX_ADDRESSES {
             // What is full again says nothing of its address.
             self.by_address.retain(|_, bucket| !bucket.refilled(share, now_ms).is_full(share));
         }
-        let known =
-            if self.by_address.len() < MAX_ADDRESSES || self.by_address.contains_key(address) { address } else { "" };
-        let own = self.by_address.entry(known.to_owned()).or_insert_with(|| Bucket::full(share, now_ms));
+        let known = if is_new && self.by_address.len() >= MAX_ADDRESSES { "" } else { address };
+        let own = self.by_address.entry(known.to_owned()).or_insert_with(|| TokenBucket::full(share, now_ms));
         let taken = own.take(share, size_bytes, now_ms).zip(self.whole.take(self.budget, size_bytes, now_ms));
         if let Some(left) = taken {
             (*own, self.whole) = left;
@@ -63,57 +73,65 @@ impl Quarantine {
     }
 }
 
+/// How fast a bucket fills, and how full it gets.
+#[derive(Clone, Copy, Debug)]
+struct Refill {
+    per_minute: QuarantineBudget,
+    burst_bytes: u64,
+}
+
+impl Refill {
+    fn of(per_minute: QuarantineBudget, max_body_bytes: u64) -> Self {
+        let burst_bytes = match per_minute.bytes_per_minute {
+            0 => 0,
+            bytes => bytes.max(max_body_bytes),
+        };
+        Self { per_minute, burst_bytes }
+    }
+
+    /// Letters and bytes of a full bucket.
+    fn units(self) -> (u64, u64) {
+        let letters = u64::from(self.per_minute.letters_per_minute);
+        (letters.saturating_mul(MINUTE_MS), self.burst_bytes.saturating_mul(MINUTE_MS))
+    }
+}
+
 /// What is left. Fractions are kept by counting in sixty-thousandths (budget units times milliseconds of a minute), so that
 /// slow refills are not rounded away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Bucket {
+struct TokenBucket {
     letters: u64,
     bytes: u64,
     filled_ms: u64,
 }
 
-impl Bucket {
-    fn full(budget: Budget, now_ms: u64) -> Self {
-        let (letters, bytes) = budget.units();
+impl TokenBucket {
+    fn full(refill: Refill, now_ms: u64) -> Self {
+        let (letters, bytes) = refill.units();
         Self { letters, bytes, filled_ms: now_ms }
     }
 
-    fn is_full(&self, budget: Budget) -> bool {
-        (self.letters, self.bytes) == budget.units()
+    fn is_full(&self, refill: Refill) -> bool {
+        (self.letters, self.bytes) == refill.units()
     }
 
-    fn refilled(&self, budget: Budget, now_ms: u64) -> Self {
+    fn refilled(&self, refill: Refill, now_ms: u64) -> Self {
         let passed_ms = now_ms.saturating_sub(self.filled_ms);
-        let (letters, bytes) = budget.units();
+        let (letters, bytes) = refill.units();
         let more = |per_minute: u64| per_minute.saturating_mul(passed_ms);
         Self {
-            letters: self.letters.saturating_add(more(budget.letters_per_minute.into())).min(letters),
-            bytes: self.bytes.saturating_add(more(budget.bytes_per_minute)).min(bytes),
+            letters: self.letters.saturating_add(more(refill.per_minute.letters_per_minute.into())).min(letters),
+            bytes: self.bytes.saturating_add(more(refill.per_minute.bytes_per_minute)).min(bytes),
             filled_ms: self.filled_ms.max(now_ms),
         }
     }
 
     /// What would be left without one letter of `size_bytes`.
-    fn take(&self, budget: Budget, size_bytes: u64, now_ms: u64) -> Option<Self> {
-        let refilled = self.refilled(budget, now_ms);
+    fn take(&self, refill: Refill, size_bytes: u64, now_ms: u64) -> Option<Self> {
+        let refilled = self.refilled(refill, now_ms);
         let letters = refilled.letters.checked_sub(MINUTE_MS)?;
         let bytes = refilled.bytes.checked_sub(size_bytes.saturating_mul(MINUTE_MS))?;
         Some(Self { letters, bytes, ..refilled })
-    }
-}
-
-impl Budget {
-    /// What one address may take; one letter at least.
-    fn share(self) -> Self {
-        Self {
-            letters_per_minute: self.letters_per_minute.div_ceil(ADDRESS_SHARE),
-            bytes_per_minute: self.bytes_per_minute.div_ceil(ADDRESS_SHARE.into()),
-        }
-    }
-
-    fn units(self) -> (u64, u64) {
-        let of = |per_minute: u64| per_minute.saturating_mul(MINUTE_MS);
-        (of(self.letters_per_minute.into()), of(self.bytes_per_minute))
     }
 }
 
@@ -122,7 +140,7 @@ mod tests {
     use super::*;
 
     fn quarantine(letters_per_minute: u32, bytes_per_minute: u64) -> Quarantine {
-        Quarantine::new(Budget { letters_per_minute, bytes_per_minute }, 0)
+        Quarantine::new(QuarantineBudget { letters_per_minute, bytes_per_minute }, 1, 0)
     }
 
     #[test]
@@ -143,8 +161,26 @@ mod tests {
     }
 
     #[test]
+    fn one_body_up_to_the_limit_of_its_source_is_kept() {
+        for (bytes_per_minute, max_body_bytes) in [(32_000_000, 25_000_000), (1_000, 5_000_000), (32_000_000, 100)] {
+            let budget = QuarantineBudget { letters_per_minute: 600, bytes_per_minute };
+            let mut quarantine = Quarantine::new(budget, max_body_bytes, 0);
+            assert!(!quarantine.admit("a", max_body_bytes.max(bytes_per_minute) + 1, 0));
+            assert!(quarantine.admit("a", max_body_bytes, 0));
+            // It fills as slowly as it is configured.
+            let share = bytes_per_minute / 4;
+            assert_eq!(quarantine.admit("a", max_body_bytes, MINUTE_MS), max_body_bytes <= share);
+        }
+        for budget in [(0, 32_000_000), (600, 0)] {
+            let budget = QuarantineBudget { letters_per_minute: budget.0, bytes_per_minute: budget.1 };
+            assert!(!Quarantine::new(budget, 5_000_000, 0).admit("a", 1, 0), "zero keeps none");
+        }
+    }
+
+    #[test]
     fn a_clock_that_goes_back_refills_nothing() {
-        let mut quarantine = Quarantine::new(Budget { letters_per_minute: 1, bytes_per_minute: 40 }, 1_000_000);
+        let mut quarantine =
+            Quarantine::new(QuarantineBudget { letters_per_minute: 1, bytes_per_minute: 40 }, 1, 1_000_000);
         assert!(quarantine.admit("a", 1, 1_000_000));
         assert!(!quarantine.admit("a", 1, 0));
         assert!(!quarantine.admit("a", 1, 1_000_001));

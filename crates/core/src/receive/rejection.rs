@@ -3,7 +3,7 @@
 //! Promises: one closed list with stable names, answers and statuses, so that a new reason is added here and nowhere else.
 //! Out of scope: what is wrong with a signature or an envelope (`genesys_webhook::refusal`).
 
-use super::answer::{Answer, RETRY_AFTER_S};
+use super::answer::{RETRY_AFTER_S, ReceiveAnswer};
 use genesys_webhook::refusal::Refusal;
 
 /// Why a request is refused.
@@ -40,26 +40,26 @@ impl Rejection {
     }
 
     /// What is answered.
-    pub fn answer(&self) -> Answer {
+    pub fn answer(&self) -> ReceiveAnswer {
         match self {
             Self::Refused(refusal) => {
                 let status = refusal.code().http_status();
-                let answer = Answer::error(status, refusal.code().error(), self.code(), Some(&refusal.detail()));
+                let answer = ReceiveAnswer::error(status, refusal.code().error(), self.code(), Some(&refusal.detail()));
                 // RFC 9110, section 15.5.2: 401 names a scheme.
                 if status == 401 { answer.with("www-authenticate", "Signature") } else { answer }
             }
-            Self::AddressNotAllowed => Answer::error(403, "Forbidden", self.code(), None),
+            Self::AddressNotAllowed => ReceiveAnswer::error(403, "Forbidden", self.code(), None),
             Self::RateLimited => {
-                Answer::error(429, "Too many requests", self.code(), None).with("retry-after", RETRY_AFTER_S)
+                ReceiveAnswer::error(429, "Too many requests", self.code(), None).with("retry-after", RETRY_AFTER_S)
             }
-            Self::UnknownSource => Answer::error(404, "Unknown source", self.code(), None),
+            Self::UnknownSource => ReceiveAnswer::error(404, "Unknown source", self.code(), None),
         }
     }
 }
 
 /// What failed that the sender cannot repair: it is answered 503, so that it repeats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Failure {
+pub enum ReceiveFailure {
     /// The body did not arrive within its deadline.
     BodyTimeout,
     /// The body could not be read.
@@ -76,7 +76,7 @@ pub enum Failure {
     Interrupted,
 }
 
-impl Failure {
+impl ReceiveFailure {
     /// The stable name of the cause.
     pub const fn cause(self) -> &'static str {
         match self {

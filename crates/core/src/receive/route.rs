@@ -1,8 +1,11 @@
 //! Which source a path names.
 //!
-//! Promises: a trailing slash, repeated slashes, percent-encoding and a path prefix of the gateway's own address reach
-//! the source that they name (a proxy may have taken the prefix off, so it may be missing); what is below `/webhook/` and names none is told apart from paths that are not the
-//! receiver's. Out of scope: whether there is such a source.
+//! Promises:
+//! - A trailing slash, repeated slashes, percent-encoding and a path prefix of the gateway's own address reach the source that
+//!   they name. A proxy may have taken the prefix off, so it may be missing.
+//! - What is below `/webhook/` and names no source is told apart from paths that are not the receiver's.
+//!
+//! Out of scope: whether there is such a source.
 
 use std::borrow::Cow;
 
@@ -30,6 +33,20 @@ pub fn source_name<'p>(path: &'p str, prefix: &str) -> Option<Cow<'p, str>> {
     }
     let rest: Vec<&str> = segments.copied().collect();
     Some(Cow::Owned(rest.join("/")))
+}
+
+/// The most of an unknown sender's text that is logged.
+const MAX_LOGGED_BYTES: usize = 100;
+
+/// A text for the log: its first bytes, with a question mark for what cannot be printed.
+///
+/// `is_secret`: whether a part of it between slashes is one, in which case nothing of it is shown.
+pub fn loggable(text: &str, is_secret: impl Fn(&str) -> bool) -> String {
+    if text.split('/').chain(decoded(text).split('/')).any(is_secret) {
+        return "(a secret)".to_owned();
+    }
+    let shown = |byte: u8| if byte.is_ascii_graphic() { char::from(byte) } else { '?' };
+    text.bytes().take(MAX_LOGGED_BYTES).map(shown).collect()
 }
 
 /// Percent-decoded; what is not UTF-8 afterwards names no source.
@@ -87,6 +104,16 @@ mod tests {
             assert_eq!(source_name(path, "").as_deref(), Some(name), "{path}");
         }
         assert!(source_name(&format!("/webhook/{}", "%41".repeat(10_000)), "").is_some());
+    }
+
+    #[test]
+    fn what_is_logged_is_short_and_printable_and_no_secret() {
+        assert_eq!(loggable("/webhook/a b\n\u{1b}[0mä", |_| false), "/webhook/a?b??[0m??");
+        assert_eq!(loggable(&"x".repeat(5_000), |_| false), "x".repeat(100));
+        assert_eq!(loggable("/webhook/hooks", |text| text == "secret"), "/webhook/hooks");
+        for path in ["/webhook/secret/a", "/webhook/%73ecret", &format!("/{}/secret", "x".repeat(200))] {
+            assert_eq!(loggable(path, |text| text == "secret"), "(a secret)", "{path}");
+        }
     }
 
     #[test]
