@@ -1,12 +1,14 @@
-//! `GET /readyz`: whether everything that a delivery needs is there.
+//! `GET /healthz`: it runs. `GET /readyz`: whether everything that a delivery needs is there.
 //!
 //! Promises: public, so it says names of checks and whether they hold, and nothing else; an object is there when it answers a
 //! call that reads its tables; the checks run at most once in ten seconds an isolate, however often it is asked, and end by
 //! themselves; whoever asks during the first round waits for it. Out of scope: why a check fails (`/metrics`, logs).
 
+use super::{ApiCall, Handled};
+use crate::VERSION;
 use crate::config::{gateway, secret};
 use crate::objects::AUDIT_OBJECT;
-use crate::platform::http::{Answer, Problem, json_text};
+use crate::platform::http::json_text;
 use crate::platform::{clock, objects, queue, r2};
 use futures_util::future::{join, join_all};
 use gateway_core::audit::AuditCall;
@@ -21,7 +23,6 @@ use gateway_core::monitor::readiness::{Probe, ROUND_MS, Rounds};
 use serde::Serialize;
 use std::cell::RefCell;
 use std::fmt::Write as _;
-use web_sys::Request;
 use worker::Env;
 
 /// How long a check may take, in milliseconds.
@@ -37,24 +38,26 @@ thread_local! {
     static ROUNDS: RefCell<Rounds> = RefCell::default();
 }
 
+/// It runs.
+pub(super) async fn alive(_: &ApiCall<'_>) -> Handled {
+    Ok(json_text(200, &format!(r#"{{"status":"ok","version":"{VERSION}"}}"#), &[]))
+}
+
 /// Answers a probe.
-pub(crate) async fn answer(request: &Request, env: &Env) -> Answer {
-    if !matches!(request.method().as_str(), "GET" | "HEAD") {
-        return Problem::new(405, "Method not allowed", "method_not_allowed").header("allow", "GET, HEAD").answer();
-    }
+pub(super) async fn ready(call: &ApiCall<'_>) -> Handled {
     for _ in 0..=ROUND_MS.div_ceil(LOOK_MS) {
         match ROUNDS.with(|rounds| rounds.borrow_mut().probe(clock::now_ms())) {
-            Probe::Answer(status, body) => return json_text(status, &body, &[]),
+            Probe::Answer(status, body) => return Ok(json_text(status, &body, &[])),
             // One request cannot wait for what another does, but it can look.
             Probe::Wait => clock::sleep_ms(LOOK_MS).await,
             Probe::Check => {
-                let (status, body) = check(env).await;
+                let (status, body) = check(call.env).await;
                 ROUNDS.with(|rounds| rounds.borrow_mut().ended(status, body.clone(), clock::now_ms()));
-                return json_text(status, &body, &[]);
+                return Ok(json_text(status, &body, &[]));
             }
         }
     }
-    json_text(503, r#"{"status":"checking"}"#, &[("retry-after", "1")])
+    Ok(json_text(503, r#"{"status":"checking"}"#, &[("retry-after", "1")]))
 }
 
 /// A call to an object, as text.

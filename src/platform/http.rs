@@ -5,7 +5,7 @@ use wasm_bindgen::{JsCast as _, JsValue};
 use web_sys::{Headers, Response, ResponseInit};
 
 /// What a handler returns: an answer, or the exception that building one threw.
-pub(crate) type Answer = Result<Response, JsValue>;
+pub(crate) type HttpAnswer = Result<Response, JsValue>;
 
 /// The headers of a request or an answer.
 pub(crate) struct RequestHeaders(pub(crate) Headers);
@@ -36,12 +36,12 @@ fn init(status: u16, headers: &[(&str, &str)]) -> Result<ResponseInit, JsValue> 
 }
 
 /// An answer without a body.
-pub(crate) fn empty(status: u16, headers: &[(&str, &str)]) -> Answer {
+pub(crate) fn empty(status: u16, headers: &[(&str, &str)]) -> HttpAnswer {
     Response::new_with_opt_str_and_init(None, &init(status, headers)?)
 }
 
 /// The same answer without its body, as HEAD has it.
-pub(crate) fn without_body(answer: &Response) -> Answer {
+pub(crate) fn without_body(answer: &Response) -> HttpAnswer {
     let init = ResponseInit::new();
     init.set_status(answer.status());
     init.set_headers(&answer.headers());
@@ -49,33 +49,33 @@ pub(crate) fn without_body(answer: &Response) -> Answer {
 }
 
 /// An answer of text.
-pub(crate) fn text(status: u16, content_type: &str, body: &str) -> Answer {
+pub(crate) fn text(status: u16, content_type: &str, body: &str) -> HttpAnswer {
     text_with(status, body, &[("content-type", content_type), ("cache-control", "no-store")])
 }
 
 /// An answer of text with the headers that it has.
-pub(crate) fn text_with(status: u16, body: &str, headers: &[(&str, &str)]) -> Answer {
+pub(crate) fn text_with(status: u16, body: &str, headers: &[(&str, &str)]) -> HttpAnswer {
     Response::new_with_opt_str_and_init(Some(body), &init(status, headers)?)
 }
 
 /// An answer of JSON text.
-pub(crate) fn json_text(status: u16, body: &str, headers: &[(&str, &str)]) -> Answer {
+pub(crate) fn json_text(status: u16, body: &str, headers: &[(&str, &str)]) -> HttpAnswer {
     let mut all = vec![("content-type", "application/json"), ("cache-control", "no-store")];
     all.extend_from_slice(headers);
     Response::new_with_opt_str_and_init(Some(body), &init(status, &all)?)
 }
 
 /// An answer of JSON.
-pub(crate) fn json(status: u16, body: &impl Serialize) -> Answer {
+pub(crate) fn json(status: u16, body: &impl Serialize) -> HttpAnswer {
     match serde_json::to_string(body) {
         Ok(text) => json_text(status, &text, &[]),
-        Err(error) => Problem::new(500, "Internal error", "unserializable").detail(error.to_string()).answer(),
+        Err(error) => ApiProblem::new(500, "Internal error", "unserializable").detail(error.to_string()).answer(),
     }
 }
 
 /// An error as every caller sees it: `{"error", "code", "detail"?}`.
 #[derive(Serialize)]
-pub(crate) struct Problem {
+pub(crate) struct ApiProblem {
     #[serde(skip)]
     status: u16,
     error: &'static str,
@@ -86,7 +86,7 @@ pub(crate) struct Problem {
     header: Option<(&'static str, String)>,
 }
 
-impl Problem {
+impl ApiProblem {
     /// `error` for people, `code` for programs.
     pub(crate) fn new(status: u16, error: &'static str, code: &'static str) -> Self {
         Self { status, error, code, detail: None, header: None }
@@ -105,7 +105,7 @@ impl Problem {
     }
 
     /// The answer.
-    pub(crate) fn answer(&self) -> Answer {
+    pub(crate) fn answer(&self) -> HttpAnswer {
         let body = serde_json::to_string(self).unwrap_or_default();
         let header = self.header.as_ref().map(|(name, value)| (*name, value.as_str()));
         json_text(self.status, &body, header.as_slice())
