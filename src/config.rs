@@ -5,7 +5,7 @@
 //! broken or missing secret closes only that source. Out of scope: what is valid (`gateway_core::config`).
 
 use crate::platform::log;
-use gateway_core::config::{Config, Problem, Source, header_value_problem};
+use gateway_core::config::{ConfigProblem, GatewayConfig, Source, header_value_problem};
 use gateway_core::receive::delivery::SourcePolicy;
 use genesys_webhook::doctor::SecretTexts;
 use genesys_webhook::scheme::Scheme;
@@ -19,13 +19,13 @@ use worker::Env;
 
 /// The checked configuration with its secrets.
 pub(crate) struct Gateway {
-    pub(crate) config: Config,
+    pub(crate) config: GatewayConfig,
     /// Of each source of `config`, in its order.
     secrets: Vec<SourceSecrets>,
     /// Where each source stands in that order.
     places: BTreeMap<String, usize>,
     /// Signs alerts; an error names the Worker secret that is missing or unusable. `None` where nobody is told.
-    pub(crate) alerts: Option<Result<Vec<SigningSecret>, Problem>>,
+    pub(crate) alerts: Option<Result<Vec<SigningSecret>, ConfigProblem>>,
 }
 
 /// What the secrets of one source came to.
@@ -39,7 +39,7 @@ pub(crate) struct SourceSecrets {
     /// The secret headers of its destination, name and value; an error names the Worker secret that is missing or unusable.
     pub(crate) headers: Result<Vec<(String, String)>, String>,
     /// Secrets that are missing or unusable, for the operator.
-    pub(crate) problems: Vec<Problem>,
+    pub(crate) problems: Vec<ConfigProblem>,
 }
 
 /// A source with its secrets.
@@ -60,11 +60,11 @@ impl<'g> Configured<'g> {
 thread_local! {
     /// Secrets of which it was told that they had white space around them: once an isolate.
     static TRIMMED: RefCell<BTreeSet<String>> = const { RefCell::new(BTreeSet::new()) };
-    static GATEWAY: OnceCell<Result<Rc<Gateway>, Rc<Vec<Problem>>>> = const { OnceCell::new() };
+    static GATEWAY: OnceCell<Result<Rc<Gateway>, Rc<Vec<ConfigProblem>>>> = const { OnceCell::new() };
 }
 
 /// The configuration of this isolate, or everything that is wrong with it.
-pub(crate) fn gateway(env: &Env) -> Result<Rc<Gateway>, Rc<Vec<Problem>>> {
+pub(crate) fn gateway(env: &Env) -> Result<Rc<Gateway>, Rc<Vec<ConfigProblem>>> {
     GATEWAY.with(|cell| {
         cell.get_or_init(|| {
             let gateway = Gateway::read(env);
@@ -78,15 +78,15 @@ pub(crate) fn gateway(env: &Env) -> Result<Rc<Gateway>, Rc<Vec<Problem>>> {
 }
 
 impl Gateway {
-    fn read(env: &Env) -> Result<Self, Vec<Problem>> {
-        let config = Config::parse(&variable(env)?)?;
+    fn read(env: &Env) -> Result<Self, Vec<ConfigProblem>> {
+        let config = GatewayConfig::parse(&variable(env)?)?;
         let secrets = config.sources.iter().map(|source| SourceSecrets::read(env, source)).collect();
         let places = config.sources.iter().enumerate().map(|(at, source)| (source.name.clone(), at)).collect();
         let alerts = config.alerts.as_ref().map(|to| {
             let made = to.secrets.iter().map(|name| {
                 standard_secret(env, name, "alerts").map_err(|problem| {
                     log::error("bad_secret", &[("secret", name), ("problem", &problem)]);
-                    Problem { key: name.clone(), problem }
+                    ConfigProblem { key: name.clone(), problem }
                 })
             });
             made.collect()
@@ -110,7 +110,7 @@ impl Gateway {
     }
 
     /// Secrets that are missing or unusable, of all sources.
-    pub(crate) fn secret_problems(&self) -> Vec<Problem> {
+    pub(crate) fn secret_problems(&self) -> Vec<ConfigProblem> {
         let alerts = self.alerts.iter().filter_map(|secret| secret.as_ref().err());
         self.places
             .values()
@@ -123,8 +123,8 @@ impl Gateway {
 }
 
 /// The variable's JSON text: a table of wrangler's configuration arrives as an object, a variable of the dashboard as text.
-fn variable(env: &Env) -> Result<String, Vec<Problem>> {
-    let problem = |problem: &str| vec![Problem { key: "GATEWAY".into(), problem: problem.into() }];
+fn variable(env: &Env) -> Result<String, Vec<ConfigProblem>> {
+    let problem = |problem: &str| vec![ConfigProblem { key: "GATEWAY".into(), problem: problem.into() }];
     let value = js_sys::Reflect::get(env.as_ref(), &JsValue::from_str("GATEWAY")).unwrap_or(JsValue::UNDEFINED);
     if value.is_undefined() || value.is_null() {
         return Err(problem("the variable is missing: describe the gateway in [vars.GATEWAY]"));
@@ -164,7 +164,7 @@ impl SourceSecrets {
         let mut problems = vec![];
         let mut report = |name: &str, problem: String| {
             log::error("bad_binding", &[("source", &source.name), ("binding", name), ("problem", &problem)]);
-            problems.push(Problem { key: name.into(), problem });
+            problems.push(ConfigProblem { key: name.into(), problem });
         };
         let mut secrets = vec![];
         for reference in &source.secrets {

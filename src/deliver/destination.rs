@@ -9,7 +9,7 @@ use crate::platform::body::Body;
 use crate::platform::fetch::{self, Outgoing, Read};
 use crate::platform::{clock, r2};
 use gateway_core::audit::USER_AGENT;
-use gateway_core::config::Destination;
+use gateway_core::config::DestinationConfig;
 use gateway_core::deliver::retry_policy::{Attempted, scrub};
 use gateway_core::messages::Delivery;
 use gateway_core::messages::keys::archive_key;
@@ -54,8 +54,8 @@ pub(super) async fn hand_on(
     body: &Body,
 ) -> Attempt {
     let destination = match &configured.source.destination {
-        Destination::Archive => return archive(env, delivery, body).await,
-        Destination::Https(https) => https,
+        DestinationConfig::Archive => return archive(env, delivery, body).await,
+        DestinationConfig::Https(https) => https,
     };
     let mut headers = vec![("user-agent".to_owned(), USER_AGENT.to_owned())];
     let content_type = delivery.headers.iter().find(|(name, _)| name == "content-type");

@@ -1,6 +1,6 @@
 //! The `GATEWAY` variable, checked as a whole.
 //!
-//! Promises: either a [`Config`] in which everything fits together, or every problem at once, each naming its key.
+//! Promises: either a [`GatewayConfig`] in which everything fits together, or every problem at once, each naming its key.
 //! Secrets are not here: only the names of the Worker secrets that hold them. Out of scope: reading the variable.
 
 mod alerts;
@@ -12,9 +12,9 @@ mod source;
 mod tests;
 
 pub use alerts::AlertDestination;
-pub use destination::{Destination, HttpsDestination, header_value_problem};
-pub use reader::Problem;
-pub use source::{SecretRef, Source, Subscription};
+pub use destination::{DestinationConfig, HttpsDestination, header_value_problem};
+pub use reader::ConfigProblem;
+pub use source::{DeclaredSubscription, SecretRef, Source};
 
 use crate::dead_letters::retention::{DEFAULT_AUDIT_DAYS, DEFAULT_DEDUPE_DAYS, DEFAULT_LETTER_DAYS, Retention};
 use genesys_client::address;
@@ -32,7 +32,7 @@ pub const DEFAULT_OWNER: &str = "genesys-webhook-gateway";
 
 /// A checked configuration.
 #[derive(Clone, Debug)]
-pub struct Config {
+pub struct GatewayConfig {
     /// Where the vendor's organisation lives; `None` where no source has a subscription.
     pub endpoints: Option<Endpoints>,
     /// Where the vendor reaches this gateway, without a slash at the end; `None` where no source has a subscription.
@@ -49,7 +49,7 @@ pub struct Config {
     pub sources: Vec<Source>,
 }
 
-impl Config {
+impl GatewayConfig {
     /// The source of a name.
     pub fn source(&self, name: &str) -> Option<&Source> {
         self.sources.iter().find(|source| source.name == name)
@@ -58,13 +58,13 @@ impl Config {
     /// Reads and checks the JSON text of the variable.
     ///
     /// Errors: every problem that was found.
-    pub fn parse(json: &str) -> Result<Self, Vec<Problem>> {
+    pub fn parse(json: &str) -> Result<Self, Vec<ConfigProblem>> {
         let value: Value = match serde_json::from_str(json) {
             Ok(value) => value,
             Err(error) => {
                 // Only the place: the text around it might hold anything.
                 let problem = format!("is not JSON (line {}, column {})", error.line(), error.column());
-                return Err(vec![Problem { key: "GATEWAY".into(), problem }]);
+                return Err(vec![ConfigProblem { key: "GATEWAY".into(), problem }]);
             }
         };
         let problems = RefCell::default();

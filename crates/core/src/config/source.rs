@@ -4,7 +4,7 @@
 //! Worker secrets that it names exist.
 
 use super::binding::{NOT_A_BINDING, is_binding};
-use super::destination::{self, Destination};
+use super::destination::{self, DestinationConfig};
 use super::reader::{Table, kind};
 use crate::dead_letters::Caps;
 use crate::deliver::circuit_breaker::Settings;
@@ -49,7 +49,7 @@ pub struct SecretRef {
 
 /// The subscription that a source declares.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Subscription {
+pub struct DeclaredSubscription {
     /// Its name at the vendor.
     pub name: String,
     /// Event types.
@@ -85,9 +85,9 @@ pub struct Source {
     /// How many dead letters of it are kept.
     pub dead_letters: Caps,
     /// Its subscription, where the gateway keeps one.
-    pub subscription: Option<Subscription>,
+    pub subscription: Option<DeclaredSubscription>,
     /// Where its deliveries go.
-    pub destination: Destination,
+    pub destination: DestinationConfig,
     /// When its circuit opens.
     pub circuit: Settings,
     /// Waits before further attempts, in seconds.
@@ -121,11 +121,10 @@ pub(super) fn read(table: Table<'_>, allow_private: bool) -> Option<Source> {
     let subscription = table.table("subscription").and_then(read_subscription);
     let destination = match table.table("destination") {
         Some(table) => destination::read(table, allow_private),
-        None => Some(Destination::Archive),
+        None => Some(DestinationConfig::Archive),
     };
     let circuit = table.table("circuit").map(read_circuit).unwrap_or_default();
-    let retry_schedule_s = read_schedule(&table);
-    let allow_networks = read_networks(&table);
+    let (retry_schedule_s, allow_networks) = (read_schedule(&table), read_networks(&table));
     let rate_limit = table.text("rate_limit").map(ToOwned::to_owned);
     let webhook_origins = read_origins(&table);
     let silence_after_s = table.number("silence_after_s", 0, MAX_SILENCE_S);
@@ -171,27 +170,18 @@ fn read_profile(table: &Table<'_>) -> (Option<Profile>, Option<Scheme>) {
     let profile = table.required_text("profile").and_then(|name| {
         let found = Profile::ALL.into_iter().find(|profile| profile.as_str() == name);
         if found.is_none() {
-            let known: Vec<&str> = Profile::ALL.iter().map(|profile| profile.as_str()).collect();
-            table.problem("profile", format!("expected one of {}", known.join(", ")));
+            table.problem("profile", format!("expected one of {}", Profile::ALL.map(Profile::as_str).join(", ")));
         }
         found
     });
-    let custom = table.value("custom");
-    let scheme = match (profile, custom) {
-        (None, _) => None,
-        (Some(Profile::Custom), None) => {
-            table.problem("custom", "is missing: the custom profile describes its scheme there");
-            None
-        }
-        (Some(Profile::Custom), Some(_)) => table.table("custom").and_then(read_custom),
-        (Some(profile), custom) => {
-            if custom.is_some() {
-                table.problem("custom", "belongs to the custom profile");
-            }
-            Scheme::preset(profile)
-        }
-    };
-    (profile, scheme)
+    let custom = table.value("custom").is_some();
+    match profile {
+        Some(Profile::Custom) if custom => return (profile, table.table("custom").and_then(read_custom)),
+        Some(Profile::Custom) => table.problem("custom", "is missing: the custom profile describes its scheme there"),
+        Some(_) if custom => table.problem("custom", "belongs to the custom profile"),
+        _ => {}
+    }
+    (profile, profile.and_then(Scheme::preset))
 }
 
 /// Another envelope than the profile's own.
@@ -305,13 +295,13 @@ fn read_caps(table: Table<'_>) -> Caps {
     caps
 }
 
-fn read_subscription(table: Table<'_>) -> Option<Subscription> {
+fn read_subscription(table: Table<'_>) -> Option<DeclaredSubscription> {
     let name = table.required_text("name").map(ToOwned::to_owned);
-    let event_types = table.texts("event_types").unwrap_or_default();
+    let event_types = table.texts("event_types");
     let filter = table.text("filter").unwrap_or("true").to_owned();
     let (enabled, adopt, prune) = (table.flag("enabled", true), table.flag("adopt", false), table.flag("prune", false));
     table.finish();
-    Some(Subscription { name: name?, event_types, filter, enabled, adopt, prune })
+    Some(DeclaredSubscription { name: name?, event_types, filter, enabled, adopt, prune })
 }
 
 fn read_circuit(table: Table<'_>) -> Settings {
@@ -325,27 +315,18 @@ fn read_circuit(table: Table<'_>) -> Settings {
 }
 
 fn read_networks(table: &Table<'_>) -> Vec<IpNet> {
-    let Some(texts) = table.texts("allow_networks") else { return vec![] };
-    if texts.is_empty() {
+    if table.list("allow_networks").is_some_and(<[Value]>::is_empty) {
         table.problem("allow_networks", "is empty: leave it out to allow every sender");
     }
-    let networks = texts.iter().enumerate().filter_map(|(index, text)| {
-        networks::parse(text)
-            .map_err(|error| table.problem(&format!("allow_networks[{index}]"), error.to_string()))
-            .ok()
-    });
-    networks.collect()
+    table.texts_as("allow_networks", |text| networks::parse(text).map_err(|error| error.to_string()))
 }
 
 fn read_origins(table: &Table<'_>) -> Vec<String> {
-    let origins = table.texts("webhook_origins").unwrap_or_default();
-    for (index, origin) in origins.iter().enumerate() {
+    table.texts_as("webhook_origins", |origin| {
         // An origin is answered as it was asked, so it must be able to stand in a header.
-        if !origin.bytes().all(|byte| byte.is_ascii_graphic()) {
-            table.problem(&format!("webhook_origins[{index}]"), "expected a host name, or * for every origin");
-        }
-    }
-    origins
+        let is_plain = origin.bytes().all(|byte| byte.is_ascii_graphic());
+        if is_plain { Ok(origin.into()) } else { Err("expected a host name, or * for every origin".into()) }
+    })
 }
 
 fn read_schedule(table: &Table<'_>) -> Vec<u32> {
@@ -356,14 +337,11 @@ fn read_schedule(table: &Table<'_>) -> Vec<u32> {
     if list.len() > 90 {
         table.problem("retry_schedule_s", "has more than 90 waits");
     }
+    let expected = format!("expected a whole number of seconds from 1 to {MAX_DELAY_S}");
     let waits = list.iter().enumerate().filter_map(|(index, value)| {
         let wait = value.as_u64().and_then(|n| u32::try_from(n).ok()).filter(|n| (1..=MAX_DELAY_S).contains(n));
         if wait.is_none() {
-            let key = format!("retry_schedule_s[{index}]");
-            table.problem(
-                &key,
-                format!("expected a whole number of seconds from 1 to {MAX_DELAY_S}, found {}", kind(value)),
-            );
+            table.problem(&format!("retry_schedule_s[{index}]"), format!("{expected}, found {}", kind(value)));
         }
         wait
     });
