@@ -11,7 +11,7 @@ use super::dead_letters::{self, unreadable};
 use crate::config::{Configured, Gateway};
 use crate::deliver::circuit_breakers;
 use crate::deliver::letter::send_letter;
-use crate::platform::body::Body;
+use crate::platform::body::RawBody;
 use crate::platform::queue::{self, QueueMessage};
 use crate::platform::{clock, log, objects, r2};
 use futures_util::future::{Either, join, join_all};
@@ -77,7 +77,7 @@ fn read(message: &QueueMessage) -> Result<Option<Work<'_>>, (Vec<u8>, String)> {
 
 async fn bury_unreadable(message: &QueueMessage, bytes: Vec<u8>, error: &str, env: &Env) {
     let mut letter = unreadable(message, "deliveries", bytes.len() as u64, error);
-    match send_letter(env, &mut letter, &Body::Small(bytes)).await {
+    match send_letter(env, &mut letter, &RawBody::Wasm(bytes)).await {
         Ok(()) => message.ack(),
         Err((cause, error)) => {
             log::error(cause, &[("message", &message.id()), ("error", &error)]);

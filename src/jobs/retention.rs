@@ -7,7 +7,7 @@
 
 use crate::config::gateway;
 use crate::deliver::letter::send_letter;
-use crate::platform::body::Body;
+use crate::platform::body::RawBody;
 use crate::platform::{clock, log, objects, r2};
 use gateway_core::audit::{Action, Draft};
 use gateway_core::config::GatewayConfig;
@@ -124,7 +124,7 @@ async fn lost(env: &Env, now_ms: u64, removed: &mut Removed) {
         for lost in rows {
             let sent = async {
                 let mut letter = lost_letter(&lost, stored_body(env, &lost.row).await?, now_ms);
-                let nothing = Body::Small(vec![]);
+                let nothing = RawBody::Wasm(vec![]);
                 send_letter(env, &mut letter, &nothing).await.map_err(|(cause, error)| format!("{cause}: {error}"))
             };
             match sent.await {
