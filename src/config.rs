@@ -27,7 +27,7 @@ pub(crate) struct Gateway {
     secrets: Vec<SourceSecrets>,
     /// Where each source stands in that order.
     places: BTreeMap<String, usize>,
-    /// Signs alerts; an error names the Worker secret that is missing or unusable. `None` where nobody is told.
+    /// Signs alerts; an error names the Worker secret that is missing or unusable. `None` where none are sent.
     pub(crate) alerts: Option<Result<Vec<SigningSecret>, ConfigProblem>>,
 }
 

@@ -28,7 +28,7 @@ struct ClosedCircuit<'a> {
     was_open: bool,
 }
 
-/// Closes a circuit by hand: what waits is handed on when its wait is over, what comes from now on at once.
+/// Closes a circuit by hand: a delivery that waits is tried when its wait is over, one that comes from now on at once.
 pub(super) async fn close(call: &ApiCall<'_>, source: &str) -> Handled {
     let gateway = configured(call.env)?;
     let Some(configured) = gateway.source(source) else { return Err(not_found("No such source")) };

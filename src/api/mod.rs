@@ -79,7 +79,7 @@ pub(crate) async fn answer(request: &Request, path: &str, query: &str, env: &Env
     if request.method() == "HEAD" { without_body(&answer) } else { Ok(answer) }
 }
 
-/// Whoever probes may add parameters of his own, against caches.
+/// Parameters are passed over: probes add some against caches.
 async fn public(request: &Request, path: &str, env: &Env) -> Handled {
     let (route, parameters) = route(routes::PUBLIC, request, path)?;
     (route.handler)(&ApiCall { request, parameters, query: Query::parse(""), env }).await

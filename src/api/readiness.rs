@@ -1,8 +1,12 @@
 //! `GET /healthz`: it runs. `GET /readyz`: whether everything that a delivery needs is there.
 //!
-//! Promises: public, so it says names of checks and whether they hold, and nothing else; an object is there when it answers a
-//! call that reads its tables; the checks run at most once in ten seconds an isolate, however often it is asked, and end by
-//! themselves; whoever asks during the first round waits for it. Out of scope: why a check fails (`/metrics`, logs).
+//! Promises:
+//! - it is public, and says no more than names of checks and whether they hold;
+//! - an object is there when it answers a call that reads its tables;
+//! - the checks run at most once in ten seconds an isolate, however often it is asked, and end by themselves;
+//! - a probe that comes during the first round waits for it.
+//!
+//! Out of scope: why a check fails (`/metrics`, logs).
 
 use super::{ApiCall, Handled};
 use crate::VERSION;
@@ -71,7 +75,7 @@ async fn check(env: &Env) -> (u16, String) {
     let secrets = gateway.as_ref().is_ok_and(|gateway| gateway.secret_problems().is_empty());
     let token = secret(env, "ADMIN_TOKEN").is_some_and(|token| token.len() >= MIN_TOKEN_CHARS);
     let (counters, ledger) = (counter_shards().next(), ledger_shards().next());
-    let nobody = String::new;
+    let no_id = String::new;
     // One object of each class: they share their code and their binding. Each is asked for what it looks up in its tables at
     // the least cost, by the key of nothing where it can be.
     let classes = [
@@ -80,9 +84,9 @@ async fn check(env: &Env) -> (u16, String) {
             "delivery_ledger",
             objects::DELIVERY_LEDGER,
             ledger.as_deref().unwrap_or_default(),
-            text(&LedgerCall::Get { id: nobody() }),
+            text(&LedgerCall::Get { id: no_id() }),
         ),
-        ("dead_letter_store", objects::DEAD_LETTER_STORE, STORE_OBJECT, text(&LettersCall::Get { id: nobody() })),
+        ("dead_letter_store", objects::DEAD_LETTER_STORE, STORE_OBJECT, text(&LettersCall::Get { id: no_id() })),
         ("audit_log", objects::AUDIT_LOG, AUDIT_OBJECT, text(&AuditCall::Anchored { segment: 0 })),
         ("lifecycle", objects::LIFECYCLE, LIFECYCLE_OBJECT, text(&LifecycleCall::Last)),
         ("watch", objects::WATCH, WATCH_OBJECT, text(&WatchCall::Read)),

@@ -12,7 +12,7 @@ use gateway_core::dead_letters::{Filter, JobAction, LettersCall, ReplayAnswer, S
 use gateway_core::messages::id::{delivery_id, is_delivery_id};
 use serde::{Deserialize, Serialize};
 
-/// Who replays by the API: whoever has the operator's token.
+/// Who replays by the API: the operator.
 const ACTOR: &str = "admin";
 
 /// The most letters that a filter names one by one.

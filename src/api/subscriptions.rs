@@ -1,7 +1,7 @@
 //! `/api/subscriptions`: the vendor's subscriptions, one by one.
 //!
-//! What a subscription should be is configuration: creating and updating push what the source declares. Whatever is changed
-//! by another hand, the next reconciliation brings back.
+//! What a subscription should be is configuration: creating and updating push what the source declares. The next reconciliation
+//! takes back what was changed elsewhere.
 
 use super::{ApiCall, Handled, vendor};
 use gateway_core::lifecycle::LifecycleCall;
@@ -28,7 +28,7 @@ pub(super) async fn read(call: &ApiCall<'_>, source: &str, id: &str) -> Handled 
     vendor(call, LifecycleCall::Get { source: source.into(), id: id.into() }).await
 }
 
-/// Makes it what its source declares; `If-Match` refuses where somebody changed it since.
+/// Makes it what its source declares; `If-Match` refuses where it was changed since.
 pub(super) async fn update(call: &ApiCall<'_>, source: &str, id: &str) -> Handled {
     let if_match = call.request.headers().get("if-match").ok().flatten();
     vendor(call, LifecycleCall::Update { source: source.into(), id: id.into(), if_match }).await

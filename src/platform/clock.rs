@@ -22,7 +22,7 @@ pub(crate) fn whole_ms(ms: f64) -> u64 {
 const POOL_BYTES: usize = 512;
 
 thread_local! {
-    /// Random bytes that nobody has had yet.
+    /// Random bytes that are not used yet.
     static POOL: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 

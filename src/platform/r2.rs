@@ -12,7 +12,7 @@ use worker::Env;
 #[wasm_bindgen]
 extern "C" {
     /// The bucket as the runtime binds it: the `worker` crate's `put` takes bytes of wasm only, which a body that is already
-    /// in JavaScript would have to be copied into, and its other calls carry options that nobody here needs.
+    /// in JavaScript would have to be copied into, and its other calls carry options that are not needed here.
     type BucketBinding;
     #[wasm_bindgen(method, catch)]
     fn put(this: &BucketBinding, key: &str, body: &Uint8Array) -> Result<Promise, JsValue>;

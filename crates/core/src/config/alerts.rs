@@ -1,4 +1,4 @@
-//! Who is told when something is wrong, and from when on.
+//! Where alerts are sent, and from when on.
 //!
 //! Promise: the address is checked as that of a destination. Out of scope: when an alert is raised (`crate::monitor::alerts`).
 
@@ -20,7 +20,7 @@ pub struct AlertDestination {
 }
 
 impl AlertDestination {
-    /// The rules of an evaluation; those of a gateway that tells nobody where there is no destination.
+    /// The rules of an evaluation; without a destination no alert is sent.
     pub fn rules(destination: Option<&Self>) -> Rules {
         Rules {
             dead_letters_over: destination.map_or(DEFAULT_DEAD_LETTERS_OVER, |to| to.dead_letters_over),

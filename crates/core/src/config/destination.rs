@@ -2,7 +2,7 @@
 //!
 //! Promises: a name or value that a request could not carry, or that the gateway sets itself, is refused here; credentials
 //! are named, not written down: they are Worker secrets. Out of scope: whether those exist, and what they hold
-//! ([`header_value_problem`] is for whoever reads them).
+//! ([`header_value_problem`] judges the values of secrets).
 
 use super::binding::{NOT_A_BINDING, bindings, is_binding, url};
 use super::reader::Table;
@@ -87,7 +87,7 @@ pub struct HttpsDestination {
     pub timeout_ms: u64,
     /// Constant headers: name in lower case, value.
     pub headers: Vec<(String, String)>,
-    /// Names, in lower case, of the sender's headers that are handed on.
+    /// Names, in lower case, of the sender's headers that are forwarded.
     pub forward_headers: Vec<String>,
     /// Headers whose values are secret: name in lower case, name of the Worker secret.
     pub secret_headers: Vec<(String, String)>,

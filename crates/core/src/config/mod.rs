@@ -43,7 +43,7 @@ pub struct GatewayConfig {
     pub owner: String,
     /// How long things are kept.
     pub retention: Retention,
-    /// Who is told when something is wrong; nobody where there is none.
+    /// Where alerts are sent; `None`: they are not.
     pub alerts: Option<AlertDestination>,
     /// Sources, by name.
     pub sources: Vec<Source>,

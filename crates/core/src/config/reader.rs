@@ -139,7 +139,7 @@ impl<'a> Table<'a> {
         taken
     }
 
-    /// Reports every key that nobody read.
+    /// Reports every key that was not read.
     pub(super) fn finish(self) {
         let read = self.read.borrow();
         for key in self.map.keys().filter(|key| !read.contains(&key.as_str())) {

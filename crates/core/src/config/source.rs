@@ -235,7 +235,7 @@ fn read_secrets(table: &Table<'_>) -> Vec<SecretRef> {
         let key = format!("secrets[{index}]");
         let Some(secret) = read_secret(table, &key, value) else { continue };
         if !is_binding(&secret.name) {
-            // Not shown: somebody may have put the secret itself here.
+            // Not shown: it may be the secret itself.
             table.problem(&key, NOT_A_BINDING);
         } else if secrets.iter().any(|other| other.label == secret.label) {
             table.problem(&key, "has the label of another secret of this source");

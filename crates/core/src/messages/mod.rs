@@ -72,7 +72,7 @@ pub struct Delivery<H = HeaderPair> {
     /// Where it has no other key than its body: for how long an equal body is the same delivery, in seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub duplicate_window_s: Option<u32>,
-    /// Headers of the request that are handed on.
+    /// Headers of the request that are forwarded.
     pub headers: Vec<H>,
     /// How often this delivery was replayed; a higher number may pass a ledger row that is already settled.
     #[serde(default, skip_serializing_if = "is_zero")]
@@ -115,7 +115,7 @@ impl Stage {
     }
 }
 
-/// A delivery that was refused or could not be handed on, kept whole with its reason.
+/// A delivery that was refused or given up, kept whole with its reason.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeadLetter {
     /// Identifier of the delivery; of the letter too.
@@ -138,7 +138,7 @@ pub struct DeadLetter {
     pub received_at_ms: u64,
     /// When it was given up, milliseconds since the epoch.
     pub dead_at_ms: u64,
-    /// Attempts to hand it on.
+    /// Attempts at the destination.
     pub attempts: u32,
     /// HTTP status of the last attempt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -226,7 +226,7 @@ pub mod reason {
     pub const DESTINATION_UNAVAILABLE: &str = "destination_unavailable";
     /// A message that no consumer could read.
     pub const UNDECODABLE_MESSAGE: &str = "undecodable_message";
-    /// The queue does not hold it any more, and nobody has said what became of it.
+    /// The queue does not hold it any more, and no consumer has said what became of it.
     pub const MESSAGE_LOST: &str = "message_lost";
     /// The stored body is missing or is not what was stored.
     pub const BODY_UNAVAILABLE: &str = "body_unavailable";

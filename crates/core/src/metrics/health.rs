@@ -83,7 +83,7 @@ impl MetricsSnapshot {
         known.then(|| self.not_closed().map(|row| row.source.clone()).collect())
     }
 
-    /// Sources whose subscription is not as declared, or whose state nobody can tell; `None` where nothing is known of them.
+    /// Sources whose subscription is not as declared, or whose state is unknown; `None` where nothing is known of any.
     fn unrepaired(&self) -> Option<Vec<String>> {
         let known = self.reconcile.as_ref()?;
         let unrepaired = self.subscriptions().into_iter().filter(|(_, (state, _))| *state == ItemState::Unrepaired);

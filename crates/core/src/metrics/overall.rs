@@ -65,7 +65,7 @@ impl MetricsSnapshot {
         let mut actions = Family::gauge("reconcile_actions", "Actions of the last reconciliation by outcome.");
         let mut state = Family::gauge(
             "subscription_state",
-            "1 for the state that the last reconciliation found or left a source's subscription in; unrepaired while nobody can tell.",
+            "1 for the state that the last reconciliation found or left a source's subscription in; unrepaired while it is unknown.",
         );
         if let Some(run) = self.reconcile.as_ref().and_then(|known| known.last.as_ref()) {
             started.set_time(&[], Some(run.started_at_ms));

@@ -89,7 +89,7 @@ pub enum ItemState {
     Repaired,
     /// The run did not get to it, or its creation is not complete yet.
     Pending,
-    /// It is not as declared and could not be repaired, or nobody has been able to tell for a while.
+    /// It is not as declared and could not be repaired, or its state has been unknown for a while.
     Unrepaired,
 }
 

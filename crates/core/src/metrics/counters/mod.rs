@@ -259,7 +259,7 @@ impl CounterBuffer {
         }
     }
 
-    /// Flush `seq` failed, or nobody knows whether it arrived: the next one repeats it.
+    /// Flush `seq` failed, or it is unknown whether it arrived: the next one repeats it.
     pub fn failed(&mut self, seq: u64) {
         if let Some(under_way) = self.under_way.as_mut().filter(|u| u.flush.seq == seq) {
             under_way.sent_ms = None;
