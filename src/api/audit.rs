@@ -3,7 +3,7 @@
 use super::{ApiCall, Handled, bad_cursor, bad_parameter, limit, not_found, number, object_failed, one_of, time};
 use crate::jobs::audit_export::{Unverified, ask, read};
 use crate::objects::AUDIT_OBJECT;
-use crate::platform::http::{ApiProblem, json, json_text, text_with};
+use crate::platform::http::{ApiProblem, json, json_text, text};
 use crate::platform::objects;
 use gateway_core::audit::{Action, Anchor, AuditCall, Lines, SegmentBroken};
 use gateway_core::time::rfc3339;
@@ -56,9 +56,8 @@ pub(super) async fn export(call: &ApiCall<'_>) -> Handled {
         lines = text.split_inclusive('\n').skip(skipped).collect();
     }
     let next = next_seq.map(|seq| seq.to_string());
-    let mut headers = vec![("content-type", "application/x-ndjson"), ("cache-control", "no-store")];
-    headers.extend(next.as_deref().map(|next| ("x-next-from", next)));
-    Ok(text_with(200, &lines, &headers))
+    let next = next.as_deref().map(|next| ("x-next-from", next));
+    Ok(text(200, "application/x-ndjson", &lines, next.as_slice()))
 }
 
 fn unverified(error: &Unverified) -> ApiProblem {

@@ -98,5 +98,5 @@ pub(super) async fn delete(call: &ApiCall<'_>, id: &str) -> Handled {
         // Retention finds bodies that no letter names.
         log::warn("payload_delete_failed", &[("delivery", id), ("error", &error)]);
     }
-    Ok(empty(204, &[]))
+    Ok(empty(204))
 }

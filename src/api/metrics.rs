@@ -15,8 +15,8 @@ pub(super) async fn show(call: &ApiCall<'_>) -> Handled {
     let wanted = wanted(call)?;
     let snapshot = collect(call.env).await;
     Ok(match wanted {
-        Some(OPEN_METRICS) => text(200, OPEN_METRICS, &snapshot.open_metrics()),
-        Some(other) => text(200, other, &snapshot.prometheus_text()),
+        Some(OPEN_METRICS) => text(200, OPEN_METRICS, &snapshot.open_metrics(), &[]),
+        Some(other) => text(200, other, &snapshot.prometheus_text(), &[]),
         None => json(200, &snapshot.json()),
     })
 }

@@ -203,7 +203,7 @@ async fn vendor(call: &ApiCall<'_>, request: LifecycleCall) -> Handled {
     let Answered { status, body, etag, .. } =
         lifecycle(call.env, &request).await.map_err(|error| object_failed(&error))?;
     if status == 204 {
-        return Ok(empty(204, &[]));
+        return Ok(empty(204));
     }
     let etag = etag.as_deref().map(|etag| ("etag", etag));
     Ok(json_text(status, &body, etag.as_slice()))

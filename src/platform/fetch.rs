@@ -73,7 +73,7 @@ pub(crate) async fn send_body(
 
 async fn exchange(url: &str, init: &RequestInit, limit: Read) -> Result<HttpResponse, TransportError> {
     let response: Response = JsFuture::from(js_fetch(url, init)).await.map_err(|error| lost(&error))?.unchecked_into();
-    let headers = super::http::RequestHeaders(response.headers()).pairs();
+    let headers = super::http::header_pairs(&response.headers());
     let body = match limit {
         // The status is the answer: a destination that took a delivery has taken it, whatever becomes of its words.
         Read::Excerpt { .. } if response.ok() => read(&response, Read::Excerpt { bytes: 0 }).await.unwrap_or_default(),

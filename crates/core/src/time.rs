@@ -51,39 +51,33 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn writes_known_points_of_time() {
+    fn known_points_of_time_are_written_and_read() {
         for (time_ms, text) in [
             (0, "1970-01-01T00:00:00.000Z"),
             (951_782_400_000, "2000-02-29T00:00:00.000Z"),
             (1_614_265_330_123, "2021-02-25T15:02:10.123Z"),
-            (4_107_542_399_999, "2100-02-28T23:59:59.999Z"),
             (LATEST_MS, "9999-12-31T23:59:59.999Z"),
-            (u64::MAX, "9999-12-31T23:59:59.999Z"),
         ] {
-            assert_eq!(rfc3339(time_ms), text);
+            assert_eq!((rfc3339(time_ms).as_str(), parse_rfc3339(text)), (text, Some(time_ms)));
         }
+        assert_eq!(rfc3339(u64::MAX), rfc3339(LATEST_MS));
         assert_eq!(date_path(1_614_265_330_123), "2021/02/25");
+        assert_eq!(parse_rfc3339("2021-02-25T16:32:10.1239+01:30"), Some(1_614_265_330_123));
+        assert_eq!(parse_rfc3339("2021-02-25t15:02:10z"), Some(1_614_265_330_000));
     }
 
     #[test]
-    fn reads_offsets_and_fractions_and_refuses_the_rest() {
-        assert_eq!(parse_rfc3339("2021-02-25T16:32:10.1239+01:30"), Some(1_614_265_330_123));
-        assert_eq!(parse_rfc3339("2021-02-25t15:02:10z"), Some(1_614_265_330_000));
+    fn what_is_no_time_of_those_years_is_refused() {
         for text in [
             "",
             "2021-02-25",
             "2021-02-29T00:00:00Z",
-            "2021-13-01T00:00:00Z",
             "2021-02-25T24:00:00Z",
             "2021-02-25T23:59:60Z",
             "2021-02-25T15:02:10",
-            "2021-02-25T15:02:10.Z",
-            "2021-02-25T15:02:10+1:30",
             "1969-12-31T23:59:59Z",
             "1970-01-01T00:00:00+01:00",
-            "2021-2-25T15:02:10Z",
-            "+021-02-25T15:02:10Z",
-            "日本語日本語日本語日本語",
+            "9999-12-31T23:59:59-01:00",
         ] {
             assert_eq!(parse_rfc3339(text), None, "{text}");
         }
@@ -93,11 +87,6 @@ mod tests {
         #[test]
         fn what_was_written_is_read_again(time_ms in 0..=LATEST_MS) {
             prop_assert_eq!(parse_rfc3339(&rfc3339(time_ms)), Some(time_ms));
-        }
-
-        #[test]
-        fn no_text_makes_it_fail(text in ".{0,40}") {
-            let _ = parse_rfc3339(&text);
         }
     }
 }

@@ -30,16 +30,15 @@ impl AlertDestination {
     }
 }
 
-pub(super) fn read(table: Table<'_>, allow_private: bool) -> Option<AlertDestination> {
-    let url = url(&table, allow_private);
+pub(super) fn read(table: &Table<'_>, allow_private: bool) -> Option<AlertDestination> {
+    let url = url(table, allow_private);
     // A receiver that pages people must be able to tell who has sent what.
-    let secrets = bindings(&table, "secret");
+    let secrets = bindings(table, "secret");
     if table.value("secret").is_none() {
         table.problem("secret", "is missing: alerts are signed; name a Worker secret");
     }
     let dead_letters_over = table.number("dead_letters_over", 0, 1_000_000_000).unwrap_or(DEFAULT_DEAD_LETTERS_OVER);
     // Less than an evaluation apart is not possible, and more than a month is never.
     let repeat_after_s = table.number("repeat_after_s", 300, 2_592_000);
-    table.finish();
     Some(AlertDestination { url: url?, secrets, dead_letters_over, repeat_after_s })
 }

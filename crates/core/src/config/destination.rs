@@ -93,13 +93,13 @@ pub struct HttpsDestination {
     pub secret_headers: Vec<(String, String)>,
 }
 
-pub(super) fn read(table: Table<'_>, allow_private: bool) -> Option<DestinationConfig> {
-    let url = url(&table, allow_private);
-    let secrets = bindings(&table, "secret");
+pub(super) fn read(table: &Table<'_>, allow_private: bool) -> Option<DestinationConfig> {
+    let url = url(table, allow_private);
+    let secrets = bindings(table, "secret");
     let timeout_ms = table.number("timeout_ms", 100, 60_000).unwrap_or(DEFAULT_TIMEOUT_MS);
-    let headers = read_headers(&table);
-    let secret_headers = read_secret_headers(&table);
-    let forward_headers = read_forwarded(&table);
+    let headers = read_headers(table);
+    let secret_headers = read_secret_headers(table);
+    let forward_headers = read_forwarded(table);
     let names = |pairs: &[(String, String)]| pairs.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
     let mut seen: Vec<String> = vec![];
     for (key, names) in [
@@ -117,7 +117,6 @@ pub(super) fn read(table: Table<'_>, allow_private: bool) -> Option<DestinationC
             seen.push(name);
         }
     }
-    table.finish();
     let url = url?;
     Some(DestinationConfig::Https(HttpsDestination {
         url,

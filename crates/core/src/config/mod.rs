@@ -19,7 +19,7 @@ pub use source::{DeclaredSubscription, SecretRef, Source};
 use crate::dead_letters::retention::{DEFAULT_AUDIT_DAYS, DEFAULT_DEDUPE_DAYS, DEFAULT_LETTER_DAYS, Retention};
 use genesys_client::address;
 use genesys_client::region::Endpoints;
-use reader::{Table, report};
+use reader::Table;
 use serde_json::Value;
 use std::cell::RefCell;
 
@@ -91,7 +91,7 @@ impl GatewayConfig {
             dedupe_days: table.number("dedupe_days", 1, 90).unwrap_or(DEFAULT_DEDUPE_DAYS),
             audit_days: table.number("audit_days", 1, 3_650).unwrap_or(DEFAULT_AUDIT_DAYS),
         };
-        let alerts = table.table("alerts").and_then(|table| alerts::read(table, allow_private_addresses));
+        let alerts = table.section("alerts", |table| alerts::read(table, allow_private_addresses)).flatten();
         let mut sources: Vec<Source> = vec![];
         match table.list("sources") {
             None => table.problem("sources", "is missing: name at least one source"),
@@ -101,17 +101,12 @@ impl GatewayConfig {
                     table.problem("sources", format!("has {} sources, at most {MAX_SOURCES} are served", list.len()));
                 }
                 for (index, value) in list.iter().enumerate().take(MAX_SOURCES) {
-                    let path = format!("sources[{index}]");
-                    let Some(source) =
-                        Table::new(&path, value, problems).map(|t| source::read(t, allow_private_addresses))
-                    else {
-                        continue;
-                    };
-                    let Some(source) = source else { continue };
+                    let key = format!("sources[{index}]");
+                    let source = table.nested(&key, value, |table| source::read(table, allow_private_addresses));
+                    let Some(source) = source.flatten() else { continue };
                     if sources.iter().any(|other| other.name == source.name) {
-                        report(
-                            problems,
-                            &format!("{path}.name"),
+                        table.problem(
+                            &format!("{key}.name"),
                             format!("{:?} is the name of another source", source.name),
                         );
                     }

@@ -121,22 +121,17 @@ impl<'a> Table<'a> {
         pairs.collect()
     }
 
-    pub(super) fn table(&self, key: &'static str) -> Option<Table<'a>> {
-        let value = self.value(key)?;
-        Table::new(&self.path(key), value, self.problems)
+    /// Reads a table of this one; `None` where it is left out, or is no table.
+    pub(super) fn section<T>(&self, key: &'static str, read: impl FnOnce(&Table<'a>) -> T) -> Option<T> {
+        self.nested(key, self.value(key)?, read)
     }
 
     /// Reads a table that stands in a list of this one; `key` as in `secrets[0]`.
-    pub(super) fn nested<T>(
-        &self,
-        key: &str,
-        value: &'a Value,
-        read: impl FnOnce(&Table<'a>) -> Option<T>,
-    ) -> Option<T> {
+    pub(super) fn nested<T>(&self, key: &str, value: &'a Value, read: impl FnOnce(&Table<'a>) -> T) -> Option<T> {
         let table = Table::new(&self.path(key), value, self.problems)?;
         let taken = read(&table);
         table.finish();
-        taken
+        Some(taken)
     }
 
     /// Reports every key that was not read.

@@ -102,7 +102,7 @@ pub struct Source {
     pub silence_after_s: Option<u64>,
 }
 
-pub(super) fn read(table: Table<'_>, allow_private: bool) -> Option<Source> {
+pub(super) fn read(table: &Table<'_>, allow_private: bool) -> Option<Source> {
     let name = table.required_text("name").map(ToOwned::to_owned);
     if let Some(name) = name.as_deref().filter(|name| !is_name(name)) {
         let shown: String = name.chars().take(MAX_NAME_BYTES).collect();
@@ -111,22 +111,19 @@ pub(super) fn read(table: Table<'_>, allow_private: bool) -> Option<Source> {
             format!("{shown:?} must be 1 to {MAX_NAME_BYTES} of a-z, 0-9, - and _, and begin with a letter or digit"),
         );
     }
-    let (profile, scheme) = read_profile(&table);
-    let scheme = read_envelope(&table, profile, scheme);
+    let (profile, scheme) = read_profile(table);
+    let scheme = read_envelope(table, profile, scheme);
     let duplicate_window_s = table.number("duplicate_window_s", 0, MAX_DUPLICATE_WINDOW_S);
-    let secrets = read_secrets(&table);
+    let secrets = read_secrets(table);
     let max_body_bytes = table.number("max_body_bytes", 1, MAX_BODY_BYTES).unwrap_or(DEFAULT_MAX_BODY_BYTES);
-    let quarantine = table.table("quarantine").map(read_quarantine).unwrap_or_default();
-    let dead_letters = table.table("dead_letters").map(read_caps).unwrap_or_default();
-    let subscription = table.table("subscription").and_then(read_subscription);
-    let destination = match table.table("destination") {
-        Some(table) => destination::read(table, allow_private),
-        None => Some(DestinationConfig::Archive),
-    };
-    let circuit = table.table("circuit").map(read_circuit).unwrap_or_default();
-    let (retry_schedule_s, allow_networks) = (read_schedule(&table), read_networks(&table));
+    let quarantine = table.section("quarantine", read_quarantine).unwrap_or_default();
+    let dead_letters = table.section("dead_letters", read_caps).unwrap_or_default();
+    let subscription = table.section("subscription", read_subscription).flatten();
+    let destination = table.section("destination", |table| destination::read(table, allow_private));
+    let circuit = table.section("circuit", read_circuit).unwrap_or_default();
+    let (retry_schedule_s, allow_networks) = (read_schedule(table), read_networks(table));
     let rate_limit = table.text("rate_limit").map(ToOwned::to_owned);
-    let webhook_origins = read_origins(&table);
+    let webhook_origins = read_origins(table);
     let silence_after_s = table.number("silence_after_s", 0, MAX_SILENCE_S);
     if rate_limit.as_deref().is_some_and(|name| !is_binding(name)) {
         table.problem("rate_limit", "expected the name of a rate-limit binding");
@@ -137,7 +134,6 @@ pub(super) fn read(table: Table<'_>, allow_private: bool) -> Option<Source> {
     if matches!((&subscription, profile), (Some(s), Some(Profile::Webhooks)) if s.event_types.is_empty()) {
         table.problem("subscription.event_types", "is missing or empty: name at least one event type");
     }
-    table.finish();
     Some(Source {
         name: name?,
         profile: profile?,
@@ -150,7 +146,7 @@ pub(super) fn read(table: Table<'_>, allow_private: bool) -> Option<Source> {
         quarantine,
         dead_letters,
         subscription,
-        destination: destination?,
+        destination: destination.unwrap_or(Some(DestinationConfig::Archive))?,
         circuit,
         retry_schedule_s,
         allow_networks,
@@ -176,7 +172,7 @@ fn read_profile(table: &Table<'_>) -> (Option<Profile>, Option<Scheme>) {
     });
     let custom = table.value("custom").is_some();
     match profile {
-        Some(Profile::Custom) if custom => return (profile, table.table("custom").and_then(read_custom)),
+        Some(Profile::Custom) if custom => return (profile, table.section("custom", read_custom).flatten()),
         Some(Profile::Custom) => table.problem("custom", "is missing: the custom profile describes its scheme there"),
         Some(_) if custom => table.problem("custom", "belongs to the custom profile"),
         _ => {}
@@ -198,7 +194,7 @@ fn read_envelope(table: &Table<'_>, profile: Option<Profile>, scheme: Option<Sch
 }
 
 /// Key by key as everything else: the messages of a JSON library quote what they found, which may be a secret.
-fn read_custom(table: Table<'_>) -> Option<Scheme> {
+fn read_custom(table: &Table<'_>) -> Option<Scheme> {
     let text = |key| table.text(key).map(ToOwned::to_owned);
     let custom = CustomScheme {
         header: text("header"),
@@ -218,7 +214,6 @@ fn read_custom(table: Table<'_>) -> Option<Scheme> {
     for problem in scheme.as_ref().err().into_iter().flatten() {
         table.problem(problem.key(), problem.to_string());
     }
-    table.finish();
     scheme.ok()
 }
 
@@ -267,51 +262,44 @@ fn read_secret(table: &Table<'_>, key: &str, value: &Value) -> Option<SecretRef>
             time
         });
         Some(SecretRef { name: name.into(), label, not_after_ms })
-    })
+    })?
 }
 
 fn is_label(label: &str) -> bool {
     (1..=64).contains(&label.len()) && label.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
 }
 
-fn read_quarantine(table: Table<'_>) -> Budget {
+fn read_quarantine(table: &Table<'_>) -> Budget {
     let default = Budget::default();
     let letters = table.number("letters_per_minute", 0, 1_000_000).and_then(|n| u32::try_from(n).ok());
-    let budget = Budget {
+    Budget {
         letters_per_minute: letters.unwrap_or(default.letters_per_minute),
         bytes_per_minute: table.number("bytes_per_minute", 0, 100_000_000_000).unwrap_or(default.bytes_per_minute),
-    };
-    table.finish();
-    budget
+    }
 }
 
-fn read_caps(table: Table<'_>) -> Caps {
+fn read_caps(table: &Table<'_>) -> Caps {
     let default = Caps::default();
-    let caps = Caps {
+    Caps {
         max_letters: table.number("max_letters", 1, 1_000_000).unwrap_or(default.max_letters),
         max_bytes: table.number("max_bytes", 1, 1_000_000_000_000).unwrap_or(default.max_bytes),
-    };
-    table.finish();
-    caps
+    }
 }
 
-fn read_subscription(table: Table<'_>) -> Option<DeclaredSubscription> {
+fn read_subscription(table: &Table<'_>) -> Option<DeclaredSubscription> {
     let name = table.required_text("name").map(ToOwned::to_owned);
     let event_types = table.texts("event_types");
     let filter = table.text("filter").unwrap_or("true").to_owned();
     let (enabled, adopt, prune) = (table.flag("enabled", true), table.flag("adopt", false), table.flag("prune", false));
-    table.finish();
     Some(DeclaredSubscription { name: name?, event_types, filter, enabled, adopt, prune })
 }
 
-fn read_circuit(table: Table<'_>) -> Settings {
+fn read_circuit(table: &Table<'_>) -> Settings {
     let default = Settings::default();
-    let settings = Settings {
+    Settings {
         after_ms: table.number("after_s", 1, 86_400).map_or(default.after_ms, |s| s.saturating_mul(1000)),
         failures: table.number("failures", 1, 100_000).unwrap_or(default.failures),
-    };
-    table.finish();
-    settings
+    }
 }
 
 fn read_networks(table: &Table<'_>) -> Vec<IpNet> {
