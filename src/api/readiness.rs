@@ -43,7 +43,7 @@ thread_local! {
 }
 
 #[derive(Serialize)]
-struct Readiness {
+struct ReadinessReport {
     status: &'static str,
     checks: BTreeMap<&'static str, &'static str>,
 }
@@ -114,7 +114,7 @@ async fn check(env: &Env) -> (u16, String) {
     checks.extend(answered);
     let ready = checks.iter().all(|(_, ok)| *ok);
     let checks = checks.into_iter().map(|(name, ok)| (name, if ok { "ok" } else { "failed" })).collect();
-    let report = Readiness { status: if ready { "ready" } else { "not_ready" }, checks };
+    let report = ReadinessReport { status: if ready { "ready" } else { "not_ready" }, checks };
     // Texts only: nothing of it can fail.
     (if ready { 200 } else { 503 }, serde_json::to_string(&report).unwrap_or_default())
 }
