@@ -108,28 +108,10 @@ describe("a counter object", () => {
   });
 
   it("is read by /metrics wherever it is", async () => {
-    await call(env.COUNTERS.getByName("counters-0"), {
-      add: {
-        v: 1,
-        isolate: "z",
-        seq: 1,
-        deltas: [
-          [["received", "spread", ""], 2],
-          [["accepted", "spread", ""], 2],
-        ],
-      },
-    });
-    await call(env.COUNTERS.getByName("counters-7"), {
-      add: {
-        v: 1,
-        isolate: "z",
-        seq: 1,
-        deltas: [
-          [["received", "spread", ""], 3],
-          [["accepted", "spread", ""], 3],
-        ],
-      },
-    });
+    for (const [shard, n] of [["counters-0", 2], ["counters-7", 3]] as [string, number][]) {
+      const deltas = ["received", "accepted"].map((metric) => [[metric, "spread", ""], n]);
+      await call(env.COUNTERS.getByName(shard), { add: { v: 1, isolate: "z", seq: 1, at_ms: 1, deltas } });
+    }
     expect((await read("/metrics")).sources.spread).toMatchObject({ received: 5, accepted: 5, queued: 5, pending: 5 });
   });
 });
