@@ -120,8 +120,8 @@ const item = {
 };
 const figures = { planned: 1, applied: 0, failed: 1, unchanged: 0, pending: 0, skipped: 0, kept: 0, requests: 3 };
 const forms = {
-  counters: ["read", { add: { v: 1, isolate: "ab", seq: 7, deltas: [[["refused", "s", "invalid_json"], 3], [["latency_bucket", "s", "inf"], 1]] } }],
-  totals: [{ series: [[["received", "s", ""], 3]] }],
+  counters: ["read", { add: { v: 1, isolate: "ab", seq: 7, deltas: [[["refused", "s", "invalid_json"], 3], [["latency_bucket", "s", "inf"], 1]], at_ms: 9 } }],
+  totals: [{ series: [[["received", "s", ""], 3]], seen: [{ source: "s", request_ms: 9 }] }],
   ledger: [
     "totals", { get: { id: "a" } }, { expire: { before_ms: 1, limit: 2 } },
     { claim: { items: [{ id: "a", key: "s\u001fk", source: "s", received_at_ms: 1, event_count: 2, size_bytes: 3, replay: 1 }] } },

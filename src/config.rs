@@ -1,11 +1,14 @@
 //! The `GATEWAY` variable and the secrets → one checked configuration an isolate.
 //!
-//! Promises: read and checked once (bindings do not change while an isolate lives); a broken configuration closes the
-//! gateway (503, so that senders repeat) and tells every problem at once to the operator, never a secret; a source with a
-//! broken or missing secret closes only that source. Out of scope: what is valid (`gateway_core::config`).
+//! Promises:
+//! - it is read and checked once: bindings do not change while an isolate lives;
+//! - a broken configuration closes the gateway (503: senders repeat) and tells the operator every problem at once, never a secret;
+//! - a broken or missing secret closes only its source.
+//!
+//! Out of scope: what is valid (`gateway_core::config`).
 
 use crate::platform::log;
-use gateway_core::config::{Config, Problem, Source, header_value_problem};
+use gateway_core::config::{ConfigProblem, GatewayConfig, SecretRef, Source, header_value_problem};
 use gateway_core::receive::delivery::SourcePolicy;
 use genesys_webhook::doctor::SecretTexts;
 use genesys_webhook::scheme::Scheme;
@@ -19,13 +22,13 @@ use worker::Env;
 
 /// The checked configuration with its secrets.
 pub(crate) struct Gateway {
-    pub(crate) config: Config,
+    pub(crate) config: GatewayConfig,
     /// Of each source of `config`, in its order.
     secrets: Vec<SourceSecrets>,
     /// Where each source stands in that order.
     places: BTreeMap<String, usize>,
-    /// Signs alerts; an error names the Worker secret that is missing or unusable. `None` where nobody is told.
-    pub(crate) alerts: Option<Result<Vec<SigningSecret>, Problem>>,
+    /// Signs alerts; an error names the Worker secret that is missing or unusable. `None` where none are sent.
+    pub(crate) alerts: Option<Result<Vec<SigningSecret>, ConfigProblem>>,
 }
 
 /// What the secrets of one source came to.
@@ -39,7 +42,7 @@ pub(crate) struct SourceSecrets {
     /// The secret headers of its destination, name and value; an error names the Worker secret that is missing or unusable.
     pub(crate) headers: Result<Vec<(String, String)>, String>,
     /// Secrets that are missing or unusable, for the operator.
-    pub(crate) problems: Vec<Problem>,
+    pub(crate) problems: Vec<ConfigProblem>,
 }
 
 /// A source with its secrets.
@@ -60,11 +63,11 @@ impl<'g> Configured<'g> {
 thread_local! {
     /// Secrets of which it was told that they had white space around them: once an isolate.
     static TRIMMED: RefCell<BTreeSet<String>> = const { RefCell::new(BTreeSet::new()) };
-    static GATEWAY: OnceCell<Result<Rc<Gateway>, Rc<Vec<Problem>>>> = const { OnceCell::new() };
+    static GATEWAY: OnceCell<Result<Rc<Gateway>, Rc<Vec<ConfigProblem>>>> = const { OnceCell::new() };
 }
 
 /// The configuration of this isolate, or everything that is wrong with it.
-pub(crate) fn gateway(env: &Env) -> Result<Rc<Gateway>, Rc<Vec<Problem>>> {
+pub(crate) fn gateway(env: &Env) -> Result<Rc<Gateway>, Rc<Vec<ConfigProblem>>> {
     GATEWAY.with(|cell| {
         cell.get_or_init(|| {
             let gateway = Gateway::read(env);
@@ -78,15 +81,15 @@ pub(crate) fn gateway(env: &Env) -> Result<Rc<Gateway>, Rc<Vec<Problem>>> {
 }
 
 impl Gateway {
-    fn read(env: &Env) -> Result<Self, Vec<Problem>> {
-        let config = Config::parse(&variable(env)?)?;
+    fn read(env: &Env) -> Result<Self, Vec<ConfigProblem>> {
+        let config = GatewayConfig::parse(&variable(env)?)?;
         let secrets = config.sources.iter().map(|source| SourceSecrets::read(env, source)).collect();
         let places = config.sources.iter().enumerate().map(|(at, source)| (source.name.clone(), at)).collect();
         let alerts = config.alerts.as_ref().map(|to| {
             let made = to.secrets.iter().map(|name| {
                 standard_secret(env, name, "alerts").map_err(|problem| {
                     log::error("bad_secret", &[("secret", name), ("problem", &problem)]);
-                    Problem { key: name.clone(), problem }
+                    ConfigProblem { key: name.clone(), problem }
                 })
             });
             made.collect()
@@ -115,7 +118,7 @@ impl Gateway {
     }
 
     /// Secrets that are missing or unusable, of all sources.
-    pub(crate) fn secret_problems(&self) -> Vec<Problem> {
+    pub(crate) fn secret_problems(&self) -> Vec<ConfigProblem> {
         let alerts = self.alerts.iter().filter_map(|secret| secret.as_ref().err());
         self.places
             .values()
@@ -128,8 +131,8 @@ impl Gateway {
 }
 
 /// The variable's JSON text: a table of wrangler's configuration arrives as an object, a variable of the dashboard as text.
-fn variable(env: &Env) -> Result<String, Vec<Problem>> {
-    let problem = |problem: &str| vec![Problem { key: "GATEWAY".into(), problem: problem.into() }];
+fn variable(env: &Env) -> Result<String, Vec<ConfigProblem>> {
+    let problem = |problem: &str| vec![ConfigProblem { key: "GATEWAY".into(), problem: problem.into() }];
     let value = js_sys::Reflect::get(env.as_ref(), &JsValue::from_str("GATEWAY")).unwrap_or(JsValue::UNDEFINED);
     if value.is_undefined() || value.is_null() {
         return Err(problem("the variable is missing: describe the gateway in [vars.GATEWAY]"));
@@ -158,59 +161,62 @@ fn is_limiter(env: &Env, name: &str) -> bool {
     limiter.and_then(|limiter| field(&limiter, "limit")).is_some_and(|method| method.is_function())
 }
 
+fn set_secret(env: &Env, name: &str) -> Result<String, String> {
+    secret(env, name).ok_or_else(|| "the Worker secret is not set".into())
+}
+
 /// A secret that signs by Standard Webhooks.
 fn standard_secret(env: &Env, name: &str, label: &str) -> Result<SigningSecret, String> {
-    let text = secret(env, name).ok_or_else(|| "the Worker secret is not set".to_owned())?;
+    let text = set_secret(env, name)?;
     SigningSecret::new(&Scheme::standard_webhooks(), label, &text, None).map_err(|error| error.to_string())
+}
+
+/// What is wrong with the bindings of a source: logged here, kept for `/metrics`.
+struct BindingProblems<'a> {
+    source: &'a str,
+    found: Vec<ConfigProblem>,
+}
+
+impl BindingProblems<'_> {
+    /// The error names the binding.
+    fn note<T>(&mut self, name: &str, made: Result<T, String>) -> Result<T, String> {
+        made.map_err(|problem| {
+            log::error("bad_binding", &[("source", self.source), ("binding", name), ("problem", &problem)]);
+            let error = format!("{name}: {problem}");
+            self.found.push(ConfigProblem { key: name.into(), problem });
+            error
+        })
+    }
 }
 
 impl SourceSecrets {
     fn read(env: &Env, source: &Source) -> Self {
-        let mut problems = vec![];
-        let mut report = |name: &str, problem: String| {
-            log::error("bad_binding", &[("source", &source.name), ("binding", name), ("problem", &problem)]);
-            problems.push(Problem { key: name.into(), problem });
-        };
+        let mut problems = BindingProblems { source: &source.name, found: vec![] };
         let mut secrets = vec![];
-        for reference in &source.secrets {
-            let made = secret(env, &reference.name).ok_or_else(|| "the Worker secret is not set".to_owned()).and_then(
-                |text| {
-                    SigningSecret::new(&source.scheme, &reference.label, &text, reference.not_after_ms)
-                        .map_err(|error| error.to_string())
-                },
-            );
-            match made {
-                Ok(secret) => secrets.push(secret),
-                Err(problem) => report(&reference.name, problem),
-            }
+        for SecretRef { name, label, not_after_ms } in &source.secrets {
+            let made = set_secret(env, name).and_then(|text| {
+                SigningSecret::new(&source.scheme, label, &text, *not_after_ms).map_err(|error| error.to_string())
+            });
+            secrets.extend(problems.note(name, made));
         }
-        if let Some(name) = &source.rate_limit
-            && !is_limiter(env, name)
-        {
-            report(name, "no rate-limit binding has this name".into());
+        if let Some(name) = &source.rate_limit {
+            let bound = is_limiter(env, name).then_some(()).ok_or_else(|| "no rate-limit binding has this name".into());
+            // The receiver passes over a limit that is not there.
+            let _ = problems.note(name, bound);
         }
-        let signing = source.destination.https().into_iter().flat_map(|https| &https.secrets);
-        let destination = signing.map(|name| {
-            standard_secret(env, name, "destination").map_err(|problem| {
-                report(name, problem.clone());
-                format!("{name}: {problem}")
-            })
-        });
-        let destination = destination.collect();
-        let named = source.destination.https().into_iter().flat_map(|https| &https.secret_headers);
+        let https = source.destination.https();
+        let signing = https.into_iter().flat_map(|https| &https.secrets);
+        let destination = signing.map(|name| problems.note(name, standard_secret(env, name, "destination"))).collect();
+        let named = https.into_iter().flat_map(|https| &https.secret_headers);
         let headers = named.map(|(header, name)| {
-            let value = secret(env, name).ok_or_else(|| "the Worker secret is not set".to_owned());
-            let checked = value.and_then(|value| match header_value_problem(&value) {
+            let value = set_secret(env, name).and_then(|value| match header_value_problem(&value) {
                 None => Ok((header.clone(), value)),
                 Some(problem) => Err(format!("the value {problem}")),
             });
-            checked.map_err(|problem| {
-                report(name, problem.clone());
-                format!("{name}: {problem}")
-            })
+            problems.note(name, value)
         });
         let headers = headers.collect();
         let verifier = Verifier::new(source.scheme.clone(), secrets);
-        Self { texts: SecretTexts::of(&verifier), verifier, destination, headers, problems }
+        Self { texts: SecretTexts::of(&verifier), verifier, destination, headers, problems: problems.found }
     }
 }

@@ -20,7 +20,6 @@ pub use receive::{
 };
 
 use platform::context::EventContext;
-use platform::http::{Answer, Problem, json_text};
 use platform::queue::QueueBatch;
 use wasm_bindgen::prelude::*;
 use worker::Env;
@@ -35,31 +34,15 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 #[wasm_bindgen]
 pub async fn fetch(request: web_sys::Request, env: Env, _context: EventContext) -> Result<web_sys::Response, JsValue> {
     let url = request.url();
-    let (url, query) = gateway_core::query::split(&url);
-    let path = receive::path_within(&env, url);
-    match path {
-        "/healthz" => healthz(&request),
-        "/readyz" => api::readiness::answer(&request, &env).await,
-        #[cfg(feature = "crash-test")]
-        "/crash" => crash(),
-        "/metrics" => api::answer(&request, path, query, &env).await,
-        _ if path.starts_with("/api/") => api::answer(&request, path, query, &env).await,
-        _ => Problem::new(404, "Not found", "not_found").answer(),
+    let (address, query) = url.split_once('?').unwrap_or((&url, ""));
+    let path = receive::path_within(&env, address);
+    #[cfg(feature = "crash-test")]
+    #[allow(clippy::panic)]
+    if path == "/crash" {
+        // What a defect would do.
+        panic!("asked to crash")
     }
-}
-
-/// What a defect would do.
-#[cfg(feature = "crash-test")]
-#[allow(clippy::panic)]
-fn crash() -> Answer {
-    panic!("asked to crash")
-}
-
-fn healthz(request: &web_sys::Request) -> Answer {
-    match request.method().as_str() {
-        "GET" | "HEAD" => json_text(200, &format!(r#"{{"status":"ok","version":"{VERSION}"}}"#), &[]),
-        _ => Problem::new(405, "Method not allowed", "method_not_allowed").header("allow", "GET, HEAD").answer(),
-    }
+    api::answer(&request, path, query, &env).await
 }
 
 /// A batch of a queue. Never rejects: a rejection would have the whole batch delivered again.

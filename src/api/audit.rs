@@ -1,56 +1,52 @@
 //! `GET /api/audit`, `GET /api/audit/verify`, `GET /api/audit/export`.
 
-use super::{Call, Handled, bad_parameter, limit, not_found, object_failed};
+use super::{ApiCall, Handled, bad_cursor, bad_parameter, limit, not_found, number, object_failed, one_of, time};
 use crate::jobs::audit_export::{Unverified, ask, read};
 use crate::objects::AUDIT_OBJECT;
-use crate::platform::http::{Problem, json, json_text, text_with};
+use crate::platform::http::{ApiProblem, json, json_text, text};
 use crate::platform::objects;
 use gateway_core::audit::{Action, Anchor, AuditCall, Lines, SegmentBroken};
-use gateway_core::time::{parse_rfc3339, rfc3339};
+use gateway_core::time::rfc3339;
 use serde::Serialize;
 
 /// Entries that one call of `verify` walks, or of `export` gives, unless it says otherwise.
 const VERIFY_STEP: u32 = 1_000;
 
 /// The most entries of one such call.
-const MAX_VERIFY_STEP: u32 = 10_000;
+const MAX_VERIFY_STEP: u64 = 10_000;
 
 /// Entries, newest first.
-pub(super) async fn list(call: &Call<'_>) -> Handled {
-    let action = match call.query.get("action") {
-        None => None,
-        Some(name) => Some(Action::from_name(&name).ok_or_else(|| {
-            let names: Vec<&str> = Action::ALL.iter().map(|action| action.as_str()).collect();
-            bad_parameter("action", &format!("one of {}", names.join(", ")))
-        })?),
+pub(super) async fn list(call: &ApiCall<'_>) -> Handled {
+    let query = &call.query;
+    let request = AuditCall::List {
+        action: one_of("action", query.get("action"), &Action::ALL, Action::as_str)?,
+        source: query.text("source"),
+        since: time("since", query.get("since"))?.map(rfc3339),
+        until: time("until", query.get("until"))?.map(rfc3339),
+        before_seq: query.get("cursor").map(|text| text.parse().map_err(|_| bad_cursor())).transpose()?,
+        limit: limit(call)?,
     };
-    let before_seq = match call.query.get("cursor") {
-        None => None,
-        Some(text) => Some(text.parse().map_err(|_| bad_parameter("cursor", "the nextCursor of an earlier answer"))?),
-    };
-    let limit = limit(call)?;
-    let (since, until) = (time(call, "since")?, time(call, "until")?);
-    let request = AuditCall::List { action, source: call.query.get("source"), since, until, before_seq, limit };
-    let page = objects::call_for_text(call.env, objects::AUDIT_LOG, AUDIT_OBJECT, &request).await;
-    Ok(json_text(200, &page.map_err(|error| object_failed(&error))?, &[]))
+    log(call, &request).await
 }
 
-/// A time as entries have it.
-fn time(call: &Call<'_>, name: &str) -> Result<Option<String>, Box<Problem>> {
-    let Some(text) = call.query.get(name) else { return Ok(None) };
-    let time_ms = parse_rfc3339(&text).ok_or_else(|| bad_parameter(name, "a time as 2026-12-01T00:00:00Z"))?;
-    Ok(Some(rfc3339(time_ms)))
+/// What the log answers, as it is.
+async fn log(call: &ApiCall<'_>, request: &AuditCall) -> Handled {
+    let answer = objects::call_for_text(call.env, objects::AUDIT_LOG, AUDIT_OBJECT, request).await;
+    Ok(json_text(200, &answer.map_err(|error| object_failed(&error))?, &[]))
 }
 
 /// A number from 1 on; entries are counted for as long as the gateway lives.
-fn seq(call: &Call<'_>, name: &str) -> Result<u64, Box<Problem>> {
-    let Some(text) = call.query.get(name) else { return Ok(1) };
-    text.parse().ok().filter(|n| *n > 0).ok_or_else(|| bad_parameter(name, "a number from 1 on").into())
+fn seq(call: &ApiCall<'_>, name: &str) -> Result<u64, ApiProblem> {
+    number(call, name, 1, u64::MAX)
+}
+
+fn steps(call: &ApiCall<'_>) -> Result<u32, ApiProblem> {
+    number(call, "limit", VERIFY_STEP, MAX_VERIFY_STEP)
 }
 
 /// Entries as JSON lines, from `?from=` on, at most `?limit=`; those that are only in a file any more come from it, to its
 /// end. `X-Next-From` says where the next call goes on; without it, this was the end.
-pub(super) async fn export(call: &Call<'_>) -> Handled {
+pub(super) async fn export(call: &ApiCall<'_>) -> Handled {
     let (from_seq, limit) = (seq(call, "from")?, steps(call)?);
     let Lines { mut lines, next_seq, anchor } =
         ask(call.env, &AuditCall::Lines { from_seq, limit }).await.map_err(|error| object_failed(&error))?;
@@ -60,23 +56,22 @@ pub(super) async fn export(call: &Call<'_>) -> Handled {
         lines = text.split_inclusive('\n').skip(skipped).collect();
     }
     let next = next_seq.map(|seq| seq.to_string());
-    let mut headers = vec![("content-type", "application/x-ndjson"), ("cache-control", "no-store")];
-    headers.extend(next.as_deref().map(|next| ("x-next-from", next)));
-    Ok(text_with(200, &lines, &headers))
+    let next = next.as_deref().map(|next| ("x-next-from", next));
+    Ok(text(200, "application/x-ndjson", &lines, next.as_slice()))
 }
 
-fn unverified(error: &Unverified) -> Problem {
+fn unverified(error: &Unverified) -> ApiProblem {
     match error {
-        Unverified::Broken(broken) => Problem::new(409, "The segment is not what was written", "segment_broken")
+        Unverified::Broken(broken) => ApiProblem::new(409, "The segment is not what was written", "segment_broken")
             .detail(serde_json::to_value(broken).unwrap_or_default()),
         Unverified::Failed(error) => {
-            Problem::new(503, "Storage is not available", "storage_unavailable").detail(error.clone())
+            ApiProblem::new(503, "Storage is not available", "storage_unavailable").detail(error.clone())
         }
     }
 }
 
 /// `?segment=`: a file of the trail against its anchor.
-async fn verify_segment(call: &Call<'_>) -> Handled {
+async fn verify_segment(call: &ApiCall<'_>) -> Handled {
     let segment = seq(call, "segment")?;
     let anchor = async |segment| {
         let request = AuditCall::Anchored { segment };
@@ -90,7 +85,7 @@ async fn verify_segment(call: &Call<'_>) -> Handled {
         Err(Unverified::Broken(broken)) => {
             SegmentJson { intact: false, checked: 0, anchor: found, broken: Some(broken) }
         }
-        Err(error) => return Err(unverified(&error).into()),
+        Err(error) => return Err(unverified(&error)),
     };
     Ok(json(200, &answer))
 }
@@ -104,18 +99,13 @@ struct SegmentJson {
     broken: Option<SegmentBroken>,
 }
 
-fn steps(call: &Call<'_>) -> Result<u32, Box<Problem>> {
-    call.query
-        .count("limit", VERIFY_STEP, MAX_VERIFY_STEP)
-        .map_err(|_| bad_parameter("limit", &format!("a number from 1 to {MAX_VERIFY_STEP}")).into())
-}
-
-/// Whether the chain holds, from `?from=` on, at most `?limit=` entries.
-pub(super) async fn verify(call: &Call<'_>) -> Handled {
-    if call.query.get("segment").is_some() {
-        return verify_segment(call).await;
+/// Whether the chain holds, from `?from=` on, at most `?limit=` entries; or whether the file `?segment=` does.
+pub(super) async fn verify(call: &ApiCall<'_>) -> Handled {
+    match call.query.get("segment") {
+        None => log(call, &AuditCall::Verify { from_seq: seq(call, "from")?, limit: steps(call)? }).await,
+        Some(_) if call.query.get("from").or(call.query.get("limit")).is_some() => {
+            Err(bad_parameter("segment", "to stand alone: a segment is verified as a whole"))
+        }
+        Some(_) => verify_segment(call).await,
     }
-    let request = AuditCall::Verify { from_seq: seq(call, "from")?, limit: steps(call)? };
-    let verification = objects::call_for_text(call.env, objects::AUDIT_LOG, AUDIT_OBJECT, &request).await;
-    Ok(json_text(200, &verification.map_err(|error| object_failed(&error))?, &[]))
 }

@@ -1,10 +1,12 @@
-//! Collects what every object knows into one snapshot: for `/metrics`, for `/api/health`, for the watch.
+//! Collects what every object knows into one snapshot: for `/metrics`, for `/api/health`, for the monitor.
 //!
-//! Promises: all objects are asked side by side; one that does not answer in time is named and not waited for any longer, so
-//! that an answer is there well within the 10 s that Prometheus waits. The figures are not of one moment: an isolate keeps
-//! what it counted for up to two seconds, and no object waits for another, so that a delivery may be settled some seconds
-//! before it shows as accepted (`queued` is below zero for as long).
-//! Out of scope: what the figures mean (`gateway_core::{accounting, metrics, watch}`).
+//! Promises:
+//! - all objects are asked side by side;
+//! - one that does not answer in time is named and not waited for: Prometheus waits 10 s for an answer.
+//!
+//! The figures are not of one moment: an isolate keeps what it counted for up to two seconds, and no object waits for
+//! another. A delivery may be settled some seconds before it shows as accepted, and `queued` is below zero for as long.
+//! Out of scope: what the figures mean (`gateway_core::{metrics, monitor}`).
 
 use crate::VERSION;
 use crate::config::{Gateway, gateway};
@@ -17,9 +19,9 @@ use gateway_core::dead_letters::{LetterTotals, LettersCall, STORE_OBJECT};
 use gateway_core::deliver::circuit_breaker::CircuitRow;
 use gateway_core::deliver::ledger::{LedgerCall, LedgerTotals, ledger_shards};
 use gateway_core::lifecycle::LIFECYCLE_OBJECT;
-use gateway_core::metrics::accounting::{Collected, SourceAccount, by_source, include, own};
+use gateway_core::metrics::accounting::{Accounts, SourceAccount};
 use gateway_core::metrics::counters::{CountersCall, Totals, counter_shards};
-use gateway_core::metrics::{Backlog, Snapshot};
+use gateway_core::metrics::{Backlog, MetricsSnapshot};
 use gateway_core::monitor::calls::{Health, WATCH_OBJECT, WatchCall};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -47,7 +49,7 @@ async fn in_time<T>(call: impl Future<Output = Result<T, CallError>>) -> Option<
 }
 
 /// What everything knows now.
-pub(crate) async fn collect(env: &Env) -> Snapshot {
+pub(crate) async fn collect(env: &Env) -> MetricsSnapshot {
     let taken_at_ms = clock::now_ms();
     let counter_names: Vec<String> = counter_shards().collect();
     let ledger_names: Vec<String> = ledger_shards().collect();
@@ -67,24 +69,22 @@ pub(crate) async fn collect(env: &Env) -> Snapshot {
             missing.push(name.into());
         }
     }
-    let own = own(&counters);
-    let mut sources = by_source(&Collected { counters, ledgers });
+    let mut accounts = Accounts::new(&counters, &ledgers);
     let gateway = gateway(env);
     let (configuration, circuits, declared) = match &gateway {
         Ok(gateway) => {
             let configured = &gateway.config.sources;
-            include(&mut sources, configured.iter().map(|source| source.name.as_str()));
-            let circuits = circuits(env, gateway, &sources, taken_at_ms.saturating_add(CIRCUITS_MS)).await;
+            accounts.include(configured.iter().map(|source| source.name.as_str()));
+            let circuits = circuits(env, gateway, &accounts.sources, taken_at_ms.saturating_add(CIRCUITS_MS)).await;
             let declared = configured.iter().filter(|source| source.subscription.is_some());
             (gateway.secret_problems(), Some(circuits), Some(declared.map(|source| source.name.clone()).collect()))
         }
         Err(problems) => (problems.to_vec(), None, None),
     };
-    Snapshot {
+    MetricsSnapshot {
         version: VERSION,
         taken_at_ms,
-        own,
-        sources,
+        accounts,
         queues,
         letters,
         reconcile,

@@ -1,18 +1,18 @@
 //! `GET /api/dead-letters`, `GET DELETE /api/dead-letters/{id}`.
 
-use super::{Call, Handled, bad_parameter, cursor, limit, not_found, object_failed};
-use crate::platform::http::{Problem, empty, json};
+use super::{ApiCall, Handled, cursor, limit, next_cursor, not_found, object_failed, one_of, time};
+use crate::platform::http::{ApiProblem, empty, json};
 use crate::platform::{log, objects, r2};
 use gateway_core::dead_letters::{BodyText, Filter, Letter, LettersCall, STORE_OBJECT, Status, Summary};
 use gateway_core::messages::id::is_delivery_id;
 use gateway_core::messages::{BodyRef, DeadLetter};
-use gateway_core::time::parse_rfc3339;
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 /// A letter with its body.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Whole {
+struct WholeLetter {
     #[serde(flatten)]
     summary: Summary,
     event_count: Option<u64>,
@@ -28,57 +28,47 @@ struct Whole {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Page {
+struct DeadLetterPage {
     dead_letters: Vec<Summary>,
     next_cursor: Option<String>,
 }
 
 /// A call to the store.
-pub(super) async fn store<T: serde::de::DeserializeOwned>(
-    call: &Call<'_>,
-    request: LettersCall,
-) -> Result<T, Box<Problem>> {
-    Ok(objects::call(call.env, objects::DEAD_LETTER_STORE, STORE_OBJECT, &request)
-        .await
-        .map_err(|error| object_failed(&error))?)
-}
-
-/// A time as people and programs write it, in milliseconds since the epoch; `name` is the parameter's, for the error.
-pub(super) fn time(name: &str, value: Option<String>) -> Result<Option<u64>, Box<Problem>> {
-    let Some(text) = value else { return Ok(None) };
-    let time = text.parse().ok().or_else(|| parse_rfc3339(&text));
-    Ok(Some(time.ok_or_else(|| bad_parameter(name, "a time as 2026-12-01T00:00:00Z, or milliseconds since 1970"))?))
+pub(super) async fn store<T: DeserializeOwned>(call: &ApiCall<'_>, request: LettersCall) -> Result<T, ApiProblem> {
+    let answer = objects::call(call.env, objects::DEAD_LETTER_STORE, STORE_OBJECT, &request).await;
+    answer.map_err(|error| object_failed(&error))
 }
 
 /// Letters, newest first.
-pub(super) async fn list(call: &Call<'_>) -> Handled {
+pub(super) async fn list(call: &ApiCall<'_>) -> Handled {
     let query = &call.query;
-    let status = query
-        .get("status")
-        .map(|name| Status::from_name(&name).ok_or_else(|| bad_parameter("status", "stored, replaying or replayed")))
-        .transpose()?;
     let (limit, before) = (limit(call)?, cursor(call)?);
     let filter = Filter {
-        source: query.get("source"),
-        reason: query.get("reason"),
+        source: query.text("source"),
+        reason: query.text("reason"),
         since_ms: time("since", query.get("since"))?,
         until_ms: time("until", query.get("until"))?,
-        status,
+        status: one_of("status", query.get("status"), &Status::ALL, Status::as_str)?,
         ids: vec![],
     };
-    let letters: Vec<Summary> = store(call, LettersCall::List { filter, before, limit }).await?;
-    let full = letters.len() == usize::try_from(limit).unwrap_or(usize::MAX);
-    let next_cursor = letters.last().filter(|_| full).map(|letter| format!("{}-{}", letter.dead_at_ms, letter.id));
-    Ok(json(200, &Page { dead_letters: letters, next_cursor }))
+    let dead_letters: Vec<Summary> = store(call, LettersCall::List { filter, before, limit }).await?;
+    let next_cursor = next_cursor(&dead_letters, limit, |letter| (letter.dead_at_ms, &letter.id));
+    Ok(json(200, &DeadLetterPage { dead_letters, next_cursor }))
+}
+
+/// The identifier of a letter, checked before it is looked up.
+pub(super) fn letter_id(id: &str) -> Result<String, ApiProblem> {
+    is_delivery_id(id).then(|| id.into()).ok_or_else(unknown_letter)
+}
+
+pub(super) fn unknown_letter() -> ApiProblem {
+    not_found("No such dead letter")
 }
 
 /// One letter with its body.
-pub(super) async fn read(call: &Call<'_>, id: &str) -> Handled {
-    if !is_delivery_id(id) {
-        return Err(not_found("No such dead letter").into());
-    }
-    let found: Option<Letter> = store(call, LettersCall::Get { id: id.into() }).await?;
-    let Letter { letter, inline, status, last_replay } = found.ok_or_else(|| not_found("No such dead letter"))?;
+pub(super) async fn read(call: &ApiCall<'_>, id: &str) -> Handled {
+    let found: Option<Letter> = store(call, LettersCall::Get { id: letter_id(id)? }).await?;
+    let Letter { letter, inline, status, last_replay } = found.ok_or_else(unknown_letter)?;
     let mut lost = None;
     let body = match &letter.body {
         BodyRef::Stored { key, sha256, .. } => match r2::get(call.env, key, sha256).await {
@@ -88,28 +78,25 @@ pub(super) async fn read(call: &Call<'_>, id: &str) -> Handled {
                 None
             }
             Err(r2::ReadError::Failed(error)) => {
-                return Err(Box::new(Problem::new(503, "The body cannot be read", "body_unavailable").detail(error)));
+                return Err(ApiProblem::new(503, "The body cannot be read", "body_unavailable").detail(error));
             }
         },
         BodyRef::Inline { .. } | BodyRef::Omitted { .. } => inline,
     };
     let summary = Summary::new(&letter, status, last_replay);
     let DeadLetter { event_count, secret_label, headers, .. } = letter;
-    Ok(json(200, &Whole { summary, event_count, secret_label, headers, body_lost: lost, body }))
+    Ok(json(200, &WholeLetter { summary, event_count, secret_label, headers, body_lost: lost, body }))
 }
 
 /// Deletes one letter and its body.
-pub(super) async fn delete(call: &Call<'_>, id: &str) -> Handled {
-    if !is_delivery_id(id) {
-        return Err(not_found("No such dead letter").into());
-    }
-    let deleted: Option<(DeadLetter, Option<String>)> = store(call, LettersCall::Delete { id: id.into() }).await?;
-    let (_, key) = deleted.ok_or_else(|| not_found("No such dead letter"))?;
+pub(super) async fn delete(call: &ApiCall<'_>, id: &str) -> Handled {
+    let deleted: Option<(DeadLetter, Option<String>)> = store(call, LettersCall::Delete { id: letter_id(id)? }).await?;
+    let (_, key) = deleted.ok_or_else(unknown_letter)?;
     if let Some(key) = key
         && let Err(error) = r2::delete(call.env, vec![key]).await
     {
         // Retention finds bodies that no letter names.
         log::warn("payload_delete_failed", &[("delivery", id), ("error", &error)]);
     }
-    Ok(empty(204, &[]))
+    Ok(empty(204))
 }

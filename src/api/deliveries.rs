@@ -1,65 +1,55 @@
 //! `GET /api/deliveries`, `GET /api/deliveries/{id}`: what was accepted and how far it got.
 
-use super::{Call, Handled, bad_parameter, cursor, limit, not_found, object_failed};
+use super::{ApiCall, Handled, cursor, limit, next_cursor, not_found, object_failed, one_of};
 use crate::platform::http::json;
-use crate::platform::objects;
+use crate::platform::objects::{self, CallError};
 use futures_util::future::join_all;
 use gateway_core::deliver::ledger::{DeliveryRow, LedgerCall, State, ledger_shards};
 use gateway_core::messages::id::is_delivery_id;
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Page {
+struct DeliveryPage {
     deliveries: Vec<DeliveryRow>,
     next_cursor: Option<String>,
 }
 
+/// Asks all shards the same, side by side.
+async fn ask_shards<T: DeserializeOwned>(call: &ApiCall<'_>, request: &LedgerCall) -> Vec<Result<T, CallError>> {
+    let ask = async |shard: String| objects::call(call.env, objects::DELIVERY_LEDGER, &shard, request).await;
+    join_all(ledger_shards().map(ask)).await
+}
+
 /// Deliveries, newest first, of all shards.
-pub(super) async fn list(call: &Call<'_>) -> Handled {
-    let state = match call.query.get("status") {
-        None => None,
-        Some(name) => Some(State::from_name(&name).ok_or_else(|| {
-            let names: Vec<&str> = State::ALL.iter().map(|state| state.as_str()).collect();
-            bad_parameter("status", &format!("one of {}", names.join(", ")))
-        })?),
-    };
+pub(super) async fn list(call: &ApiCall<'_>) -> Handled {
+    let state = one_of("status", call.query.get("status"), &State::ALL, State::as_str)?;
     let (limit, before) = (limit(call)?, cursor(call)?);
-    let request = LedgerCall::List { source: call.query.get("source"), state, before, limit };
-    let shards: Vec<String> = ledger_shards().collect();
-    let calls = shards
-        .iter()
-        .map(|shard| objects::call::<Vec<DeliveryRow>>(call.env, objects::DELIVERY_LEDGER, shard, &request));
-    let mut deliveries = vec![];
-    for rows in join_all(calls).await {
+    let request = LedgerCall::List { source: call.query.text("source"), state, before, limit };
+    let mut deliveries: Vec<DeliveryRow> = vec![];
+    for rows in ask_shards::<Vec<DeliveryRow>>(call, &request).await {
         // A list with a hole in it would be believed: one missing shard fails the call.
         deliveries.extend(rows.map_err(|error| object_failed(&error))?);
     }
     deliveries.sort_unstable_by(|a, b| (b.received_at_ms, &b.id).cmp(&(a.received_at_ms, &a.id)));
-    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-    let more = deliveries.len() >= limit;
-    deliveries.truncate(limit);
-    let next_cursor = deliveries.last().filter(|_| more).map(|row| format!("{}-{}", row.received_at_ms, row.id));
-    Ok(json(200, &Page { deliveries, next_cursor }))
+    deliveries.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+    let next_cursor = next_cursor(&deliveries, limit, |row| (row.received_at_ms, &row.id));
+    Ok(json(200, &DeliveryPage { deliveries, next_cursor }))
 }
 
 /// One delivery, from whichever shard has it.
-pub(super) async fn read(call: &Call<'_>, id: &str) -> Handled {
+pub(super) async fn read(call: &ApiCall<'_>, id: &str) -> Handled {
+    let mut problem = not_found("No such delivery");
     if !is_delivery_id(id) {
-        return Err(not_found("No such delivery").into());
+        return Err(problem);
     }
-    let request = LedgerCall::Get { id: id.into() };
-    let shards: Vec<String> = ledger_shards().collect();
-    let calls = shards
-        .iter()
-        .map(|shard| objects::call::<Option<DeliveryRow>>(call.env, objects::DELIVERY_LEDGER, shard, &request));
-    let mut failed = None;
-    for row in join_all(calls).await {
+    for row in ask_shards::<Option<DeliveryRow>>(call, &LedgerCall::Get { id: id.into() }).await {
         match row {
             Ok(Some(row)) => return Ok(json(200, &row)),
             Ok(None) => {}
-            Err(error) => failed = Some(error),
+            Err(error) => problem = object_failed(&error),
         }
     }
-    Err(failed.map_or_else(|| not_found("No such delivery"), |error| object_failed(&error)).into())
+    Err(problem)
 }

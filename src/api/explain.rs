@@ -1,6 +1,6 @@
 //! `POST /api/explain`: the signature doctor.
 
-use super::{Call, Handled, bad_parameter, configured, json_body, not_found};
+use super::{ApiCall, Handled, bad_parameter, configured, not_found};
 use crate::platform::clock;
 use crate::platform::http::json;
 use gateway_core::dead_letters::BodyText;
@@ -9,9 +9,9 @@ use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 
 /// Read from a table or a list of pairs by hand: serde's own choice between two forms copies the whole input first.
-struct Headers(Vec<(String, String)>);
+struct RecordedHeaders(Vec<(String, String)>);
 
-impl<'de> Deserialize<'de> for Headers {
+impl<'de> Deserialize<'de> for RecordedHeaders {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Pairs;
         impl<'de> Visitor<'de> for Pairs {
@@ -41,13 +41,13 @@ impl<'de> Deserialize<'de> for Headers {
     }
 }
 
-/// A delivery as somebody recorded it.
+/// A delivery as it was recorded.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Recorded {
+pub(super) struct RecordedDelivery {
     source: String,
     /// Name → value, or a list of pairs where a header came several times.
-    headers: Headers,
+    headers: RecordedHeaders,
     /// When it was received; now where it is left out. A dated signature is only fresh for some minutes.
     received_at_ms: Option<u64>,
     body: Option<String>,
@@ -55,18 +55,16 @@ struct Recorded {
 }
 
 /// Why a delivery does or does not verify.
-pub(super) async fn explain(call: &Call<'_>) -> Handled {
+pub(super) async fn explain(call: &ApiCall<'_>, recorded: RecordedDelivery) -> Handled {
     let gateway = configured(call.env)?;
-    let Recorded { source, headers, received_at_ms, body, body_base64 } = json_body(call).await?;
-    let bytes = match (body, body_base64) {
+    let bytes = match (recorded.body, recorded.body_base64) {
         (Some(text), None) => Some(text.into_bytes()),
         (None, Some(text)) => BodyText::BodyBase64(text).to_bytes(),
         _ => None,
     };
     let bytes = bytes.ok_or_else(|| bad_parameter("body", "either body or bodyBase64 (standard alphabet, padded)"))?;
-    let source = gateway.source(&source).ok_or_else(|| not_found("Unknown source"))?;
-    let Headers(headers) = headers;
-    let now_ms = received_at_ms.unwrap_or_else(clock::now_ms);
-    let explanation = doctor::explain(&source.secrets.verifier, headers.as_slice(), &bytes, now_ms);
-    Ok(json(200, &explanation))
+    let source = gateway.source(&recorded.source).ok_or_else(|| not_found("Unknown source"))?;
+    let RecordedHeaders(headers) = recorded.headers;
+    let now_ms = recorded.received_at_ms.unwrap_or_else(clock::now_ms);
+    Ok(json(200, &doctor::explain(&source.secrets.verifier, headers.as_slice(), &bytes, now_ms)))
 }

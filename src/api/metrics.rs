@@ -1,8 +1,8 @@
-//! `GET /metrics`: JSON, or text for whoever asks for text: OpenMetrics, or Prometheus' older format where that is all he reads.
+//! `GET /metrics`: JSON, or text for a caller that asks for text: OpenMetrics, or Prometheus' older format where it reads no other.
 
-use super::{Call, Handled};
+use super::{ApiCall, Handled, bad_parameter};
 use crate::api::collect::collect;
-use crate::platform::http::{json, text};
+use crate::platform::http::{ApiProblem, json, text};
 
 /// The content type of OpenMetrics text (OpenMetrics 1.0, section "Content type").
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -11,24 +11,26 @@ const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset
 const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// What everything knows now.
-pub(super) async fn show(call: &Call<'_>) -> Handled {
+pub(super) async fn show(call: &ApiCall<'_>) -> Handled {
+    let wanted = wanted(call)?;
     let snapshot = collect(call.env).await;
-    Ok(match wanted(call) {
-        Some(OPEN_METRICS) => text(200, OPEN_METRICS, &snapshot.open_metrics()),
-        Some(other) => text(200, other, &snapshot.prometheus_text()),
+    Ok(match wanted {
+        Some(OPEN_METRICS) => text(200, OPEN_METRICS, &snapshot.open_metrics(), &[]),
+        Some(other) => text(200, other, &snapshot.prometheus_text(), &[]),
         None => json(200, &snapshot.json()),
     })
 }
 
 /// The content type of the text that is wanted; `None`: JSON.
-fn wanted(call: &Call<'_>) -> Option<&'static str> {
-    match call.query.get("format").as_deref() {
-        Some("prometheus" | "openmetrics") => Some(OPEN_METRICS),
-        Some(_) => None,
+fn wanted(call: &ApiCall<'_>) -> Result<Option<&'static str>, ApiProblem> {
+    match call.query.get("format") {
+        Some("prometheus" | "openmetrics") => Ok(Some(OPEN_METRICS)),
+        Some("json") => Ok(None),
+        Some(_) => Err(bad_parameter("format", "one of json, prometheus, openmetrics")),
         None => {
             let accept = call.request.headers().get("accept").ok().flatten().unwrap_or_default();
             let read = [("application/openmetrics-text", OPEN_METRICS), ("text/plain", PROMETHEUS)];
-            read.into_iter().find(|(name, _)| accept.contains(name)).map(|(_, content_type)| content_type)
+            Ok(read.into_iter().find(|(name, _)| accept.contains(name)).map(|(_, content_type)| content_type))
         }
     }
 }

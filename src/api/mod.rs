@@ -1,7 +1,12 @@
-//! The management API: authentication, routing, and what all of its resources share.
+//! The management API: authentication, dispatch, and what its resources share.
 //!
-//! Promises: every call needs the operator's token, and without a configured one nobody gets in; an unknown path is only
-//! told to be unknown to whoever may know; errors are `{"error", "code", "detail"?}`. Out of scope: the resources, one file each.
+//! Promises:
+//! - every management call needs the operator's token; without a configured one all of them are closed;
+//! - only a caller with the token learns whether a path exists;
+//! - errors are `{"error", "code", "detail"?}`;
+//! - a query parameter, a field or a body that a call does not know is an error, never passed over.
+//!
+//! Out of scope: the calls (`routes` lists them) and the resources, one file each.
 
 mod audit;
 pub(crate) mod collect;
@@ -13,22 +18,24 @@ mod explain;
 mod health;
 mod metrics;
 mod probe;
-pub(crate) mod readiness;
+mod readiness;
 mod reconcile;
 mod replays;
 mod retention;
+mod routes;
 mod subscriptions;
 
 use crate::config::{Gateway, gateway, secret};
 use crate::jobs::reconcile::lifecycle;
 use crate::platform::body::{self, BodyError};
-use crate::platform::http::{Answer, Problem, empty, json_text, without_body};
+use crate::platform::http::{ApiProblem, HttpAnswer, empty, json_text, without_body};
 use crate::platform::log;
 use crate::platform::objects::CallError;
 use gateway_core::auth::{Access, authorize};
-use gateway_core::dead_letters::JobAction;
 use gateway_core::lifecycle::{Answered, LifecycleCall};
 use gateway_core::query::Query;
+use gateway_core::routes::{NoRoute, PathParameters, Route, find};
+use gateway_core::time::parse_rfc3339;
 use serde::de::DeserializeOwned;
 use std::rc::Rc;
 use web_sys::Request;
@@ -43,156 +50,181 @@ const MAX_LIMIT: u32 = 500;
 /// The largest body of a management call: `POST /api/explain` carries a delivery of up to 5 MB in base 64.
 const MAX_CALL_BYTES: u64 = 8_000_000;
 
-/// One management call.
-pub(crate) struct Call<'a> {
-    pub(crate) method: String,
-    pub(crate) request: &'a Request,
-    pub(crate) query: Query<'a>,
-    pub(crate) env: &'a Env,
+/// One call of the API.
+struct ApiCall<'a> {
+    request: &'a Request,
+    parameters: PathParameters<'a>,
+    query: Query,
+    env: &'a Env,
 }
 
-/// An error answer on its way out of a handler.
-pub(crate) type Handled = Result<Answer, Box<Problem>>;
+/// An answer or an error answer, on its way out of a handler.
+type Handled = Result<HttpAnswer, ApiProblem>;
 
-/// Authenticates and answers a management call.
-pub(crate) async fn answer(request: &Request, path: &str, query: Query<'_>, env: &Env) -> Answer {
+impl ApiCall<'_> {
+    /// A parameter of the path.
+    fn parameter(&self, name: &str) -> &str {
+        self.parameters.iter().find(|(own, _)| *own == name).map_or("", |(_, text)| *text)
+    }
+}
+
+/// Answers every request that is not the receiver's.
+pub(crate) async fn answer(request: &Request, path: &str, query: &str, env: &Env) -> HttpAnswer {
+    let handled = if path == "/metrics" || path.starts_with("/api/") {
+        manage(request, path, query, env).await
+    } else {
+        public(request, path, env).await
+    };
+    let answer = handled.unwrap_or_else(|problem| problem.answer())?;
+    if request.method() == "HEAD" { without_body(&answer) } else { Ok(answer) }
+}
+
+/// Parameters are passed over: probes add some against caches.
+async fn public(request: &Request, path: &str, env: &Env) -> Handled {
+    let (route, parameters) = route(routes::PUBLIC, request, path)?;
+    (route.handler)(&ApiCall { request, parameters, query: Query::parse(""), env }).await
+}
+
+async fn manage(request: &Request, path: &str, query: &str, env: &Env) -> Handled {
     let header = request.headers().get("authorization").ok().flatten();
     match authorize(secret(env, "ADMIN_TOKEN").as_deref(), header.as_deref()) {
         Access::Granted => {}
         Access::Denied => {
-            return Problem::new(401, "Unauthorized", "unauthorized").header("www-authenticate", "Bearer").answer();
+            let problem = ApiProblem::new(401, "Unauthorized", "unauthorized");
+            return Err(problem.header("www-authenticate", "Bearer"));
         }
         Access::NotConfigured => {
-            return Problem::new(503, "ADMIN_TOKEN is not set or too short", "no_admin_token").answer();
+            return Err(ApiProblem::new(503, "ADMIN_TOKEN is not set or too short", "no_admin_token"));
         }
     }
-    let method = request.method();
-    let is_head = method == "HEAD";
-    let method = if is_head { "GET".to_owned() } else { method };
-    let call = Call { method, request, query, env };
-    let segments: Vec<&str> = path.trim_matches('/').split('/').collect();
-    let answer = match route(&call, &segments).await {
-        Ok(answer) => answer,
-        Err(problem) => problem.answer(),
-    }?;
-    if is_head { without_body(&answer) } else { Ok(answer) }
-}
-
-async fn route(call: &Call<'_>, segments: &[&str]) -> Handled {
-    match (call.method.as_str(), segments) {
-        ("GET", ["metrics"]) => metrics::show(call).await,
-        ("GET", ["api", "health"]) => health::show(call).await,
-        ("POST", ["api", "health"]) => health::evaluate(call).await,
-        ("GET", ["api", "event-types"]) => event_types::list(call).await,
-        ("GET", ["api", "ip-ranges"]) => event_types::ip_ranges(call).await,
-        ("GET", ["api", "subscriptions"]) => subscriptions::list(call).await,
-        ("POST", ["api", "subscriptions"]) => subscriptions::create(call).await,
-        ("GET", ["api", "subscriptions", source, id]) => subscriptions::read(call, source, id).await,
-        ("PUT", ["api", "subscriptions", source, id]) => subscriptions::update(call, source, id).await,
-        ("DELETE", ["api", "subscriptions", source, id]) => subscriptions::delete(call, source, id).await,
-        ("POST", ["api", "probe"]) => probe::probe(call).await,
-        ("GET", ["api", "reconcile"]) => reconcile::last(call).await,
-        ("POST", ["api", "reconcile"]) => reconcile::run(call).await,
-        ("POST", ["api", "retention"]) => retention::run(call).await,
-        ("GET", ["api", "deliveries"]) => deliveries::list(call).await,
-        ("GET", ["api", "deliveries", id]) => deliveries::read(call, id).await,
-        ("GET", ["api", "dead-letters"]) => dead_letters::list(call).await,
-        ("POST", ["api", "dead-letters", "replay"]) => replays::many(call).await,
-        ("GET", ["api", "dead-letters", "replays"]) => replays::list(call).await,
-        ("GET", ["api", "dead-letters", "replays", id]) => replays::job(call, id, JobAction::Show).await,
-        ("DELETE", ["api", "dead-letters", "replays", id]) => replays::job(call, id, JobAction::Cancel).await,
-        ("POST", ["api", "dead-letters", "replays", id, "resume"]) => replays::job(call, id, JobAction::Resume).await,
-        ("POST", ["api", "dead-letters", id, "replay"]) => replays::one(call, id).await,
-        ("GET", ["api", "dead-letters", id]) => dead_letters::read(call, id).await,
-        ("DELETE", ["api", "dead-letters", id]) => dead_letters::delete(call, id).await,
-        ("GET", ["api", "destinations"]) => destinations::list(call).await,
-        ("POST", ["api", "destinations", source, "close"]) => destinations::close(call, source).await,
-        ("GET", ["api", "audit"]) => audit::list(call).await,
-        ("GET", ["api", "audit", "verify"]) => audit::verify(call).await,
-        ("GET", ["api", "audit", "export"]) => audit::export(call).await,
-        ("POST", ["api", "explain"]) => explain::explain(call).await,
-        (_, path) => Err(Box::new(match allowed(path) {
-            "" => Problem::new(404, "Not found", "not_found"),
-            methods => Problem::new(405, "Method not allowed", "method_not_allowed").header("allow", methods),
-        })),
+    let (route, parameters) = route(routes::MANAGEMENT, request, path)?;
+    let query = Query::parse(query);
+    if let Some(problem) = query.problem(route.query) {
+        return Err(invalid_parameter(problem));
     }
-}
-
-/// The methods of a path, for `Allow`; empty where there is no such path.
-fn allowed(path: &[&str]) -> &'static str {
-    match path {
-        ["api", "subscriptions", _, _] => "GET, HEAD, PUT, DELETE",
-        ["api", "subscriptions" | "reconcile" | "health"] => "GET, HEAD, POST",
-        ["api", "probe" | "explain" | "retention"]
-        | ["api", "destinations", _, "close"]
-        | ["api", "dead-letters", "replay"]
-        | ["api", "dead-letters", "replays", _, "resume"]
-        | ["api", "dead-letters", _, "replay"] => "POST",
-        ["metrics"]
-        | ["api", "dead-letters", "replays"]
-        | ["api", "event-types" | "ip-ranges" | "deliveries" | "dead-letters" | "destinations" | "audit"]
-        | ["api", "deliveries", _]
-        | ["api", "audit", "verify" | "export"] => "GET, HEAD",
-        ["api", "dead-letters", "replays", _] | ["api", "dead-letters", _] => "GET, HEAD, DELETE",
-        _ => "",
+    let call = ApiCall { request, parameters, query, env };
+    // `{"dryRun": true}` to a call that takes no body would otherwise be carried out for real.
+    if route.body.is_none() && !body_of(&call).await?.is_empty() {
+        return Err(invalid_body("this call takes no body"));
     }
+    (route.handler)(&call).await
 }
 
-/// The configuration; every problem of it where it is broken.
-pub(crate) fn configured(env: &Env) -> Result<Rc<Gateway>, Box<Problem>> {
-    gateway(env).map_err(|problems| {
-        let detail = serde_json::to_value(problems.as_ref()).unwrap_or_default();
-        Box::new(Problem::new(503, "The configuration is not valid", "bad_configuration").detail(detail))
+/// The route of a request.
+fn route<'t, 'p, H>(
+    table: &'t [Route<H>],
+    request: &Request,
+    path: &'p str,
+) -> Result<(&'t Route<H>, PathParameters<'p>), ApiProblem> {
+    find(table, &request.method(), path).map_err(|none| match none {
+        NoRoute::NotFound => not_found("Not found"),
+        NoRoute::MethodNotAllowed(allow) => {
+            ApiProblem::new(405, "Method not allowed", "method_not_allowed").header("allow", allow)
+        }
     })
 }
 
+/// The configuration; every problem of it where it is broken.
+fn configured(env: &Env) -> Result<Rc<Gateway>, ApiProblem> {
+    gateway(env).map_err(|problems| {
+        let detail = serde_json::to_value(problems.as_ref()).unwrap_or_default();
+        ApiProblem::new(503, "The configuration is not valid", "bad_configuration").detail(detail)
+    })
+}
+
+fn invalid_parameter(detail: String) -> ApiProblem {
+    ApiProblem::new(400, "Invalid parameter", "invalid_parameter").detail(detail)
+}
+
 /// 400 for a parameter that is not what it should be.
-fn bad_parameter(name: &str, expected: &str) -> Problem {
-    Problem::new(400, "Invalid parameter", "invalid_parameter").detail(format!("{name}: expected {expected}"))
+fn bad_parameter(name: &str, expected: &str) -> ApiProblem {
+    invalid_parameter(format!("{name}: expected {expected}"))
 }
 
-fn limit(call: &Call<'_>) -> Result<u32, Box<Problem>> {
-    call.query
-        .count("limit", DEFAULT_LIMIT, MAX_LIMIT)
-        .map_err(|_| bad_parameter("limit", &format!("a number from 1 to {MAX_LIMIT}")).into())
+/// A parameter that is a number from 1 to `most`; `default` where it is left out.
+fn number<N: TryFrom<u64>>(call: &ApiCall<'_>, name: &str, default: N, most: u64) -> Result<N, ApiProblem> {
+    let Some(text) = call.query.get(name) else { return Ok(default) };
+    let number = text.parse().ok().filter(|n| (1..=most).contains(n)).and_then(|n| N::try_from(n).ok());
+    number.ok_or_else(|| match most {
+        u64::MAX => bad_parameter(name, "a number from 1 on"),
+        most => bad_parameter(name, &format!("a number from 1 to {most}")),
+    })
 }
 
-/// A cursor is `time-id` of the last entry that was seen; nobody needs to know more of it.
-fn cursor(call: &Call<'_>) -> Result<Option<(u64, String)>, Box<Problem>> {
+fn limit(call: &ApiCall<'_>) -> Result<u32, ApiProblem> {
+    number(call, "limit", DEFAULT_LIMIT, MAX_LIMIT.into())
+}
+
+/// One of a closed list, by the name that it is shown with.
+fn one_of<T: Copy>(
+    name: &str,
+    text: Option<&str>,
+    all: &[T],
+    shown: fn(T) -> &'static str,
+) -> Result<Option<T>, ApiProblem> {
+    let Some(text) = text else { return Ok(None) };
+    let found = all.iter().copied().find(|one| shown(*one) == text);
+    let names = || all.iter().map(|one| shown(*one)).collect::<Vec<_>>().join(", ");
+    found.map(Some).ok_or_else(|| bad_parameter(name, &format!("one of {}", names())))
+}
+
+/// A time as people and programs write it, in milliseconds since the epoch.
+fn time(name: &str, text: Option<&str>) -> Result<Option<u64>, ApiProblem> {
+    let Some(text) = text else { return Ok(None) };
+    let time = text.parse().ok().or_else(|| parse_rfc3339(text));
+    time.map(Some).ok_or_else(|| bad_parameter(name, "a time as 2026-12-01T00:00:00Z, or milliseconds since 1970"))
+}
+
+fn bad_cursor() -> ApiProblem {
+    bad_parameter("cursor", "the nextCursor of an earlier answer")
+}
+
+/// A cursor is `time-id` of the last entry that was seen; callers need to know no more of it.
+fn cursor(call: &ApiCall<'_>) -> Result<Option<(u64, String)>, ApiProblem> {
     let Some(text) = call.query.get("cursor") else { return Ok(None) };
     let parsed = text.split_once('-').and_then(|(time, id)| Some((time.parse().ok()?, id.to_owned())));
-    parsed.map(Some).ok_or_else(|| bad_parameter("cursor", "the nextCursor of an earlier answer").into())
+    parsed.map(Some).ok_or_else(bad_cursor)
+}
+
+/// The cursor behind the last entry of a page; `None` where the page is not full, so that there are no more.
+fn next_cursor<T>(page: &[T], limit: u32, last: impl Fn(&T) -> (u64, &str)) -> Option<String> {
+    let full = page.len() >= usize::try_from(limit).unwrap_or(usize::MAX);
+    page.last().filter(|_| full).map(last).map(|(time_ms, id)| format!("{time_ms}-{id}"))
 }
 
 /// What failed was ours.
-fn object_failed(error: &CallError) -> Problem {
+fn object_failed(error: &CallError) -> ApiProblem {
     log::error("object_failed", &[("error", &error.to_string())]);
-    Problem::new(503, "Storage is not available", "storage_unavailable").detail(error.to_string())
+    ApiProblem::new(503, "Storage is not available", "storage_unavailable").detail(error.to_string())
 }
 
 /// Has the lifecycle object call the vendor, and passes on what it answers.
-async fn vendor(call: &Call<'_>, request: LifecycleCall) -> Handled {
+async fn vendor(call: &ApiCall<'_>, request: LifecycleCall) -> Handled {
     let Answered { status, body, etag, .. } =
         lifecycle(call.env, &request).await.map_err(|error| object_failed(&error))?;
     if status == 204 {
-        return Ok(empty(204, &[]));
+        return Ok(empty(204));
     }
     let etag = etag.as_deref().map(|etag| ("etag", etag));
     Ok(json_text(status, &body, etag.as_slice()))
 }
 
-fn not_found(what: &'static str) -> Problem {
-    Problem::new(404, what, "not_found")
+fn not_found(what: &'static str) -> ApiProblem {
+    ApiProblem::new(404, what, "not_found")
+}
+
+fn invalid_body(detail: impl Into<serde_json::Value>) -> ApiProblem {
+    ApiProblem::new(400, "Invalid body", "invalid_body").detail(detail)
+}
+
+async fn body_of(call: &ApiCall<'_>) -> Result<Vec<u8>, ApiProblem> {
+    body::read(call.request, MAX_CALL_BYTES).await.map_err(|error| match error {
+        BodyError::TooLarge => ApiProblem::new(413, "Body too large", "body_too_large"),
+        BodyError::Unreadable(error) => invalid_body(error),
+    })
 }
 
 /// The JSON body of a call.
-async fn json_body<T: DeserializeOwned>(call: &Call<'_>) -> Result<T, Box<Problem>> {
-    match body::read(call.request, MAX_CALL_BYTES).await {
-        Ok(body) => serde_json::from_slice(&body)
-            .map_err(|error| Problem::new(400, "Invalid body", "invalid_body").detail(error.to_string()).into()),
-        Err(BodyError::TooLarge) => Err(Box::new(Problem::new(413, "Body too large", "body_too_large"))),
-        Err(BodyError::Unreadable(error)) => {
-            Err(Box::new(Problem::new(400, "Invalid body", "invalid_body").detail(error)))
-        }
-    }
+async fn json_body<T: DeserializeOwned>(call: &ApiCall<'_>) -> Result<T, ApiProblem> {
+    serde_json::from_slice(&body_of(call).await?).map_err(|error| invalid_body(error.to_string()))
 }

@@ -1,17 +1,16 @@
 //! `POST /api/probe` `{"url"}`: whether an address answers, and how.
 
-use super::{Call, Handled, json_body, vendor};
+use super::{ApiCall, Handled, vendor};
 use gateway_core::lifecycle::LifecycleCall;
 use serde::Deserialize;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Body {
+pub(super) struct ProbedAddress {
     url: String,
 }
 
 /// Probes the address.
-pub(super) async fn probe(call: &Call<'_>) -> Handled {
-    let Body { url } = json_body(call).await?;
+pub(super) async fn probe(call: &ApiCall<'_>, ProbedAddress { url }: ProbedAddress) -> Handled {
     vendor(call, LifecycleCall::Probe { url }).await
 }

@@ -1,12 +1,18 @@
-//! `GET /readyz`: whether everything that a delivery needs is there.
+//! `GET /healthz`: it runs. `GET /readyz`: whether everything that a delivery needs is there.
 //!
-//! Promises: public, so it says names of checks and whether they hold, and nothing else; an object is there when it answers a
-//! call that reads its tables; the checks run at most once in ten seconds an isolate, however often it is asked, and end by
-//! themselves; whoever asks during the first round waits for it. Out of scope: why a check fails (`/metrics`, logs).
+//! Promises:
+//! - it is public, and says no more than names of checks and whether they hold;
+//! - an object is there when it answers a call that reads its tables;
+//! - the checks run at most once in ten seconds an isolate, however often it is asked, and end by themselves;
+//! - a probe that comes during the first round waits for it.
+//!
+//! Out of scope: why a check fails (`/metrics`, logs).
 
+use super::{ApiCall, Handled};
+use crate::VERSION;
 use crate::config::{gateway, secret};
 use crate::objects::AUDIT_OBJECT;
-use crate::platform::http::{Answer, Problem, json_text};
+use crate::platform::http::json_text;
 use crate::platform::{clock, objects, queue, r2};
 use futures_util::future::{join, join_all};
 use gateway_core::audit::AuditCall;
@@ -20,8 +26,7 @@ use gateway_core::monitor::calls::{WATCH_OBJECT, WatchCall};
 use gateway_core::monitor::readiness::{Probe, ROUND_MS, Rounds};
 use serde::Serialize;
 use std::cell::RefCell;
-use std::fmt::Write as _;
-use web_sys::Request;
+use std::collections::BTreeMap;
 use worker::Env;
 
 /// How long a check may take, in milliseconds.
@@ -37,24 +42,32 @@ thread_local! {
     static ROUNDS: RefCell<Rounds> = RefCell::default();
 }
 
+#[derive(Serialize)]
+struct ReadinessReport {
+    status: &'static str,
+    checks: BTreeMap<&'static str, &'static str>,
+}
+
+/// It runs.
+pub(super) async fn alive(_: &ApiCall<'_>) -> Handled {
+    Ok(json_text(200, &format!(r#"{{"status":"ok","version":"{VERSION}"}}"#), &[]))
+}
+
 /// Answers a probe.
-pub(crate) async fn answer(request: &Request, env: &Env) -> Answer {
-    if !matches!(request.method().as_str(), "GET" | "HEAD") {
-        return Problem::new(405, "Method not allowed", "method_not_allowed").header("allow", "GET, HEAD").answer();
-    }
+pub(super) async fn ready(call: &ApiCall<'_>) -> Handled {
     for _ in 0..=ROUND_MS.div_ceil(LOOK_MS) {
         match ROUNDS.with(|rounds| rounds.borrow_mut().probe(clock::now_ms())) {
-            Probe::Answer(status, body) => return json_text(status, &body, &[]),
+            Probe::Answer(status, body) => return Ok(json_text(status, &body, &[])),
             // One request cannot wait for what another does, but it can look.
             Probe::Wait => clock::sleep_ms(LOOK_MS).await,
             Probe::Check => {
-                let (status, body) = check(env).await;
+                let (status, body) = check(call.env).await;
                 ROUNDS.with(|rounds| rounds.borrow_mut().ended(status, body.clone(), clock::now_ms()));
-                return json_text(status, &body, &[]);
+                return Ok(json_text(status, &body, &[]));
             }
         }
     }
-    json_text(503, r#"{"status":"checking"}"#, &[("retry-after", "1")])
+    Ok(json_text(503, r#"{"status":"checking"}"#, &[("retry-after", "1")]))
 }
 
 /// A call to an object, as text.
@@ -68,7 +81,7 @@ async fn check(env: &Env) -> (u16, String) {
     let secrets = gateway.as_ref().is_ok_and(|gateway| gateway.secret_problems().is_empty());
     let token = secret(env, "ADMIN_TOKEN").is_some_and(|token| token.len() >= MIN_TOKEN_CHARS);
     let (counters, ledger) = (counter_shards().next(), ledger_shards().next());
-    let nobody = String::new;
+    let no_id = String::new;
     // One object of each class: they share their code and their binding. Each is asked for what it looks up in its tables at
     // the least cost, by the key of nothing where it can be.
     let classes = [
@@ -77,9 +90,9 @@ async fn check(env: &Env) -> (u16, String) {
             "delivery_ledger",
             objects::DELIVERY_LEDGER,
             ledger.as_deref().unwrap_or_default(),
-            text(&LedgerCall::Get { id: nobody() }),
+            text(&LedgerCall::Get { id: no_id() }),
         ),
-        ("dead_letter_store", objects::DEAD_LETTER_STORE, STORE_OBJECT, text(&LettersCall::Get { id: nobody() })),
+        ("dead_letter_store", objects::DEAD_LETTER_STORE, STORE_OBJECT, text(&LettersCall::Get { id: no_id() })),
         ("audit_log", objects::AUDIT_LOG, AUDIT_OBJECT, text(&AuditCall::Anchored { segment: 0 })),
         ("lifecycle", objects::LIFECYCLE, LIFECYCLE_OBJECT, text(&LifecycleCall::Last)),
         ("watch", objects::WATCH, WATCH_OBJECT, text(&WatchCall::Read)),
@@ -100,12 +113,8 @@ async fn check(env: &Env) -> (u16, String) {
     ];
     checks.extend(answered);
     let ready = checks.iter().all(|(_, ok)| *ok);
-    let mut body = format!(r#"{{"status":"{}","checks":{{"#, if ready { "ready" } else { "not_ready" });
-    for (index, (name, ok)) in checks.iter().enumerate() {
-        let comma = if index == 0 { "" } else { "," };
-        // Writing into a string cannot fail.
-        let _ = write!(body, r#"{comma}"{name}":"{}""#, if *ok { "ok" } else { "failed" });
-    }
-    body.push_str("}}");
-    (if ready { 200 } else { 503 }, body)
+    let checks = checks.into_iter().map(|(name, ok)| (name, if ok { "ok" } else { "failed" })).collect();
+    let report = ReadinessReport { status: if ready { "ready" } else { "not_ready" }, checks };
+    // Texts only: nothing of it can fail.
+    (if ready { 200 } else { 503 }, serde_json::to_string(&report).unwrap_or_default())
 }

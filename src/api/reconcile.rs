@@ -1,19 +1,19 @@
 //! `POST /api/reconcile?dryRun=`, `GET /api/reconcile`.
 
-use super::{Call, Handled, bad_parameter, vendor};
+use super::{ApiCall, Handled, bad_parameter, vendor};
 use gateway_core::lifecycle::LifecycleCall;
 
 /// The last report.
-pub(super) async fn last(call: &Call<'_>) -> Handled {
+pub(super) async fn last(call: &ApiCall<'_>) -> Handled {
     vendor(call, LifecycleCall::Last).await
 }
 
 /// Plans, and applies unless `dryRun=true`.
-pub(super) async fn run(call: &Call<'_>) -> Handled {
-    let dry_run = match call.query.get("dryRun").as_deref() {
+pub(super) async fn run(call: &ApiCall<'_>) -> Handled {
+    let dry_run = match call.query.get("dryRun") {
         None | Some("false") => false,
         Some("true") => true,
-        Some(_) => return Err(bad_parameter("dryRun", "true or false").into()),
+        Some(_) => return Err(bad_parameter("dryRun", "true or false")),
     };
     vendor(call, LifecycleCall::Reconcile { dry_run, actor: "admin".into() }).await
 }

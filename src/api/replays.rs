@@ -1,10 +1,10 @@
 //! `POST /api/dead-letters/{id}/replay`, `POST /api/dead-letters/replay`, and the jobs of the latter under
 //! `/api/dead-letters/replays`.
 
-use super::dead_letters::{store, time};
-use super::{Call, Handled, bad_parameter, json_body, not_found};
+use super::dead_letters::{letter_id, store, unknown_letter};
+use super::{ApiCall, Handled, bad_parameter, not_found, one_of, time};
 use crate::platform::clock;
-use crate::platform::http::{Problem, json};
+use crate::platform::http::{ApiProblem, json};
 use gateway_core::dead_letters::replay::{
     DEFAULT_RATE_PER_S, Job, JobOrder, JobState, MAX_RATE_PER_S, Verdict, skipped,
 };
@@ -12,17 +12,17 @@ use gateway_core::dead_letters::{Filter, JobAction, LettersCall, ReplayAnswer, S
 use gateway_core::messages::id::{delivery_id, is_delivery_id};
 use serde::{Deserialize, Serialize};
 
-/// Who replays by the API: whoever has the operator's token.
+/// Who replays by the API: the operator.
 const ACTOR: &str = "admin";
 
 /// The most letters that a filter names one by one.
 const MAX_IDS: usize = 1_000;
 
-/// What somebody wants replayed. A key that is misspelt must not mean "all letters".
+/// What is to be replayed. A key that is misspelt must not mean "all letters".
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Order {
-    filter: OrderFilter,
+pub(super) struct ReplayOrder {
+    filter: ReplayFilter,
     #[serde(default)]
     dry_run: bool,
     rate_per_s: Option<u32>,
@@ -30,7 +30,7 @@ struct Order {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct OrderFilter {
+struct ReplayFilter {
     source: Option<String>,
     reason: Option<String>,
     since: Option<String>,
@@ -41,55 +41,46 @@ struct OrderFilter {
 }
 
 #[derive(Serialize)]
-struct One<'a> {
+struct ReplayedLetter<'a> {
     id: &'a str,
     #[serde(flatten)]
     verdict: Verdict,
 }
 
 #[derive(Serialize)]
-struct Jobs {
+struct ReplayList {
     replays: Vec<Job>,
 }
 
 /// Replays one letter, now.
-pub(super) async fn one(call: &Call<'_>, id: &str) -> Handled {
-    if !is_delivery_id(id) {
-        return Err(not_found("No such dead letter").into());
-    }
-    let replayed: ReplayAnswer = store(call, LettersCall::Replay { id: id.into(), actor: ACTOR.into() }).await?;
-    let verdict = replayed.ok_or_else(|| not_found("No such dead letter"))?.verdict;
+pub(super) async fn one(call: &ApiCall<'_>, id: &str) -> Handled {
+    let request = LettersCall::Replay { id: letter_id(id)?, actor: ACTOR.into() };
+    let verdict = store::<ReplayAnswer>(call, request).await?.ok_or_else(unknown_letter)?.verdict;
     if verdict.code.as_deref() == Some(skipped::BEING_REPLAYED) {
-        return Err(Box::new(Problem::new(409, "Somebody else is replaying it", skipped::BEING_REPLAYED)));
+        return Err(ApiProblem::new(409, "Another caller is replaying it", skipped::BEING_REPLAYED));
     }
-    Ok(json(200, &One { id, verdict }))
+    Ok(json(200, &ReplayedLetter { id, verdict }))
 }
 
 /// Replays many, or judges what that would come to.
-pub(super) async fn many(call: &Call<'_>) -> Handled {
-    let Order { filter, dry_run, rate_per_s } = json_body(call).await?;
-    let status = filter
-        .status
-        .map(|name| {
-            Status::from_name(&name).ok_or_else(|| bad_parameter("filter.status", "stored, replaying or replayed"))
-        })
-        .transpose()?;
+pub(super) async fn many(call: &ApiCall<'_>, order: ReplayOrder) -> Handled {
+    let ReplayOrder { filter, dry_run, rate_per_s } = order;
     if filter.ids.len() > MAX_IDS || !filter.ids.iter().all(|id| is_delivery_id(id)) {
-        return Err(bad_parameter("filter.ids", &format!("at most {MAX_IDS} identifiers of letters")).into());
+        return Err(bad_parameter("filter.ids", &format!("at most {MAX_IDS} identifiers of letters")));
     }
     let rate_per_s = rate_per_s.unwrap_or(DEFAULT_RATE_PER_S);
     if !(1..=MAX_RATE_PER_S).contains(&rate_per_s) {
-        return Err(bad_parameter("ratePerS", &format!("a number from 1 to {MAX_RATE_PER_S}")).into());
+        return Err(bad_parameter("ratePerS", &format!("a number from 1 to {MAX_RATE_PER_S}")));
     }
     let filter = Filter {
         source: filter.source,
         reason: filter.reason,
-        since_ms: time("filter.since", filter.since)?,
-        until_ms: time("filter.until", filter.until)?,
-        status,
+        since_ms: time("filter.since", filter.since.as_deref())?,
+        until_ms: time("filter.until", filter.until.as_deref())?,
+        status: one_of("filter.status", filter.status.as_deref(), &Status::ALL, Status::as_str)?,
         ids: filter.ids,
     };
-    let random = clock::random().map_err(|_| Problem::new(503, "No randomness", "no_randomness"))?;
+    let random = clock::random().map_err(|_| ApiProblem::new(503, "No randomness", "no_randomness"))?;
     let id = delivery_id(clock::now_ms(), random);
     let order = JobOrder { id, actor: ACTOR.into(), filter, dry_run, rate_per_s };
     let job: Job = store(call, LettersCall::ReplayMany { order }).await?;
@@ -97,16 +88,29 @@ pub(super) async fn many(call: &Call<'_>) -> Handled {
 }
 
 /// The latest jobs, newest first.
-pub(super) async fn list(call: &Call<'_>) -> Handled {
-    Ok(json(200, &Jobs { replays: store(call, LettersCall::Jobs).await? }))
+pub(super) async fn list(call: &ApiCall<'_>) -> Handled {
+    Ok(json(200, &ReplayList { replays: store(call, LettersCall::Jobs).await? }))
 }
 
-/// One job: shown, cancelled or resumed.
-pub(super) async fn job(call: &Call<'_>, id: &str, action: JobAction) -> Handled {
-    let job: Option<Job> = store(call, LettersCall::Job { id: id.into(), action }).await?;
-    let job = job.ok_or_else(|| not_found("No such replay"))?;
-    if action == JobAction::Resume && job.state == JobState::Done {
-        return Err(Box::new(Problem::new(409, "It is done", "already_done")));
+/// How far a job got.
+pub(super) async fn show(call: &ApiCall<'_>, id: &str) -> Handled {
+    Ok(json(200, &job(call, id, JobAction::Show).await?))
+}
+
+/// Stops a job before its next letters.
+pub(super) async fn cancel(call: &ApiCall<'_>, id: &str) -> Handled {
+    Ok(json(200, &job(call, id, JobAction::Cancel).await?))
+}
+
+/// Goes on with a job where it stopped.
+pub(super) async fn resume(call: &ApiCall<'_>, id: &str) -> Handled {
+    match job(call, id, JobAction::Resume).await? {
+        job if job.state == JobState::Done => Err(ApiProblem::new(409, "It is done", "already_done")),
+        job => Ok(json(200, &job)),
     }
-    Ok(json(200, &job))
+}
+
+async fn job(call: &ApiCall<'_>, id: &str, action: JobAction) -> Result<Job, ApiProblem> {
+    let job: Option<Job> = store(call, LettersCall::Job { id: id.into(), action }).await?;
+    job.ok_or_else(|| not_found("No such replay"))
 }

@@ -1,9 +1,9 @@
 //! `POST /api/retention`: what the daily cron does, now.
 
-use super::{Call, Handled};
+use super::{ApiCall, Handled};
 use crate::platform::http::json;
 
 /// Removes what is old and answers what was removed.
-pub(super) async fn run(call: &Call<'_>) -> Handled {
+pub(super) async fn run(call: &ApiCall<'_>) -> Handled {
     Ok(json(200, &crate::jobs::retention::run(call.env, "admin").await))
 }

@@ -1,41 +1,40 @@
 //! `/api/subscriptions`: the vendor's subscriptions, one by one.
 //!
-//! What a subscription should be is configuration: creating and updating push what the source declares. Whatever is changed
-//! by another hand, the next reconciliation brings back.
+//! What a subscription should be is configuration: creating and updating push what the source declares. The next reconciliation
+//! takes back what was changed elsewhere.
 
-use super::{Call, Handled, json_body, vendor};
+use super::{ApiCall, Handled, vendor};
 use gateway_core::lifecycle::LifecycleCall;
 use serde::Deserialize;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Create {
+pub(super) struct NewSubscription {
     source: String,
 }
 
 /// All of them, or those that deliver to `?source=`.
-pub(super) async fn list(call: &Call<'_>) -> Handled {
-    vendor(call, LifecycleCall::List { source: call.query.get("source") }).await
+pub(super) async fn list(call: &ApiCall<'_>) -> Handled {
+    vendor(call, LifecycleCall::List { source: call.query.text("source") }).await
 }
 
 /// Creates what `{"source"}` declares.
-pub(super) async fn create(call: &Call<'_>) -> Handled {
-    let Create { source } = json_body(call).await?;
+pub(super) async fn create(call: &ApiCall<'_>, NewSubscription { source }: NewSubscription) -> Handled {
     vendor(call, LifecycleCall::Create { source }).await
 }
 
 /// One of them, with its version as `ETag`.
-pub(super) async fn read(call: &Call<'_>, source: &str, id: &str) -> Handled {
+pub(super) async fn read(call: &ApiCall<'_>, source: &str, id: &str) -> Handled {
     vendor(call, LifecycleCall::Get { source: source.into(), id: id.into() }).await
 }
 
-/// Makes it what its source declares; `If-Match` refuses where somebody changed it since.
-pub(super) async fn update(call: &Call<'_>, source: &str, id: &str) -> Handled {
+/// Makes it what its source declares; `If-Match` refuses where it was changed since.
+pub(super) async fn update(call: &ApiCall<'_>, source: &str, id: &str) -> Handled {
     let if_match = call.request.headers().get("if-match").ok().flatten();
     vendor(call, LifecycleCall::Update { source: source.into(), id: id.into(), if_match }).await
 }
 
 /// Deletes it, where the gateway owns it.
-pub(super) async fn delete(call: &Call<'_>, source: &str, id: &str) -> Handled {
+pub(super) async fn delete(call: &ApiCall<'_>, source: &str, id: &str) -> Handled {
     vendor(call, LifecycleCall::Delete { source: source.into(), id: id.into() }).await
 }

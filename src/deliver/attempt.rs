@@ -7,7 +7,7 @@
 use super::destination::{Attempt, hand_on};
 use crate::config::Configured;
 use crate::deliver::letter::{failed, send_letter};
-use crate::platform::body::Body;
+use crate::platform::body::RawBody;
 use crate::platform::queue::{self, QueueMessage};
 use crate::platform::{clock, log, r2};
 use gateway_core::deliver::circuit_breaker::{Sign, sign};
@@ -64,7 +64,7 @@ impl Work<'_> {
         let detail = Some("its destination took it after it had been given up".to_owned());
         let reason = reason::RETRIES_EXHAUSTED;
         let mut letter = DeadLetter::undeliverable(&self.delivery, reason, self.attempt, None, detail, clock::now_ms());
-        if let Err((cause, error)) = send_letter(env, &mut letter, &Body::Small(self.inline.clone())).await {
+        if let Err((cause, error)) = send_letter(env, &mut letter, &RawBody::Wasm(self.inline.clone())).await {
             failed(cause, &letter.source, &letter.id, &letter.headers, &error);
         }
     }
@@ -179,9 +179,9 @@ async fn hand_on_body(configured: Configured<'_>, work: &mut Work<'_>, env: &Env
             Err(r2::ReadError::Failed(error)) => Attempt::not_sent(error),
         },
         BodyRef::Inline { .. } | BodyRef::Omitted { .. } => {
-            let body = Body::Small(std::mem::take(inline));
+            let body = RawBody::Wasm(std::mem::take(inline));
             let attempt = hand_on(configured, env, delivery, &body).await;
-            if let Body::Small(bytes) = body {
+            if let RawBody::Wasm(bytes) = body {
                 *inline = bytes;
             }
             attempt
@@ -200,7 +200,7 @@ async fn bury<'m>(
 ) -> Option<Settlement<'m>> {
     let mut letter =
         DeadLetter::undeliverable(&work.delivery, reason, attempts, status, error.clone(), clock::now_ms());
-    let body = Body::Small(std::mem::take(&mut work.inline));
+    let body = RawBody::Wasm(std::mem::take(&mut work.inline));
     if let Err((cause, error)) = send_letter(env, &mut letter, &body).await {
         failed(cause, &letter.source, &letter.id, &letter.headers, &error);
         work.nack(STORAGE_DELAY_S, env).await;

@@ -11,12 +11,12 @@ use super::dead_letters::{self, unreadable};
 use crate::config::{Configured, Gateway};
 use crate::deliver::circuit_breakers;
 use crate::deliver::letter::send_letter;
-use crate::platform::body::Body;
+use crate::platform::body::RawBody;
 use crate::platform::queue::{self, QueueMessage};
 use crate::platform::{clock, log, objects, r2};
 use futures_util::future::{Either, join, join_all};
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
-use gateway_core::config::Destination;
+use gateway_core::config::DestinationConfig;
 use gateway_core::deliver::circuit_breaker::{Gate, PROBE_MARGIN_MS, Tally, wait_s};
 use gateway_core::deliver::ledger::{Claimed, LEASE_MS, LedgerCall, Settled, State, delivery_key, ledger_shard};
 use gateway_core::deliver::retry_policy::has_waited_too_long;
@@ -77,7 +77,7 @@ fn read(message: &QueueMessage) -> Result<Option<Work<'_>>, (Vec<u8>, String)> {
 
 async fn bury_unreadable(message: &QueueMessage, bytes: Vec<u8>, error: &str, env: &Env) {
     let mut letter = unreadable(message, "deliveries", bytes.len() as u64, error);
-    match send_letter(env, &mut letter, &Body::Small(bytes)).await {
+    match send_letter(env, &mut letter, &RawBody::Wasm(bytes)).await {
         Ok(()) => message.ack(),
         Err((cause, error)) => {
             log::error(cause, &[("message", &message.id()), ("error", &error)]);
@@ -88,7 +88,7 @@ async fn bury_unreadable(message: &QueueMessage, bytes: Vec<u8>, error: &str, en
 
 /// What an attempt may take, without what is around it.
 fn timeout_ms(configured: Option<Configured<'_>>) -> u64 {
-    configured.map_or(Destination::Archive.timeout_ms(), |configured| configured.source.destination.timeout_ms())
+    configured.map_or(DestinationConfig::Archive.timeout_ms(), |configured| configured.source.destination.timeout_ms())
 }
 
 /// Asks the circuit of a source what may be done with its deliveries, and puts off those that have to wait for it.

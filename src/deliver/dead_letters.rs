@@ -8,7 +8,7 @@
 //! its letter is marked so. However long the store is away, no letter uses up the queue's retries. Out of scope: why a
 //! letter died.
 
-use crate::platform::body::Body;
+use crate::platform::body::RawBody;
 use crate::platform::objects::CallError;
 use crate::platform::queue::{self, QueueMessage};
 use crate::platform::{clock, log, objects, r2};
@@ -162,7 +162,7 @@ async fn to_letter(message: &QueueMessage, env: &Env) -> Result<(Letter, Option<
     }
     let key = format!("dead-letters/{}/{}", date_path(letter.received_at_ms), letter.id);
     let sha256 = r2::sha256_hex(body);
-    if let Err(error) = r2::put(env, &key, &Body::Small(body.to_vec())).await {
+    if let Err(error) = r2::put(env, &key, &RawBody::Wasm(body.to_vec())).await {
         return Err((letter.id, error));
     }
     letter.body = BodyRef::Stored { key, size_bytes: body.len() as u64, sha256 };

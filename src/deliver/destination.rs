@@ -5,11 +5,11 @@
 //! quotes of secret headers is removed. Out of scope: what an answer means (`gateway_core::deliver::retry_policy`).
 
 use crate::config::Configured;
-use crate::platform::body::Body;
-use crate::platform::fetch::{self, Outgoing, Read};
+use crate::platform::body::RawBody;
+use crate::platform::fetch::{self, FetchRequest, Read};
 use crate::platform::{clock, r2};
 use gateway_core::audit::USER_AGENT;
-use gateway_core::config::Destination;
+use gateway_core::config::DestinationConfig;
 use gateway_core::deliver::retry_policy::{Attempted, scrub};
 use gateway_core::messages::Delivery;
 use gateway_core::messages::keys::archive_key;
@@ -51,11 +51,11 @@ pub(super) async fn hand_on(
     configured: Configured<'_>,
     env: &worker::Env,
     delivery: &Delivery,
-    body: &Body,
+    body: &RawBody,
 ) -> Attempt {
     let destination = match &configured.source.destination {
-        Destination::Archive => return archive(env, delivery, body).await,
-        Destination::Https(https) => https,
+        DestinationConfig::Archive => return archive(env, delivery, body).await,
+        DestinationConfig::Https(https) => https,
     };
     let mut headers = vec![("user-agent".to_owned(), USER_AGENT.to_owned())];
     let content_type = delivery.headers.iter().find(|(name, _)| name == "content-type");
@@ -80,7 +80,7 @@ pub(super) async fn hand_on(
             headers.extend(body.with_bytes(|bytes| sign_with_all(&scheme, secrets, &delivery.id, timestamp_s, bytes)));
         }
     }
-    let outgoing = Outgoing {
+    let outgoing = FetchRequest {
         method: "POST",
         url: &destination.url,
         headers: &headers,
@@ -122,7 +122,7 @@ pub(super) async fn hand_on(
     }
 }
 
-async fn archive(env: &worker::Env, delivery: &Delivery, body: &Body) -> Attempt {
+async fn archive(env: &worker::Env, delivery: &Delivery, body: &RawBody) -> Attempt {
     let key = archive_key(&delivery.source, &delivery.id, delivery.received_at_ms);
     match r2::put(env, &key, body).await {
         Ok(()) => {

@@ -2,17 +2,21 @@
 //!
 //! Promise: a letter that is not sent leaves no stored body behind. Out of scope: letters of the receiver, whose driver does the same.
 
-use crate::platform::body::Body;
+use crate::platform::body::RawBody;
 use crate::platform::{log, queue, r2};
 use gateway_core::messages::keys::payload_key;
 use gateway_core::messages::{self, BodyRef, DeadLetter};
 use worker::Env;
 
 /// The body of a message whose body is stored elsewhere.
-const NOTHING: Body = Body::Small(vec![]);
+const NOTHING: RawBody = RawBody::Wasm(vec![]);
 
 /// Sends a letter with its body, which goes to R2 first where it does not fit.
-pub(crate) async fn send_letter(env: &Env, letter: &mut DeadLetter, body: &Body) -> Result<(), (&'static str, String)> {
+pub(crate) async fn send_letter(
+    env: &Env,
+    letter: &mut DeadLetter,
+    body: &RawBody,
+) -> Result<(), (&'static str, String)> {
     let header = messages::dead_letter_header(letter);
     if messages::fits(&header, body.len()) {
         let sent = queue::send(env, queue::DEAD_LETTERS, &header, body).await;

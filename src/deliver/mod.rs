@@ -12,7 +12,7 @@ pub(crate) mod letter;
 pub(crate) mod replay;
 
 use crate::config::gateway;
-use crate::platform::body::Body;
+use crate::platform::body::RawBody;
 use crate::platform::queue::{self, QueueBatch, QueueMessage};
 use crate::platform::{clock, log};
 use gateway_core::deliver::retry_policy::is_to_be_renewed;
@@ -49,7 +49,7 @@ pub(crate) async fn consume(batch: &QueueBatch, env: &Env) {
 async fn nack(message: &QueueMessage, binding: &str, delay_s: u32, env: &Env) {
     let age_ms = clock::now_ms().saturating_sub(message.sent_at_ms());
     if is_to_be_renewed(message.attempts(), age_ms, delay_s) {
-        match queue::send_later(env, binding, "", &Body::Small(message.bytes()), delay_s).await {
+        match queue::send_later(env, binding, "", &RawBody::Wasm(message.bytes()), delay_s).await {
             Ok(()) => return message.ack(),
             Err(error) => log::warn("renewal_failed", &[("message", &message.id()), ("error", &error)]),
         }

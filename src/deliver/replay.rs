@@ -4,7 +4,7 @@
 //! back with its reason. Out of scope: what is decided (`gateway_core::dead_letters::replay`), who may replay it (the store's object).
 
 use crate::config::gateway;
-use crate::platform::body::Body;
+use crate::platform::body::RawBody;
 use crate::platform::{queue, r2};
 use gateway_core::dead_letters::Letter;
 use gateway_core::dead_letters::replay::{Parcel, Verdict, decide, skipped};
@@ -62,7 +62,7 @@ pub(crate) async fn carry_out(env: &Env, letter: &Letter) -> Verdict {
             (queue::DELIVERIES, delivery_header(&delivery), inline)
         }
     };
-    match queue::send(env, binding, &header, &Body::Small(body)).await {
+    match queue::send(env, binding, &header, &RawBody::Wasm(body)).await {
         Ok(()) => Verdict::replayed(),
         Err(error) => Verdict::skipped(skipped::QUEUE_FAILED, Some(error)),
     }

@@ -6,7 +6,7 @@
 use crate::api::collect::collect;
 use crate::platform::log;
 use crate::platform::objects::{self, CallError};
-use gateway_core::metrics::Snapshot;
+use gateway_core::metrics::MetricsSnapshot;
 use gateway_core::monitor::calls::{Health, WATCH_OBJECT, WatchCall};
 use worker::Env;
 
@@ -18,6 +18,6 @@ pub(crate) async fn run_by_cron(env: &Env) {
 }
 
 /// Has the watch judge a snapshot.
-pub(crate) async fn evaluate(env: &Env, snapshot: &Snapshot) -> Result<Health, CallError> {
+pub(crate) async fn evaluate(env: &Env, snapshot: &MetricsSnapshot) -> Result<Health, CallError> {
     objects::call(env, objects::WATCH, WATCH_OBJECT, &WatchCall::Evaluate(snapshot.observation())).await
 }

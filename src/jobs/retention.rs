@@ -7,10 +7,10 @@
 
 use crate::config::gateway;
 use crate::deliver::letter::send_letter;
-use crate::platform::body::Body;
+use crate::platform::body::RawBody;
 use crate::platform::{clock, log, objects, r2};
 use gateway_core::audit::{Action, Draft};
-use gateway_core::config::Config;
+use gateway_core::config::GatewayConfig;
 use gateway_core::dead_letters::retention::{BODY_PREFIXES, MAX_STEPS, Removed, STEP};
 use gateway_core::dead_letters::{Expired, INLINE_MAX_BYTES, LettersCall, STORE_OBJECT};
 use gateway_core::deliver::ledger::{
@@ -45,7 +45,7 @@ pub(crate) async fn run(env: &Env, actor: &str) -> Removed {
     removed
 }
 
-async fn remove(env: &Env, config: &Config, removed: &mut Removed) {
+async fn remove(env: &Env, config: &GatewayConfig, removed: &mut Removed) {
     let (retention, now_ms) = (config.retention, clock::now_ms());
     let longest_ms = config.sources.iter().map(|source| longest_ms(&source.retry_schedule_s)).max().unwrap_or(0);
     let received_before_ms = retention.received_before_ms(longest_ms, now_ms);
@@ -124,7 +124,7 @@ async fn lost(env: &Env, now_ms: u64, removed: &mut Removed) {
         for lost in rows {
             let sent = async {
                 let mut letter = lost_letter(&lost, stored_body(env, &lost.row).await?, now_ms);
-                let nothing = Body::Small(vec![]);
+                let nothing = RawBody::Wasm(vec![]);
                 send_letter(env, &mut letter, &nothing).await.map_err(|(cause, error)| format!("{cause}: {error}"))
             };
             match sent.await {

@@ -5,7 +5,7 @@
 
 use super::{Step, Tables};
 use crate::platform::{clock, objects, sql};
-use gateway_core::metrics::counters::{CountersCall, Flush, Metric, Seen, Series, Totals};
+use gateway_core::metrics::counters::{CountersCall, Flush, LastSeen, Metric, Series, Totals};
 use gateway_core::time::DAY_MS;
 use worker::{DurableObject, Env, Request, Response, Result, SqlStorage, SqlStorageValue, State, durable_object};
 
@@ -57,7 +57,7 @@ fn add(sql: &SqlStorage, flush: &Flush) -> Result<()> {
             vec![sql::text(metric.as_str()), sql::text(source), sql::text(label), sql::number(*n)],
         )?;
     }
-    for Seen { source, request_ms, delivery_ms } in flush.seen() {
+    for LastSeen { source, request_ms, delivery_ms } in flush.seen() {
         let time = |ms: Option<u64>| ms.map_or(SqlStorageValue::Null, sql::number);
         sql::run(
             sql,
@@ -97,7 +97,7 @@ fn read(sql: &SqlStorage) -> Result<Totals> {
     }
     for row in sql::rows(sql, "SELECT source, request_ms, delivery_ms FROM seen", vec![])? {
         let source = row.text(0).ok_or_else(|| sql::unreadable("seen"))?;
-        totals.seen.push(Seen { source, request_ms: row.number(1), delivery_ms: row.number(2) });
+        totals.seen.push(LastSeen { source, request_ms: row.number(1), delivery_ms: row.number(2) });
     }
     Ok(totals)
 }

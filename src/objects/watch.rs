@@ -7,7 +7,7 @@
 use super::{Step, Tables};
 use crate::audit;
 use crate::config::{Gateway, gateway};
-use crate::platform::fetch::{self, Outgoing, Read};
+use crate::platform::fetch::{self, FetchRequest, Read};
 use crate::platform::sql::{rows, run, text};
 use crate::platform::{clock, log, objects};
 use crate::receive::counting;
@@ -220,7 +220,7 @@ async fn send(gateway: &Gateway, to: &AlertDestination, notice: &Notice) -> std:
         ("content-type".to_owned(), "application/json".to_owned()),
     ];
     headers.extend(sign_with_all(&Scheme::standard_webhooks(), secrets, &notice.id, timestamp_s, body.as_bytes()));
-    let outgoing = Outgoing {
+    let outgoing = FetchRequest {
         method: "POST",
         url: &to.url,
         headers: &headers,

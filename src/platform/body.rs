@@ -10,9 +10,9 @@ use wasm_bindgen_futures::JsFuture;
 use web_sys::Request;
 
 /// Raw bytes, in wasm or in JavaScript.
-pub(crate) enum Body {
-    Small(Vec<u8>),
-    Large(Uint8Array),
+pub(crate) enum RawBody {
+    Wasm(Vec<u8>),
+    Js(Uint8Array),
 }
 
 /// Why there is no body.
@@ -23,28 +23,28 @@ pub(crate) enum BodyError {
     Unreadable(String),
 }
 
-impl Body {
+impl RawBody {
     /// Its size.
     pub(crate) fn len(&self) -> usize {
         match self {
-            Self::Small(bytes) => bytes.len(),
-            Self::Large(array) => usize::try_from(array.length()).unwrap_or(usize::MAX),
+            Self::Wasm(bytes) => bytes.len(),
+            Self::Js(array) => usize::try_from(array.length()).unwrap_or(usize::MAX),
         }
     }
 
     /// Lends the bytes to something synchronous.
     pub(crate) fn with_bytes<T>(&self, f: impl FnOnce(&[u8]) -> T) -> T {
         match self {
-            Self::Small(bytes) => f(bytes),
-            Self::Large(array) => f(&array.to_vec()),
+            Self::Wasm(bytes) => f(bytes),
+            Self::Js(array) => f(&array.to_vec()),
         }
     }
 
     /// The bytes as the platform takes them: a copy, or the buffer itself.
     pub(crate) fn to_js(&self) -> Uint8Array {
         match self {
-            Self::Small(bytes) => Uint8Array::from(bytes.as_slice()),
-            Self::Large(array) => array.clone(),
+            Self::Wasm(bytes) => Uint8Array::from(bytes.as_slice()),
+            Self::Js(array) => array.clone(),
         }
     }
 }

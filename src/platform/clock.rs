@@ -2,7 +2,6 @@
 //!
 //! Promise: milliseconds since the epoch; the clock stands still between two inputs or outputs (Workers, security model).
 
-use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::task::Poll;
@@ -18,31 +17,10 @@ pub(crate) fn whole_ms(ms: f64) -> u64 {
     ms as u64
 }
 
-/// How many random bytes are asked for at once: one crossing for some fifty identifiers.
-const POOL_BYTES: usize = 512;
-
-thread_local! {
-    /// Random bytes that nobody has had yet.
-    static POOL: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
-}
-
 /// `N` random bytes; an error where the platform has none to give (the global scope).
 pub(crate) fn random<const N: usize>() -> Result<[u8; N], getrandom::Error> {
-    POOL.with(|cell| {
-        // Nothing holds it across a call, so it is never borrowed here already.
-        let mut pool = cell.try_borrow_mut().map_err(|_| getrandom::Error::UNEXPECTED)?;
-        if pool.len() < N {
-            pool.resize(POOL_BYTES.max(N), 0);
-            if let Err(error) = getrandom::fill(&mut pool) {
-                pool.clear();
-                return Err(error);
-            }
-        }
-        let bytes = pool.last_chunk().copied().ok_or(getrandom::Error::UNEXPECTED)?;
-        let left = pool.len().saturating_sub(N);
-        pool.truncate(left);
-        Ok(bytes)
-    })
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).map(|()| bytes)
 }
 
 /// 64 random bits for jitter, where the lack of them must not stop anything.

@@ -21,7 +21,7 @@ extern "C" {
 }
 
 /// One request.
-pub(crate) struct Outgoing<'a> {
+pub(crate) struct FetchRequest<'a> {
     pub(crate) method: &'a str,
     pub(crate) url: &'a str,
     pub(crate) headers: &'a [(String, String)],
@@ -40,13 +40,16 @@ pub(crate) enum Read {
 }
 
 /// Sends it.
-pub(crate) fn send(request: Outgoing<'_>) -> impl Future<Output = Result<HttpResponse, TransportError>> {
+pub(crate) fn send(request: FetchRequest<'_>) -> impl Future<Output = Result<HttpResponse, TransportError>> {
     let body = request.body.map(Uint8Array::from);
     send_body(request, body)
 }
 
 /// Sends it with a body that is in JavaScript already.
-pub(crate) async fn send_body(request: Outgoing<'_>, body: Option<Uint8Array>) -> Result<HttpResponse, TransportError> {
+pub(crate) async fn send_body(
+    request: FetchRequest<'_>,
+    body: Option<Uint8Array>,
+) -> Result<HttpResponse, TransportError> {
     let not_sent = |error: JsValue| TransportError::connect(js_error(&error));
     let headers = Headers::new().map_err(not_sent)?;
     for (name, value) in request.headers {
@@ -70,7 +73,7 @@ pub(crate) async fn send_body(request: Outgoing<'_>, body: Option<Uint8Array>) -
 
 async fn exchange(url: &str, init: &RequestInit, limit: Read) -> Result<HttpResponse, TransportError> {
     let response: Response = JsFuture::from(js_fetch(url, init)).await.map_err(|error| lost(&error))?.unchecked_into();
-    let headers = super::http::RequestHeaders(response.headers()).pairs();
+    let headers = super::http::header_pairs(&response.headers());
     let body = match limit {
         // The status is the answer: a destination that took a delivery has taken it, whatever becomes of its words.
         Read::Excerpt { .. } if response.ok() => read(&response, Read::Excerpt { bytes: 0 }).await.unwrap_or_default(),
@@ -139,9 +142,9 @@ fn lost(error: &JsValue) -> TransportError {
 
 /// The Worker as surroundings of the vendor's client.
 #[derive(Clone, Copy)]
-pub(crate) struct Surroundings;
+pub(crate) struct WorkerRuntime;
 
-impl Transport for Surroundings {
+impl Transport for WorkerRuntime {
     async fn send(&self, request: HttpRequest) -> Result<HttpResponse, TransportError> {
         let headers: Vec<(String, String)> =
             request.headers.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
@@ -149,7 +152,7 @@ impl Transport for Surroundings {
             0 => Read::Excerpt { bytes: 0 },
             at_most_bytes => Read::Whole { at_most_bytes },
         };
-        send(Outgoing {
+        send(FetchRequest {
             method: request.method.as_str(),
             url: &request.url,
             headers: &headers,
@@ -161,7 +164,7 @@ impl Transport for Surroundings {
     }
 }
 
-impl Runtime for Surroundings {
+impl Runtime for WorkerRuntime {
     fn now_ms(&self) -> u64 {
         clock::now_ms()
     }

@@ -5,77 +5,64 @@ use wasm_bindgen::{JsCast as _, JsValue};
 use web_sys::{Headers, Response, ResponseInit};
 
 /// What a handler returns: an answer, or the exception that building one threw.
-pub(crate) type Answer = Result<Response, JsValue>;
+pub(crate) type HttpAnswer = Result<Response, JsValue>;
 
-/// The headers of a request or an answer.
-pub(crate) struct RequestHeaders(pub(crate) Headers);
-
-impl RequestHeaders {
-    /// All of them, names in lower case.
-    pub(crate) fn pairs(&self) -> Vec<(String, String)> {
-        let mut pairs = vec![];
-        for entry in self.0.entries().into_iter().flatten() {
-            let entry: js_sys::Array = entry.unchecked_into();
-            if let (Some(name), Some(value)) = (entry.get(0).as_string(), entry.get(1).as_string()) {
-                pairs.push((name, value));
-            }
-        }
-        pairs
-    }
+/// All headers of an answer, names in lower case.
+pub(crate) fn header_pairs(headers: &Headers) -> Vec<(String, String)> {
+    let pairs = headers.entries().into_iter().filter_map(|entry| {
+        let entry: js_sys::Array = entry.ok()?.unchecked_into();
+        Some((entry.get(0).as_string()?, entry.get(1).as_string()?))
+    });
+    pairs.collect()
 }
 
-fn init(status: u16, headers: &[(&str, &str)]) -> Result<ResponseInit, JsValue> {
+fn respond(status: u16, body: Option<&str>, headers: &[(&str, &str)]) -> HttpAnswer {
     let js_headers = Headers::new()?;
     for (name, value) in headers {
         js_headers.set(name, value)?;
     }
+    respond_with(status, body, &js_headers)
+}
+
+fn respond_with(status: u16, body: Option<&str>, headers: &Headers) -> HttpAnswer {
     let init = ResponseInit::new();
     init.set_status(status);
-    init.set_headers(&js_headers);
-    Ok(init)
+    init.set_headers(headers);
+    Response::new_with_opt_str_and_init(body, &init)
 }
 
 /// An answer without a body.
-pub(crate) fn empty(status: u16, headers: &[(&str, &str)]) -> Answer {
-    Response::new_with_opt_str_and_init(None, &init(status, headers)?)
+pub(crate) fn empty(status: u16) -> HttpAnswer {
+    respond(status, None, &[])
 }
 
 /// The same answer without its body, as HEAD has it.
-pub(crate) fn without_body(answer: &Response) -> Answer {
-    let init = ResponseInit::new();
-    init.set_status(answer.status());
-    init.set_headers(&answer.headers());
-    Response::new_with_opt_str_and_init(None, &init)
+pub(crate) fn without_body(answer: &Response) -> HttpAnswer {
+    respond_with(answer.status(), None, &answer.headers())
 }
 
-/// An answer of text.
-pub(crate) fn text(status: u16, content_type: &str, body: &str) -> Answer {
-    text_with(status, body, &[("content-type", content_type), ("cache-control", "no-store")])
+/// An answer of text, with further headers.
+pub(crate) fn text(status: u16, content_type: &str, body: &str, headers: &[(&str, &str)]) -> HttpAnswer {
+    let own = [("content-type", content_type), ("cache-control", "no-store")];
+    respond(status, Some(body), &[&own, headers].concat())
 }
 
-/// An answer of text with the headers that it has.
-pub(crate) fn text_with(status: u16, body: &str, headers: &[(&str, &str)]) -> Answer {
-    Response::new_with_opt_str_and_init(Some(body), &init(status, headers)?)
-}
-
-/// An answer of JSON text.
-pub(crate) fn json_text(status: u16, body: &str, headers: &[(&str, &str)]) -> Answer {
-    let mut all = vec![("content-type", "application/json"), ("cache-control", "no-store")];
-    all.extend_from_slice(headers);
-    Response::new_with_opt_str_and_init(Some(body), &init(status, &all)?)
+/// An answer of JSON text, with further headers.
+pub(crate) fn json_text(status: u16, body: &str, headers: &[(&str, &str)]) -> HttpAnswer {
+    text(status, "application/json", body, headers)
 }
 
 /// An answer of JSON.
-pub(crate) fn json(status: u16, body: &impl Serialize) -> Answer {
+pub(crate) fn json(status: u16, body: &impl Serialize) -> HttpAnswer {
     match serde_json::to_string(body) {
         Ok(text) => json_text(status, &text, &[]),
-        Err(error) => Problem::new(500, "Internal error", "unserializable").detail(error.to_string()).answer(),
+        Err(error) => ApiProblem::new(500, "Internal error", "unserializable").detail(error.to_string()).answer(),
     }
 }
 
 /// An error as every caller sees it: `{"error", "code", "detail"?}`.
 #[derive(Serialize)]
-pub(crate) struct Problem {
+pub(crate) struct ApiProblem {
     #[serde(skip)]
     status: u16,
     error: &'static str,
@@ -86,7 +73,7 @@ pub(crate) struct Problem {
     header: Option<(&'static str, String)>,
 }
 
-impl Problem {
+impl ApiProblem {
     /// `error` for people, `code` for programs.
     pub(crate) fn new(status: u16, error: &'static str, code: &'static str) -> Self {
         Self { status, error, code, detail: None, header: None }
@@ -105,7 +92,7 @@ impl Problem {
     }
 
     /// The answer.
-    pub(crate) fn answer(&self) -> Answer {
+    pub(crate) fn answer(&self) -> HttpAnswer {
         let body = serde_json::to_string(self).unwrap_or_default();
         let header = self.header.as_ref().map(|(name, value)| (*name, value.as_str()));
         json_text(self.status, &body, header.as_slice())

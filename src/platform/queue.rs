@@ -4,7 +4,7 @@
 //! or put off by itself, whatever it contains. Written on the runtime's own objects, because the `worker` crate neither
 //! sends bytes nor tells attempts, and panics where a queue handler returns an error.
 
-use super::body::Body;
+use super::body::RawBody;
 use super::js_error;
 use gateway_core::metrics::Backlog;
 use js_sys::{Array, ArrayBuffer, Promise, Reflect, Uint8Array};
@@ -48,7 +48,7 @@ extern "C" {
 }
 
 /// Sends one framed message: `header` with its newline, then `body`.
-pub(crate) async fn send(env: &Env, binding: &str, header: &str, body: &Body) -> Result<(), String> {
+pub(crate) async fn send(env: &Env, binding: &str, header: &str, body: &RawBody) -> Result<(), String> {
     send_later(env, binding, header, body, 0).await
 }
 
@@ -57,7 +57,7 @@ pub(crate) async fn send_later(
     env: &Env,
     binding: &str,
     header: &str,
-    body: &Body,
+    body: &RawBody,
     delay_s: u32,
 ) -> Result<(), String> {
     let producer = Reflect::get(env, &JsValue::from_str(binding)).map_err(|error| js_error(&error))?;
@@ -69,8 +69,8 @@ pub(crate) async fn send_later(
     let split = u32::try_from(header.len()).map_err(|error| error.to_string())?;
     message.subarray(0, split).copy_from(header.as_bytes());
     match body {
-        Body::Small(bytes) => message.subarray(split, message.length()).copy_from(bytes),
-        Body::Large(array) => message.set(array, split),
+        RawBody::Wasm(bytes) => message.subarray(split, message.length()).copy_from(bytes),
+        RawBody::Js(array) => message.set(array, split),
     }
     let options = object("contentType", &JsValue::from_str("bytes"));
     if delay_s > 0 {

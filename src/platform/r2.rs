@@ -1,6 +1,6 @@
 //! R2: bodies that do not fit into a message or a row, and the archive.
 
-use super::body::Body;
+use super::body::RawBody;
 use super::{crypto, js_error};
 use genesys_webhook::encoding::hex;
 use js_sys::{Array, Object, Promise, Reflect, Uint8Array};
@@ -12,23 +12,23 @@ use worker::Env;
 #[wasm_bindgen]
 extern "C" {
     /// The bucket as the runtime binds it: the `worker` crate's `put` takes bytes of wasm only, which a body that is already
-    /// in JavaScript would have to be copied into, and its other calls carry options that nobody here needs.
-    type Bucket;
+    /// in JavaScript would have to be copied into, and its other calls carry options that are not needed here.
+    type BucketBinding;
     #[wasm_bindgen(method, catch)]
-    fn put(this: &Bucket, key: &str, body: &Uint8Array) -> Result<Promise, JsValue>;
+    fn put(this: &BucketBinding, key: &str, body: &Uint8Array) -> Result<Promise, JsValue>;
     #[wasm_bindgen(method, catch)]
-    fn get(this: &Bucket, key: &str) -> Result<Promise, JsValue>;
+    fn get(this: &BucketBinding, key: &str) -> Result<Promise, JsValue>;
     #[wasm_bindgen(method, catch)]
-    fn head(this: &Bucket, key: &str) -> Result<Promise, JsValue>;
+    fn head(this: &BucketBinding, key: &str) -> Result<Promise, JsValue>;
     #[wasm_bindgen(method, catch)]
-    fn list(this: &Bucket, options: &Object) -> Result<Promise, JsValue>;
+    fn list(this: &BucketBinding, options: &Object) -> Result<Promise, JsValue>;
     #[wasm_bindgen(method, catch)]
-    fn delete(this: &Bucket, keys: &Array) -> Result<Promise, JsValue>;
+    fn delete(this: &BucketBinding, keys: &Array) -> Result<Promise, JsValue>;
 
     /// An object with its body.
-    type Stored;
+    type StoredObject;
     #[wasm_bindgen(method, catch, js_name = arrayBuffer)]
-    fn array_buffer(this: &Stored) -> Result<Promise, JsValue>;
+    fn array_buffer(this: &StoredObject) -> Result<Promise, JsValue>;
 }
 
 /// Binding of the bucket.
@@ -45,7 +45,7 @@ pub(crate) enum ReadError {
     Failed(String),
 }
 
-fn bucket(env: &Env) -> Result<Bucket, String> {
+fn bucket(env: &Env) -> Result<BucketBinding, String> {
     let bucket = Reflect::get(env, &JsValue::from_str(PAYLOADS)).map_err(|error| js_error(&error))?;
     if bucket.is_object() { Ok(bucket.unchecked_into()) } else { Err(format!("no bucket is bound as {PAYLOADS}")) }
 }
@@ -56,7 +56,7 @@ async fn answered(promise: Result<Promise, JsValue>) -> Result<JsValue, String> 
 }
 
 /// Stores `body` under `key`.
-pub(crate) async fn put(env: &Env, key: &str, body: &Body) -> Result<(), String> {
+pub(crate) async fn put(env: &Env, key: &str, body: &RawBody) -> Result<(), String> {
     answered(bucket(env)?.put(key, &body.to_js())).await.map(|_| ())
 }
 
@@ -71,7 +71,7 @@ async fn buffer(env: &Env, key: &str) -> Result<Option<Uint8Array>, String> {
     if !object.is_object() {
         return Ok(None);
     }
-    let buffer = answered(object.unchecked_ref::<Stored>().array_buffer()).await?;
+    let buffer = answered(object.unchecked_ref::<StoredObject>().array_buffer()).await?;
     Ok(Some(Uint8Array::new(&buffer)))
 }
 
@@ -81,9 +81,9 @@ pub(crate) async fn get(env: &Env, key: &str, sha256: &str) -> Result<Vec<u8>, R
 }
 
 /// The same, left in JavaScript: hashed there, and not copied into wasm, whose memory never shrinks.
-pub(crate) async fn get_in_place(env: &Env, key: &str, sha256: &str) -> Result<Body, ReadError> {
+pub(crate) async fn get_in_place(env: &Env, key: &str, sha256: &str) -> Result<RawBody, ReadError> {
     let array = buffer(env, key).await.map_err(ReadError::Failed)?;
-    let body = Body::Large(array.ok_or_else(|| ReadError::Gone(format!("no object {key}")))?);
+    let body = RawBody::Js(array.ok_or_else(|| ReadError::Gone(format!("no object {key}")))?);
     if body_sha256_hex(&body).await.map_err(ReadError::Failed)? == sha256 {
         Ok(body)
     } else {
@@ -125,9 +125,9 @@ pub(crate) fn sha256_hex(bytes: &[u8]) -> String {
 }
 
 /// The same of a body, where it is.
-pub(crate) async fn body_sha256_hex(body: &Body) -> Result<String, String> {
+pub(crate) async fn body_sha256_hex(body: &RawBody) -> Result<String, String> {
     match body {
-        Body::Small(bytes) => Ok(sha256_hex(bytes)),
-        Body::Large(array) => crypto::sha256(array).await.map(|digest| hex(&digest)),
+        RawBody::Wasm(bytes) => Ok(sha256_hex(bytes)),
+        RawBody::Js(array) => crypto::sha256(array).await.map(|digest| hex(&digest)),
     }
 }

@@ -17,34 +17,28 @@ import {
 } from "./support/client.ts";
 import { CONFIDENTIAL, SECRETS } from "./support/gateway.ts";
 import { deliveryId } from "./support/messages.ts";
+import management from "../../src/api/routes.rs?raw";
 
-const ID = deliveryId();
+/** A line of the route table, with a path that fits its pattern. */
+interface Route {
+  method: string;
+  path: string;
+  query: string[];
+  takesBody: boolean;
+}
 
-/** Every management call, with a path that fits it. */
-const CALLS: [string, string][] = [
-  ["GET", "/metrics"],
-  ["GET", "/api/event-types"],
-  ["GET", "/api/subscriptions"],
-  ["POST", "/api/subscriptions"],
-  ["GET", "/api/subscriptions/contact-center/x"],
-  ["PUT", "/api/subscriptions/contact-center/x"],
-  ["DELETE", "/api/subscriptions/contact-center/x"],
-  ["POST", "/api/probe"],
-  ["POST", "/api/reconcile"],
-  ["GET", "/api/reconcile"],
-  ["GET", "/api/deliveries"],
-  ["GET", `/api/deliveries/${ID}`],
-  ["GET", "/api/dead-letters"],
-  ["GET", `/api/dead-letters/${ID}`],
-  ["DELETE", `/api/dead-letters/${ID}`],
-  ["GET", "/api/destinations"],
-  ["POST", "/api/destinations/contact-center/close"],
-  ["GET", "/api/audit"],
-  ["GET", "/api/audit/verify"],
-  ["POST", "/api/explain"],
-  ["POST", "/api/retention"],
-  ["GET", "/api/ip-ranges"],
-];
+/** Every management call, as the table has it. */
+const ROUTES: Route[] = management
+  .split("const MANAGEMENT")[1]
+  .split("};")[0]
+  .split("\n")
+  .slice(1)
+  .filter((line) => line.trim() !== "")
+  .map((line) => {
+    const [, method, pattern, query, body] = /^ +([A-Z]+) +"([^"]+)"(?: \?([\w&]+))?( with \w+)? => [\w:(), ]+;$/.exec(line) ?? [line];
+    const path = pattern.replace("{source}", "contact-center").replace("{id}", deliveryId());
+    return { method, path, query: query?.split("&") ?? [], takesBody: body !== undefined };
+  });
 
 describe("without the operator's token nobody learns anything", () => {
   const token = SECRETS.ADMIN_TOKEN;
@@ -61,7 +55,7 @@ describe("without the operator's token nobody learns anything", () => {
     ["the bare token", { authorization: token }],
     ["the token in another header", { "x-admin-token": token }],
   ])("%s", async (_, headers) => {
-    for (const [method, path] of [...CALLS, ["GET", "/api/nonsense"], ["PATCH", "/metrics"]]) {
+    for (const { method, path } of [...ROUTES, { method: "GET", path: "/api/nonsense" }, { method: "PATCH", path: "/metrics" }]) {
       const answer = await send(path, { method, headers });
       expect([answer.status, answer.json], `${method} ${path}`).toEqual([401, { error: "Unauthorized", code: "unauthorized" }]);
       expect(answer.headers.get("www-authenticate")).toBe("Bearer");
@@ -102,20 +96,41 @@ describe("errors have one form", () => {
   });
 
   it("405 for every method that a path does not have, with those that it has", async () => {
-    const paths = new Map<string, string[]>();
-    for (const [method, path] of CALLS) {
-      paths.set(path, [...(paths.get(path) ?? []), ...(method === "GET" ? ["GET", "HEAD"] : [method])]);
-    }
-    for (const [path, methods] of paths) {
-      for (const method of ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"].filter(
-        (candidate) => !methods.includes(candidate),
-      )) {
-        const answer = await api(path, { method });
-        expect(answer.status, `${method} ${path}`).toBe(405);
-        expect(answer.headers.get("allow")?.split(", ").toSorted(), path).toEqual(methods.toSorted());
+    expect(ROUTES.length).toBeGreaterThan(30);
+    const paths = Map.groupBy(ROUTES, ({ path }) => path.replace(/[0-9A-Z]{26}/, "{id}"));
+    for (const [pattern, own] of paths) {
+      const methods = own.flatMap(({ method }) => (method === "GET" ? ["GET", "HEAD"] : [method]));
+      for (const method of ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"].filter((other) => !methods.includes(other))) {
+        const answer = await api(own[0].path, { method });
+        expect([answer.status, answer.headers.get("allow")], `${method} ${pattern}`).toEqual([405, methods.join(", ")]);
         expect(method === "HEAD" || answer.json.code === "method_not_allowed").toBe(true);
       }
     }
+  });
+
+  it("400 for a query parameter that a call does not know, with those that it knows", async () => {
+    for (const { method, path, query } of ROUTES) {
+      const answer = await api(`${path}?limt=1`, { method });
+      const known = query.length > 0 ? `known here: ${query.join(", ")}` : "none is known here";
+      expect([answer.status, answer.json], `${method} ${path}`).toEqual([
+        400,
+        { error: "Invalid parameter", code: "invalid_parameter", detail: `limt: unknown parameter; ${known}` },
+      ]);
+      for (const name of query) {
+        const twice = await api(`${path}?${name}=1&${name}=1`, { method });
+        expect([twice.status, twice.json.detail], `${method} ${path}`).toEqual([400, `${name}: given twice`]);
+      }
+    }
+  });
+
+  it("400 for a body where none is taken, and for a field that a body does not have", async () => {
+    for (const { method, path, takesBody } of ROUTES.filter(({ method }) => method !== "GET")) {
+      const answer = await api(path, { method, body: '{"dryRn":true}' });
+      const detail = takesBody ? expect.stringContaining("unknown field `dryRn`") : "this call takes no body";
+      expect([answer.status, answer.json], `${method} ${path}`).toEqual([400, { error: "Invalid body", code: "invalid_body", detail }]);
+    }
+    const filter = await api("/api/dead-letters/replay", { method: "POST", body: '{"filter":{"sorce":"a"}}' });
+    expect([filter.status, filter.json.code]).toEqual([400, "invalid_body"]);
   });
 
   it.each([
@@ -129,6 +144,10 @@ describe("errors have one form", () => {
     ["/api/audit?cursor=-1", /^cursor: /],
     ["/api/audit/verify?from=0", /^from: /],
     ["/api/audit/verify?limit=10001", /^limit: /],
+    ["/api/audit/verify?segment=0", /^segment: /],
+    ["/api/audit/verify?segment=1&from=2", /^segment: expected to stand alone/],
+    ["/api/audit?action=SING", /^action: expected one of CREATE, /],
+    ["/metrics?format=xml", /^format: expected one of json, /],
     ["/api/deliveries?status=lost", /^status: expected one of claimed, /],
     ["/api/dead-letters?since=yesterday", /^since: /],
     ["/api/reconcile?dryRun=maybe", /^dryRun: /],

@@ -1,4 +1,4 @@
-/** `GET /metrics`: after many different requests at once, everything that it says is the truth (DESIGN §3). */
+/** `GET /metrics`: after many different requests at once, everything that it says is the truth. */
 
 import { evictAllDurableObjects } from "cloudflare:test";
 import { beforeAll, describe, expect, it } from "vitest";

@@ -15,6 +15,7 @@ describe("a counter object", () => {
         v: 1,
         isolate,
         seq,
+        at_ms: Date.now(),
         deltas: [
           [["received", "counted", ""], n],
           [["refused", "counted", "invalid_json"], 1],
@@ -64,7 +65,7 @@ describe("a counter object", () => {
       [["received", "counted", ""], 1],
       [["unheard_of", "counted", ""], 1],
     ];
-    await expect(call(object(), { add: { v: 1, isolate: "isolate-new", seq: 1, deltas } })).rejects.toThrow(/^400: /);
+    await expect(call(object(), { add: { v: 1, isolate: "isolate-new", seq: 1, at_ms: 1, deltas } })).rejects.toThrow(/^400: /);
     expect(await sums()).toEqual(before);
   });
 
@@ -81,11 +82,10 @@ describe("a counter object", () => {
   });
 
   it("remembers when each source was last heard of, as exactly as a second", async () => {
-    const tell = (seq: number, metric: string, at_ms?: number) =>
+    const tell = (seq: number, metric: string, at_ms: number) =>
       call(object(), { add: { v: 1, isolate: "isolate-seen", seq, deltas: [[[metric, "heard", ""], 1]], at_ms } });
     const heard = async () =>
-      (await call(object(), "read")).seen?.find(({ source }: { source: string }) => source === "heard");
-    await tell(1, "received");
+      (await call(object(), "read")).seen.find(({ source }: { source: string }) => source === "heard");
     expect(await heard()).toBeUndefined();
     await tell(2, "received", 50_000);
     expect(await heard()).toEqual({ source: "heard", request_ms: 50_000 });
@@ -108,28 +108,10 @@ describe("a counter object", () => {
   });
 
   it("is read by /metrics wherever it is", async () => {
-    await call(env.COUNTERS.getByName("counters-0"), {
-      add: {
-        v: 1,
-        isolate: "z",
-        seq: 1,
-        deltas: [
-          [["received", "spread", ""], 2],
-          [["accepted", "spread", ""], 2],
-        ],
-      },
-    });
-    await call(env.COUNTERS.getByName("counters-7"), {
-      add: {
-        v: 1,
-        isolate: "z",
-        seq: 1,
-        deltas: [
-          [["received", "spread", ""], 3],
-          [["accepted", "spread", ""], 3],
-        ],
-      },
-    });
+    for (const [shard, n] of [["counters-0", 2], ["counters-7", 3]] as [string, number][]) {
+      const deltas = ["received", "accepted"].map((metric) => [[metric, "spread", ""], n]);
+      await call(env.COUNTERS.getByName(shard), { add: { v: 1, isolate: "z", seq: 1, at_ms: 1, deltas } });
+    }
     expect((await read("/metrics")).sources.spread).toMatchObject({ received: 5, accepted: 5, queued: 5, pending: 5 });
   });
 });

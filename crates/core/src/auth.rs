@@ -1,7 +1,7 @@
 //! Who may call the management API.
 //!
-//! Promises: fails closed (no token configured, or a short one, opens nothing), compares in constant time whatever the
-//! lengths are. Out of scope: roles; there is one operator's token.
+//! Promises: without a token, or with a short one, nothing is open; tokens are compared in constant time, whatever their
+//! lengths are. Out of scope: roles. There is one operator's token.
 
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
@@ -16,7 +16,7 @@ pub enum Access {
     Granted,
     /// Wrong token, or none.
     Denied,
-    /// Nobody can be let in: no token, or too short a one, is configured (ours to repair: 503).
+    /// No caller can be let in: no token, or too short a one, is configured (the operator's to repair: 503).
     NotConfigured,
 }
 

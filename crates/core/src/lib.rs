@@ -28,5 +28,6 @@ pub mod metrics;
 pub mod monitor;
 pub mod query;
 pub mod receive;
+pub mod routes;
 pub mod schema;
 pub mod time;

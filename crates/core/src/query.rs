@@ -1,91 +1,78 @@
-//! Reads the query of a management call.
+//! The query of a management call.
 //!
-//! Promises: percent-decoding of names and values, the first of repeated names wins, `+` is a space, broken escapes stay
-//! as they are. Out of scope: anything of a URL but its query (the `url` crate would add 77 KB of tables to the Worker).
+//! Promises: decoded as forms are (`+` is a space, broken escapes stay as they are); an empty value is none; a parameter
+//! that is unknown or given twice is named. Out of scope: anything of a URL but its query.
 
-/// Splits a path with query, as `/api/dead-letters?limit=2`, into path and query.
-pub fn split(path_and_query: &str) -> (&str, Query<'_>) {
-    match path_and_query.split_once('?') {
-        Some((path, query)) => (path, Query(query)),
-        None => (path_and_query, Query("")),
-    }
-}
+/// Decoded names and values, in their order.
+#[derive(Clone, Debug)]
+pub struct Query(Vec<(String, String)>);
 
-/// A query string, read on demand.
-#[derive(Clone, Copy, Debug)]
-pub struct Query<'a>(pub &'a str);
-
-impl Query<'_> {
-    /// The decoded value of `name`, where there is one that is not empty.
-    pub fn get(&self, name: &str) -> Option<String> {
-        self.0
-            .split('&')
-            .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
-            .find(|(key, _)| decode(key) == name)
-            .map(|(_, value)| decode(value))
-            .filter(|value| !value.is_empty())
+impl Query {
+    /// Reads what follows the question mark.
+    pub fn parse(text: &str) -> Self {
+        Self(form_urlencoded::parse(text.as_bytes()).into_owned().collect())
     }
 
-    /// The number that `name` gives, within `1..=most`; `default` where there is none.
-    ///
-    /// Errors: the text, where it is not a number of that range.
-    pub fn count(&self, name: &str, default: u32, most: u32) -> Result<u32, String> {
-        match self.get(name) {
-            None => Ok(default),
-            Some(text) => text.parse().ok().filter(|n| (1..=most).contains(n)).ok_or(text),
-        }
+    /// The value of `name`, where there is one that is not empty.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        let value = self.0.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
+        value.filter(|value| !value.is_empty())
     }
-}
 
-/// Percent-decodes `text`; bytes that are not UTF-8 become U+FFFD.
-pub fn decode(text: &str) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        match byte {
-            b'+' => bytes.push(b' '),
-            b'%' => {
-                let mut ahead = rest.clone();
-                let digit = |byte: Option<u8>| byte.and_then(|byte| char::from(byte).to_digit(16));
-                match (digit(ahead.next()), digit(ahead.next())) {
-                    (Some(high), Some(low)) => {
-                        bytes.push(u8::try_from(high.saturating_mul(16).saturating_add(low)).unwrap_or(b'%'));
-                        rest = ahead;
-                    }
-                    _ => bytes.push(b'%'),
-                }
+    /// The same, owned.
+    pub fn text(&self, name: &str) -> Option<String> {
+        self.get(name).map(Into::into)
+    }
+
+    /// What is wrong with the names, where only those of `known` may come, each once.
+    pub fn problem(&self, known: &[&str]) -> Option<String> {
+        self.0.iter().enumerate().find_map(|(at, (name, _))| {
+            if !known.contains(&name.as_str()) {
+                let name: String = name.chars().take(64).collect();
+                let known = match known {
+                    [] => "none is known here".into(),
+                    known => format!("known here: {}", known.join(", ")),
+                };
+                return Some(format!("{name}: unknown parameter; {known}"));
             }
-            byte => bytes.push(byte),
-        }
+            self.0.iter().take(at).any(|(other, _)| other == name).then(|| format!("{name}: given twice"))
+        })
     }
-    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
 
     #[test]
     fn values_are_found_and_decoded() {
-        let (path, query) = split("/api/x?source=a%20b+c&limit=7&source=later&empty=&broken=%zz%4");
-        assert_eq!(path, "/api/x");
-        assert_eq!(query.get("source").as_deref(), Some("a b c"));
-        assert_eq!(query.get("empty"), None);
-        assert_eq!(query.get("none"), None);
-        assert_eq!(query.get("broken").as_deref(), Some("%zz%4"));
-        assert_eq!(query.count("limit", 50, 100), Ok(7));
-        assert_eq!(query.count("none", 50, 100), Ok(50));
-        assert_eq!(query.count("source", 50, 100), Err("a b c".into()));
-        assert_eq!(split("/x?limit=0").1.count("limit", 50, 100), Err("0".into()));
+        let query = Query::parse("source=a%20b+c&limit=7&empty=&broken=%zz%4&caf%C3%A9=%ff&");
+        for (name, value) in [
+            ("source", Some("a b c")),
+            ("limit", Some("7")),
+            ("empty", None),
+            ("none", None),
+            ("broken", Some("%zz%4")),
+            ("café", Some("\u{fffd}")),
+        ] {
+            assert_eq!(query.get(name), value, "{name}");
+        }
     }
 
-    proptest! {
-        #[test]
-        fn any_text_survives_encoding(text in ".*") {
-            let digits: Vec<String> = text.bytes().map(|b| format!("%{b:02x}")).collect();
-            let encoded = digits.concat();
-            prop_assert_eq!(decode(&encoded), text);
+    #[test]
+    fn names_that_are_unknown_or_come_twice_are_told() {
+        for (text, problem) in [
+            ("", None),
+            ("&&", None),
+            ("limit=1&source=&", None),
+            ("limit=1&sorce=a", Some("sorce: unknown parameter; known here: source, limit")),
+            ("Limit=1", Some("Limit: unknown parameter; known here: source, limit")),
+            ("=1", Some(": unknown parameter; known here: source, limit")),
+            ("limit=1&source=a&limit=1", Some("limit: given twice")),
+        ] {
+            assert_eq!(Query::parse(text).problem(&["source", "limit"]).as_deref(), problem, "{text}");
         }
+        let problem = Query::parse("a=1").problem(&[]);
+        assert_eq!(problem.as_deref(), Some("a: unknown parameter; none is known here"));
     }
 }

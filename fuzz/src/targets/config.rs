@@ -3,7 +3,7 @@
 //! Input: the JSON text. Where it has sources, texts that look like secrets are put in each place where the name of one
 //! belongs, and where a table, a number or a flag does: none of them may come back in a problem.
 
-use gateway_core::config::{Config, Problem};
+use gateway_core::config::{ConfigProblem, GatewayConfig};
 use serde_json::{Value, json};
 
 /// One that is no binding's name and one that could be.
@@ -24,7 +24,7 @@ fn text(input: &[u8]) -> &str {
 }
 
 fn judge(input: &str) {
-    let verdict = Config::parse(input);
+    let verdict = GatewayConfig::parse(input);
     match &verdict {
         Ok(config) => fits_together(config),
         Err(problems) => each_says_where(problems),
@@ -62,14 +62,14 @@ fn judge(input: &str) {
     }
 }
 
-fn each_says_where(problems: &[Problem]) {
+fn each_says_where(problems: &[ConfigProblem]) {
     assert!(!problems.is_empty(), "refused without a reason");
     for problem in problems {
         assert!(!problem.key.is_empty() && !problem.problem.is_empty(), "{problem:?}");
     }
 }
 
-fn fits_together(config: &Config) {
+fn fits_together(config: &GatewayConfig) {
     assert!(!config.sources.is_empty());
     for (index, source) in config.sources.iter().enumerate() {
         assert!(
@@ -120,7 +120,7 @@ fn never_shown(value: &Value, source: usize, place: &str, put: &Value, canary: &
 }
 
 fn not_in(config: &Value, canary: &str) {
-    let Err(problems) = Config::parse(&config.to_string()) else { return };
+    let Err(problems) = GatewayConfig::parse(&config.to_string()) else { return };
     for problem in &problems {
         let shown = problem.to_string().to_ascii_lowercase();
         assert!(!shown.contains(&canary.to_ascii_lowercase()), "{problem}");

@@ -2,7 +2,7 @@
 //!
 //! Input: the text; the first eight bytes are also the time at which it is read.
 
-use gateway_core::query;
+use gateway_core::query::Query;
 use gateway_core::receive::networks as lists;
 use gateway_core::time::{DAY_MS, parse_rfc3339, rfc3339};
 use genesys_client::retry::{AttemptFailure, Decision, RetryPolicy, retry_after_ms};
@@ -16,9 +16,8 @@ pub fn run(input: &[u8]) -> bool {
     waits(&text, now_ms);
     times(&text, now_ms);
     networks(&text);
-    let (path, query) = query::split(&text);
-    assert!(text.starts_with(path));
-    let _ = (query.get("source"), query.count("limit", 50, 100), query::decode(&text));
+    let query = Query::parse(&text);
+    assert!(query.problem(&["source"]).is_some() || query.text("limit").is_none(), "{text:?}");
     true
 }
 

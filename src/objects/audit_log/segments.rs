@@ -4,7 +4,7 @@
 //! segment that does not hold is not made good by a file and an anchor, and is an error for as long as it stays.
 
 use super::{kept_head, last_seq};
-use crate::platform::body::Body;
+use crate::platform::body::RawBody;
 use crate::platform::r2;
 use crate::platform::sql::{number, rows, run, text, unreadable};
 use gateway_core::audit::{Anchor, Head, Lines, SEGMENT_ENTRIES, Segment, segment_key};
@@ -71,7 +71,7 @@ pub(super) async fn export(sql: &SqlStorage, env: &Env, limit: u32) -> Result<u6
         };
         let anchor = segment.anchor();
         let key = segment_key(segment.from, segment.to);
-        r2::put(env, &key, &Body::Small(segment.lines.into_bytes())).await.map_err(Error::RustError)?;
+        r2::put(env, &key, &RawBody::Wasm(segment.lines.into_bytes())).await.map_err(Error::RustError)?;
         // Two exports at once write the same bytes under the same key.
         let parameters = vec![number(anchor.to), text(&serde_json::to_string(&anchor)?)];
         run(sql, "INSERT OR IGNORE INTO segments VALUES (?, ?)", parameters)?;

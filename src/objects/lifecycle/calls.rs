@@ -14,7 +14,7 @@ use genesys_client::subscription::{ApiKind, FieldChange, Marks, Subscription, Su
 use serde::Serialize;
 
 type Called = Result<Answered, Refusal>;
-type Api<'a> = Subscriptions<'a, super::Counted, crate::platform::fetch::Surroundings, &'a super::Tokens>;
+type Api<'a> = Subscriptions<'a, super::Counted, crate::platform::fetch::WorkerRuntime, &'a super::Tokens>;
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]

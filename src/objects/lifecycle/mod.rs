@@ -10,7 +10,7 @@ mod counted;
 
 use super::{Step, Tables};
 use crate::config::{Gateway, gateway, secret};
-use crate::platform::fetch::Surroundings;
+use crate::platform::fetch::WorkerRuntime;
 use crate::platform::sql::{rows, run, text};
 use crate::platform::{clock, log, objects};
 use counted::Counted;
@@ -37,8 +37,8 @@ const CALL_MS: u64 = 60_000;
 /// How many requests a management call may send: 30 pages of a list and some retries.
 const CALL_REQUESTS: u32 = 100;
 
-type Tokens = OAuthTokens<Counted, Surroundings>;
-type Vendor<'a> = Client<Counted, Surroundings, &'a Tokens>;
+type Tokens = OAuthTokens<Counted, WorkerRuntime>;
+type Vendor<'a> = Client<Counted, WorkerRuntime, &'a Tokens>;
 
 /// The lifecycle object.
 #[durable_object(fetch)]
@@ -170,7 +170,7 @@ impl Lifecycle {
                 .ok_or_else(|| refusal(503, "A Worker secret is not set", "missing_secret", Some(name)))
         };
         let (id, client_secret) = (required("GENESYS_CLIENT_ID")?, required("GENESYS_CLIENT_SECRET")?);
-        let tokens = OAuthTokens::new(Counted, Surroundings, &endpoints.login_url, &id, Secret::new(client_secret));
+        let tokens = OAuthTokens::new(Counted, WorkerRuntime, &endpoints.login_url, &id, Secret::new(client_secret));
         if let Some(token) = self.kept::<CachedToken>("token") {
             tokens.import(token);
         }
@@ -180,7 +180,7 @@ impl Lifecycle {
     fn client(&self, gateway: &Gateway) -> std::result::Result<Vendor<'_>, Refusal> {
         let tokens = self.tokens(gateway)?;
         let api_url = gateway.config.endpoints.as_ref().map_or("", |endpoints| endpoints.api_url.as_str());
-        Ok(Client::new(Counted, Surroundings, tokens, api_url))
+        Ok(Client::new(Counted, WorkerRuntime, tokens, api_url))
     }
 
     fn marks(&self, gateway: &Gateway) -> Marks {

@@ -1,4 +1,4 @@
-//! Who is told when something is wrong, and from when on.
+//! Where alerts are sent, and from when on.
 //!
 //! Promise: the address is checked as that of a destination. Out of scope: when an alert is raised (`crate::monitor::alerts`).
 
@@ -20,7 +20,7 @@ pub struct AlertDestination {
 }
 
 impl AlertDestination {
-    /// The rules of an evaluation; those of a gateway that tells nobody where there is no destination.
+    /// The rules of an evaluation; without a destination no alert is sent.
     pub fn rules(destination: Option<&Self>) -> Rules {
         Rules {
             dead_letters_over: destination.map_or(DEFAULT_DEAD_LETTERS_OVER, |to| to.dead_letters_over),
@@ -30,16 +30,15 @@ impl AlertDestination {
     }
 }
 
-pub(super) fn read(table: Table<'_>, allow_private: bool) -> Option<AlertDestination> {
-    let url = url(&table, allow_private);
+pub(super) fn read(table: &Table<'_>, allow_private: bool) -> Option<AlertDestination> {
+    let url = url(table, allow_private);
     // A receiver that pages people must be able to tell who has sent what.
-    let secrets = bindings(&table, "secret");
+    let secrets = bindings(table, "secret");
     if table.value("secret").is_none() {
         table.problem("secret", "is missing: alerts are signed; name a Worker secret");
     }
     let dead_letters_over = table.number("dead_letters_over", 0, 1_000_000_000).unwrap_or(DEFAULT_DEAD_LETTERS_OVER);
     // Less than an evaluation apart is not possible, and more than a month is never.
     let repeat_after_s = table.number("repeat_after_s", 300, 2_592_000);
-    table.finish();
     Some(AlertDestination { url: url?, secrets, dead_letters_over, repeat_after_s })
 }

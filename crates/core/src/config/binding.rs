@@ -33,7 +33,7 @@ pub(super) fn url(table: &Table<'_>, allow_private: bool) -> Option<String> {
 pub(super) fn bindings(table: &Table<'_>, key: &'static str) -> Vec<String> {
     let names = match table.value(key) {
         None => return vec![],
-        Some(Value::Array(_)) => table.texts(key).unwrap_or_default(),
+        Some(Value::Array(_)) => table.texts(key),
         Some(_) => table.text(key).map(ToOwned::to_owned).into_iter().collect(),
     };
     if names.len() > MAX_SIGNING_SECRETS {

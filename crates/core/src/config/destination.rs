@@ -2,7 +2,7 @@
 //!
 //! Promises: a name or value that a request could not carry, or that the gateway sets itself, is refused here; credentials
 //! are named, not written down: they are Worker secrets. Out of scope: whether those exist, and what they hold
-//! ([`header_value_problem`] is for whoever reads them).
+//! ([`header_value_problem`] judges the values of secrets).
 
 use super::binding::{NOT_A_BINDING, bindings, is_binding, url};
 use super::reader::Table;
@@ -43,14 +43,14 @@ const ARCHIVE_TIMEOUT_MS: u64 = 15_000;
 /// Where a source's deliveries go. A new kind is a variant here, what it answers below, and its attempt in the Worker
 /// (`src/deliver/destination.rs`).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Destination {
+pub enum DestinationConfig {
     /// The bucket.
     Archive,
     /// An address.
     Https(HttpsDestination),
 }
 
-impl Destination {
+impl DestinationConfig {
     /// Its kind, as it stands in names of objects.
     pub fn kind(&self) -> &'static str {
         match self {
@@ -87,19 +87,19 @@ pub struct HttpsDestination {
     pub timeout_ms: u64,
     /// Constant headers: name in lower case, value.
     pub headers: Vec<(String, String)>,
-    /// Names, in lower case, of the sender's headers that are handed on.
+    /// Names, in lower case, of the sender's headers that are forwarded.
     pub forward_headers: Vec<String>,
     /// Headers whose values are secret: name in lower case, name of the Worker secret.
     pub secret_headers: Vec<(String, String)>,
 }
 
-pub(super) fn read(table: Table<'_>, allow_private: bool) -> Option<Destination> {
-    let url = url(&table, allow_private);
-    let secrets = bindings(&table, "secret");
+pub(super) fn read(table: &Table<'_>, allow_private: bool) -> Option<DestinationConfig> {
+    let url = url(table, allow_private);
+    let secrets = bindings(table, "secret");
     let timeout_ms = table.number("timeout_ms", 100, 60_000).unwrap_or(DEFAULT_TIMEOUT_MS);
-    let headers = read_headers(&table);
-    let secret_headers = read_secret_headers(&table);
-    let forward_headers = read_forwarded(&table);
+    let headers = read_headers(table);
+    let secret_headers = read_secret_headers(table);
+    let forward_headers = read_forwarded(table);
     let names = |pairs: &[(String, String)]| pairs.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
     let mut seen: Vec<String> = vec![];
     for (key, names) in [
@@ -117,9 +117,15 @@ pub(super) fn read(table: Table<'_>, allow_private: bool) -> Option<Destination>
             seen.push(name);
         }
     }
-    table.finish();
     let url = url?;
-    Some(Destination::Https(HttpsDestination { url, secrets, timeout_ms, headers, forward_headers, secret_headers }))
+    Some(DestinationConfig::Https(HttpsDestination {
+        url,
+        secrets,
+        timeout_ms,
+        headers,
+        forward_headers,
+        secret_headers,
+    }))
 }
 
 /// Why no request can carry a header of this name that is not the gateway's own.
@@ -141,45 +147,41 @@ pub fn header_value_problem(value: &str) -> Option<String> {
     (value.is_empty() || !is_plain).then(|| "is not visible ASCII without space around it".into())
 }
 
-fn read_headers(table: &Table<'_>) -> Vec<(String, String)> {
-    let pairs = table.pairs("headers").into_iter().map(|(name, value)| {
-        let (name, key) = (name.to_ascii_lowercase(), format!("headers.{name}"));
-        if let Some(problem) = name_problem(&name) {
-            table.problem(&key, problem);
-        } else if is_credential_name(&name) {
-            table.problem(&key, "is a credential: put it into a Worker secret and name that in secret_headers");
-        } else if let Some(problem) = header_value_problem(value) {
-            table.problem(&key, problem);
+/// A header's name in lower case and its value, where nothing is wrong with them: `problem` judges what the name leaves open.
+fn read_pairs(
+    table: &Table<'_>,
+    key: &'static str,
+    problem: impl Fn(&str, &str) -> Option<String>,
+) -> Vec<(String, String)> {
+    let pairs = table.pairs(key).into_iter().map(|(name, value)| {
+        let lower = name.to_ascii_lowercase();
+        if let Some(problem) = name_problem(&lower).map(Into::into).or_else(|| problem(&lower, value)) {
+            table.problem(&format!("{key}.{name}"), problem);
         }
-        (name, value.to_owned())
+        (lower, value.to_owned())
     });
     pairs.collect()
+}
+
+fn read_headers(table: &Table<'_>) -> Vec<(String, String)> {
+    let credential = "is a credential: put it into a Worker secret and name that in secret_headers";
+    read_pairs(table, "headers", |name, value| {
+        if is_credential_name(name) { Some(credential.into()) } else { header_value_problem(value) }
+    })
 }
 
 fn read_secret_headers(table: &Table<'_>) -> Vec<(String, String)> {
-    let pairs = table.pairs("secret_headers").into_iter().map(|(name, secret)| {
-        let (name, key) = (name.to_ascii_lowercase(), format!("secret_headers.{name}"));
-        if let Some(problem) = name_problem(&name) {
-            table.problem(&key, problem);
-        } else if !is_binding(secret) {
-            // Not shown: somebody may have put the secret itself here.
-            table.problem(&key, NOT_A_BINDING);
-        }
-        (name, secret.to_owned())
-    });
-    pairs.collect()
+    // A value that is no name is not shown: it may be the secret itself.
+    read_pairs(table, "secret_headers", |_, secret| (!is_binding(secret)).then(|| NOT_A_BINDING.into()))
 }
 
 fn read_forwarded(table: &Table<'_>) -> Vec<String> {
-    let names = table.texts("forward_headers").unwrap_or_default();
-    let names = names.into_iter().enumerate().map(|(index, name)| {
-        let (name, key) = (name.to_ascii_lowercase(), format!("forward_headers[{index}]"));
-        if let Some(problem) = name_problem(&name) {
-            table.problem(&key, problem);
-        } else if is_credential_name(&name) {
-            table.problem(&key, "is a credential of the sender, which is never kept");
+    table.texts_as("forward_headers", |name| {
+        let name = name.to_ascii_lowercase();
+        match name_problem(&name) {
+            Some(problem) => Err(problem.into()),
+            None if is_credential_name(&name) => Err("is a credential of the sender, which is never kept".into()),
+            None => Ok(name),
         }
-        name
-    });
-    names.collect()
+    })
 }

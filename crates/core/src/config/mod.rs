@@ -1,6 +1,6 @@
 //! The `GATEWAY` variable, checked as a whole.
 //!
-//! Promises: either a [`Config`] in which everything fits together, or every problem at once, each naming its key.
+//! Promises: either a [`GatewayConfig`] in which everything fits together, or every problem at once, each naming its key.
 //! Secrets are not here: only the names of the Worker secrets that hold them. Out of scope: reading the variable.
 
 mod alerts;
@@ -12,14 +12,14 @@ mod source;
 mod tests;
 
 pub use alerts::AlertDestination;
-pub use destination::{Destination, HttpsDestination, header_value_problem};
-pub use reader::Problem;
-pub use source::{SecretRef, Source, Subscription};
+pub use destination::{DestinationConfig, HttpsDestination, header_value_problem};
+pub use reader::ConfigProblem;
+pub use source::{DeclaredSubscription, SecretRef, Source};
 
 use crate::dead_letters::retention::{DEFAULT_AUDIT_DAYS, DEFAULT_DEDUPE_DAYS, DEFAULT_LETTER_DAYS, Retention};
 use genesys_client::address;
 use genesys_client::region::Endpoints;
-use reader::{Table, report};
+use reader::Table;
 use serde_json::Value;
 use std::cell::RefCell;
 
@@ -32,7 +32,7 @@ pub const DEFAULT_OWNER: &str = "genesys-webhook-gateway";
 
 /// A checked configuration.
 #[derive(Clone, Debug)]
-pub struct Config {
+pub struct GatewayConfig {
     /// Where the vendor's organisation lives; `None` where no source has a subscription.
     pub endpoints: Option<Endpoints>,
     /// Where the vendor reaches this gateway, without a slash at the end; `None` where no source has a subscription.
@@ -43,13 +43,13 @@ pub struct Config {
     pub owner: String,
     /// How long things are kept.
     pub retention: Retention,
-    /// Who is told when something is wrong; nobody where there is none.
+    /// Where alerts are sent; `None`: they are not.
     pub alerts: Option<AlertDestination>,
     /// Sources, by name.
     pub sources: Vec<Source>,
 }
 
-impl Config {
+impl GatewayConfig {
     /// The source of a name.
     pub fn source(&self, name: &str) -> Option<&Source> {
         self.sources.iter().find(|source| source.name == name)
@@ -58,13 +58,13 @@ impl Config {
     /// Reads and checks the JSON text of the variable.
     ///
     /// Errors: every problem that was found.
-    pub fn parse(json: &str) -> Result<Self, Vec<Problem>> {
+    pub fn parse(json: &str) -> Result<Self, Vec<ConfigProblem>> {
         let value: Value = match serde_json::from_str(json) {
             Ok(value) => value,
             Err(error) => {
                 // Only the place: the text around it might hold anything.
                 let problem = format!("is not JSON (line {}, column {})", error.line(), error.column());
-                return Err(vec![Problem { key: "GATEWAY".into(), problem }]);
+                return Err(vec![ConfigProblem { key: "GATEWAY".into(), problem }]);
             }
         };
         let problems = RefCell::default();
@@ -91,7 +91,7 @@ impl Config {
             dedupe_days: table.number("dedupe_days", 1, 90).unwrap_or(DEFAULT_DEDUPE_DAYS),
             audit_days: table.number("audit_days", 1, 3_650).unwrap_or(DEFAULT_AUDIT_DAYS),
         };
-        let alerts = table.table("alerts").and_then(|table| alerts::read(table, allow_private_addresses));
+        let alerts = table.section("alerts", |table| alerts::read(table, allow_private_addresses)).flatten();
         let mut sources: Vec<Source> = vec![];
         match table.list("sources") {
             None => table.problem("sources", "is missing: name at least one source"),
@@ -101,17 +101,12 @@ impl Config {
                     table.problem("sources", format!("has {} sources, at most {MAX_SOURCES} are served", list.len()));
                 }
                 for (index, value) in list.iter().enumerate().take(MAX_SOURCES) {
-                    let path = format!("sources[{index}]");
-                    let Some(source) =
-                        Table::new(&path, value, problems).map(|t| source::read(t, allow_private_addresses))
-                    else {
-                        continue;
-                    };
-                    let Some(source) = source else { continue };
+                    let key = format!("sources[{index}]");
+                    let source = table.nested(&key, value, |table| source::read(table, allow_private_addresses));
+                    let Some(source) = source.flatten() else { continue };
                     if sources.iter().any(|other| other.name == source.name) {
-                        report(
-                            problems,
-                            &format!("{path}.name"),
+                        table.problem(
+                            &format!("{key}.name"),
                             format!("{:?} is the name of another source", source.name),
                         );
                     }

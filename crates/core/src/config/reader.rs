@@ -9,7 +9,7 @@ use std::cell::RefCell;
 /// One thing that is wrong with the configuration.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, thiserror::Error)]
 #[error("{key}: {problem}")]
-pub struct Problem {
+pub struct ConfigProblem {
     /// Full key.
     pub key: String,
     /// What is wrong, and what was expected.
@@ -17,7 +17,7 @@ pub struct Problem {
 }
 
 /// Where problems are collected.
-pub(super) type Problems = RefCell<Vec<Problem>>;
+pub(super) type Problems = RefCell<Vec<ConfigProblem>>;
 
 /// A table that is being read.
 pub(super) struct Table<'a> {
@@ -90,20 +90,20 @@ impl<'a> Table<'a> {
         self.expect(key, "a list", |value| value.as_array().map(Vec::as_slice))
     }
 
-    /// A list of strings that are not empty; what is not one is reported with its position.
-    pub(super) fn texts(&self, key: &'static str) -> Option<Vec<String>> {
-        let list = self.list(key)?;
-        let texts = list.iter().enumerate().filter_map(|(index, value)| {
+    /// What each string of a list means; one that is empty, no string or without a meaning is reported with its position.
+    pub(super) fn texts_as<T>(&self, key: &'static str, read: impl Fn(&str) -> Result<T, String>) -> Vec<T> {
+        let list = self.list(key).unwrap_or_default().iter().enumerate();
+        let texts = list.filter_map(|(index, value)| {
             let text = value.as_str().filter(|text| !text.is_empty());
-            if text.is_none() {
-                self.problem(
-                    &format!("{key}[{index}]"),
-                    format!("expected a string that is not empty, found {}", kind(value)),
-                );
-            }
-            text.map(Into::into)
+            let text = text.ok_or_else(|| format!("expected a string that is not empty, found {}", kind(value)));
+            text.and_then(&read).map_err(|problem| self.problem(&format!("{key}[{index}]"), problem)).ok()
         });
-        Some(texts.collect())
+        texts.collect()
+    }
+
+    /// A list of strings that are not empty.
+    pub(super) fn texts(&self, key: &'static str) -> Vec<String> {
+        self.texts_as(key, |text| Ok(text.to_owned()))
     }
 
     /// A table of strings under names that are the operator's, in the order of the names; what is no string, or empty, is
@@ -121,25 +121,20 @@ impl<'a> Table<'a> {
         pairs.collect()
     }
 
-    pub(super) fn table(&self, key: &'static str) -> Option<Table<'a>> {
-        let value = self.value(key)?;
-        Table::new(&self.path(key), value, self.problems)
+    /// Reads a table of this one; `None` where it is left out, or is no table.
+    pub(super) fn section<T>(&self, key: &'static str, read: impl FnOnce(&Table<'a>) -> T) -> Option<T> {
+        self.nested(key, self.value(key)?, read)
     }
 
     /// Reads a table that stands in a list of this one; `key` as in `secrets[0]`.
-    pub(super) fn nested<T>(
-        &self,
-        key: &str,
-        value: &'a Value,
-        read: impl FnOnce(&Table<'a>) -> Option<T>,
-    ) -> Option<T> {
+    pub(super) fn nested<T>(&self, key: &str, value: &'a Value, read: impl FnOnce(&Table<'a>) -> T) -> Option<T> {
         let table = Table::new(&self.path(key), value, self.problems)?;
         let taken = read(&table);
         table.finish();
-        taken
+        Some(taken)
     }
 
-    /// Reports every key that nobody read.
+    /// Reports every key that was not read.
     pub(super) fn finish(self) {
         let read = self.read.borrow();
         for key in self.map.keys().filter(|key| !read.contains(&key.as_str())) {
@@ -150,7 +145,9 @@ impl<'a> Table<'a> {
 }
 
 pub(super) fn report(problems: &Problems, key: &str, problem: String) {
-    problems.borrow_mut().push(Problem { key: if key.is_empty() { "GATEWAY".into() } else { key.into() }, problem });
+    problems
+        .borrow_mut()
+        .push(ConfigProblem { key: if key.is_empty() { "GATEWAY".into() } else { key.into() }, problem });
 }
 
 /// What a value is, in words; the value itself is not shown, because it might be a secret in the wrong place.

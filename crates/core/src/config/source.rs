@@ -4,7 +4,7 @@
 //! Worker secrets that it names exist.
 
 use super::binding::{NOT_A_BINDING, is_binding};
-use super::destination::{self, Destination};
+use super::destination::{self, DestinationConfig};
 use super::reader::{Table, kind};
 use crate::dead_letters::Caps;
 use crate::deliver::circuit_breaker::Settings;
@@ -49,7 +49,7 @@ pub struct SecretRef {
 
 /// The subscription that a source declares.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Subscription {
+pub struct DeclaredSubscription {
     /// Its name at the vendor.
     pub name: String,
     /// Event types.
@@ -85,9 +85,9 @@ pub struct Source {
     /// How many dead letters of it are kept.
     pub dead_letters: Caps,
     /// Its subscription, where the gateway keeps one.
-    pub subscription: Option<Subscription>,
+    pub subscription: Option<DeclaredSubscription>,
     /// Where its deliveries go.
-    pub destination: Destination,
+    pub destination: DestinationConfig,
     /// When its circuit opens.
     pub circuit: Settings,
     /// Waits before further attempts, in seconds.
@@ -102,7 +102,7 @@ pub struct Source {
     pub silence_after_s: Option<u64>,
 }
 
-pub(super) fn read(table: Table<'_>, allow_private: bool) -> Option<Source> {
+pub(super) fn read(table: &Table<'_>, allow_private: bool) -> Option<Source> {
     let name = table.required_text("name").map(ToOwned::to_owned);
     if let Some(name) = name.as_deref().filter(|name| !is_name(name)) {
         let shown: String = name.chars().take(MAX_NAME_BYTES).collect();
@@ -111,23 +111,19 @@ pub(super) fn read(table: Table<'_>, allow_private: bool) -> Option<Source> {
             format!("{shown:?} must be 1 to {MAX_NAME_BYTES} of a-z, 0-9, - and _, and begin with a letter or digit"),
         );
     }
-    let (profile, scheme) = read_profile(&table);
-    let scheme = read_envelope(&table, profile, scheme);
+    let (profile, scheme) = read_profile(table);
+    let scheme = read_envelope(table, profile, scheme);
     let duplicate_window_s = table.number("duplicate_window_s", 0, MAX_DUPLICATE_WINDOW_S);
-    let secrets = read_secrets(&table);
+    let secrets = read_secrets(table);
     let max_body_bytes = table.number("max_body_bytes", 1, MAX_BODY_BYTES).unwrap_or(DEFAULT_MAX_BODY_BYTES);
-    let quarantine = table.table("quarantine").map(read_quarantine).unwrap_or_default();
-    let dead_letters = table.table("dead_letters").map(read_caps).unwrap_or_default();
-    let subscription = table.table("subscription").and_then(read_subscription);
-    let destination = match table.table("destination") {
-        Some(table) => destination::read(table, allow_private),
-        None => Some(Destination::Archive),
-    };
-    let circuit = table.table("circuit").map(read_circuit).unwrap_or_default();
-    let retry_schedule_s = read_schedule(&table);
-    let allow_networks = read_networks(&table);
+    let quarantine = table.section("quarantine", read_quarantine).unwrap_or_default();
+    let dead_letters = table.section("dead_letters", read_caps).unwrap_or_default();
+    let subscription = table.section("subscription", read_subscription).flatten();
+    let destination = table.section("destination", |table| destination::read(table, allow_private));
+    let circuit = table.section("circuit", read_circuit).unwrap_or_default();
+    let (retry_schedule_s, allow_networks) = (read_schedule(table), read_networks(table));
     let rate_limit = table.text("rate_limit").map(ToOwned::to_owned);
-    let webhook_origins = read_origins(&table);
+    let webhook_origins = read_origins(table);
     let silence_after_s = table.number("silence_after_s", 0, MAX_SILENCE_S);
     if rate_limit.as_deref().is_some_and(|name| !is_binding(name)) {
         table.problem("rate_limit", "expected the name of a rate-limit binding");
@@ -138,7 +134,6 @@ pub(super) fn read(table: Table<'_>, allow_private: bool) -> Option<Source> {
     if matches!((&subscription, profile), (Some(s), Some(Profile::Webhooks)) if s.event_types.is_empty()) {
         table.problem("subscription.event_types", "is missing or empty: name at least one event type");
     }
-    table.finish();
     Some(Source {
         name: name?,
         profile: profile?,
@@ -151,7 +146,7 @@ pub(super) fn read(table: Table<'_>, allow_private: bool) -> Option<Source> {
         quarantine,
         dead_letters,
         subscription,
-        destination: destination?,
+        destination: destination.unwrap_or(Some(DestinationConfig::Archive))?,
         circuit,
         retry_schedule_s,
         allow_networks,
@@ -171,27 +166,18 @@ fn read_profile(table: &Table<'_>) -> (Option<Profile>, Option<Scheme>) {
     let profile = table.required_text("profile").and_then(|name| {
         let found = Profile::ALL.into_iter().find(|profile| profile.as_str() == name);
         if found.is_none() {
-            let known: Vec<&str> = Profile::ALL.iter().map(|profile| profile.as_str()).collect();
-            table.problem("profile", format!("expected one of {}", known.join(", ")));
+            table.problem("profile", format!("expected one of {}", Profile::ALL.map(Profile::as_str).join(", ")));
         }
         found
     });
-    let custom = table.value("custom");
-    let scheme = match (profile, custom) {
-        (None, _) => None,
-        (Some(Profile::Custom), None) => {
-            table.problem("custom", "is missing: the custom profile describes its scheme there");
-            None
-        }
-        (Some(Profile::Custom), Some(_)) => table.table("custom").and_then(read_custom),
-        (Some(profile), custom) => {
-            if custom.is_some() {
-                table.problem("custom", "belongs to the custom profile");
-            }
-            Scheme::preset(profile)
-        }
-    };
-    (profile, scheme)
+    let custom = table.value("custom").is_some();
+    match profile {
+        Some(Profile::Custom) if custom => return (profile, table.section("custom", read_custom).flatten()),
+        Some(Profile::Custom) => table.problem("custom", "is missing: the custom profile describes its scheme there"),
+        Some(_) if custom => table.problem("custom", "belongs to the custom profile"),
+        _ => {}
+    }
+    (profile, profile.and_then(Scheme::preset))
 }
 
 /// Another envelope than the profile's own.
@@ -208,7 +194,7 @@ fn read_envelope(table: &Table<'_>, profile: Option<Profile>, scheme: Option<Sch
 }
 
 /// Key by key as everything else: the messages of a JSON library quote what they found, which may be a secret.
-fn read_custom(table: Table<'_>) -> Option<Scheme> {
+fn read_custom(table: &Table<'_>) -> Option<Scheme> {
     let text = |key| table.text(key).map(ToOwned::to_owned);
     let custom = CustomScheme {
         header: text("header"),
@@ -228,7 +214,6 @@ fn read_custom(table: Table<'_>) -> Option<Scheme> {
     for problem in scheme.as_ref().err().into_iter().flatten() {
         table.problem(problem.key(), problem.to_string());
     }
-    table.finish();
     scheme.ok()
 }
 
@@ -245,7 +230,7 @@ fn read_secrets(table: &Table<'_>) -> Vec<SecretRef> {
         let key = format!("secrets[{index}]");
         let Some(secret) = read_secret(table, &key, value) else { continue };
         if !is_binding(&secret.name) {
-            // Not shown: somebody may have put the secret itself here.
+            // Not shown: it may be the secret itself.
             table.problem(&key, NOT_A_BINDING);
         } else if secrets.iter().any(|other| other.label == secret.label) {
             table.problem(&key, "has the label of another secret of this source");
@@ -277,75 +262,59 @@ fn read_secret(table: &Table<'_>, key: &str, value: &Value) -> Option<SecretRef>
             time
         });
         Some(SecretRef { name: name.into(), label, not_after_ms })
-    })
+    })?
 }
 
 fn is_label(label: &str) -> bool {
     (1..=64).contains(&label.len()) && label.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
 }
 
-fn read_quarantine(table: Table<'_>) -> QuarantineBudget {
+fn read_quarantine(table: &Table<'_>) -> QuarantineBudget {
     let default = QuarantineBudget::default();
     let letters = table.number("letters_per_minute", 0, 1_000_000).and_then(|n| u32::try_from(n).ok());
-    let budget = QuarantineBudget {
+    QuarantineBudget {
         letters_per_minute: letters.unwrap_or(default.letters_per_minute),
         bytes_per_minute: table.number("bytes_per_minute", 0, 100_000_000_000).unwrap_or(default.bytes_per_minute),
-    };
-    table.finish();
-    budget
+    }
 }
 
-fn read_caps(table: Table<'_>) -> Caps {
+fn read_caps(table: &Table<'_>) -> Caps {
     let default = Caps::default();
-    let caps = Caps {
+    Caps {
         max_letters: table.number("max_letters", 1, 1_000_000).unwrap_or(default.max_letters),
         max_bytes: table.number("max_bytes", 1, 1_000_000_000_000).unwrap_or(default.max_bytes),
-    };
-    table.finish();
-    caps
+    }
 }
 
-fn read_subscription(table: Table<'_>) -> Option<Subscription> {
+fn read_subscription(table: &Table<'_>) -> Option<DeclaredSubscription> {
     let name = table.required_text("name").map(ToOwned::to_owned);
-    let event_types = table.texts("event_types").unwrap_or_default();
+    let event_types = table.texts("event_types");
     let filter = table.text("filter").unwrap_or("true").to_owned();
     let (enabled, adopt, prune) = (table.flag("enabled", true), table.flag("adopt", false), table.flag("prune", false));
-    table.finish();
-    Some(Subscription { name: name?, event_types, filter, enabled, adopt, prune })
+    Some(DeclaredSubscription { name: name?, event_types, filter, enabled, adopt, prune })
 }
 
-fn read_circuit(table: Table<'_>) -> Settings {
+fn read_circuit(table: &Table<'_>) -> Settings {
     let default = Settings::default();
-    let settings = Settings {
+    Settings {
         after_ms: table.number("after_s", 1, 86_400).map_or(default.after_ms, |s| s.saturating_mul(1000)),
         failures: table.number("failures", 1, 100_000).unwrap_or(default.failures),
-    };
-    table.finish();
-    settings
+    }
 }
 
 fn read_networks(table: &Table<'_>) -> Vec<IpNet> {
-    let Some(texts) = table.texts("allow_networks") else { return vec![] };
-    if texts.is_empty() {
+    if table.list("allow_networks").is_some_and(<[Value]>::is_empty) {
         table.problem("allow_networks", "is empty: leave it out to allow every sender");
     }
-    let networks = texts.iter().enumerate().filter_map(|(index, text)| {
-        networks::parse(text)
-            .map_err(|error| table.problem(&format!("allow_networks[{index}]"), error.to_string()))
-            .ok()
-    });
-    networks.collect()
+    table.texts_as("allow_networks", |text| networks::parse(text).map_err(|error| error.to_string()))
 }
 
 fn read_origins(table: &Table<'_>) -> Vec<String> {
-    let origins = table.texts("webhook_origins").unwrap_or_default();
-    for (index, origin) in origins.iter().enumerate() {
+    table.texts_as("webhook_origins", |origin| {
         // An origin is answered as it was asked, so it must be able to stand in a header.
-        if !origin.bytes().all(|byte| byte.is_ascii_graphic()) {
-            table.problem(&format!("webhook_origins[{index}]"), "expected a host name, or * for every origin");
-        }
-    }
-    origins
+        let is_plain = origin.bytes().all(|byte| byte.is_ascii_graphic());
+        if is_plain { Ok(origin.into()) } else { Err("expected a host name, or * for every origin".into()) }
+    })
 }
 
 fn read_schedule(table: &Table<'_>) -> Vec<u32> {
@@ -356,14 +325,11 @@ fn read_schedule(table: &Table<'_>) -> Vec<u32> {
     if list.len() > 90 {
         table.problem("retry_schedule_s", "has more than 90 waits");
     }
+    let expected = format!("expected a whole number of seconds from 1 to {MAX_DELAY_S}");
     let waits = list.iter().enumerate().filter_map(|(index, value)| {
         let wait = value.as_u64().and_then(|n| u32::try_from(n).ok()).filter(|n| (1..=MAX_DELAY_S).contains(n));
         if wait.is_none() {
-            let key = format!("retry_schedule_s[{index}]");
-            table.problem(
-                &key,
-                format!("expected a whole number of seconds from 1 to {MAX_DELAY_S}, found {}", kind(value)),
-            );
+            table.problem(&format!("retry_schedule_s[{index}]"), format!("{expected}, found {}", kind(value)));
         }
         wait
     });

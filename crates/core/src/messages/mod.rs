@@ -1,9 +1,11 @@
 //! The messages that cross the queues.
 //!
-//! Promises: one framing for both queues, `header JSON` + `\n` + `body bytes`, so that a body travels exactly as it
-//! arrived (no base64, no escaping, any bytes) and the size of a message is known before it is sent. Headers are
-//! versioned; a form that has landed is read forever; what cannot be read comes back as a named error together with
-//! nothing lost, because the caller still holds the raw bytes. The tests at the end pin each form.
+//! Promises:
+//! - both queues have one framing, `header JSON` + `\n` + `body bytes`: a body travels exactly as it arrived (no base64, no
+//!   escaping, any bytes), and the size of a message is known before it is sent;
+//! - headers are versioned, and tests pin their forms;
+//! - what cannot be read is a named error, and nothing is lost: the caller still holds the raw bytes.
+//!
 //! Out of scope: sending, and where a body that does not fit is kept.
 
 pub mod id;
@@ -70,7 +72,7 @@ pub struct Delivery<H = HeaderPair> {
     /// Where it has no other key than its body: for how long an equal body is the same delivery, in seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub duplicate_window_s: Option<u32>,
-    /// Headers of the request that are handed on.
+    /// Headers of the request that are forwarded.
     pub headers: Vec<H>,
     /// How often this delivery was replayed; a higher number may pass a ledger row that is already settled.
     #[serde(default, skip_serializing_if = "is_zero")]
@@ -83,7 +85,7 @@ pub struct Delivery<H = HeaderPair> {
     pub body: BodyRef,
 }
 
-/// What a replayed delivery was before, for the accounts: whoever counts has to know whether it was counted already.
+/// What a replayed delivery was before: the accounts have to know whether it was counted already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Origin {
@@ -94,8 +96,9 @@ pub enum Origin {
 }
 
 /// Where in its way a delivery died.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, strum::IntoStaticStr)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum Stage {
     /// Refused on arrival.
     Receive,
@@ -107,16 +110,12 @@ pub enum Stage {
 
 impl Stage {
     /// The name that is stored and shown.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Receive => "receive",
-            Self::Deliver => "deliver",
-            Self::Queue => "queue",
-        }
+    pub fn as_str(self) -> &'static str {
+        self.into()
     }
 }
 
-/// A delivery that was refused or could not be handed on, kept whole with its reason.
+/// A delivery that was refused or given up, kept whole with its reason.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeadLetter {
     /// Identifier of the delivery; of the letter too.
@@ -139,7 +138,7 @@ pub struct DeadLetter {
     pub received_at_ms: u64,
     /// When it was given up, milliseconds since the epoch.
     pub dead_at_ms: u64,
-    /// Attempts to hand it on.
+    /// Attempts at the destination.
     pub attempts: u32,
     /// HTTP status of the last attempt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -176,15 +175,10 @@ impl DeadLetter {
         now_ms: u64,
     ) -> Self {
         Self {
-            id: delivery.id.clone(),
             source: delivery.source.clone(),
-            stage: Stage::Deliver,
-            reason: reason.into(),
             detail,
-            diagnosis: None,
             verified: true,
             received_at_ms: delivery.received_at_ms,
-            dead_at_ms: now_ms,
             attempts,
             last_status,
             event_count: Some(delivery.event_count),
@@ -193,7 +187,7 @@ impl DeadLetter {
             duplicate_window_s: delivery.duplicate_window_s,
             headers: delivery.headers.clone(),
             replay: delivery.replay,
-            body: delivery.body.clone(),
+            ..Self::of(delivery.id.clone(), Stage::Deliver, reason, delivery.body.clone(), now_ms)
         }
     }
 
@@ -232,14 +226,15 @@ pub mod reason {
     pub const DESTINATION_UNAVAILABLE: &str = "destination_unavailable";
     /// A message that no consumer could read.
     pub const UNDECODABLE_MESSAGE: &str = "undecodable_message";
-    /// The queue does not hold it any more, and nobody has said what became of it.
+    /// The queue does not hold it any more, and no consumer has said what became of it.
     pub const MESSAGE_LOST: &str = "message_lost";
     /// The stored body is missing or is not what was stored.
     pub const BODY_UNAVAILABLE: &str = "body_unavailable";
 }
 
+/// What every header begins with.
 #[derive(Deserialize)]
-struct Kind<'a> {
+struct MessageForm<'a> {
     kind: &'a str,
     v: u32,
 }
@@ -253,8 +248,7 @@ pub enum Message<'a> {
     DeadLetter(DeadLetter, &'a [u8]),
 }
 
-/// Why a message could not be read. All of them are the sender's or the version's fault, none can be repaired by
-/// trying again: the raw bytes belong into a dead letter.
+/// Why a message could not be read. Trying again repairs none of them: the raw bytes belong into a dead letter.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
     /// No newline ends a header.
@@ -321,7 +315,7 @@ pub fn fits(header: &str, body_bytes: usize) -> bool {
     header.len().saturating_add(body_bytes) <= MAX_MESSAGE_BYTES
 }
 
-/// Reads a message of any version that ever landed.
+/// Reads a message.
 ///
 /// Inline, so that it is compiled in the Worker for size: this crate is compiled for speed, and no delivery waits for this.
 #[inline]
@@ -330,15 +324,15 @@ pub fn decode(message: &[u8]) -> Result<Message<'_>, DecodeError> {
     let (header, rest) = message.split_at_checked(end).ok_or(DecodeError::NoHeader)?;
     let body = rest.get(1..).unwrap_or_default();
     let header = core::str::from_utf8(header).map_err(|_| DecodeError::Header("not UTF-8".into()))?;
-    let Kind { kind, v } = serde_json::from_str(header).map_err(|error| header_error(&error))?;
+    let MessageForm { kind, v } = read(header)?;
     match (kind, v) {
         ("delivery", 1) => {
-            let delivery: Delivery = serde_json::from_str(header).map_err(|error| header_error(&error))?;
+            let delivery: Delivery = read(header)?;
             check_size(&delivery.body, body)?;
             Ok(Message::Delivery(delivery, body))
         }
         ("dead_letter", 1) => {
-            let letter: DeadLetter = serde_json::from_str(header).map_err(|error| header_error(&error))?;
+            let letter: DeadLetter = read(header)?;
             check_size(&letter.body, body)?;
             Ok(Message::DeadLetter(letter, body))
         }
@@ -347,8 +341,8 @@ pub fn decode(message: &[u8]) -> Result<Message<'_>, DecodeError> {
     }
 }
 
-fn header_error(error: &serde_json::Error) -> DecodeError {
-    DecodeError::Header(format!("{error}"))
+fn read<'a, T: Deserialize<'a>>(header: &'a str) -> Result<T, DecodeError> {
+    serde_json::from_str(header).map_err(|error| DecodeError::Header(error.to_string()))
 }
 
 fn check_size(reference: &BodyRef, body: &[u8]) -> Result<(), DecodeError> {

@@ -1,15 +1,17 @@
 //! What came in against what became of it.
 //!
-//! Promises: the figures come from three places that count on their own (the receiver's counters, the ledger's rows, the
-//! dead-letter store), and the identities of DESIGN §3 are computed, not assumed: `received = accepted + refused +
-//! unavailable` and `accepted + readmitted = delivered + duplicate + pending + dead`, where `readmitted` are refused
-//! deliveries that a replay let in after all, and `pending` is what the ledger holds plus what
-//! it has not seen yet (`queued`). A `queued` below zero means that something was counted that was never accepted.
+//! Promises:
+//! - the receiver's counters, the ledger's rows and the dead-letter store count on their own;
+//! - `received = accepted + refused + unavailable`;
+//! - `accepted + readmitted = delivered + duplicate + pending + dead`. `readmitted` are refused deliveries that a replay let
+//!   in; `pending` is what the ledger holds and what it has not seen yet (`queued`);
+//! - these are computed, not assumed: a `queued` below zero means that something was counted that was never accepted.
+//!
 //! Out of scope: collecting.
 
 use crate::deliver::ledger::{LedgerTotals, SourceTotals};
 use crate::lifecycle::TOKEN_API;
-use crate::metrics::counters::{LATENCY_BUCKETS_MS, Metric, Series, Totals};
+use crate::metrics::counters::{LATENCY_BUCKETS, Metric, Series, Totals};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -62,7 +64,7 @@ pub struct SourceAccount {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_delivery_at_ms: Option<u64>,
     /// Time until the answer.
-    pub latency_ms: Latency,
+    pub latency_ms: LatencyFigures,
 }
 
 /// What the gateway did that belongs to no source.
@@ -81,49 +83,9 @@ pub struct OwnAccount {
     pub audit_lost: u64,
 }
 
-/// Adds up what belongs to no source.
-pub fn own(counters: &[Totals]) -> OwnAccount {
-    let mut own = OwnAccount::default();
-    for (Series(metric, _, label), n) in counters.iter().flat_map(|totals| &totals.series) {
-        let slot = match metric {
-            Metric::VendorRequest => {
-                let (api, status) = label.split_once(':').unwrap_or((label, "unknown"));
-                if api == TOKEN_API {
-                    let outcome = if status == "2xx" { "ok" } else { "failed" };
-                    let slot = own.token_refreshes.entry(outcome).or_default();
-                    *slot = slot.saturating_add(*n);
-                }
-                own.vendor_requests.entry(api.to_owned()).or_default().entry(status.to_owned()).or_default()
-            }
-            Metric::AlertSent => own.alerts_sent.entry(label.to_owned()).or_default(),
-            Metric::FlushFailed => &mut own.flush_failures,
-            Metric::AuditLost => &mut own.audit_lost,
-            _ => continue,
-        };
-        *slot = slot.saturating_add(*n);
-    }
-    own
-}
-
-impl SourceAccount {
-    /// All refusals.
-    pub fn refused_total(&self) -> u64 {
-        sum(&self.refused)
-    }
-
-    /// All answers 503.
-    pub fn unavailable_total(&self) -> u64 {
-        sum(&self.unavailable)
-    }
-}
-
-fn sum(by_label: &BTreeMap<String, u64>) -> u64 {
-    by_label.values().fold(0, |sum, n| sum.saturating_add(*n))
-}
-
 /// Time until the answer, from a histogram: quantiles are the upper bounds of the buckets that hold them.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub struct Latency {
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct LatencyFigures {
     /// Sum over all requests, in milliseconds.
     pub total: u64,
     /// Upper bound of the bucket of the median; absent where nothing was counted or it lies above the last bound.
@@ -136,272 +98,258 @@ pub struct Latency {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub p99: Option<u64>,
     /// Requests by upper bound, `inf` last; not cumulative.
-    pub buckets: Vec<(String, u64)>,
+    pub buckets: Vec<(&'static str, u64)>,
 }
 
-/// What was collected to account for.
-#[derive(Clone, Debug, Default)]
-pub struct Collected {
-    /// From each counter object that answered.
-    pub counters: Vec<Totals>,
-    /// From each ledger object that answered.
-    pub ledgers: Vec<LedgerTotals>,
+/// Everything that was counted.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Accounts {
+    /// By source.
+    pub sources: BTreeMap<String, SourceAccount>,
+    /// All sources together.
+    pub all: SourceAccount,
+    /// What belongs to no source.
+    pub own: OwnAccount,
 }
 
-/// What is counted for no source.
-const OWN: [Metric; 4] = [Metric::VendorRequest, Metric::AlertSent, Metric::FlushFailed, Metric::AuditLost];
+impl Default for LatencyFigures {
+    fn default() -> Self {
+        let buckets = LATENCY_BUCKETS.map(|(_, label)| (label, 0)).to_vec();
+        Self { total: 0, p50: None, p90: None, p99: None, buckets }
+    }
+}
 
-/// Accounts for every source that anything was counted for.
-pub fn by_source(collected: &Collected) -> BTreeMap<String, SourceAccount> {
-    let mut accounts: BTreeMap<String, SourceAccount> = BTreeMap::new();
-    let mut buckets: BTreeMap<String, BTreeMap<String, u64>> = BTreeMap::new();
-    for (Series(metric, source, label), n) in collected.counters.iter().flat_map(|totals| &totals.series) {
-        if OWN.contains(metric) {
-            continue;
-        }
-        let account = accounts.entry(source.to_owned()).or_default();
-        let slot = match metric {
-            Metric::Received => &mut account.received,
-            Metric::Accepted => &mut account.accepted,
-            Metric::Events => &mut account.events,
-            Metric::Bytes => &mut account.bytes,
-            Metric::LatencyMs => &mut account.latency_ms.total,
-            Metric::NotQuarantined => &mut account.not_quarantined,
-            Metric::Refused => account.refused.entry(label.to_owned()).or_default(),
-            Metric::Unavailable => account.unavailable.entry(label.to_owned()).or_default(),
-            Metric::SecretUsed => account.secrets.entry(label.to_owned()).or_default(),
-            Metric::LatencyBucket => buckets.entry(source.to_owned()).or_default().entry(label.to_owned()).or_default(),
-            Metric::ReconcileItem => account.subscription_changes.entry(label.to_owned()).or_default(),
-            Metric::VendorRequest | Metric::AlertSent | Metric::FlushFailed | Metric::AuditLost => continue,
-        };
-        *slot = slot.saturating_add(*n);
+impl LatencyFigures {
+    /// How many were measured.
+    pub fn count(&self) -> u64 {
+        sum(self.buckets.iter().map(|(_, n)| n))
     }
-    for seen in collected.counters.iter().flat_map(|totals| &totals.seen) {
-        let account = accounts.entry(seen.source.clone()).or_default();
-        account.last_request_at_ms = account.last_request_at_ms.max(seen.request_ms);
-        account.last_delivery_at_ms = account.last_delivery_at_ms.max(seen.delivery_ms);
+
+    fn quantile(&self, percent: u64) -> Option<u64> {
+        let rank = self.count().saturating_mul(percent).div_ceil(100).max(1);
+        let mut below = 0u64;
+        let bucket = self.buckets.iter().find(|(_, n)| {
+            below = below.saturating_add(*n);
+            below >= rank
+        })?;
+        bucket.0.parse().ok()
     }
-    let mut held: BTreeMap<String, u64> = BTreeMap::new();
-    for (source, totals) in collected.ledgers.iter().flat_map(|ledger| &ledger.sources) {
-        let SourceTotals { delivered, duplicate, dead, retries, readmitted, revived, pending, oldest_pending_ms } =
-            totals;
-        let account = accounts.entry(source.to_owned()).or_default();
-        for (slot, n) in [
-            (&mut account.delivered, delivered),
-            (&mut account.duplicate, duplicate),
-            (&mut account.dead, dead),
-            (&mut account.retries, retries),
-            (&mut account.readmitted, readmitted),
-            (&mut account.revived, revived),
-            (held.entry(source.to_owned()).or_default(), pending),
-        ] {
-            *slot = slot.saturating_add(*n);
-        }
-        account.oldest_pending_ms = [account.oldest_pending_ms, *oldest_pending_ms].into_iter().flatten().min();
-    }
-    for (source, account) in &mut accounts {
-        let held = signed(held.get(source).copied().unwrap_or(0));
-        let known = [account.delivered, account.duplicate, account.dead].map(signed);
-        let known = known.into_iter().fold(held, i64::saturating_add);
-        account.queued = signed(account.accepted.saturating_add(account.readmitted)).saturating_sub(known);
-        account.pending = account.queued.saturating_add(held);
-        account.latency_ms = latency(account.latency_ms.total, &buckets.remove(source).unwrap_or_default());
-    }
-    accounts
+}
+
+fn sum<'a>(counts: impl Iterator<Item = &'a u64>) -> u64 {
+    counts.fold(0, |sum, n| sum.saturating_add(*n))
 }
 
 fn signed(n: u64) -> i64 {
     i64::try_from(n).unwrap_or(i64::MAX)
 }
 
-fn latency(total: u64, counted: &BTreeMap<String, u64>) -> Latency {
-    let bounds = LATENCY_BUCKETS_MS.iter().map(ToString::to_string).chain(["inf".to_owned()]);
-    let buckets: Vec<(String, u64)> =
-        bounds.map(|bound| (counted.get(&bound).copied().unwrap_or(0), bound)).map(|(n, bound)| (bound, n)).collect();
-    let count = buckets.iter().fold(0u64, |sum, (_, n)| sum.saturating_add(*n));
-    let quantile = |percent: u64| {
-        let rank = count.saturating_mul(percent).div_ceil(100).max(1);
-        let mut below = 0u64;
-        let bucket = buckets.iter().find(|(_, n)| {
-            below = below.saturating_add(*n);
-            below >= rank
-        })?;
-        bucket.0.parse().ok()
-    };
-    Latency { total, p50: quantile(50), p90: quantile(90), p99: quantile(99), buckets }
+fn increase(slot: &mut u64, n: u64) {
+    *slot = slot.saturating_add(n);
 }
 
-/// Adds the sources of `names` that nothing was counted for: a counter that begins at zero shows its first increase.
-pub fn include<'a>(accounts: &mut BTreeMap<String, SourceAccount>, names: impl Iterator<Item = &'a str>) {
-    for name in names {
-        accounts
-            .entry(name.into())
-            .or_insert_with(|| SourceAccount { latency_ms: latency(0, &BTreeMap::new()), ..SourceAccount::default() });
+impl OwnAccount {
+    /// Whether the metric is one of these; then it is added.
+    fn add(&mut self, metric: Metric, label: &str, n: u64) -> bool {
+        let slot = match metric {
+            Metric::VendorRequest => {
+                let (api, status) = label.split_once(':').unwrap_or((label, "unknown"));
+                if api == TOKEN_API {
+                    let outcome = if status == "2xx" { "ok" } else { "failed" };
+                    increase(self.token_refreshes.entry(outcome).or_default(), n);
+                }
+                self.vendor_requests.entry(api.to_owned()).or_default().entry(status.to_owned()).or_default()
+            }
+            Metric::AlertSent => self.alerts_sent.entry(label.to_owned()).or_default(),
+            Metric::FlushFailed => &mut self.flush_failures,
+            Metric::AuditLost => &mut self.audit_lost,
+            _ => return false,
+        };
+        increase(slot, n);
+        true
     }
 }
 
-/// Adds up all sources.
-pub fn overall(accounts: &BTreeMap<String, SourceAccount>) -> SourceAccount {
-    let mut all = SourceAccount::default();
-    let mut buckets: BTreeMap<String, u64> = BTreeMap::new();
-    for account in accounts.values() {
-        for (slot, n) in [
-            (&mut all.received, account.received),
-            (&mut all.accepted, account.accepted),
-            (&mut all.delivered, account.delivered),
-            (&mut all.duplicate, account.duplicate),
-            (&mut all.dead, account.dead),
-            (&mut all.retries, account.retries),
-            (&mut all.readmitted, account.readmitted),
-            (&mut all.revived, account.revived),
-            (&mut all.events, account.events),
-            (&mut all.bytes, account.bytes),
-            (&mut all.not_quarantined, account.not_quarantined),
-            (&mut all.latency_ms.total, account.latency_ms.total),
-        ] {
-            *slot = slot.saturating_add(n);
-        }
-        all.pending = all.pending.saturating_add(account.pending);
-        all.queued = all.queued.saturating_add(account.queued);
-        all.oldest_pending_ms = [all.oldest_pending_ms, account.oldest_pending_ms].into_iter().flatten().min();
-        all.last_request_at_ms = all.last_request_at_ms.max(account.last_request_at_ms);
-        all.last_delivery_at_ms = all.last_delivery_at_ms.max(account.last_delivery_at_ms);
-        for (sums, parts) in [
-            (&mut all.refused, &account.refused),
-            (&mut all.unavailable, &account.unavailable),
-            (&mut all.secrets, &account.secrets),
-            (&mut all.subscription_changes, &account.subscription_changes),
-        ] {
-            for (label, n) in parts {
-                let slot = sums.entry(label.to_owned()).or_default();
-                *slot = slot.saturating_add(*n);
+impl SourceAccount {
+    /// All refusals.
+    pub fn refused_total(&self) -> u64 {
+        sum(self.refused.values())
+    }
+
+    /// All answers 503.
+    pub fn unavailable_total(&self) -> u64 {
+        sum(self.unavailable.values())
+    }
+
+    /// Adds what the receiver has counted.
+    fn add(&mut self, metric: Metric, label: &str, n: u64) {
+        let slot = match metric {
+            Metric::Received => &mut self.received,
+            Metric::Accepted => &mut self.accepted,
+            Metric::Events => &mut self.events,
+            Metric::Bytes => &mut self.bytes,
+            Metric::LatencyMs => &mut self.latency_ms.total,
+            Metric::NotQuarantined => &mut self.not_quarantined,
+            Metric::Refused => self.refused.entry(label.to_owned()).or_default(),
+            Metric::Unavailable => self.unavailable.entry(label.to_owned()).or_default(),
+            Metric::SecretUsed => self.secrets.entry(label.to_owned()).or_default(),
+            Metric::ReconcileItem => self.subscription_changes.entry(label.to_owned()).or_default(),
+            Metric::LatencyBucket => match self.latency_ms.buckets.iter_mut().find(|(bound, _)| *bound == label) {
+                Some((_, count)) => count,
+                None => return,
+            },
+            Metric::VendorRequest | Metric::AlertSent | Metric::FlushFailed | Metric::AuditLost => return,
+        };
+        increase(slot, n);
+    }
+
+    /// Adds what a ledger has settled and holds; `pending` is what the ledgers hold until [`Self::balance`].
+    fn settle(&mut self, totals: &SourceTotals) {
+        let SourceTotals { delivered, duplicate, dead, retries, readmitted, revived, pending, oldest_pending_ms } =
+            totals;
+        increase(&mut self.delivered, *delivered);
+        increase(&mut self.duplicate, *duplicate);
+        increase(&mut self.dead, *dead);
+        increase(&mut self.retries, *retries);
+        increase(&mut self.readmitted, *readmitted);
+        increase(&mut self.revived, *revived);
+        self.pending = self.pending.saturating_add(signed(*pending));
+        self.oldest_pending_ms = [self.oldest_pending_ms, *oldest_pending_ms].into_iter().flatten().min();
+    }
+
+    /// What was accepted and is not known to the ledgers is queued.
+    fn balance(&mut self) {
+        let known = [self.delivered, self.duplicate, self.dead].map(signed);
+        let known = known.into_iter().fold(self.pending, i64::saturating_add);
+        self.queued = signed(self.accepted.saturating_add(self.readmitted)).saturating_sub(known);
+        self.pending = self.pending.saturating_add(self.queued);
+        let latency = &mut self.latency_ms;
+        (latency.p50, latency.p90, latency.p99) = (latency.quantile(50), latency.quantile(90), latency.quantile(99));
+    }
+}
+
+impl Accounts {
+    /// Adds up what each counter object and each ledger object answered.
+    pub fn new(counters: &[Totals], ledgers: &[LedgerTotals]) -> Self {
+        let mut accounts = Self::default();
+        for (Series(metric, source, label), n) in counters.iter().flat_map(|totals| &totals.series) {
+            if !accounts.own.add(*metric, label, *n) {
+                accounts.both(source, |account| account.add(*metric, label, *n));
             }
         }
-        for (bound, n) in &account.latency_ms.buckets {
-            let slot = buckets.entry(bound.to_owned()).or_default();
-            *slot = slot.saturating_add(*n);
+        for seen in counters.iter().flat_map(|totals| &totals.seen) {
+            accounts.both(&seen.source, |account| {
+                account.last_request_at_ms = account.last_request_at_ms.max(seen.request_ms);
+                account.last_delivery_at_ms = account.last_delivery_at_ms.max(seen.delivery_ms);
+            });
+        }
+        for (source, totals) in ledgers.iter().flat_map(|ledger| &ledger.sources) {
+            accounts.both(source, |account| account.settle(totals));
+        }
+        accounts.sources.values_mut().chain([&mut accounts.all]).for_each(SourceAccount::balance);
+        accounts
+    }
+
+    /// The account of a source and that of all sources.
+    fn both(&mut self, source: &str, change: impl Fn(&mut SourceAccount)) {
+        change(self.sources.entry(source.to_owned()).or_default());
+        change(&mut self.all);
+    }
+
+    /// Adds sources for which nothing was counted: a counter that begins at zero shows its first increase.
+    pub fn include<'a>(&mut self, names: impl Iterator<Item = &'a str>) {
+        for name in names {
+            self.sources.entry(name.to_owned()).or_default();
         }
     }
-    all.latency_ms = latency(all.latency_ms.total, &buckets);
-    all
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::metrics::counters::Seen;
+    use crate::metrics::counters::LastSeen;
 
     fn series(metric: Metric, source: &str, label: &str, n: u64) -> (Series, u64) {
         (Series(metric, source.into(), label.into()), n)
     }
 
-    fn seen(source: &str, request_ms: Option<u64>, delivery_ms: Option<u64>) -> Seen {
-        Seen { source: source.into(), request_ms, delivery_ms }
+    fn counted(series: Vec<(Series, u64)>, request_ms: u64, delivery_ms: u64) -> Totals {
+        let (request_ms, delivery_ms) = (Some(request_ms), Some(delivery_ms));
+        Totals { series, seen: vec![LastSeen { source: "a".into(), request_ms, delivery_ms }] }
     }
 
-    fn collected() -> Collected {
-        let counters = vec![
-            Totals {
-                series: vec![
-                    series(Metric::Received, "a", "", 10),
-                    series(Metric::Accepted, "a", "", 6),
-                    series(Metric::Refused, "a", "invalid_json", 1),
-                    series(Metric::LatencyBucket, "a", "5", 9),
-                    series(Metric::LatencyBucket, "a", "inf", 1),
-                    series(Metric::VendorRequest, "", "oauth:2xx", 3),
-                    series(Metric::VendorRequest, "", "oauth:4xx", 1),
-                    series(Metric::FlushFailed, "", "", 2),
-                ],
-                seen: vec![seen("a", Some(70), Some(50))],
-            },
-            Totals {
-                series: vec![
-                    series(Metric::Received, "a", "", 1),
-                    series(Metric::Refused, "a", "invalid_json", 2),
-                    series(Metric::VendorRequest, "", "oauth:2xx", 1),
-                ],
-                seen: vec![seen("a", Some(60), Some(60))],
-            },
+    fn counters() -> [Totals; 2] {
+        let first = vec![
+            series(Metric::Received, "a", "", 10),
+            series(Metric::Accepted, "a", "", 6),
+            series(Metric::Refused, "a", "invalid_json", 1),
+            series(Metric::LatencyBucket, "a", "5", 9),
+            series(Metric::LatencyBucket, "a", "inf", 1),
+            series(Metric::VendorRequest, "", "oauth:2xx", 3),
+            series(Metric::VendorRequest, "", "oauth:4xx", 1),
+            series(Metric::FlushFailed, "", "", 2),
         ];
-        let ledger = SourceTotals {
+        let second = vec![
+            series(Metric::Received, "a", "", 1),
+            series(Metric::Refused, "a", "invalid_json", 2),
+            series(Metric::VendorRequest, "", "oauth:2xx", 1),
+            series(Metric::Received, "b", "", 5),
+            series(Metric::LatencyBucket, "b", "inf", 20),
+        ];
+        [counted(first, 70, 50), counted(second, 60, 60)]
+    }
+
+    /// The accounts with two ledgers, the other of which says `other` of the source.
+    fn accounts(other: SourceTotals) -> Accounts {
+        let one = SourceTotals {
             delivered: 2,
             duplicate: 1,
             dead: 1,
             retries: 4,
-            readmitted: 0,
-            revived: 0,
             pending: 1,
             oldest_pending_ms: Some(7),
+            ..SourceTotals::default()
         };
-        let ledgers = vec![LedgerTotals { sources: [("a".into(), ledger)].into() }, LedgerTotals::default()];
-        Collected { counters, ledgers }
+        let ledgers = [one, other].map(|totals| LedgerTotals { sources: [("a".into(), totals)].into() });
+        Accounts::new(&counters(), &ledgers)
     }
 
     #[test]
-    fn shards_are_added_up_and_what_nobody_has_seen_is_queued() {
-        let accounts = by_source(&collected());
-        let a = &accounts["a"];
+    fn shards_are_added_up_and_what_no_ledger_has_seen_is_queued() {
+        let Accounts { sources, all, own } = accounts(SourceTotals::default());
+        let a = &sources["a"];
         assert_eq!((a.received, a.accepted, a.refused_total()), (11, 6, 3));
-        assert_eq!((a.queued, a.pending), (1, 2));
+        assert_eq!((a.queued, a.pending, a.oldest_pending_ms), (1, 2, Some(7)));
         assert_eq!(i64::try_from(a.delivered + a.duplicate + a.dead).unwrap() + a.pending, 6);
         assert_eq!((a.latency_ms.p50, a.latency_ms.p90, a.latency_ms.p99), (Some(5), Some(5), None));
-    }
-
-    #[test]
-    fn what_belongs_to_no_source_makes_no_source() {
-        let collected = collected();
-        assert_eq!(by_source(&collected).keys().collect::<Vec<_>>(), ["a"]);
-        let own = own(&collected.counters);
+        assert_eq!((a.last_request_at_ms, a.last_delivery_at_ms), (Some(70), Some(60)));
+        assert_eq!((all.received, all.accepted, all.delivered, all.queued), (16, 6, 2, 1));
+        assert_eq!((all.latency_ms.p50, all.last_delivery_at_ms), (None, Some(60)));
+        assert_eq!(all.latency_ms.buckets.last(), Some(&("inf", 21)));
+        // What belongs to no source makes no source.
+        assert_eq!(sources.keys().collect::<Vec<_>>(), ["a", "b"]);
         assert_eq!(own.vendor_requests["oauth"], [("2xx".into(), 4), ("4xx".into(), 1)].into());
         assert_eq!(own.token_refreshes, [("ok", 4), ("failed", 1)].into());
         assert_eq!((own.flush_failures, own.audit_lost), (2, 0));
     }
 
     #[test]
-    fn the_last_time_is_the_latest_that_any_shard_knows() {
-        let accounts = by_source(&collected());
-        assert_eq!((accounts["a"].last_request_at_ms, accounts["a"].last_delivery_at_ms), (Some(70), Some(60)));
-        assert_eq!(overall(&accounts).last_delivery_at_ms, Some(60));
-    }
-
-    #[test]
-    fn a_delivery_that_was_never_accepted_shows_below_zero() {
-        let mut collected = collected();
-        collected.ledgers.push(LedgerTotals {
-            sources: [("a".into(), SourceTotals { delivered: 3, ..SourceTotals::default() })].into(),
-        });
-        assert_eq!(by_source(&collected)["a"].queued, -2);
-    }
-
-    #[test]
-    fn what_a_replay_let_in_was_not_accepted_and_is_accounted_for() {
-        let mut collected = collected();
-        collected.ledgers.push(LedgerTotals {
-            sources: [("a".into(), SourceTotals { delivered: 3, readmitted: 3, ..SourceTotals::default() })].into(),
-        });
-        let a = &by_source(&collected)["a"];
-        assert_eq!((a.delivered, a.readmitted, a.queued), (5, 3, 1));
+    fn what_was_never_accepted_shows_below_zero_unless_a_replay_let_it_in() {
+        let found = |readmitted| {
+            let other = SourceTotals { delivered: 3, readmitted, ..SourceTotals::default() };
+            let a = &accounts(other).sources["a"];
+            (a.delivered, a.readmitted, a.queued)
+        };
+        assert_eq!((found(0), found(3)), ((5, 0, -2), (5, 3, 1)));
     }
 
     #[test]
     fn a_source_of_which_nothing_was_heard_begins_at_zero() {
-        let mut accounts = by_source(&collected());
-        let before = accounts["a"].clone();
-        include(&mut accounts, ["a", "b"].into_iter());
-        assert_eq!(accounts["a"], before);
-        assert_eq!((accounts["b"].received, accounts["b"].latency_ms.buckets.len()), (0, LATENCY_BUCKETS_MS.len() + 1));
-    }
-
-    #[test]
-    fn all_sources_together_are_their_sum() {
-        let mut collected = collected();
-        collected.counters.push(Totals {
-            series: vec![series(Metric::Received, "b", "", 5), series(Metric::LatencyBucket, "b", "inf", 20)],
-            seen: vec![],
-        });
-        let all = overall(&by_source(&collected));
-        assert_eq!((all.received, all.accepted, all.delivered), (16, 6, 2));
-        assert_eq!(all.latency_ms.p50, None);
-        assert_eq!(all.latency_ms.buckets.last(), Some(&("inf".into(), 21)));
+        let mut accounts = accounts(SourceTotals::default());
+        let before = accounts.sources["a"].clone();
+        accounts.include(["a", "c"].into_iter());
+        assert_eq!(accounts.sources["a"], before);
+        let c = &accounts.sources["c"];
+        assert_eq!((c.received, c.latency_ms.buckets.len()), (0, LATENCY_BUCKETS.len()));
     }
 }

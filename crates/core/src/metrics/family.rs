@@ -2,19 +2,13 @@
 //!
 //! Promise: the text comes from the encoder of the Prometheus project's own Rust client. Out of scope: what there is to say.
 
-use crate::metrics::accounting::Latency;
+use super::accounting::LatencyFigures;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 
-pub(super) type Labels = Vec<(&'static str, String)>;
-
-pub(super) fn labels(pairs: &[(&'static str, &str)]) -> Labels {
-    pairs.iter().map(|(name, value)| (*name, (*value).to_owned())).collect()
-}
-
 /// What a sample says.
-pub(super) enum Value {
+enum SampleValue {
     Counter(u64),
     Gauge(f64),
     Histogram { sum: f64, count: u64, buckets: Vec<(f64, u64)> },
@@ -23,20 +17,8 @@ pub(super) enum Value {
 
 /// One line, or the lines of one histogram.
 pub(super) struct Sample {
-    pub(super) labels: Labels,
-    pub(super) value: Value,
-}
-
-/// A histogram in seconds.
-pub(super) fn histogram(latency: &Latency) -> Value {
-    let buckets: Vec<(f64, u64)> = latency
-        .buckets
-        .iter()
-        // `inf` is no number of milliseconds; the encoder writes infinity as `+Inf`.
-        .map(|(bound, n)| (bound.parse::<u64>().map_or(f64::INFINITY, |ms| ms as f64 / 1000.0), *n))
-        .collect();
-    let count = buckets.iter().fold(0u64, |sum, (_, n)| sum.saturating_add(*n));
-    Value::Histogram { sum: latency.total as f64 / 1000.0, count, buckets }
+    labels: Vec<(&'static str, String)>,
+    value: SampleValue,
 }
 
 /// A metric family: name (without the gateway's prefix), help, type and samples. One without samples is not printed.
@@ -44,11 +26,11 @@ pub(super) struct Family {
     pub(super) name: &'static str,
     help: &'static str,
     kind: MetricType,
-    pub(super) samples: Vec<Sample>,
+    samples: Vec<Sample>,
 }
 
 impl Family {
-    pub(super) fn new(kind: MetricType, name: &'static str, help: &'static str) -> Self {
+    fn new(kind: MetricType, name: &'static str, help: &'static str) -> Self {
         Self { name, help, kind, samples: vec![] }
     }
 
@@ -69,14 +51,23 @@ impl Family {
         }
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.samples.is_empty()
+    }
+
+    fn push(&mut self, pairs: &[(&'static str, &str)], value: SampleValue) {
+        let labels = pairs.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
+        self.samples.push(Sample { labels, value });
+    }
+
     /// Adds a counter's sample.
     pub(super) fn add(&mut self, pairs: &[(&'static str, &str)], n: u64) {
-        self.samples.push(Sample { labels: labels(pairs), value: Value::Counter(n) });
+        self.push(pairs, SampleValue::Counter(n));
     }
 
     /// Adds a gauge's sample.
     pub(super) fn set(&mut self, pairs: &[(&'static str, &str)], value: f64) {
-        self.samples.push(Sample { labels: labels(pairs), value: Value::Gauge(value) });
+        self.push(pairs, SampleValue::Gauge(value));
     }
 
     /// Adds a gauge's sample of a time that is told in milliseconds and printed in seconds, as times are in Prometheus;
@@ -85,6 +76,33 @@ impl Family {
         if let Some(ms) = time_ms {
             self.set(pairs, ms as f64 / 1000.0);
         }
+    }
+
+    /// Adds a sample for each state that a source can be in, 1 for the one that it is in.
+    pub(super) fn set_state<'s>(&mut self, source: &str, state: &str, all: impl Iterator<Item = &'s str>) {
+        for named in all {
+            self.set(&[("source", source), ("state", named)], if named == state { 1.0 } else { 0.0 });
+        }
+    }
+
+    /// A family of information, which has one sample.
+    pub(super) fn info(name: &'static str, help: &'static str, pairs: &[(&'static str, &str)]) -> Self {
+        let mut family = Self::new(MetricType::Info, name, help);
+        family.push(pairs, SampleValue::Info);
+        family
+    }
+
+    pub(super) fn histogram(name: &'static str, help: &'static str) -> Self {
+        Self::new(MetricType::Histogram, name, help)
+    }
+
+    /// Adds a histogram's samples, in seconds.
+    pub(super) fn measure(&mut self, pairs: &[(&'static str, &str)], latency: &LatencyFigures) {
+        // `inf` is no number of milliseconds; the encoder writes infinity as `+Inf`.
+        let seconds = |bound: &str| bound.parse::<u64>().map_or(f64::INFINITY, |ms| ms as f64 / 1000.0);
+        let buckets = latency.buckets.iter().map(|(bound, n)| (seconds(bound), *n)).collect();
+        let sum = latency.total as f64 / 1000.0;
+        self.push(pairs, SampleValue::Histogram { sum, count: latency.count(), buckets });
     }
 }
 
@@ -102,11 +120,11 @@ impl std::fmt::Debug for Scrape {
 
 impl Collector for Scrape {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
-        for family in self.families.iter().filter(|family| !family.samples.is_empty()) {
+        for family in self.families.iter().filter(|family| !family.is_empty()) {
             let mut metric = encoder.encode_descriptor(family.name, family.help, None, family.kind)?;
             for sample in &family.samples {
                 match &sample.value {
-                    Value::Info => metric.encode_info(&sample.labels)?,
+                    SampleValue::Info => metric.encode_info(&sample.labels)?,
                     value if sample.labels.is_empty() => encode(&mut metric, value)?,
                     value => encode(&mut metric.encode_family(&sample.labels)?, value)?,
                 }
@@ -116,11 +134,16 @@ impl Collector for Scrape {
     }
 }
 
-fn encode(metric: &mut prometheus_client::encoding::MetricEncoder<'_>, value: &Value) -> Result<(), std::fmt::Error> {
+fn encode(
+    metric: &mut prometheus_client::encoding::MetricEncoder<'_>,
+    value: &SampleValue,
+) -> Result<(), std::fmt::Error> {
     match value {
-        Value::Counter(n) => metric.encode_counter::<NoLabelSet, _, u64>(n, None),
-        Value::Gauge(value) => metric.encode_gauge(value),
-        Value::Histogram { sum, count, buckets } => metric.encode_histogram::<NoLabelSet>(*sum, *count, buckets, None),
-        Value::Info => Ok(()),
+        SampleValue::Counter(n) => metric.encode_counter::<NoLabelSet, _, u64>(n, None),
+        SampleValue::Gauge(value) => metric.encode_gauge(value),
+        SampleValue::Histogram { sum, count, buckets } => {
+            metric.encode_histogram::<NoLabelSet>(*sum, *count, buckets, None)
+        }
+        SampleValue::Info => Ok(()),
     }
 }

@@ -1,9 +1,9 @@
-//! What `GET /api/health` shows, and what the watch is told, from one snapshot.
+//! What `GET /api/health` shows, and what the monitor is told, from one snapshot.
 //!
 //! Promise: what could not be read is unknown, never fine. Out of scope: collecting, judging.
 
-use super::{ItemState, Snapshot};
-use crate::config::Config;
+use super::{ItemState, MetricsSnapshot};
+use crate::config::GatewayConfig;
 use crate::deliver::circuit_breaker::CircuitState;
 use crate::monitor::alerts::{Conditions, Open};
 use crate::monitor::calls::Observation;
@@ -44,13 +44,13 @@ struct SubscriptionJson<'a> {
 
 impl<'a> HealthJson<'a> {
     /// Every configured source, whatever is known of it.
-    pub fn new(snapshot: &'a Snapshot, config: &'a Config) -> Self {
+    pub fn new(snapshot: &'a MetricsSnapshot, config: &'a GatewayConfig) -> Self {
         let health = snapshot.health.as_ref();
         let alerts: &[Open] = health.map_or(&[], |health| &health.alerts);
         let subscriptions = snapshot.subscriptions();
         let sources = config.sources.iter().map(|source| {
             let name = source.name.as_str();
-            let account = snapshot.sources.get(name);
+            let account = snapshot.accounts.sources.get(name);
             let watched = health.and_then(|health| health.sources.get(name));
             let subscription =
                 subscriptions.get(name).map(|(state, error)| SubscriptionJson { state: *state, error: *error });
@@ -74,7 +74,7 @@ impl<'a> HealthJson<'a> {
     }
 }
 
-impl Snapshot {
+impl MetricsSnapshot {
     /// The sources whose deliveries wait; `None` where one of the circuits is not known, or not even asked because no ledger
     /// told that it has failed attempts.
     fn open_circuits(&self) -> Option<Vec<String>> {
@@ -83,19 +83,21 @@ impl Snapshot {
         known.then(|| self.not_closed().map(|row| row.source.clone()).collect())
     }
 
-    /// Sources whose subscription is not as declared, or whose state nobody can tell; `None` where nothing is known of them.
+    /// Sources whose subscription is not as declared, or whose state is unknown; `None` where nothing is known of any.
     fn unrepaired(&self) -> Option<Vec<String>> {
         let known = self.reconcile.as_ref()?;
         let unrepaired = self.subscriptions().into_iter().filter(|(_, (state, _))| *state == ItemState::Unrepaired);
         (known.last.is_some() || known.refused.is_some()).then(|| unrepaired.map(|(source, _)| source.into()).collect())
     }
 
-    /// What the watch is told. Sums that lack a counter object's part are too low, and would seem to have grown when it is
+    /// What the monitor is told. Sums that lack a counter object's part are too low, and would seem to have grown when it is
     /// back: they are left out. So is silence: what is missing may be the last delivery.
     pub fn observation(&self) -> Observation {
         let complete = self.counters_complete();
-        let lost = self.sources.values().fold(0u64, |sum, account| sum.saturating_add(account.not_quarantined));
-        let deliveries = self.sources.iter().filter_map(|(name, own)| Some((name.clone(), own.last_delivery_at_ms?)));
+        let lost =
+            self.accounts.sources.values().fold(0u64, |sum, account| sum.saturating_add(account.not_quarantined));
+        let deliveries =
+            self.accounts.sources.iter().filter_map(|(name, own)| Some((name.clone(), own.last_delivery_at_ms?)));
         Observation {
             deliveries: deliveries.collect(),
             conditions: Conditions {

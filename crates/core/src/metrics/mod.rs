@@ -1,9 +1,12 @@
-//! `GET /metrics`: the JSON of DESIGN §5 and OpenMetrics text.
+//! `GET /metrics`: JSON and OpenMetrics text.
 //!
-//! Promises: both are made from the same accounts; the text comes from the encoder of the Prometheus project's own Rust
-//! client. Label values are bounded: names of configured sources, codes of closed lists, labels of secrets. The text leaves
-//! out a family to which an object that did not answer would have added: a gap is passed over by whoever reads counters,
-//! one that falls and rises again was reset for him. The JSON says what is there and what is missing.
+//! Promises:
+//! - both are made from the same accounts, the text by the encoder of the Prometheus project's own Rust client;
+//! - label values are bounded: names of configured sources, codes of closed lists, labels of secrets;
+//! - the text leaves out a family to which an object that did not answer would have added: readers pass over a gap, and take a
+//!   counter that falls for one that was reset;
+//! - the JSON says what is there and what is missing.
+//!
 //! Out of scope: collecting. A new family goes where its figures come from: `sources` or `overall`.
 
 pub mod accounting;
@@ -19,11 +22,11 @@ mod tests;
 pub use health::HealthJson;
 pub use reconcile::{ErrorFigures, ItemFigures, ItemState, ReconcileFigures, Reconciled, RefusedRuns};
 
-use crate::config::Problem;
+use crate::config::ConfigProblem;
 use crate::dead_letters::LetterTotals;
 use crate::deliver::circuit_breaker::{CircuitRow, CircuitState};
-use crate::metrics::accounting::{Latency, OwnAccount, SourceAccount, overall};
 use crate::monitor::calls::Health;
+use accounting::{Accounts, LatencyFigures, OwnAccount, SourceAccount};
 use family::{Family, Scrape};
 use prometheus_client::encoding::text;
 use prometheus_client::registry::Registry;
@@ -35,15 +38,13 @@ const PREFIX: &str = "genesys_gateway";
 
 /// What `/metrics` is made from.
 #[derive(Clone, Debug)]
-pub struct Snapshot {
+pub struct MetricsSnapshot {
     /// Version of the gateway.
     pub version: &'static str,
     /// When it was collected.
     pub taken_at_ms: u64,
-    /// By source.
-    pub sources: BTreeMap<String, SourceAccount>,
-    /// What belongs to no source.
-    pub own: OwnAccount,
+    /// What was counted.
+    pub accounts: Accounts,
     /// By queue; one of which the platform tells nothing is not there.
     pub queues: BTreeMap<String, Backlog>,
     /// The dead-letter store; `None` where it did not answer.
@@ -52,14 +53,14 @@ pub struct Snapshot {
     pub reconcile: Option<Reconciled>,
     /// Sources that declare a subscription; `None` where no configuration can be read.
     pub declared: Option<Vec<String>>,
-    /// What the watch says; `None` where it did not answer.
+    /// What the monitor says; `None` where it did not answer.
     pub health: Option<Health>,
     /// Circuits of the sources with failed attempts, the only ones that can be open; `None` where no configuration can be read.
     pub circuits: Option<Vec<CircuitRow>>,
     /// Objects that did not answer: the figures are too low by what they hold.
     pub missing: Vec<String>,
     /// What is wrong with configuration and secrets.
-    pub configuration: Vec<Problem>,
+    pub configuration: Vec<ConfigProblem>,
 }
 
 /// What a queue holds, as the platform tells it.
@@ -86,9 +87,9 @@ pub struct MetricsJson<'a> {
     average_latency_ms: f64,
     total_latency_ms: u64,
     accounting: AccountingJson,
-    refused_by_reason: BTreeMap<String, u64>,
-    unavailable_by_cause: BTreeMap<String, u64>,
-    latency_ms: Latency,
+    refused_by_reason: &'a BTreeMap<String, u64>,
+    unavailable_by_cause: &'a BTreeMap<String, u64>,
+    latency_ms: &'a LatencyFigures,
     dead_letters: Option<&'a LetterTotals>,
     queues: &'a BTreeMap<String, Backlog>,
     reconcile: Option<&'a ReconcileFigures>,
@@ -101,7 +102,7 @@ pub struct MetricsJson<'a> {
     sources: &'a BTreeMap<String, SourceAccount>,
     missing: &'a [String],
     configuration_valid: bool,
-    configuration_problems: &'a [Problem],
+    configuration_problems: &'a [ConfigProblem],
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -120,10 +121,10 @@ struct AccountingJson {
     dead: u64,
 }
 
-impl Snapshot {
+impl MetricsSnapshot {
     /// The JSON form.
     pub fn json(&self) -> MetricsJson<'_> {
-        let all = overall(&self.sources);
+        let Accounts { sources, all, own } = &self.accounts;
         let (refused, unavailable) = (all.refused_total(), all.unavailable_total());
         MetricsJson {
             version: self.version,
@@ -145,17 +146,17 @@ impl Snapshot {
                 queued: all.queued,
                 dead: all.dead,
             },
-            refused_by_reason: all.refused,
-            unavailable_by_cause: all.unavailable,
-            latency_ms: all.latency_ms,
+            refused_by_reason: &all.refused,
+            unavailable_by_cause: &all.unavailable,
+            latency_ms: &all.latency_ms,
             dead_letters: self.letters.as_ref(),
             queues: &self.queues,
             reconcile: self.reconcile.as_ref().and_then(|known| known.last.as_ref()),
             reconcile_refused: self.reconcile.as_ref().and_then(|known| known.refused.as_ref()),
             health: self.health.as_ref(),
             circuits: self.not_closed().collect(),
-            own: &self.own,
-            sources: &self.sources,
+            own,
+            sources,
             missing: &self.missing,
             configuration_valid: self.configuration_valid(),
             configuration_problems: &self.configuration,
@@ -211,7 +212,7 @@ impl Snapshot {
         self.complete("ledger-")
     }
 
-    fn subscriptions(&self) -> BTreeMap<&str, reconcile::Subscription<'_>> {
+    fn subscriptions(&self) -> BTreeMap<&str, reconcile::SubscriptionHealth<'_>> {
         let known = self.reconcile.as_ref();
         known.map(|known| known.subscriptions(self.declared.as_deref(), self.taken_at_ms)).unwrap_or_default()
     }

@@ -1,13 +1,13 @@
 //! Families of metrics of the gateway as a whole: what it keeps, what it asked the vendor, how it is doing.
 
-use super::family::{Family, Sample, Value, labels};
-use super::{ItemState, Snapshot};
+use super::family::Family;
+use super::{ItemState, MetricsSnapshot};
 use crate::deliver::circuit_breaker::CircuitState;
 use crate::monitor::alerts::Kind;
 use crate::monitor::silence::Verdict;
-use prometheus_client::metrics::MetricType;
+use strum::VariantArray as _;
 
-impl Snapshot {
+impl MetricsSnapshot {
     pub(super) fn families_overall(&self) -> Vec<Family> {
         let mut families = self.families_of_letters();
         families.extend(self.families_of_queues());
@@ -50,10 +50,7 @@ impl Snapshot {
         let help = "1 for the state of a destination's circuit; only of sources with failed attempts.";
         let mut state = Family::gauge("circuit_state", help);
         for row in self.circuits.iter().flatten() {
-            for named in CircuitState::ALL {
-                let value = if row.state == named { 1.0 } else { 0.0 };
-                state.set(&[("source", &row.source), ("state", named.as_str())], value);
-            }
+            state.set_state(&row.source, row.state.as_str(), CircuitState::ALL.iter().map(|state| state.as_str()));
         }
         state
     }
@@ -68,7 +65,7 @@ impl Snapshot {
         let mut actions = Family::gauge("reconcile_actions", "Actions of the last reconciliation by outcome.");
         let mut state = Family::gauge(
             "subscription_state",
-            "1 for the state that the last reconciliation found or left a source's subscription in; unrepaired while nobody can tell.",
+            "1 for the state that the last reconciliation found or left a source's subscription in; unrepaired while it is unknown.",
         );
         if let Some(run) = self.reconcile.as_ref().and_then(|known| known.last.as_ref()) {
             started.set_time(&[], Some(run.started_at_ms));
@@ -84,24 +81,21 @@ impl Snapshot {
             }
         }
         for (source, (own, _)) in self.subscriptions() {
-            for named in ItemState::ALL {
-                let value = if own == named { 1.0 } else { 0.0 };
-                state.set(&[("source", source), ("state", named.as_str())], value);
-            }
+            state.set_state(source, own.as_str(), ItemState::VARIANTS.iter().map(|state| state.as_str()));
         }
         vec![started, succeeded, duration, actions, state]
     }
 
     fn families_of_vendor(&self) -> Vec<Family> {
         let mut requests = Family::counter("vendor_requests", "Requests to the vendor's API by API and status class.");
-        for (api, by_status) in &self.own.vendor_requests {
+        for (api, by_status) in &self.accounts.own.vendor_requests {
             for (status, n) in by_status {
                 requests.add(&[("api", api), ("status", status)], *n);
             }
         }
         let mut tokens = Family::counter("token_refreshes", "Requests for an access token by outcome.");
         for outcome in ["ok", "failed"] {
-            tokens.add(&[("outcome", outcome)], self.own.token_refreshes.get(outcome).copied().unwrap_or(0));
+            tokens.add(&[("outcome", outcome)], self.accounts.own.token_refreshes.get(outcome).copied().unwrap_or(0));
         }
         self.counters_complete().then_some([requests, tokens]).into_iter().flatten().collect()
     }
@@ -128,7 +122,7 @@ impl Snapshot {
         }
         let mut sent = Family::counter("alert_notices_sent", "Attempts to send an alert by outcome.");
         for outcome in ["delivered", "failed"] {
-            sent.add(&[("outcome", outcome)], self.own.alerts_sent.get(outcome).copied().unwrap_or(0));
+            sent.add(&[("outcome", outcome)], self.accounts.own.alerts_sent.get(outcome).copied().unwrap_or(0));
         }
         let sent = self.counters_complete().then_some(sent);
         [silent, raised, waiting, evaluated].into_iter().chain(sent).collect()
@@ -137,16 +131,15 @@ impl Snapshot {
     fn families_of_self(&self) -> Vec<Family> {
         let mut flushes =
             Family::counter("counter_flush_failures", "Flushes of counters that failed; each was repeated.");
-        flushes.add(&[], self.own.flush_failures);
+        flushes.add(&[], self.accounts.own.flush_failures);
         let mut lost = Family::counter("audit_entries_lost", "Audit entries that could not be appended.");
-        lost.add(&[], self.own.audit_lost);
+        lost.add(&[], self.accounts.own.audit_lost);
         let mut missing = Family::gauge(
             "objects_missing",
             "Objects that did not answer this scrape: what they would have added to is left out.",
         );
         missing.set(&[], self.missing.len() as f64);
-        let mut build = Family::new(MetricType::Info, "build", "The running version.");
-        build.samples.push(Sample { labels: labels(&[("version", self.version)]), value: Value::Info });
+        let build = Family::info("build", "The running version.", &[("version", self.version)]);
         let mut configuration =
             Family::gauge("configuration_problems", "Mistakes in the configuration and its secrets.");
         configuration.set(&[], self.configuration.len() as f64);

@@ -1,7 +1,6 @@
 //! The last reconciliation as metrics and health show it.
 //!
-//! Promises: read from the run's report, so that a report of an earlier version is read too; where runs are refused or do
-//! not happen, no subscription passes for what it was then. Out of scope: the run.
+//! Promise: where runs are refused or do not happen, no subscription passes for what it was then. Out of scope: the run.
 
 use crate::lifecycle::STALE_MS;
 use genesys_client::reconcile::ItemOutcome;
@@ -54,7 +53,7 @@ pub struct ErrorFigures {
     pub code: String,
 }
 
-/// Runs are refused before they begin, as without a secret of a source. Stored: fields may be added with a default.
+/// Runs are refused before they begin, as without a secret of a source.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RefusedRuns {
@@ -77,11 +76,12 @@ pub struct Reconciled {
 pub(super) const STALE: &str = "reconcile_stale";
 
 /// A source's subscription: its state, and what is wrong with it.
-pub(super) type Subscription<'a> = (ItemState, Option<&'a str>);
+pub(super) type SubscriptionHealth<'a> = (ItemState, Option<&'a str>);
 
-/// The state of a source's subscription after the last reconciliation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+/// The state of a source's subscription after the last reconciliation, the worst last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, strum::IntoStaticStr, strum::VariantArray)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum ItemState {
     /// It is as declared.
     AsDeclared,
@@ -89,22 +89,14 @@ pub enum ItemState {
     Repaired,
     /// The run did not get to it, or its creation is not complete yet.
     Pending,
-    /// It is not as declared and could not be repaired, or nobody has been able to tell for a while.
+    /// It is not as declared and could not be repaired, or its state has been unknown for a while.
     Unrepaired,
 }
 
 impl ItemState {
-    /// All states, the worst last.
-    pub const ALL: [Self; 4] = [Self::AsDeclared, Self::Repaired, Self::Pending, Self::Unrepaired];
-
     /// The name that is printed.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::AsDeclared => "as_declared",
-            Self::Repaired => "repaired",
-            Self::Pending => "pending",
-            Self::Unrepaired => "unrepaired",
-        }
+    pub fn as_str(self) -> &'static str {
+        self.into()
     }
 
     const fn of(outcome: ItemOutcome) -> Self {
@@ -119,8 +111,8 @@ impl ItemState {
 
 impl ReconcileFigures {
     /// The subscription of every source; of several the worst.
-    fn subscriptions(&self) -> BTreeMap<&str, Subscription<'_>> {
-        let mut all: BTreeMap<&str, Subscription<'_>> = BTreeMap::new();
+    fn subscriptions(&self) -> BTreeMap<&str, SubscriptionHealth<'_>> {
+        let mut all: BTreeMap<&str, SubscriptionHealth<'_>> = BTreeMap::new();
         for item in &self.items {
             let Some(source) = item.source.as_deref() else { continue };
             let own = all.entry(source).or_insert_with(|| (ItemState::AsDeclared, None));
@@ -138,7 +130,7 @@ impl Reconciled {
         &'a self,
         declared: Option<&'a [String]>,
         now_ms: u64,
-    ) -> BTreeMap<&'a str, Subscription<'a>> {
+    ) -> BTreeMap<&'a str, SubscriptionHealth<'a>> {
         let known = self.last.as_ref().map(ReconcileFigures::subscriptions).unwrap_or_default();
         let old = |run: &ReconcileFigures| now_ms.saturating_sub(run.started_at_ms) > STALE_MS;
         let blind = match &self.refused {
@@ -157,6 +149,7 @@ impl Reconciled {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use strum::VariantArray as _;
 
     #[test]
     fn the_state_of_a_source_is_its_worst_item() {
@@ -182,11 +175,8 @@ mod tests {
         assert_eq!(reconciled.subscriptions(Some(&declared), 6), blind("missing_secret"));
         assert_eq!(reconciled.subscriptions(None, 6), BTreeMap::new());
         assert_eq!(Reconciled::default().subscriptions(Some(&declared), u64::MAX), BTreeMap::new());
-        let refused = r#"{"sinceMs":5,"code":"missing_secret"}"#;
-        assert_eq!(serde_json::to_string(&reconciled.refused).unwrap(), refused);
-        assert_eq!(serde_json::from_str::<Option<RefusedRuns>>(refused).unwrap(), reconciled.refused);
-        for state in ItemState::ALL {
-            assert_eq!(serde_json::to_string(&state).unwrap(), format!("\"{}\"", state.as_str()));
+        for state in ItemState::VARIANTS {
+            assert_eq!(serde_json::to_string(state).unwrap(), format!("\"{}\"", state.as_str()));
         }
     }
 }

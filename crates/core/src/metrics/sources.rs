@@ -1,10 +1,9 @@
 //! Families of metrics with one series a source.
 
-use super::Snapshot;
-use super::family::{Family, Sample, histogram, labels};
-use prometheus_client::metrics::MetricType;
+use super::MetricsSnapshot;
+use super::family::Family;
 
-impl Snapshot {
+impl MetricsSnapshot {
     pub(super) fn families_by_source(&self) -> Vec<Family> {
         let mut requests = Family::counter("requests", "Delivery requests by outcome.");
         let mut refused = Family::counter("refused", "Refused deliveries by reason.");
@@ -12,7 +11,7 @@ impl Snapshot {
         let mut settled = Family::counter("deliveries", "Deliveries by what became of them.");
         let mut readmitted = Family::counter("readmitted", "Refused deliveries that a replay let in after all.");
         let mut revived = Family::counter("revived", "Dead deliveries that were replayed, or delivered after all.");
-        let mut retries = Family::counter("delivery_retries", "Attempts to hand a delivery on that were put off.");
+        let mut retries = Family::counter("delivery_retries", "Attempts at a delivery that were put off.");
         let mut pending = Family::gauge("pending", "Accepted deliveries that are not settled, by where they are.");
         let mut oldest = Family::gauge(
             "oldest_pending_received_timestamp_seconds",
@@ -33,9 +32,8 @@ impl Snapshot {
             "subscription_changes",
             "Differences that reconciliations found at the vendor, by what was to be done and how it ended.",
         );
-        let mut latency =
-            Family::new(MetricType::Histogram, "answer_latency_seconds", "Time until a delivery request was answered.");
-        for (source, account) in &self.sources {
+        let mut latency = Family::histogram("answer_latency_seconds", "Time until a delivery request was answered.");
+        for (source, account) in &self.accounts.sources {
             for (outcome, n) in [
                 ("accepted", account.accepted),
                 ("refused", account.refused_total()),
@@ -75,7 +73,7 @@ impl Snapshot {
             events.add(&own, account.events);
             bytes.add(&own, account.bytes);
             not_kept.add(&own, account.not_quarantined);
-            latency.samples.push(Sample { labels: labels(&own), value: histogram(&account.latency_ms) });
+            latency.measure(&own, &account.latency_ms);
         }
         let mut families = vec![];
         if self.counters_complete() {

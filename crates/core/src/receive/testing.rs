@@ -1,14 +1,14 @@
 //! A source for the tests of receiving.
 
 use super::delivery::SourcePolicy;
-use crate::config::Config;
+use crate::config::GatewayConfig;
 use genesys_webhook::doctor::SecretTexts;
 use genesys_webhook::secret::SigningSecret;
 use genesys_webhook::signature::Verifier;
 
 /// A configured source with its secret.
 pub(crate) struct Fixture {
-    config: Config,
+    config: GatewayConfig,
     verifier: Verifier,
     texts: SecretTexts,
 }
@@ -18,7 +18,7 @@ impl Fixture {
 
     /// `source`: JSON of one source.
     pub(crate) fn new(source: &str) -> Self {
-        let config = Config::parse(&format!(r#"{{"sources":[{source}]}}"#)).unwrap();
+        let config = GatewayConfig::parse(&format!(r#"{{"sources":[{source}]}}"#)).unwrap();
         let scheme = config.sources[0].scheme.clone();
         let secret = SigningSecret::new(&scheme, "current", Self::SECRET, None).unwrap();
         let verifier = Verifier::new(scheme, vec![secret]);

@@ -5,6 +5,7 @@
 //! was dropped) is sent again as it was. What an isolate had not flushed when it ended is lost: at most what was added
 //! since its last flush. Out of scope: sending (the Worker), storing (the `COUNTERS` objects).
 
+use crate::deliver::ledger::fnv1a;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -17,8 +18,22 @@ pub const COUNTER_SHARDS: u32 = 8;
 pub const FLUSH_LEASE_MS: u64 = 35_000;
 
 /// What is counted. The names are stored: they may be added to, not changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Serialize,
+    Deserialize,
+    strum::EnumString,
+    strum::IntoStaticStr,
+    strum::VariantArray,
+)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum Metric {
     /// Delivery requests to a configured source.
     Received,
@@ -34,7 +49,7 @@ pub enum Metric {
     Bytes,
     /// Sum of the time until the answer, in milliseconds.
     LatencyMs,
-    /// Requests by time until the answer; label: the bucket's upper bound ([`LATENCY_BUCKETS_MS`]) or `inf`.
+    /// Requests by time until the answer; label: that of the bucket ([`LATENCY_BUCKETS`]).
     LatencyBucket,
     /// Accepted deliveries by the secret that verified them; label: the secret's label.
     SecretUsed,
@@ -58,62 +73,37 @@ pub fn labels(first: &str, second: &str) -> String {
 }
 
 impl Metric {
-    /// All metrics.
-    pub const ALL: [Self; 15] = [
-        Self::Received,
-        Self::Accepted,
-        Self::Refused,
-        Self::Unavailable,
-        Self::Events,
-        Self::Bytes,
-        Self::LatencyMs,
-        Self::LatencyBucket,
-        Self::SecretUsed,
-        Self::NotQuarantined,
-        Self::VendorRequest,
-        Self::ReconcileItem,
-        Self::FlushFailed,
-        Self::AuditLost,
-        Self::AlertSent,
-    ];
-
     /// The stored name, the one that serde writes.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Received => "received",
-            Self::Accepted => "accepted",
-            Self::Refused => "refused",
-            Self::Unavailable => "unavailable",
-            Self::Events => "events",
-            Self::Bytes => "bytes",
-            Self::LatencyMs => "latency_ms",
-            Self::LatencyBucket => "latency_bucket",
-            Self::SecretUsed => "secret_used",
-            Self::NotQuarantined => "not_quarantined",
-            Self::VendorRequest => "vendor_request",
-            Self::ReconcileItem => "reconcile_item",
-            Self::FlushFailed => "flush_failed",
-            Self::AuditLost => "audit_lost",
-            Self::AlertSent => "alert_sent",
-        }
+    pub fn as_str(self) -> &'static str {
+        self.into()
     }
 
     /// The metric of a stored name.
     pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|metric| metric.as_str() == name)
+        name.parse().ok()
     }
 }
 
-/// Upper bounds of the latency histogram, in milliseconds. Genesys gives up after 10 s.
-pub const LATENCY_BUCKETS_MS: [u64; 12] = [1, 2, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 10_000];
-
-/// The labels of the buckets, for each of [`LATENCY_BUCKETS_MS`].
-const LATENCY_LABELS: [&str; 12] = ["1", "2", "5", "10", "25", "50", "100", "250", "500", "1000", "2500", "10000"];
+/// Upper bounds of the latency histogram, in milliseconds, with their labels. Genesys gives up after 10 s.
+pub const LATENCY_BUCKETS: [(u64, &str); 13] = [
+    (1, "1"),
+    (2, "2"),
+    (5, "5"),
+    (10, "10"),
+    (25, "25"),
+    (50, "50"),
+    (100, "100"),
+    (250, "250"),
+    (500, "500"),
+    (1000, "1000"),
+    (2500, "2500"),
+    (10_000, "10000"),
+    (u64::MAX, "inf"),
+];
 
 /// The label of the bucket that `latency_ms` falls into.
 pub fn latency_bucket(latency_ms: u64) -> &'static str {
-    let mut buckets = LATENCY_BUCKETS_MS.iter().zip(LATENCY_LABELS);
-    buckets.find(|(bound, _)| latency_ms <= **bound).map_or("inf", |(_, label)| label)
+    LATENCY_BUCKETS.iter().find(|(bound, _)| latency_ms <= *bound).map_or("inf", |(_, label)| label)
 }
 
 /// One thing counted: metric, source, label (empty where the metric has none).
@@ -131,40 +121,29 @@ pub struct Flush {
     pub seq: u64,
     /// What was added since the last one.
     pub deltas: Vec<(Series, u64)>,
-    /// When it was made, in milliseconds since the epoch: what it adds happened shortly before. 0 in flushes of versions
-    /// that did not say.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    /// When it was made, in milliseconds since the epoch: what it adds happened shortly before.
     pub at_ms: u64,
-}
-
-// The form of the argument is serde's.
-#[allow(clippy::trivially_copy_pass_by_ref)]
-fn is_zero(n: &u64) -> bool {
-    *n == 0
 }
 
 impl Flush {
     /// The sources of which this flush has something to tell, and when that was.
-    pub fn seen(&self) -> Vec<Seen> {
-        let at_ms = Some(self.at_ms).filter(|at_ms| *at_ms > 0);
-        let mut seen: BTreeMap<&str, (Option<u64>, Option<u64>)> = BTreeMap::new();
+    pub fn seen(&self) -> Vec<LastSeen> {
+        let mut seen: BTreeMap<&str, LastSeen> = BTreeMap::new();
         for (Series(metric, source, _), _) in &self.deltas {
-            match metric {
-                Metric::Received => seen.entry(source).or_default().0 = at_ms,
-                Metric::Accepted => seen.entry(source).or_default().1 = at_ms,
-                _ => {}
+            if matches!(metric, Metric::Received | Metric::Accepted) {
+                let own = seen.entry(source).or_default();
+                own.source.clone_from(source);
+                let last = if *metric == Metric::Received { &mut own.request_ms } else { &mut own.delivery_ms };
+                *last = Some(self.at_ms);
             }
         }
-        let seen =
-            seen.into_iter().filter(|(_, (request_ms, delivery_ms))| request_ms.is_some() || delivery_ms.is_some());
-        seen.map(|(source, (request_ms, delivery_ms))| Seen { source: source.into(), request_ms, delivery_ms })
-            .collect()
+        seen.into_values().collect()
     }
 }
 
 /// When a source was last heard of.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Seen {
+pub struct LastSeen {
     /// Its name.
     pub source: String,
     /// Its last request, whatever became of it.
@@ -191,16 +170,13 @@ pub struct Totals {
     /// Every series and its value.
     pub series: Vec<(Series, u64)>,
     /// When each source was last heard of.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub seen: Vec<Seen>,
+    pub seen: Vec<LastSeen>,
 }
 
 /// The shard of an isolate: a stable hash, so that its flushes meet the object that knows their numbers.
 pub fn counter_shard(isolate: &str) -> String {
-    format!(
-        "counters-{}",
-        crate::deliver::ledger::fnv1a(isolate.as_bytes()).checked_rem(u64::from(COUNTER_SHARDS)).unwrap_or(0)
-    )
+    let shard = fnv1a(isolate.as_bytes()).checked_rem(u64::from(COUNTER_SHARDS)).unwrap_or(0);
+    format!("counters-{shard}")
 }
 
 /// Names of all shards.
@@ -283,7 +259,7 @@ impl CounterBuffer {
         }
     }
 
-    /// Flush `seq` failed, or nobody knows whether it arrived: the next one repeats it.
+    /// Flush `seq` failed, or it is unknown whether it arrived: the next one repeats it.
     pub fn failed(&mut self, seq: u64) {
         if let Some(under_way) = self.under_way.as_mut().filter(|u| u.flush.seq == seq) {
             under_way.sent_ms = None;
