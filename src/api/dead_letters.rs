@@ -3,7 +3,7 @@
 use super::{Call, Handled, bad_parameter, cursor, limit, not_found, object_failed};
 use crate::platform::http::{Problem, empty, json};
 use crate::platform::{log, objects, r2};
-use gateway_core::dead_letters::{BodyText, Filter, Letter, LettersCall, STORE_OBJECT, Status, Summary};
+use gateway_core::dead_letters::{BodyText, LetterFilter, StoredDeadLetter, LettersCall, STORE_OBJECT, LetterStatus, Summary};
 use gateway_core::messages::id::is_delivery_id;
 use gateway_core::messages::{BodyRef, DeadLetter};
 use gateway_core::time::parse_rfc3339;
@@ -55,10 +55,10 @@ pub(super) async fn list(call: &Call<'_>) -> Handled {
     let query = &call.query;
     let status = query
         .get("status")
-        .map(|name| Status::from_name(&name).ok_or_else(|| bad_parameter("status", "stored, replaying or replayed")))
+        .map(|name| LetterStatus::from_name(&name).ok_or_else(|| bad_parameter("status", "stored, replaying or replayed")))
         .transpose()?;
     let (limit, before) = (limit(call)?, cursor(call)?);
-    let filter = Filter {
+    let filter = LetterFilter {
         source: query.get("source"),
         reason: query.get("reason"),
         since_ms: time("since", query.get("since"))?,
@@ -77,8 +77,8 @@ pub(super) async fn read(call: &Call<'_>, id: &str) -> Handled {
     if !is_delivery_id(id) {
         return Err(not_found("No such dead letter").into());
     }
-    let found: Option<Letter> = store(call, LettersCall::Get { id: id.into() }).await?;
-    let Letter { letter, inline, status, last_replay } = found.ok_or_else(|| not_found("No such dead letter"))?;
+    let found: Option<StoredDeadLetter> = store(call, LettersCall::Get { id: id.into() }).await?;
+    let StoredDeadLetter { letter, inline, status, last_replay } = found.ok_or_else(|| not_found("No such dead letter"))?;
     let mut lost = None;
     let body = match &letter.body {
         BodyRef::Stored { key, sha256, .. } => match r2::get(call.env, key, sha256).await {

@@ -17,7 +17,7 @@ use gateway_core::deliver::ledger::{LedgerCall, ledger_shards};
 use gateway_core::lifecycle::{LIFECYCLE_OBJECT, LifecycleCall};
 use gateway_core::metrics::counters::{CountersCall, counter_shards};
 use gateway_core::monitor::calls::{WATCH_OBJECT, WatchCall};
-use gateway_core::monitor::readiness::{Probe, ROUND_MS, Rounds};
+use gateway_core::monitor::readiness::{ReadinessStep, ROUND_MS, Rounds};
 use serde::Serialize;
 use std::cell::RefCell;
 use std::fmt::Write as _;
@@ -44,10 +44,10 @@ pub(crate) async fn answer(request: &Request, env: &Env) -> Answer {
     }
     for _ in 0..=ROUND_MS.div_ceil(LOOK_MS) {
         match ROUNDS.with(|rounds| rounds.borrow_mut().probe(clock::now_ms())) {
-            Probe::Answer(status, body) => return json_text(status, &body, &[]),
+            ReadinessStep::Answer(status, body) => return json_text(status, &body, &[]),
             // One request cannot wait for what another does, but it can look.
-            Probe::Wait => clock::sleep_ms(LOOK_MS).await,
-            Probe::Check => {
+            ReadinessStep::Wait => clock::sleep_ms(LOOK_MS).await,
+            ReadinessStep::Check => {
                 let (status, body) = check(env).await;
                 ROUNDS.with(|rounds| rounds.borrow_mut().ended(status, body.clone(), clock::now_ms()));
                 return json_text(status, &body, &[]);

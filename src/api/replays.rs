@@ -6,9 +6,9 @@ use super::{Call, Handled, bad_parameter, json_body, not_found};
 use crate::platform::clock;
 use crate::platform::http::{Problem, json};
 use gateway_core::dead_letters::replay::{
-    DEFAULT_RATE_PER_S, Job, JobOrder, JobState, MAX_RATE_PER_S, Verdict, skipped,
+    DEFAULT_RATE_PER_S, Job, JobOrder, JobState, MAX_RATE_PER_S, ReplayVerdict, skipped,
 };
-use gateway_core::dead_letters::{Filter, JobAction, LettersCall, ReplayAnswer, Status};
+use gateway_core::dead_letters::{LetterFilter, JobAction, LettersCall, ReplayAnswer, LetterStatus};
 use gateway_core::messages::id::{delivery_id, is_delivery_id};
 use serde::{Deserialize, Serialize};
 
@@ -44,7 +44,7 @@ struct OrderFilter {
 struct One<'a> {
     id: &'a str,
     #[serde(flatten)]
-    verdict: Verdict,
+    verdict: ReplayVerdict,
 }
 
 #[derive(Serialize)]
@@ -71,7 +71,7 @@ pub(super) async fn many(call: &Call<'_>) -> Handled {
     let status = filter
         .status
         .map(|name| {
-            Status::from_name(&name).ok_or_else(|| bad_parameter("filter.status", "stored, replaying or replayed"))
+            LetterStatus::from_name(&name).ok_or_else(|| bad_parameter("filter.status", "stored, replaying or replayed"))
         })
         .transpose()?;
     if filter.ids.len() > MAX_IDS || !filter.ids.iter().all(|id| is_delivery_id(id)) {
@@ -81,7 +81,7 @@ pub(super) async fn many(call: &Call<'_>) -> Handled {
     if !(1..=MAX_RATE_PER_S).contains(&rate_per_s) {
         return Err(bad_parameter("ratePerS", &format!("a number from 1 to {MAX_RATE_PER_S}")).into());
     }
-    let filter = Filter {
+    let filter = LetterFilter {
         source: filter.source,
         reason: filter.reason,
         since_ms: time("filter.since", filter.since)?,

@@ -16,7 +16,7 @@ use futures_util::future::join_all;
 use gateway_core::audit::{Action, Draft, letter_drafts};
 use gateway_core::dead_letters::replay::Verdict;
 use gateway_core::dead_letters::{
-    BodyText, INLINE_MAX_BYTES, Letter, LettersCall, Outlived, STORE_OBJECT, Status, Stored,
+    BodyText, INLINE_MAX_BYTES, StoredDeadLetter, LettersCall, Outlived, STORE_OBJECT, LetterStatus, LettersPut,
 };
 use gateway_core::deliver::ledger::{ClaimItem, LedgerCall, State, delivery_key, ledger_shard};
 use gateway_core::messages::id::delivery_id;
@@ -48,7 +48,7 @@ pub(super) async fn consume(messages: &[&QueueMessage], env: &Env) {
         return;
     }
     let put = LettersCall::Put { letters };
-    let purged = match objects::call::<Stored>(env, objects::DEAD_LETTER_STORE, STORE_OBJECT, &put).await {
+    let purged = match objects::call::<LettersPut>(env, objects::DEAD_LETTER_STORE, STORE_OBJECT, &put).await {
         Ok(purged) => purged,
         Err(error) => {
             log::error("letters_not_stored", &[("error", &error.to_string())]);
@@ -118,7 +118,7 @@ async fn tell(news: impl Iterator<Item = &Option<News>>, env: &Env) -> Vec<Strin
 
 async fn tell_one(shard: &str, letters: Vec<(String, u32)>, call: LedgerCall, env: &Env) -> Result<(), CallError> {
     let states: Vec<State> = objects::call(env, objects::DELIVERY_LEDGER, shard, &call).await?;
-    let outlived = letters.into_iter().zip(states).filter(|(_, state)| Verdict::outlived(*state).is_some());
+    let outlived = letters.into_iter().zip(states).filter(|(_, state)| ReplayVerdict::outlived(*state).is_some());
     let letters: Vec<Outlived> = outlived.map(|((id, replay), state)| Outlived { id, replay, state }).collect();
     if letters.is_empty() {
         return Ok(());
@@ -129,7 +129,7 @@ async fn tell_one(shard: &str, letters: Vec<(String, u32)>, call: LedgerCall, en
 
 /// The letter of a message, and what the ledger is to be told where it was a delivery; of a body that could not be stored the
 /// identifier, and why.
-async fn to_letter(message: &QueueMessage, env: &Env) -> Result<(Letter, Option<News>), (String, String)> {
+async fn to_letter(message: &QueueMessage, env: &Env) -> Result<(StoredDeadLetter, Option<News>), (String, String)> {
     let bytes = message.bytes();
     let mut news = None;
     let (mut letter, body) = match decode(&bytes) {
@@ -169,8 +169,8 @@ async fn to_letter(message: &QueueMessage, env: &Env) -> Result<(Letter, Option<
     Ok((whole(letter, None), news))
 }
 
-fn whole(letter: DeadLetter, inline: Option<BodyText>) -> Letter {
-    Letter { letter, inline, status: Status::Stored, last_replay: None }
+fn whole(letter: DeadLetter, inline: Option<BodyText>) -> StoredDeadLetter {
+    StoredDeadLetter { letter, inline, status: LetterStatus::Stored, last_replay: None }
 }
 
 /// The letter of a message of the queue of `what` that cannot be read.

@@ -5,9 +5,9 @@
 
 use crate::objects::Step;
 use crate::platform::sql::{Row, number, optional, rows, run, text, unreadable};
-use gateway_core::dead_letters::replay::{Fate, Job, LEASE_MS, LastReplay, Verdict, skipped};
+use gateway_core::dead_letters::replay::{Fate, Job, LEASE_MS, LastReplay, ReplayVerdict, skipped};
 use gateway_core::dead_letters::{
-    Arrival, Caps, Expired, Filter, Letter, LetterTotals, Outlived, Purged, Status, Stored, Summary, decide_arrival,
+    LetterArrival, Caps, Expired, LetterFilter, StoredDeadLetter, LetterTotals, Outlived, Purged, LetterStatus, LettersPut, Summary, decide_arrival,
 };
 use gateway_core::messages::{BodyRef, DeadLetter};
 use worker::{Result, SqlStorage, SqlStorageValue};
@@ -60,7 +60,7 @@ pub(super) fn prepare(sql: &SqlStorage) -> Result<()> {
     run(sql, "UPDATE states SET lease_until_ms = 0 WHERE status = 1", vec![])
 }
 
-fn filter_parameters(filter: &Filter, now_ms: u64) -> Result<Vec<SqlStorageValue>> {
+fn filter_parameters(filter: &LetterFilter, now_ms: u64) -> Result<Vec<SqlStorageValue>> {
     let ids = (!filter.ids.is_empty()).then(|| serde_json::to_string(&filter.ids)).transpose()?;
     Ok(vec![
         number(now_ms),
@@ -76,9 +76,9 @@ fn filter_parameters(filter: &Filter, now_ms: u64) -> Result<Vec<SqlStorageValue
 /// Stores one letter, and makes room for it where `caps` are known. Answers through `stored`.
 pub(super) fn put(
     sql: &SqlStorage,
-    Letter { letter, inline, .. }: &Letter,
+    StoredDeadLetter { letter, inline, .. }: &StoredDeadLetter,
     caps: Option<Caps>,
-    stored: &mut Stored,
+    stored: &mut LettersPut,
 ) -> Result<()> {
     let known = rows(
         sql,
@@ -88,12 +88,12 @@ pub(super) fn put(
     let known = known.first();
     let known_replay = known.map(|row| row.number(0).and_then(|n| u32::try_from(n).ok()).unwrap_or(0));
     match decide_arrival(known_replay, letter.replay) {
-        Arrival::Known => {
+        LetterArrival::Known => {
             stored.known.push(letter.id.clone());
             return Ok(());
         }
-        Arrival::New => stored.new = stored.new.saturating_add(1),
-        Arrival::DiedAgain => run(sql, "DELETE FROM letters WHERE id = ?", vec![text(&letter.id)])?,
+        LetterArrival::New => stored.new = stored.new.saturating_add(1),
+        LetterArrival::DiedAgain => run(sql, "DELETE FROM letters WHERE id = ?", vec![text(&letter.id)])?,
     }
     let body = inline.as_ref().map(serde_json::to_string).transpose()?;
     run(
@@ -127,7 +127,7 @@ fn kept_bytes(body: &BodyRef) -> u64 {
 
 /// Removes the oldest unverified letters of a source, then the oldest of the others, until the caps hold; the arriving one
 /// only where it is more than the caps by itself.
-fn make_room(sql: &SqlStorage, arriving: &DeadLetter, caps: Caps, stored: &mut Stored) -> Result<()> {
+fn make_room(sql: &SqlStorage, arriving: &DeadLetter, caps: Caps, stored: &mut LettersPut) -> Result<()> {
     for _ in 0..MAX_DISPLACED {
         let held = rows(sql, "SELECT SUM(n), SUM(bytes) FROM held WHERE source = ?", vec![text(&arriving.source)])?;
         let sum = |column| held.first().and_then(|row| row.number(column)).unwrap_or(0);
@@ -157,7 +157,7 @@ fn make_room(sql: &SqlStorage, arriving: &DeadLetter, caps: Caps, stored: &mut S
 /// Removes a letter; the key of its stored body where nothing else can need it: a replayed delivery names the same one.
 pub(super) fn remove(sql: &SqlStorage, id: &str) -> Result<Option<(DeadLetter, Option<String>)>> {
     let state = rows(sql, "SELECT status FROM states WHERE id = ?", vec![text(id)])?;
-    let untouched = state.first().and_then(|row| row.number(0)).unwrap_or(0) == Status::Stored.number();
+    let untouched = state.first().and_then(|row| row.number(0)).unwrap_or(0) == LetterStatus::Stored.number();
     let gone = rows(sql, "DELETE FROM letters WHERE id = ? RETURNING letter", vec![text(id)])?;
     let Some(row) = gone.first() else { return Ok(None) };
     let letter: DeadLetter = serde_json::from_str(&row.text(0).ok_or_else(|| unreadable("letter"))?)?;
@@ -169,17 +169,17 @@ pub(super) fn remove(sql: &SqlStorage, id: &str) -> Result<Option<(DeadLetter, O
 }
 
 /// A letter with its inline body.
-pub(super) fn get(sql: &SqlStorage, id: &str, now_ms: u64) -> Result<Option<Letter>> {
+pub(super) fn get(sql: &SqlStorage, id: &str, now_ms: u64) -> Result<Option<StoredDeadLetter>> {
     let statement = format!("SELECT l.letter, l.body, {STATUS}, s.last {FROM} WHERE l.id = ?2");
     let found = rows(sql, &statement, vec![number(now_ms), text(id)])?;
     let Some(row) = found.first() else { return Ok(None) };
     let letter = serde_json::from_str(&row.text(0).ok_or_else(|| unreadable("letter"))?)?;
     let inline = row.text(1).map(|body| serde_json::from_str(&body)).transpose()?;
-    Ok(Some(Letter { letter, inline, status: status(row, 2)?, last_replay: last_replay(row, 3)? }))
+    Ok(Some(StoredDeadLetter { letter, inline, status: status(row, 2)?, last_replay: last_replay(row, 3)? }))
 }
 
-fn status(row: &Row, column: usize) -> Result<Status> {
-    row.number(column).and_then(Status::from_number).ok_or_else(|| unreadable("status"))
+fn status(row: &Row, column: usize) -> Result<LetterStatus> {
+    row.number(column).and_then(LetterStatus::from_number).ok_or_else(|| unreadable("status"))
 }
 
 fn last_replay(row: &Row, column: usize) -> Result<Option<LastReplay>> {
@@ -189,7 +189,7 @@ fn last_replay(row: &Row, column: usize) -> Result<Option<LastReplay>> {
 /// The newest letters before a cursor.
 pub(super) fn list(
     sql: &SqlStorage,
-    filter: &Filter,
+    filter: &LetterFilter,
     before: Option<(u64, String)>,
     limit: u32,
     now_ms: u64,
@@ -234,16 +234,16 @@ pub(super) enum Claim {
     /// Not now, or not any more: the source and the code.
     Not(String, &'static str),
     /// It is the caller's until that time.
-    Held(Box<Letter>, u64),
+    Held(Box<StoredDeadLetter>, u64),
 }
 
 /// Takes a letter for replaying it.
 pub(super) fn claim(sql: &SqlStorage, id: &str, now_ms: u64) -> Result<Claim> {
     let Some(letter) = get(sql, id, now_ms)? else { return Ok(Claim::Unknown) };
     match letter.status {
-        Status::Replaying => return Ok(Claim::Not(letter.letter.source, skipped::BEING_REPLAYED)),
-        Status::Replayed => return Ok(Claim::Not(letter.letter.source, skipped::ALREADY_REPLAYED)),
-        Status::Stored => {}
+        LetterStatus::Replaying => return Ok(Claim::Not(letter.letter.source, skipped::BEING_REPLAYED)),
+        LetterStatus::Replayed => return Ok(Claim::Not(letter.letter.source, skipped::ALREADY_REPLAYED)),
+        LetterStatus::Stored => {}
     }
     let until_ms = now_ms.saturating_add(LEASE_MS);
     run(
@@ -257,15 +257,15 @@ pub(super) fn claim(sql: &SqlStorage, id: &str, now_ms: u64) -> Result<Claim> {
 /// Puts a letter back or marks it as replayed, unless something happened to it since it was claimed until `until_ms`.
 /// `job`: the job that is through with it.
 pub(super) fn finish(sql: &SqlStorage, id: &str, until_ms: u64, last: &LastReplay, job: Option<&str>) -> Result<()> {
-    let Verdict { outcome, .. } = last.verdict;
-    let status = if outcome == Fate::Replayed { Status::Replayed } else { Status::Stored };
+    let ReplayVerdict { outcome, .. } = last.verdict;
+    let status = if outcome == Fate::Replayed { LetterStatus::Replayed } else { LetterStatus::Stored };
     let marked = rows(
         sql,
         "UPDATE states SET status = ?1, lease_until_ms = 0, last = ?2, job = COALESCE(?3, job)
             WHERE id = ?4 AND status = 1 AND lease_until_ms = ?5 RETURNING id",
         vec![number(status.number()), text(&serde_json::to_string(last)?), optional(job), text(id), number(until_ms)],
     )?;
-    if status == Status::Replayed && !marked.is_empty() {
+    if status == LetterStatus::Replayed && !marked.is_empty() {
         count_replayed(sql, id)?;
     }
     Ok(())
@@ -273,7 +273,7 @@ pub(super) fn finish(sql: &SqlStorage, id: &str, until_ms: u64, last: &LastRepla
 
 /// Marks a letter whose delivery stands otherwise than dead, unless it went on its way already or died again since.
 pub(super) fn outlive(sql: &SqlStorage, outlived: &Outlived, now_ms: u64) -> Result<bool> {
-    let Some(verdict) = Verdict::outlived(outlived.state) else { return Ok(false) };
+    let Some(verdict) = ReplayVerdict::outlived(outlived.state) else { return Ok(false) };
     let last = LastReplay { at_ms: now_ms, actor: "consumer".into(), verdict };
     let marked = rows(
         sql,

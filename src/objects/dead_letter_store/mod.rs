@@ -16,9 +16,9 @@ use crate::platform::{clock, log, objects};
 use futures_util::future::join_all;
 use gateway_core::audit::{Action, Draft};
 use gateway_core::dead_letters::replay::{
-    Fate, Job, JobOrder, JobState, LEASE_MS, LastReplay, MAX_DRY_RUN, MAX_STALLS, Replayed, Verdict, at_once, skipped,
+    Fate, Job, JobOrder, JobState, LEASE_MS, LastReplay, MAX_DRY_RUN, MAX_STALLS, Replayed, ReplayVerdict, at_once, skipped,
 };
-use gateway_core::dead_letters::{Caps, JobAction, LettersCall, Stored};
+use gateway_core::dead_letters::{Caps, JobAction, LettersCall, LettersPut};
 use letters::Claim;
 use std::cell::Cell;
 use std::time::Duration;
@@ -78,7 +78,7 @@ impl DeadLetterStore {
             LettersCall::Put { letters } => {
                 // As a whole: what a failure left behind would be known the next time, and what had gone for it untold.
                 let stored = self.tables.transaction(|sql| {
-                    let mut stored = Stored::default();
+                    let mut stored = LettersPut::default();
                     for letter in &letters {
                         letters::put(sql, letter, self.caps(&letter.letter.source), &mut stored)?;
                     }
@@ -154,7 +154,7 @@ impl DeadLetterStore {
         let now_ms = clock::now_ms();
         let (source, held, verdict) = match letters::claim(sql, id, now_ms)? {
             Claim::Unknown => return Ok(None),
-            Claim::Not(source, code) => (source, None, Verdict::skipped(code, None)),
+            Claim::Not(source, code) => (source, None, ReplayVerdict::skipped(code, None)),
             Claim::Held(letter, until_ms) => {
                 let verdict = replay::carry_out(&self.env, &letter).await;
                 (letter.letter.source.clone(), Some(until_ms), verdict)
@@ -288,7 +288,7 @@ impl DeadLetterStore {
         let mut drafts = vec![];
         for (place, _) in places {
             let source = letters::get(self.tables.sql()?, &place.1, now_ms)?.map(|letter| letter.letter.source);
-            let verdict = Verdict::skipped(skipped::CRASHED, None);
+            let verdict = ReplayVerdict::skipped(skipped::CRASHED, None);
             let skipped = Replayed { id: place.1.clone(), source: source.unwrap_or_default(), verdict };
             log::error("replay_crashed", &[("job", &job.id), ("letter", &place.1)]);
             jobs::change(self.tables.sql()?, &job.id, now_ms, |job| {

@@ -176,15 +176,10 @@ impl DeadLetter {
         now_ms: u64,
     ) -> Self {
         Self {
-            id: delivery.id.clone(),
             source: delivery.source.clone(),
-            stage: Stage::Deliver,
-            reason: reason.into(),
             detail,
-            diagnosis: None,
             verified: true,
             received_at_ms: delivery.received_at_ms,
-            dead_at_ms: now_ms,
             attempts,
             last_status,
             event_count: Some(delivery.event_count),
@@ -193,7 +188,7 @@ impl DeadLetter {
             duplicate_window_s: delivery.duplicate_window_s,
             headers: delivery.headers.clone(),
             replay: delivery.replay,
-            body: delivery.body.clone(),
+            ..Self::of(delivery.id.clone(), Stage::Deliver, reason, delivery.body.clone(), now_ms)
         }
     }
 

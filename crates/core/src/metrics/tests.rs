@@ -5,9 +5,9 @@ use crate::deliver::ledger::{LedgerTotals, SourceTotals};
 use crate::metrics::accounting::{Collected, by_source, own};
 use crate::metrics::counters::Seen;
 use crate::metrics::counters::{Metric, Series, Totals};
-use crate::monitor::alerts::{Kind, Open};
+use crate::monitor::alerts::{AlertKind, OpenAlert};
 use crate::monitor::calls::SourceHealth;
-use crate::monitor::silence::Verdict;
+use crate::monitor::silence::SilenceVerdict;
 use genesys_client::reconcile::ItemOutcome;
 use std::collections::BTreeSet;
 
@@ -66,11 +66,11 @@ fn snapshot() -> Snapshot {
         health: Some(Health {
             evaluated_at_ms: Some(4_000),
             sources: [
-                ("a\"b".into(), SourceHealth { activity: Verdict::Silent, expected: true }),
-                ("new".into(), SourceHealth { activity: Verdict::Unknown, expected: false }),
+                ("a\"b".into(), SourceHealth { activity: SilenceVerdict::Silent, expected: true }),
+                ("new".into(), SourceHealth { activity: SilenceVerdict::Unknown, expected: false }),
             ]
             .into(),
-            alerts: vec![Open { kind: Kind::Silence, source: Some("a\"b".into()), since_ms: 1 }],
+            alerts: vec![OpenAlert { kind: AlertKind::Silence, source: Some("a\"b".into()), since_ms: 1 }],
             notices_waiting: 2,
         }),
         missing: vec![],

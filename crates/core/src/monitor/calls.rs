@@ -3,8 +3,8 @@
 //! Promise: one object, so that one outage is judged once; everything that it is told may lack what could not be read.
 //! Out of scope: the judgements (`silence`, `alerts`).
 
-use crate::monitor::alerts::{Conditions, Open};
-use crate::monitor::silence::Verdict;
+use crate::monitor::alerts::{Conditions, OpenAlert};
+use crate::monitor::silence::SilenceVerdict;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -42,7 +42,7 @@ pub struct Health {
     /// By source.
     pub sources: BTreeMap<String, SourceHealth>,
     /// Alerts that are raised.
-    pub alerts: Vec<Open>,
+    pub alerts: Vec<OpenAlert>,
     /// Notices that wait for the alert destination.
     pub notices_waiting: u64,
 }
@@ -52,7 +52,7 @@ pub struct Health {
 #[serde(rename_all = "camelCase")]
 pub struct SourceHealth {
     /// Whether deliveries are missing.
-    pub activity: Verdict,
+    pub activity: SilenceVerdict,
     /// Whether, going by its history, it should be delivering about now.
     pub expected: bool,
 }
@@ -73,7 +73,7 @@ mod tests {
         assert!(json.ends_with(r#""unrepaired":null},"incomplete":true}}"#), "{json}");
         assert_eq!(serde_json::from_str::<WatchCall>(&json).unwrap(), blind);
         let health = Health {
-            sources: [("a".into(), SourceHealth { activity: Verdict::Silent, expected: true })].into(),
+            sources: [("a".into(), SourceHealth { activity: SilenceVerdict::Silent, expected: true })].into(),
             ..Health::default()
         };
         let json = r#"{"evaluatedAtMs":null,"sources":{"a":{"activity":"silent","expected":true}},"alerts":[],"noticesWaiting":0}"#;

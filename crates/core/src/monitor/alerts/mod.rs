@@ -24,7 +24,7 @@ const MAX_WAITING: usize = 200;
 /// What an alert is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Kind {
+pub enum AlertKind {
     /// More dead letters than the limit.
     DeadLetters,
     /// The circuit of a destination is open.
@@ -37,7 +37,7 @@ pub enum Kind {
     QuarantineBudget,
 }
 
-impl Kind {
+impl AlertKind {
     /// All kinds.
     pub const ALL: [Self; 5] =
         [Self::DeadLetters, Self::CircuitOpen, Self::Silence, Self::Subscription, Self::QuarantineBudget];
@@ -97,7 +97,7 @@ pub struct Rules {
 /// What a notice says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Event {
+pub enum AlertEvent {
     /// It began.
     Raised,
     /// It is still so.
@@ -106,7 +106,7 @@ pub enum Event {
     Recovered,
 }
 
-impl Event {
+impl AlertEvent {
     /// The name that is sent and audited.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -123,9 +123,9 @@ pub struct Notice {
     /// Identifier: the same at every attempt to deliver it.
     pub id: String,
     /// What happened.
-    pub event: Event,
+    pub event: AlertEvent,
     /// What it is about.
-    pub kind: Kind,
+    pub kind: AlertKind,
     /// The source that it concerns, where it concerns one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subject: Option<String>,
@@ -147,7 +147,7 @@ struct Payload<'a> {
 
 #[derive(Serialize)]
 struct Data<'a> {
-    kind: Kind,
+    kind: AlertKind,
     #[serde(skip_serializing_if = "Option::is_none")]
     source: Option<&'a str>,
     since: String,
@@ -181,20 +181,20 @@ impl Notice {
     fn summary(&self) -> String {
         let source = self.subject.as_deref().unwrap_or_default();
         let what = match self.kind {
-            Kind::DeadLetters => format!("{} dead letters are waiting", self.value.unwrap_or(0)),
-            Kind::CircuitOpen => format!("the destination of {source} is failing, its deliveries wait"),
-            Kind::Silence => format!("{source} has stopped delivering"),
-            Kind::Subscription => format!("the subscription of {source} is not as declared and could not be repaired"),
-            Kind::QuarantineBudget => "refused deliveries are not kept: their quarantine budget is used up".into(),
+            AlertKind::DeadLetters => format!("{} dead letters are waiting", self.value.unwrap_or(0)),
+            AlertKind::CircuitOpen => format!("the destination of {source} is failing, its deliveries wait"),
+            AlertKind::Silence => format!("{source} has stopped delivering"),
+            AlertKind::Subscription => format!("the subscription of {source} is not as declared and could not be repaired"),
+            AlertKind::QuarantineBudget => "refused deliveries are not kept: their quarantine budget is used up".into(),
         };
-        if self.event == Event::Recovered { format!("over: {what}") } else { what }
+        if self.event == AlertEvent::Recovered { format!("over: {what}") } else { what }
     }
 }
 
 /// One condition over time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Tracked {
-    kind: Kind,
+    kind: AlertKind,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     subject: Option<String>,
     /// Evaluations in a row that spoke against the present state.
@@ -213,9 +213,9 @@ struct Tracked {
 /// An alert that is raised.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Open {
+pub struct OpenAlert {
     /// What it is about.
-    pub kind: Kind,
+    pub kind: AlertKind,
     /// The source that it concerns, where it concerns one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
@@ -238,16 +238,16 @@ impl Alerts {
         let mut notices = vec![];
         let letters = conditions.dead_letters;
         let over = letters.map(|n| one(n > rules.dead_letters_over));
-        self.judge(Kind::DeadLetters, over, now_ms, rules, letters, &mut notices);
+        self.judge(AlertKind::DeadLetters, over, now_ms, rules, letters, &mut notices);
         let grown = conditions.not_quarantined.map(|n| {
             let before = self.not_quarantined.replace(n).unwrap_or(n);
             n.saturating_sub(before)
         });
-        self.judge(Kind::QuarantineBudget, grown.map(|n| one(n > 0)), now_ms, rules, grown, &mut notices);
+        self.judge(AlertKind::QuarantineBudget, grown.map(|n| one(n > 0)), now_ms, rules, grown, &mut notices);
         for (kind, subjects) in [
-            (Kind::CircuitOpen, &conditions.open_circuits),
-            (Kind::Silence, &conditions.silent),
-            (Kind::Subscription, &conditions.unrepaired),
+            (AlertKind::CircuitOpen, &conditions.open_circuits),
+            (AlertKind::Silence, &conditions.silent),
+            (AlertKind::Subscription, &conditions.unrepaired),
         ] {
             let holding = subjects.as_ref().map(|subjects| subjects.iter().cloned().map(Some).collect::<Vec<_>>());
             self.judge(kind, holding, now_ms, rules, None, &mut notices);
@@ -263,7 +263,7 @@ impl Alerts {
 
     fn judge(
         &mut self,
-        kind: Kind,
+        kind: AlertKind,
         holding: Option<Vec<Option<String>>>,
         now_ms: u64,
         rules: Rules,
@@ -325,9 +325,9 @@ impl Alerts {
     }
 
     /// What is raised now.
-    pub fn open(&self) -> Vec<Open> {
+    pub fn open(&self) -> Vec<OpenAlert> {
         let open = |tracked: &Tracked| {
-            Some(Open { kind: tracked.kind, source: tracked.subject.clone(), since_ms: tracked.raised_ms? })
+            Some(OpenAlert { kind: tracked.kind, source: tracked.subject.clone(), since_ms: tracked.raised_ms? })
         };
         self.tracked.iter().filter_map(open).collect()
     }
@@ -337,7 +337,7 @@ fn one(holds: bool) -> Vec<Option<String>> {
     if holds { vec![None] } else { vec![] }
 }
 
-fn key(kind: Kind, subject: Option<&str>) -> String {
+fn key(kind: AlertKind, subject: Option<&str>) -> String {
     subject.map_or_else(|| kind.as_str().into(), |subject| format!("{}.{subject}", kind.as_str()))
 }
 
@@ -348,7 +348,7 @@ fn event_over(tracked: &Tracked) -> bool {
 
 impl Tracked {
     /// One evaluation: what is to be told of it.
-    fn step(&mut self, holds: bool, now_ms: u64, repeat_after_ms: Option<u64>) -> Option<Event> {
+    fn step(&mut self, holds: bool, now_ms: u64, repeat_after_ms: Option<u64>) -> Option<AlertEvent> {
         let Some(_) = self.raised_ms else {
             if !holds {
                 return None;
@@ -359,18 +359,18 @@ impl Tracked {
             }
             (self.against, self.counted_ms) = (0, None);
             (self.raised_ms, self.told_ms) = (Some(now_ms), now_ms);
-            return Some(Event::Raised);
+            return Some(AlertEvent::Raised);
         };
         if !holds {
             self.count(now_ms);
-            return (self.against >= CLEAR_AFTER).then_some(Event::Recovered);
+            return (self.against >= CLEAR_AFTER).then_some(AlertEvent::Recovered);
         }
         (self.against, self.counted_ms) = (0, None);
         let due = repeat_after_ms.is_some_and(|ms| now_ms.saturating_sub(self.told_ms) >= ms);
         if due {
             self.told_ms = now_ms;
         }
-        due.then_some(Event::Repeated)
+        due.then_some(AlertEvent::Repeated)
     }
 
     /// Counts an evaluation that speaks against the present state.
@@ -381,12 +381,12 @@ impl Tracked {
         }
     }
 
-    fn notice(&self, event: Event, now_ms: u64, value: Option<u64>) -> Notice {
+    fn notice(&self, event: AlertEvent, now_ms: u64, value: Option<u64>) -> Notice {
         let since_ms = self.raised_ms.unwrap_or(now_ms);
         let (kind, subject) = (self.kind, self.subject.clone());
         let key = key(kind, subject.as_deref());
         // A repetition is a message of its own; raise and recovery happen once.
-        let nth = if event == Event::Repeated { format!("-{now_ms}") } else { String::new() };
+        let nth = if event == AlertEvent::Repeated { format!("-{now_ms}") } else { String::new() };
         let id = format!("alert-{since_ms}-{key}-{}{nth}", event.as_str());
         Notice { id, event, kind, subject, since_ms, at_ms: now_ms, value }
     }

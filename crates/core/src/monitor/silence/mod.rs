@@ -41,9 +41,9 @@ pub struct History {
     /// The week that bit 0 of every slot stands for, counted from the epoch.
     week: u64,
     /// For each slot a bit a week: the slot was watched. Hexadecimal, two digits a slot.
-    watched: Bits,
+    watched: WeekBits,
     /// The same: something was delivered in it.
-    active: Bits,
+    active: WeekBits,
     /// Longest pause between deliveries by week, the current one first, in milliseconds.
     pauses_ms: Vec<u64>,
     /// The last delivery that the history knows.
@@ -58,9 +58,9 @@ pub struct History {
 
 /// One byte a slot.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Bits(Vec<u8>);
+struct WeekBits(Vec<u8>);
 
-impl Bits {
+impl WeekBits {
     fn of(&self, slot: u64) -> u8 {
         usize::try_from(slot).ok().and_then(|slot| self.0.get(slot)).copied().unwrap_or(0)
     }
@@ -88,13 +88,13 @@ impl Bits {
     }
 }
 
-impl Serialize for Bits {
+impl Serialize for WeekBits {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&genesys_webhook::encoding::hex(&self.0))
     }
 }
 
-impl<'de> Deserialize<'de> for Bits {
+impl<'de> Deserialize<'de> for WeekBits {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
@@ -113,7 +113,7 @@ impl<'de> Deserialize<'de> for Bits {
 /// What is to be said about a source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Verdict {
+pub enum SilenceVerdict {
     /// It has never delivered, or too little is known to expect anything of it.
     Unknown,
     /// Nothing is missing.
@@ -142,12 +142,12 @@ impl History {
     ///
     /// `last_delivery_ms`: the last accepted delivery that the counters know; `None` where there never was one.
     /// `limit_ms`: the configured limit; `Some(0)` turns the watch off, `None` has it learned.
-    pub fn evaluate(&mut self, now_ms: u64, last_delivery_ms: Option<u64>, limit_ms: Option<u64>) -> Verdict {
+    pub fn evaluate(&mut self, now_ms: u64, last_delivery_ms: Option<u64>, limit_ms: Option<u64>) -> SilenceVerdict {
         let delivered = self.learn(now_ms, last_delivery_ms);
         // Weeks go by and take with them what the expectation rests on; that does not bring the source back.
         let still = self.silent && !self.limited && !delivered && limit_ms.is_none();
-        let verdict = if still { Verdict::Silent } else { self.verdict(now_ms, limit_ms) };
-        self.silent = verdict == Verdict::Silent;
+        let verdict = if still { SilenceVerdict::Silent } else { self.verdict(now_ms, limit_ms) };
+        self.silent = verdict == SilenceVerdict::Silent;
         self.limited = limit_ms.is_some();
         verdict
     }
@@ -192,21 +192,21 @@ impl History {
         true
     }
 
-    fn verdict(&self, now_ms: u64, limit_ms: Option<u64>) -> Verdict {
-        let Some(last_ms) = self.last_ms else { return Verdict::Unknown };
+    fn verdict(&self, now_ms: u64, limit_ms: Option<u64>) -> SilenceVerdict {
+        let Some(last_ms) = self.last_ms else { return SilenceVerdict::Unknown };
         let quiet_ms = now_ms.saturating_sub(last_ms);
         match limit_ms {
-            Some(0) => return Verdict::Unknown,
-            Some(limit_ms) if quiet_ms > limit_ms => return Verdict::Silent,
-            Some(_) => return Verdict::Normal,
+            Some(0) => return SilenceVerdict::Unknown,
+            Some(limit_ms) if quiet_ms > limit_ms => return SilenceVerdict::Silent,
+            Some(_) => return SilenceVerdict::Normal,
             None => {}
         }
         if (0..SLOTS).all(|slot| !self.busy(slot)) {
-            return Verdict::Unknown;
+            return SilenceVerdict::Unknown;
         }
         let longest_pause_ms = self.pauses_ms.iter().copied().max().unwrap_or(0);
         let patience_ms = longest_pause_ms.saturating_mul(TIMES_PAUSE).max(LEAST_MS);
-        if self.busy_ms(last_ms, now_ms) > patience_ms { Verdict::Silent } else { Verdict::Normal }
+        if self.busy_ms(last_ms, now_ms) > patience_ms { SilenceVerdict::Silent } else { SilenceVerdict::Normal }
     }
 
     /// Whether deliveries are expected at `now_ms`.

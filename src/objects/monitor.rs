@@ -16,7 +16,7 @@ use gateway_core::config::AlertDestination;
 use gateway_core::metrics::counters::Metric;
 use gateway_core::monitor::alerts::{Alerts, Conditions, Notice};
 use gateway_core::monitor::calls::{Health, Observation, SourceHealth, WatchCall};
-use gateway_core::monitor::silence::{History, Verdict};
+use gateway_core::monitor::silence::{History, SilenceVerdict};
 use genesys_webhook::scheme::Scheme;
 use genesys_webhook::sign::sign_with_all;
 use serde::de::DeserializeOwned;
@@ -110,7 +110,7 @@ impl Watch {
         let mut silent = None;
         if !observation.incomplete {
             forget_others(sql, &said)?;
-            let quiet = said.sources.iter().filter(|(_, own)| own.activity == Verdict::Silent);
+            let quiet = said.sources.iter().filter(|(_, own)| own.activity == SilenceVerdict::Silent);
             silent = Some(quiet.map(|(source, _)| source.clone()).collect());
         }
         let conditions = Conditions { silent, ..observation.conditions };
