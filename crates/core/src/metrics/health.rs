@@ -1,4 +1,4 @@
-//! What `GET /api/health` shows, and what the watch is told, from one snapshot.
+//! What `GET /api/health` shows, and what the monitor is told, from one snapshot.
 //!
 //! Promise: what could not be read is unknown, never fine. Out of scope: collecting, judging.
 
@@ -51,14 +51,14 @@ impl<'a> HealthJson<'a> {
         let sources = config.sources.iter().map(|source| {
             let name = source.name.as_str();
             let account = snapshot.sources.get(name);
-            let watched = health.and_then(|health| health.sources.get(name));
+            let said = health.and_then(|health| health.sources.get(name));
             let subscription =
                 subscriptions.get(name).map(|(state, error)| SubscriptionJson { state: *state, error: *error });
             let json = SourceJson {
                 last_request_at_ms: account.and_then(|account| account.last_request_at_ms),
                 last_delivery_at_ms: account.and_then(|account| account.last_delivery_at_ms),
-                activity: watched.map_or(SilenceVerdict::Unknown, |watched| watched.activity),
-                expected: watched.is_some_and(|watched| watched.expected),
+                activity: said.map_or(SilenceVerdict::Unknown, |said| said.activity),
+                expected: said.is_some_and(|said| said.expected),
                 subscription,
                 alerts: alerts.iter().filter(|alert| alert.source.as_deref() == Some(name)).collect(),
             };
@@ -90,7 +90,7 @@ impl Snapshot {
         (known.last.is_some() || known.refused.is_some()).then(|| unrepaired.map(|(source, _)| source.into()).collect())
     }
 
-    /// What the watch is told. Sums that lack a counter object's part are too low, and would seem to have grown when it is
+    /// What the monitor is told. Sums that lack a counter object's part are too low, and would seem to have grown when it is
     /// back: they are left out. So is silence: what is missing may be the last delivery.
     pub fn observation(&self) -> Observation {
         let complete = self.counters_complete();

@@ -52,7 +52,7 @@ pub struct Snapshot {
     pub reconcile: Option<Reconciled>,
     /// Sources that declare a subscription; `None` where no configuration can be read.
     pub declared: Option<Vec<String>>,
-    /// What the watch says; `None` where it did not answer.
+    /// What the monitor says; `None` where it did not answer.
     pub health: Option<Health>,
     /// Circuits of the sources with failed attempts, the only ones that can be open; `None` where no configuration can be read.
     pub circuits: Option<Vec<CircuitRow>>,

@@ -112,7 +112,7 @@ impl Snapshot {
         let mut raised = Family::gauge("alerts_raised", "Alerts that are raised now, by kind.");
         let mut waiting = Family::gauge("alert_notices_waiting", "Notices that wait for the alert destination.");
         let mut evaluated =
-            Family::gauge("watch_evaluated_timestamp_seconds", "When silence and alerts were last judged.");
+            Family::gauge("monitor_evaluated_timestamp_seconds", "When silence and alerts were last judged.");
         if let Some(health) = &self.health {
             for (source, own) in &health.sources {
                 if own.activity != SilenceVerdict::Unknown {

@@ -135,7 +135,7 @@ fn the_text_has_every_family_with_escaped_labels() {
         r#"genesys_gateway_alerts_raised{kind="circuit_open"} 0.0"#,
         "genesys_gateway_alert_notices_waiting 2.0",
         r#"genesys_gateway_alert_notices_sent_total{outcome="failed"} 2"#,
-        "genesys_gateway_watch_evaluated_timestamp_seconds 4.0",
+        "genesys_gateway_monitor_evaluated_timestamp_seconds 4.0",
         "genesys_gateway_counter_flush_failures_total 5",
         "genesys_gateway_audit_entries_lost_total 0",
         "genesys_gateway_configuration_valid 1.0",
@@ -237,7 +237,7 @@ fn a_counter_that_lacks_a_part_is_left_out_and_the_gap_is_told() {
     let text = Snapshot { missing: vec!["ledger-3".into(), "counters-0".into()], ..snapshot() }.open_metrics();
     assert!(!text.contains(" counter\n") && !text.contains(" histogram\n"), "{text}");
     assert!(text.contains("genesys_gateway_objects_missing 2.0\n"));
-    assert_eq!(without(&["watch"]), Vec::<String>::new());
+    assert_eq!(without(&["monitor"]), Vec::<String>::new());
 }
 
 #[test]
@@ -311,7 +311,7 @@ fn the_dashboard_and_the_rules_use_names_that_are_printed() {
 }
 
 #[test]
-fn the_watch_is_told_what_is_known_and_nothing_else() {
+fn the_monitor_is_told_what_is_known_and_nothing_else() {
     let told = snapshot().observation();
     assert_eq!(told.deliveries, [("a\"b".into(), 8_000)].into());
     let conditions = told.conditions;

@@ -1,10 +1,15 @@
 //! When an operator is told, and when not again.
 //!
-//! Promises: one outage is one alert and one recovery, however often its condition flickers: a condition has to hold for
-//! some evaluations before it is raised and to be gone for some before it is cleared; what cannot be told (an object did
-//! not answer) changes nothing. A notice keeps its identifier until it was delivered, so that a receiver knows a second
-//! arrival, and notices leave in the order in which they arose. Out of scope: measuring (`Conditions`), sending.
+//! Promises:
+//! - one outage is one alert and one recovery, however often its condition flickers: a condition has to hold for some
+//!   evaluations before it is raised, and to be gone for some before it is cleared;
+//! - what is not known, because an object did not answer, changes nothing;
+//! - a notice keeps its identifier until it was delivered, so that a receiver recognises a second arrival;
+//! - notices leave in the order in which they arose.
+//!
+//! Out of scope: measuring (`Conditions`), sending.
 
+use crate::audit::{Action, Draft};
 use serde::{Deserialize, Serialize};
 
 /// Dead letters above which an alert is raised, where the configuration says nothing.
@@ -13,12 +18,12 @@ pub const DEFAULT_DEAD_LETTERS_OVER: u64 = 100;
 /// Evaluations (one every five minutes) for which a condition must be gone before its alert is cleared.
 const CLEAR_AFTER: u32 = 3;
 
-/// Evaluations that follow sooner than this on one that counted do not count, in milliseconds: somebody who asks three times
-/// in a row has not seen a quarter of an hour. Shorter than the cron's five minutes, which are not exact.
+/// Least time between two evaluations that count, in milliseconds: three calls of an operator in a row are no quarter of an
+/// hour. Shorter than the cron's five minutes, which are not exact.
 const LEAST_STEP_MS: u64 = 240_000;
 
-/// Notices that wait for a destination that does not answer. Beyond it the oldest raise leaves with its recovery: an outage
-/// that is over is what a late reader misses least.
+/// Notices that wait for a destination that does not answer. Beyond it the oldest raise is dropped with its recovery: an
+/// outage that is over is what a late reader misses least.
 const MAX_WAITING: usize = 200;
 
 /// What an alert is about.
@@ -67,19 +72,14 @@ impl AlertKind {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Conditions {
     /// Dead letters in the store.
-    #[serde(default)]
     pub dead_letters: Option<u64>,
     /// Refused deliveries that were not kept, since the beginning of counting.
-    #[serde(default)]
     pub not_quarantined: Option<u64>,
     /// Destinations whose circuit is open, by source.
-    #[serde(default)]
     pub open_circuits: Option<Vec<String>>,
     /// Sources that have gone quiet.
-    #[serde(default)]
     pub silent: Option<Vec<String>>,
     /// Sources whose subscription could not be repaired.
-    #[serde(default)]
     pub unrepaired: Option<Vec<String>>,
 }
 
@@ -90,7 +90,7 @@ pub struct Rules {
     pub dead_letters_over: u64,
     /// After so long an alert that is still raised is told again; never where there is none. In milliseconds.
     pub repeat_after_ms: Option<u64>,
-    /// Whether there is somebody to tell: otherwise no notice waits.
+    /// Whether there is an alert destination: otherwise no notice waits.
     pub told: bool,
 }
 
@@ -127,14 +127,12 @@ pub struct Notice {
     /// What it is about.
     pub kind: AlertKind,
     /// The source that it concerns, where it concerns one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subject: Option<String>,
     /// When the alert was raised.
     pub since_ms: u64,
     /// When the notice arose.
     pub at_ms: u64,
     /// The figure that raised it, where it is one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub value: Option<u64>,
 }
 
@@ -178,6 +176,16 @@ impl Notice {
         serde_json::to_string(&payload).unwrap_or_default()
     }
 
+    /// Its entry in the audit trail.
+    pub fn draft(&self) -> Draft {
+        Draft {
+            source: self.subject.clone(),
+            error: Some(format!("{} {}", self.kind.as_str(), self.event.as_str())),
+            correlation_id: Some(self.id.clone()),
+            ..Draft::new(Action::Alert, "monitor")
+        }
+    }
+
     fn summary(&self) -> String {
         let source = self.subject.as_deref().unwrap_or_default();
         let what = match self.kind {
@@ -195,18 +203,14 @@ impl Notice {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Tracked {
     kind: AlertKind,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     subject: Option<String>,
     /// Evaluations in a row that spoke against the present state.
     against: u32,
     /// When the last of them was counted.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     counted_ms: Option<u64>,
     /// When it was raised; `None` while it is not.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     raised_ms: Option<u64>,
     /// When it was last told.
-    #[serde(default)]
     told_ms: u64,
 }
 
@@ -217,18 +221,17 @@ pub struct OpenAlert {
     /// What it is about.
     pub kind: AlertKind,
     /// The source that it concerns, where it concerns one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
     /// Since when.
     pub since_ms: u64,
 }
 
-/// Everything that is remembered from one evaluation to the next. Stored: fields may be added with a default, not changed.
+/// Everything that is remembered of alerts from one evaluation to the next. Stored.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Alerts {
     tracked: Vec<Tracked>,
     waiting: Vec<Notice>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     not_quarantined: Option<u64>,
 }
 

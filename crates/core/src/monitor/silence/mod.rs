@@ -1,7 +1,7 @@
 //! Whether a source that used to deliver has gone quiet.
 //!
 //! Promises: a source is compared with its own history by hour of the week (UTC): an hour counts as busy when the source
-//! was active in it in every one of the last weeks that were watched, at least two (of three or more, one may be missing),
+//! was active in it in every one of the last weeks that were observed, at least two (of three or more, one may be missing),
 //! and so it was in the hours before and behind it (a shift may begin and end anywhere within its first and last hour).
 //! Nights, weekends and the first weeks therefore never flag; a busy time without a delivery does, once it has lasted longer
 //! than [`LEAST_MS`] and than twice the longest pause of the last weeks, and only a delivery ends it. Time without a delivery
@@ -21,8 +21,8 @@ const WEEKS: u32 = 4;
 /// Weeks in which a source must have been active in an hour before it is expected to be busy.
 const LEAST_WEEKS: u32 = 2;
 
-/// Of the weeks that were watched, how many may have been without a delivery: a short outage or a holiday that nobody flagged
-/// must not blind the watch for its hours.
+/// Of the weeks that were observed, how many may have been without a delivery: a short outage or a holiday that nobody flagged
+/// must not blind the monitor for its hours.
 const MISSED_WEEKS: u32 = 1;
 
 /// Busy time without a delivery below which nothing is silent: Genesys itself gives up after 85 s and a reconciliation runs
@@ -35,13 +35,13 @@ const TIMES_PAUSE: u64 = 2;
 /// Pauses longer than this are nights, weekends or outages, and teach nothing about what is usual within busy hours.
 const LONGEST_PAUSE_MS: u64 = 2 * HOUR_MS;
 
-/// What was learned about a source. Stored: fields may be added with a default, not changed.
+/// What was learned about a source. Stored.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct History {
     /// The week that bit 0 of every slot stands for, counted from the epoch.
     week: u64,
-    /// For each slot a bit a week: the slot was watched. Hexadecimal, two digits a slot.
-    watched: WeekBits,
+    /// For each slot a bit a week: the slot was observed. Hexadecimal, two digits a slot.
+    observed: WeekBits,
     /// The same: something was delivered in it.
     active: WeekBits,
     /// Longest pause between deliveries by week, the current one first, in milliseconds.
@@ -49,10 +49,8 @@ pub struct History {
     /// The last delivery that the history knows.
     last_ms: Option<u64>,
     /// What the last evaluation said.
-    #[serde(default)]
     silent: bool,
     /// Whether the last evaluation went by a configured limit, so that what it said is not from this history.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     limited: bool,
 }
 
@@ -141,7 +139,7 @@ impl History {
     /// Takes in what is known at `now_ms` (called every few minutes, times not falling) and says what follows from it.
     ///
     /// `last_delivery_ms`: the last accepted delivery that the counters know; `None` where there never was one.
-    /// `limit_ms`: the configured limit; `Some(0)` turns the watch off, `None` has it learned.
+    /// `limit_ms`: the configured limit; `Some(0)` turns the judgement off, `None` has it learned.
     pub fn evaluate(&mut self, now_ms: u64, last_delivery_ms: Option<u64>, limit_ms: Option<u64>) -> SilenceVerdict {
         let delivered = self.learn(now_ms, last_delivery_ms);
         // Weeks go by and take with them what the expectation rests on; that does not bring the source back.
@@ -157,7 +155,7 @@ impl History {
         let (slot, week) = place(now_ms);
         let passed = week.saturating_sub(self.week);
         if passed > 0 {
-            self.watched.age(passed);
+            self.observed.age(passed);
             self.active.age(passed);
             for _ in 0..passed.min(u64::from(WEEKS)) {
                 self.pauses_ms.insert(0, 0);
@@ -165,7 +163,7 @@ impl History {
             self.pauses_ms.truncate(WEEKS as usize);
             self.week = week;
         }
-        self.watched.set(slot, 0);
+        self.observed.set(slot, 0);
         let Some(last_ms) = last_delivery_ms else { return false };
         let known = self.last_ms.unwrap_or(last_ms);
         if last_ms < known || self.last_ms == Some(last_ms) {
@@ -182,12 +180,12 @@ impl History {
         }
         if self.silent && !self.limited {
             let week = self.week;
-            self.watched.forget(|slot| behind(week, slot, known));
+            self.observed.forget(|slot| behind(week, slot, known));
         }
         self.last_ms = Some(last_ms);
         let (slot, week) = place(last_ms);
         let age = self.week.saturating_sub(week);
-        self.watched.set(slot, age);
+        self.observed.set(slot, age);
         self.active.set(slot, age);
         true
     }
@@ -214,14 +212,14 @@ impl History {
         self.counts(place(now_ms).0)
     }
 
-    /// Active in the last weeks that were watched, and there were enough of them.
+    /// Active in the last weeks that were observed, and there were enough of them.
     fn busy(&self, slot: u64) -> bool {
         // The current week is what is judged, and may be at its beginning; so is all that has passed since the last delivery,
         // in whatever week that was.
         let undecided = self.last_ms.map_or(0, |last_ms| behind(self.week, slot, last_ms));
-        let watched = self.watched.of(slot) & 0b1_1110 & !undecided;
-        let active = watched & self.active.of(slot);
-        let missed = watched.count_ones().saturating_sub(active.count_ones());
+        let observed = self.observed.of(slot) & 0b1_1110 & !undecided;
+        let active = observed & self.active.of(slot);
+        let missed = observed.count_ones().saturating_sub(active.count_ones());
         active.count_ones() >= LEAST_WEEKS && missed <= MISSED_WEEKS
     }
 

@@ -112,7 +112,7 @@ fn a_shard_that_does_not_answer_takes_nothing_back() {
 }
 
 #[test]
-fn a_week_that_nobody_watched_is_no_week_of_silence() {
+fn a_week_without_an_evaluation_is_no_week_of_silence() {
     let life = Life { on: &|_| true, every_ms: 60_000, dies_ms: u64::MAX };
     let mut history = History::default();
     for step in 0..(4 * WEEK_MS / STEP_MS) {
@@ -151,12 +151,10 @@ fn the_stored_form_is_pinned_and_comes_back() {
     let mut history = History::default();
     history.evaluate(MONDAY_MS, Some(MONDAY_MS - 1), None);
     let text = serde_json::to_string(&history).unwrap();
-    assert!(text.starts_with(r#"{"week":2965,"watched":"0000"#), "{text}");
-    assert!(text.ends_with(r#""pauses_ms":[0,0,0,0],"last_ms":1793577599999,"silent":false}"#), "{text}");
+    assert!(text.starts_with(r#"{"week":2965,"observed":"0000"#), "{text}");
+    assert!(text.ends_with(r#""pauses_ms":[0,0,0,0],"last_ms":1793577599999,"silent":false,"limited":false}"#), "{text}");
     assert_eq!(serde_json::from_str::<History>(&text).unwrap(), history);
-    let first = r#"{"week":1,"watched":"","active":"","pauses_ms":[],"last_ms":null}"#;
-    assert_eq!(serde_json::from_str::<History>(first).unwrap().last_ms, None);
-    assert!(serde_json::from_str::<History>(&first.replace(r#""watched":"""#, r#""watched":"zz""#)).is_err());
+    assert!(serde_json::from_str::<History>(&text.replace(r#""observed":"00"#, r#""observed":"zz"#)).is_err());
 }
 
 /// What was said from `from_ms` on, and when it changed, of a source that delivered last at `last(now)`.
@@ -227,7 +225,7 @@ fn the_beginning_of_a_week_does_not_put_off_what_is_silent() {
 }
 
 #[test]
-fn an_outage_does_not_blind_the_watch_for_the_same_hours_of_the_next_week() {
+fn an_outage_does_not_blind_the_monitor_for_the_same_hours_of_the_next_week() {
     let first_ms = MONDAY_MS + 3 * WEEK_MS + DAY_MS + 10 * HOUR_MS;
     // Four hours, which are flagged, and one, which is within the patience of a source with a pause of an hour.
     for hours in [4, 1] {
@@ -242,7 +240,7 @@ fn an_outage_does_not_blind_the_watch_for_the_same_hours_of_the_next_week() {
 }
 
 #[test]
-fn a_holiday_is_one_flag_and_does_not_blind_the_watch_for_the_next_monday() {
+fn a_holiday_is_one_flag_and_does_not_blind_the_monitor_for_the_next_monday() {
     let holiday_ms = MONDAY_MS + 3 * WEEK_MS;
     let dies_ms = holiday_ms + WEEK_MS + 9 * HOUR_MS + HOUR_MS / 2;
     let gaps = [(holiday_ms, holiday_ms + DAY_MS), (dies_ms, u64::MAX)];
