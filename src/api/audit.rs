@@ -1,11 +1,10 @@
 //! `GET /api/audit`, `GET /api/audit/verify`, `GET /api/audit/export`.
 
-use super::{Call, Handled, bad_parameter, limit, not_found, object_failed};
-use crate::jobs::audit_export::{Unverified, ask, read};
-use crate::objects::AUDIT_OBJECT;
+use super::{Call, Handled, bad_parameter, limit, not_found};
+use crate::jobs::audit_export::{Unverified, read};
+use crate::objects::clients::AuditLogClient;
 use crate::platform::http::{Problem, json, json_text, text_with};
-use crate::platform::objects;
-use gateway_core::audit::{Action, Anchor, AuditCall, Lines, SegmentBroken};
+use gateway_core::audit::{Action, Anchor, EntryFilter, Lines, SegmentBroken};
 use gateway_core::time::{parse_rfc3339, rfc3339};
 use serde::Serialize;
 
@@ -30,9 +29,8 @@ pub(super) async fn list(call: &Call<'_>) -> Handled {
     };
     let limit = limit(call)?;
     let (since, until) = (time(call, "since")?, time(call, "until")?);
-    let request = AuditCall::List { action, source: call.query.get("source"), since, until, before_seq, limit };
-    let page = objects::call_for_text(call.env, objects::AUDIT_LOG, AUDIT_OBJECT, &request).await;
-    Ok(json_text(200, &page.map_err(|error| object_failed(&error))?, &[]))
+    let filter = EntryFilter { action, source: call.query.get("source"), since, until };
+    Ok(json_text(200, &AuditLogClient::new(call.env).list_json(filter, before_seq, limit).await?, &[]))
 }
 
 /// A time as entries have it.
@@ -52,8 +50,7 @@ fn seq(call: &Call<'_>, name: &str) -> Result<u64, Box<Problem>> {
 /// end. `X-Next-From` says where the next call goes on; without it, this was the end.
 pub(super) async fn export(call: &Call<'_>) -> Handled {
     let (from_seq, limit) = (seq(call, "from")?, steps(call)?);
-    let Lines { mut lines, next_seq, anchor } =
-        ask(call.env, &AuditCall::Lines { from_seq, limit }).await.map_err(|error| object_failed(&error))?;
+    let Lines { mut lines, next_seq, anchor } = AuditLogClient::new(call.env).lines(from_seq, limit).await?;
     if let Some(anchor) = anchor {
         let text = read(call.env, &anchor, None).await.map_err(|error| unverified(&error))?;
         let skipped = usize::try_from(from_seq.saturating_sub(anchor.from)).unwrap_or(usize::MAX);
@@ -78,12 +75,9 @@ fn unverified(error: &Unverified) -> Problem {
 /// `?segment=`: a file of the trail against its anchor.
 async fn verify_segment(call: &Call<'_>) -> Handled {
     let segment = seq(call, "segment")?;
-    let anchor = async |segment| {
-        let request = AuditCall::Anchored { segment };
-        ask::<Option<Anchor>>(call.env, &request).await.map_err(|error| object_failed(&error))
-    };
-    let found = anchor(segment).await?.ok_or_else(|| not_found("No such segment"))?;
-    let before = if segment > 1 { anchor(segment.saturating_sub(1)).await? } else { None };
+    let log = AuditLogClient::new(call.env);
+    let found = log.anchored(segment).await?.ok_or_else(|| not_found("No such segment"))?;
+    let before = if segment > 1 { log.anchored(segment.saturating_sub(1)).await? } else { None };
     let checked = found.to.saturating_sub(found.from).saturating_add(1);
     let answer = match read(call.env, &found, before.as_ref()).await {
         Ok(_) => SegmentJson { intact: true, checked, anchor: found, broken: None },
@@ -115,7 +109,6 @@ pub(super) async fn verify(call: &Call<'_>) -> Handled {
     if call.query.get("segment").is_some() {
         return verify_segment(call).await;
     }
-    let request = AuditCall::Verify { from_seq: seq(call, "from")?, limit: steps(call)? };
-    let verification = objects::call_for_text(call.env, objects::AUDIT_LOG, AUDIT_OBJECT, &request).await;
-    Ok(json_text(200, &verification.map_err(|error| object_failed(&error))?, &[]))
+    let (from_seq, limit) = (seq(call, "from")?, steps(call)?);
+    Ok(json_text(200, &AuditLogClient::new(call.env).verify_json(from_seq, limit).await?, &[]))
 }

@@ -1,9 +1,10 @@
 //! `GET /api/dead-letters`, `GET DELETE /api/dead-letters/{id}`.
 
-use super::{Call, Handled, bad_parameter, cursor, limit, not_found, object_failed};
+use super::{Call, Handled, bad_parameter, cursor, limit, not_found};
+use crate::objects::clients::DeadLetterClient;
 use crate::platform::http::{Problem, empty, json};
-use crate::platform::{log, objects, r2};
-use gateway_core::dead_letters::{BodyText, LetterFilter, StoredDeadLetter, LettersCall, STORE_OBJECT, LetterStatus, Summary};
+use crate::platform::{log, r2};
+use gateway_core::dead_letters::{BodyText, LetterFilter, LetterStatus, StoredDeadLetter, Summary};
 use gateway_core::messages::id::is_delivery_id;
 use gateway_core::messages::{BodyRef, DeadLetter};
 use gateway_core::time::parse_rfc3339;
@@ -33,16 +34,6 @@ struct Page {
     next_cursor: Option<String>,
 }
 
-/// A call to the store.
-pub(super) async fn store<T: serde::de::DeserializeOwned>(
-    call: &Call<'_>,
-    request: LettersCall,
-) -> Result<T, Box<Problem>> {
-    Ok(objects::call(call.env, objects::DEAD_LETTER_STORE, STORE_OBJECT, &request)
-        .await
-        .map_err(|error| object_failed(&error))?)
-}
-
 /// A time as people and programs write it, in milliseconds since the epoch; `name` is the parameter's, for the error.
 pub(super) fn time(name: &str, value: Option<String>) -> Result<Option<u64>, Box<Problem>> {
     let Some(text) = value else { return Ok(None) };
@@ -55,7 +46,9 @@ pub(super) async fn list(call: &Call<'_>) -> Handled {
     let query = &call.query;
     let status = query
         .get("status")
-        .map(|name| LetterStatus::from_name(&name).ok_or_else(|| bad_parameter("status", "stored, replaying or replayed")))
+        .map(|name| {
+            LetterStatus::from_name(&name).ok_or_else(|| bad_parameter("status", "stored, replaying or replayed"))
+        })
         .transpose()?;
     let (limit, before) = (limit(call)?, cursor(call)?);
     let filter = LetterFilter {
@@ -66,7 +59,7 @@ pub(super) async fn list(call: &Call<'_>) -> Handled {
         status,
         ids: vec![],
     };
-    let letters: Vec<Summary> = store(call, LettersCall::List { filter, before, limit }).await?;
+    let letters = DeadLetterClient::new(call.env).list(filter, before, limit).await?;
     let full = letters.len() == usize::try_from(limit).unwrap_or(usize::MAX);
     let next_cursor = letters.last().filter(|_| full).map(|letter| format!("{}-{}", letter.dead_at_ms, letter.id));
     Ok(json(200, &Page { dead_letters: letters, next_cursor }))
@@ -77,8 +70,9 @@ pub(super) async fn read(call: &Call<'_>, id: &str) -> Handled {
     if !is_delivery_id(id) {
         return Err(not_found("No such dead letter").into());
     }
-    let found: Option<StoredDeadLetter> = store(call, LettersCall::Get { id: id.into() }).await?;
-    let StoredDeadLetter { letter, inline, status, last_replay } = found.ok_or_else(|| not_found("No such dead letter"))?;
+    let found = DeadLetterClient::new(call.env).get(id).await?;
+    let StoredDeadLetter { letter, inline, status, last_replay } =
+        found.ok_or_else(|| not_found("No such dead letter"))?;
     let mut lost = None;
     let body = match &letter.body {
         BodyRef::Stored { key, sha256, .. } => match r2::get(call.env, key, sha256).await {
@@ -103,8 +97,7 @@ pub(super) async fn delete(call: &Call<'_>, id: &str) -> Handled {
     if !is_delivery_id(id) {
         return Err(not_found("No such dead letter").into());
     }
-    let deleted: Option<(DeadLetter, Option<String>)> = store(call, LettersCall::Delete { id: id.into() }).await?;
-    let (_, key) = deleted.ok_or_else(|| not_found("No such dead letter"))?;
+    let (_, key) = DeadLetterClient::new(call.env).delete(id).await?.ok_or_else(|| not_found("No such dead letter"))?;
     if let Some(key) = key
         && let Err(error) = r2::delete(call.env, vec![key]).await
     {

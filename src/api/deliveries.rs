@@ -1,10 +1,10 @@
 //! `GET /api/deliveries`, `GET /api/deliveries/{id}`: what was accepted and how far it got.
 
-use super::{Call, Handled, bad_parameter, cursor, limit, not_found, object_failed};
+use super::{Call, Handled, bad_parameter, cursor, limit, not_found};
+use crate::objects::clients::LedgerClient;
 use crate::platform::http::json;
-use crate::platform::objects;
 use futures_util::future::join_all;
-use gateway_core::deliver::ledger::{DeliveryRow, LedgerCall, State, ledger_shards};
+use gateway_core::deliver::ledger::{DeliveryRow, State, ledger_shards};
 use gateway_core::messages::id::is_delivery_id;
 use serde::Serialize;
 
@@ -25,15 +25,14 @@ pub(super) async fn list(call: &Call<'_>) -> Handled {
         })?),
     };
     let (limit, before) = (limit(call)?, cursor(call)?);
-    let request = LedgerCall::List { source: call.query.get("source"), state, before, limit };
-    let shards: Vec<String> = ledger_shards().collect();
+    let (source, shards): (_, Vec<String>) = (call.query.get("source"), ledger_shards().collect());
     let calls = shards
         .iter()
-        .map(|shard| objects::call::<Vec<DeliveryRow>>(call.env, objects::DELIVERY_LEDGER, shard, &request));
+        .map(|shard| LedgerClient::new(call.env, shard).list(source.clone(), state, before.clone(), limit));
     let mut deliveries = vec![];
     for rows in join_all(calls).await {
         // A list with a hole in it would be believed: one missing shard fails the call.
-        deliveries.extend(rows.map_err(|error| object_failed(&error))?);
+        deliveries.extend(rows?);
     }
     deliveries.sort_unstable_by(|a, b| (b.received_at_ms, &b.id).cmp(&(a.received_at_ms, &a.id)));
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
@@ -48,11 +47,8 @@ pub(super) async fn read(call: &Call<'_>, id: &str) -> Handled {
     if !is_delivery_id(id) {
         return Err(not_found("No such delivery").into());
     }
-    let request = LedgerCall::Get { id: id.into() };
     let shards: Vec<String> = ledger_shards().collect();
-    let calls = shards
-        .iter()
-        .map(|shard| objects::call::<Option<DeliveryRow>>(call.env, objects::DELIVERY_LEDGER, shard, &request));
+    let calls = shards.iter().map(|shard| LedgerClient::new(call.env, shard).get(id));
     let mut failed = None;
     for row in join_all(calls).await {
         match row {
@@ -61,5 +57,5 @@ pub(super) async fn read(call: &Call<'_>, id: &str) -> Handled {
             Err(error) => failed = Some(error),
         }
     }
-    Err(failed.map_or_else(|| not_found("No such delivery"), |error| object_failed(&error)).into())
+    Err(failed.map_or_else(|| not_found("No such delivery").into(), Into::into))
 }

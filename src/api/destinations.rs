@@ -1,6 +1,6 @@
 //! `GET /api/destinations`, `POST /api/destinations/{source}/close`: where deliveries go, and whether they wait.
 
-use super::{Call, Handled, configured, not_found, object_failed};
+use super::{Call, Handled, configured, not_found};
 use crate::deliver::circuit_breakers;
 use crate::platform::http::json;
 use gateway_core::deliver::circuit_breaker::{CircuitRow, CircuitState};
@@ -32,6 +32,6 @@ struct Closed<'a> {
 pub(super) async fn close(call: &Call<'_>, source: &str) -> Handled {
     let gateway = configured(call.env)?;
     let Some(configured) = gateway.source(source) else { return Err(not_found("No such source").into()) };
-    let was_open = circuit_breakers::close(call.env, configured.source).await.map_err(|error| object_failed(&error))?;
+    let was_open = circuit_breakers::close(call.env, configured.source).await?;
     Ok(json(200, &Closed { source, was_open }))
 }

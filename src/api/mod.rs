@@ -20,13 +20,13 @@ mod retention;
 mod subscriptions;
 
 use crate::config::{Gateway, gateway, secret};
-use crate::jobs::reconcile::lifecycle;
+use crate::objects::clients::LifecycleClient;
 use crate::platform::body::{self, BodyError};
 use crate::platform::http::{Answer, Problem, empty, json_text, without_body};
 use crate::platform::log;
 use crate::platform::objects::CallError;
 use gateway_core::auth::{Access, authorize};
-use gateway_core::dead_letters::JobAction;
+use gateway_core::dead_letters::replay::JobAction;
 use gateway_core::lifecycle::{Answered, LifecycleCall};
 use gateway_core::query::Query;
 use serde::de::DeserializeOwned;
@@ -164,16 +164,16 @@ fn cursor(call: &Call<'_>) -> Result<Option<(u64, String)>, Box<Problem>> {
     parsed.map(Some).ok_or_else(|| bad_parameter("cursor", "the nextCursor of an earlier answer").into())
 }
 
-/// What failed was ours.
-fn object_failed(error: &CallError) -> Problem {
-    log::error("object_failed", &[("error", &error.to_string())]);
-    Problem::new(503, "Storage is not available", "storage_unavailable").detail(error.to_string())
+impl From<CallError> for Box<Problem> {
+    fn from(error: CallError) -> Self {
+        log::error("object_failed", &[("error", &error.to_string())]);
+        Self::new(Problem::new(503, "Storage is not available", "storage_unavailable").detail(error.to_string()))
+    }
 }
 
 /// Has the lifecycle object call the vendor, and passes on what it answers.
 async fn vendor(call: &Call<'_>, request: LifecycleCall) -> Handled {
-    let Answered { status, body, etag, .. } =
-        lifecycle(call.env, &request).await.map_err(|error| object_failed(&error))?;
+    let Answered { status, body, etag, .. } = LifecycleClient::new(call.env).call(&request).await?;
     if status == 204 {
         return Ok(empty(204, &[]));
     }

@@ -1,14 +1,15 @@
 //! `POST /api/dead-letters/{id}/replay`, `POST /api/dead-letters/replay`, and the jobs of the latter under
 //! `/api/dead-letters/replays`.
 
-use super::dead_letters::{store, time};
+use super::dead_letters::time;
 use super::{Call, Handled, bad_parameter, json_body, not_found};
+use crate::objects::clients::DeadLetterClient;
 use crate::platform::clock;
 use crate::platform::http::{Problem, json};
 use gateway_core::dead_letters::replay::{
-    DEFAULT_RATE_PER_S, Job, JobOrder, JobState, MAX_RATE_PER_S, ReplayVerdict, skipped,
+    DEFAULT_RATE_PER_S, Job, JobAction, JobOrder, JobState, MAX_RATE_PER_S, ReplayVerdict, skipped,
 };
-use gateway_core::dead_letters::{LetterFilter, JobAction, LettersCall, ReplayAnswer, LetterStatus};
+use gateway_core::dead_letters::{LetterFilter, LetterStatus};
 use gateway_core::messages::id::{delivery_id, is_delivery_id};
 use serde::{Deserialize, Serialize};
 
@@ -57,7 +58,7 @@ pub(super) async fn one(call: &Call<'_>, id: &str) -> Handled {
     if !is_delivery_id(id) {
         return Err(not_found("No such dead letter").into());
     }
-    let replayed: ReplayAnswer = store(call, LettersCall::Replay { id: id.into(), actor: ACTOR.into() }).await?;
+    let replayed = DeadLetterClient::new(call.env).replay(id, ACTOR).await?;
     let verdict = replayed.ok_or_else(|| not_found("No such dead letter"))?.verdict;
     if verdict.code.as_deref() == Some(skipped::BEING_REPLAYED) {
         return Err(Box::new(Problem::new(409, "Somebody else is replaying it", skipped::BEING_REPLAYED)));
@@ -71,7 +72,8 @@ pub(super) async fn many(call: &Call<'_>) -> Handled {
     let status = filter
         .status
         .map(|name| {
-            LetterStatus::from_name(&name).ok_or_else(|| bad_parameter("filter.status", "stored, replaying or replayed"))
+            LetterStatus::from_name(&name)
+                .ok_or_else(|| bad_parameter("filter.status", "stored, replaying or replayed"))
         })
         .transpose()?;
     if filter.ids.len() > MAX_IDS || !filter.ids.iter().all(|id| is_delivery_id(id)) {
@@ -92,19 +94,18 @@ pub(super) async fn many(call: &Call<'_>) -> Handled {
     let random = clock::random().map_err(|_| Problem::new(503, "No randomness", "no_randomness"))?;
     let id = delivery_id(clock::now_ms(), random);
     let order = JobOrder { id, actor: ACTOR.into(), filter, dry_run, rate_per_s };
-    let job: Job = store(call, LettersCall::ReplayMany { order }).await?;
+    let job = DeadLetterClient::new(call.env).replay_many(order).await?;
     Ok(json(if job.state == JobState::Running { 202 } else { 200 }, &job))
 }
 
 /// The latest jobs, newest first.
 pub(super) async fn list(call: &Call<'_>) -> Handled {
-    Ok(json(200, &Jobs { replays: store(call, LettersCall::Jobs).await? }))
+    Ok(json(200, &Jobs { replays: DeadLetterClient::new(call.env).jobs().await? }))
 }
 
 /// One job: shown, cancelled or resumed.
 pub(super) async fn job(call: &Call<'_>, id: &str, action: JobAction) -> Handled {
-    let job: Option<Job> = store(call, LettersCall::Job { id: id.into(), action }).await?;
-    let job = job.ok_or_else(|| not_found("No such replay"))?;
+    let job = DeadLetterClient::new(call.env).job(id, action).await?.ok_or_else(|| not_found("No such replay"))?;
     if action == JobAction::Resume && job.state == JobState::Done {
         return Err(Box::new(Problem::new(409, "It is done", "already_done")));
     }

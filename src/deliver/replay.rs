@@ -1,22 +1,25 @@
 //! Replays one dead letter: reads its body, decides, sends.
 //!
-//! Promise: nothing is changed in the store, and every failure is a verdict, so that whoever holds the letter can put it
-//! back with its reason. Out of scope: what is decided (`gateway_core::dead_letters::replay`), who may replay it (the store's object).
+//! Promise: nothing is changed in the store, and every failure is a verdict with which the store can put the letter back.
+//! Out of scope: what is decided (`gateway_core::dead_letters::replay`), when a letter is replayed (the store's object).
 
 use crate::config::gateway;
 use crate::platform::body::Body;
 use crate::platform::{queue, r2};
-use gateway_core::dead_letters::Letter;
 use gateway_core::dead_letters::replay::{Parcel, ReplayVerdict, decide, skipped};
+use gateway_core::dead_letters::{BodyText, StoredDeadLetter};
 use gateway_core::messages::{BodyRef, Stage, delivery_header};
 use worker::Env;
 
 /// Judges a letter as a replay would; the parcel and the body that would be sent.
-async fn judge(env: &Env, StoredDeadLetter { letter, inline, .. }: &StoredDeadLetter) -> Result<(Parcel, Vec<u8>), ReplayVerdict> {
+async fn judge(
+    env: &Env,
+    StoredDeadLetter { letter, inline, .. }: &StoredDeadLetter,
+) -> Result<(Parcel, Vec<u8>), ReplayVerdict> {
     let body = match &letter.body {
         BodyRef::Omitted { .. } => vec![],
         BodyRef::Inline { .. } => {
-            let bytes = inline.as_ref().and_then(gateway_core::dead_letters::BodyText::to_bytes);
+            let bytes = inline.as_ref().and_then(BodyText::to_bytes);
             bytes.ok_or_else(|| ReplayVerdict::skipped(skipped::BODY_LOST, Some("the row holds no body".into())))?
         }
         // What was verified once is sent by its reference, so that it need not be read here.

@@ -1,125 +1,125 @@
-//! `WATCH`: who has gone quiet, what is wrong, and who was told.
+//! `MONITOR`: which sources are silent, what is wrong, and which notices are sent.
 //!
-//! Promises: one evaluation at a time is judged and stored as one transaction; notices leave in order and one at a time,
-//! each until it was answered 2xx, under an identifier that stays; a destination that does not answer is asked again by
-//! the next evaluation. Out of scope: the judgements (`gateway_core::{silence, alerts}`).
+//! Promises:
+//! - one evaluation at a time is judged and stored as one transaction;
+//! - notices leave in order and one at a time, each until it was answered 2xx, under an identifier that stays;
+//! - a destination that does not answer is asked again by the next evaluation.
+//!
+//! Out of scope: the judgement (`gateway_core::monitor`).
 
-use super::{Step, Tables};
+use super::{SchemaStep, Tables, json};
 use crate::audit;
 use crate::config::{Gateway, gateway};
 use crate::platform::fetch::{self, Outgoing, Read};
-use crate::platform::sql::{rows, run, text};
-use crate::platform::{clock, log, objects};
+use crate::platform::sql::{rows, run, text, unreadable};
+use crate::platform::{clock, log};
 use crate::receive::counting;
-use gateway_core::audit::{Action, Draft, USER_AGENT};
+use gateway_core::audit::{Draft, USER_AGENT};
 use gateway_core::config::AlertDestination;
 use gateway_core::metrics::counters::Metric;
-use gateway_core::monitor::alerts::{Alerts, Conditions, Notice};
-use gateway_core::monitor::calls::{Health, Observation, SourceHealth, WatchCall};
-use gateway_core::monitor::silence::{History, SilenceVerdict};
+use gateway_core::monitor::alerts::{Alerts, Notice};
+use gateway_core::monitor::calls::{Health, MonitorCall, Observation};
+use gateway_core::monitor::evaluation::{self, health};
 use genesys_webhook::scheme::Scheme;
 use genesys_webhook::sign::sign_with_all;
 use serde::de::DeserializeOwned;
 use std::cell::Cell;
+use std::collections::BTreeMap;
 use worker::{DurableObject, Env, Request, Response, Result, SqlStorage, State, durable_object};
 
-/// Both hold JSON of versioned forms: what was learned of each source, and under `alerts` and `health` what was said last.
-const SCHEMA: [Step; 1] = ["
+/// Both hold JSON: what was learned of each source, and under `alerts` and `health` what was said last.
+const SCHEMA: [SchemaStep; 1] = ["
     CREATE TABLE histories (source TEXT PRIMARY KEY, history TEXT NOT NULL) WITHOUT ROWID;
     CREATE TABLE kept (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;"];
 
-/// How long the alert destination may take, in milliseconds.
+/// Time that the alert destination may take, in milliseconds.
 const SEND_MS: u64 = 10_000;
 
 /// Notices that one evaluation sends: five minutes later is the next.
 const MAX_SENT: u32 = 20;
 
-/// How long one evaluation may be sending: [`MAX_SENT`] notices at [`SEND_MS`]. Whoever was cut off blocks no longer.
+/// Time that one evaluation may be sending, in milliseconds: [`MAX_SENT`] notices at [`SEND_MS`]. One that was cut off does not
+/// block the next for longer.
 const SENDING_MS: u64 = 200_000;
 
-/// The watch's object.
+/// The monitor's object.
 #[durable_object(fetch)]
-pub struct Watch {
+pub struct Monitor {
     tables: Tables,
     env: Env,
     sending_until_ms: Cell<u64>,
 }
 
-impl DurableObject for Watch {
+impl DurableObject for Monitor {
     fn new(state: State, env: Env) -> Self {
         Self { tables: Tables::set_up(&state, &SCHEMA), env, sending_until_ms: Cell::new(0) }
     }
 
     async fn fetch(&self, request: Request) -> Result<Response> {
-        objects::serve(request, async |call: WatchCall| -> Result<String> {
-            let sql = self.tables.sql()?;
-            match call {
-                WatchCall::Read => objects::json(&health(sql)?),
-                WatchCall::Evaluate(observation) => {
-                    match gateway(&self.env) {
-                        Ok(gateway) => self.evaluate(sql, &gateway, observation).await?,
-                        // Nobody knows any more what is expected: that is said elsewhere, and nothing is forgotten here.
-                        Err(_) => log::warn("watch_blind", &[("cause", "bad_configuration")]),
-                    }
-                    objects::json(&health(sql)?)
+        let answer = async |call, sql: &SqlStorage| {
+            if let MonitorCall::Evaluate(observation) = call {
+                match gateway(&self.env) {
+                    Ok(gateway) => self.evaluate(sql, &gateway, observation).await?,
+                    // What is expected is not known: other alerts say so, and nothing is forgotten here.
+                    Err(_) => log::warn("monitor_blind", &[("cause", "bad_configuration")]),
                 }
             }
-        })
-        .await
+            json(&health(kept(sql, "health")?, &kept(sql, "alerts")?))
+        };
+        self.tables.serve(request, answer).await
     }
 }
 
 fn kept<T: DeserializeOwned + Default>(sql: &SqlStorage, name: &str) -> Result<T> {
     let found = rows(sql, "SELECT value FROM kept WHERE name = ?", vec![text(name)])?;
-    Ok(found
-        .first()
-        .and_then(|row| row.text(0))
-        .map(|text| serde_json::from_str(&text))
-        .transpose()?
-        .unwrap_or_default())
+    let value = found.first().and_then(|row| row.text(0));
+    Ok(value.map(|value| serde_json::from_str(&value)).transpose()?.unwrap_or_default())
 }
 
 fn keep(sql: &SqlStorage, name: &str, value: &impl serde::Serialize) -> Result<()> {
-    let value = serde_json::to_string(value)?;
-    run(sql, "INSERT OR REPLACE INTO kept VALUES (?, ?)", vec![text(name), text(&value)])
+    run(sql, "INSERT OR REPLACE INTO kept (name, value) VALUES (?, ?)", vec![text(name), text(&json(value)?)])
 }
 
-/// What was said last, with the alerts as they are now.
-fn health(sql: &SqlStorage) -> Result<Health> {
-    let alerts: Alerts = kept(sql, "alerts")?;
-    let said: Health = kept(sql, "health")?;
-    Ok(Health { alerts: alerts.open(), notices_waiting: alerts.waiting() as u64, ..said })
+/// What is remembered, and the histories as they are stored.
+fn load(sql: &SqlStorage) -> Result<(evaluation::Monitor, BTreeMap<String, String>)> {
+    let stored = rows(sql, "SELECT source, history FROM histories", vec![])?;
+    let stored = stored.iter().map(|row| row.text(0).zip(row.text(1)).ok_or_else(|| unreadable("history")));
+    let stored: BTreeMap<String, String> = stored.collect::<Result<_>>()?;
+    let mut monitor: evaluation::Monitor = evaluation::Monitor {
+        alerts: kept::<Alerts>(sql, "alerts")?,
+        said: kept::<Health>(sql, "health")?,
+        ..Default::default()
+    };
+    for (source, history) in &stored {
+        monitor.histories.insert(source.clone(), serde_json::from_str(history)?);
+    }
+    Ok((monitor, stored))
 }
 
-impl Watch {
+/// Writes what has changed.
+fn store(sql: &SqlStorage, monitor: &evaluation::Monitor, stored: &BTreeMap<String, String>) -> Result<()> {
+    for (source, history) in &monitor.histories {
+        let history = json(history)?;
+        if stored.get(source) != Some(&history) {
+            let parameters = vec![text(source), text(&history)];
+            run(sql, "INSERT OR REPLACE INTO histories (source, history) VALUES (?, ?)", parameters)?;
+        }
+    }
+    for source in stored.keys().filter(|source| !monitor.histories.contains_key(*source)) {
+        run(sql, "DELETE FROM histories WHERE source = ?", vec![text(source)])?;
+    }
+    keep(sql, "alerts", &monitor.alerts)?;
+    keep(sql, "health", &monitor.said)
+}
+
+impl Monitor {
     async fn evaluate(&self, sql: &SqlStorage, gateway: &Gateway, observation: Observation) -> Result<()> {
-        let now_ms = clock::now_ms();
-        let mut said = Health { evaluated_at_ms: Some(now_ms), ..Health::default() };
-        let mut before = kept::<Health>(sql, "health")?.sources;
-        for source in &gateway.config.sources {
-            let last_ms = observation.deliveries.get(&source.name).copied();
-            let limit_ms = source.silence_after_s.map(|s| s.saturating_mul(1000));
-            // The delivery that is missing may be known to the object that did not answer: what was said stands.
-            let own = match before.remove(&source.name) {
-                Some(own) if observation.incomplete => own,
-                None if observation.incomplete => continue,
-                _ => judge(sql, &source.name, now_ms, last_ms, limit_ms)?,
-            };
-            said.sources.insert(source.name.clone(), own);
-        }
-        let mut silent = None;
-        if !observation.incomplete {
-            forget_others(sql, &said)?;
-            let quiet = said.sources.iter().filter(|(_, own)| own.activity == SilenceVerdict::Silent);
-            silent = Some(quiet.map(|(source, _)| source.clone()).collect());
-        }
-        let conditions = Conditions { silent, ..observation.conditions };
-        let mut alerts: Alerts = kept(sql, "alerts")?;
-        let rules = AlertDestination::rules(gateway.config.alerts.as_ref());
-        let notices = alerts.evaluate(now_ms, &conditions, rules);
-        keep(sql, "alerts", &alerts)?;
-        keep(sql, "health", &said)?;
-        // Everything up to here is one transaction; only then the first wait.
+        let notices = self.tables.transaction(|sql| {
+            let (mut monitor, stored) = load(sql)?;
+            let notices = monitor.evaluate(&gateway.config, observation, clock::now_ms());
+            store(sql, &monitor, &stored)?;
+            Ok(notices)
+        })?;
         for notice in &notices {
             let subject = notice.subject.as_deref().unwrap_or_default();
             log::warn(
@@ -127,7 +127,7 @@ impl Watch {
                 &[("kind", notice.kind.as_str()), ("change", notice.event.as_str()), ("source", subject)],
             );
         }
-        audit::append(&self.env, notices.iter().map(draft).collect()).await;
+        audit::append(&self.env, notices.iter().map(Notice::draft).collect()).await;
         if let Some(to) = &gateway.config.alerts {
             self.send_all(sql, gateway, to).await?;
         }
@@ -135,7 +135,7 @@ impl Watch {
         Ok(())
     }
 
-    /// Sends what waits, as long as it is taken.
+    /// Sends what waits, until the destination does not take one.
     async fn send_all(&self, sql: &SqlStorage, gateway: &Gateway, to: &AlertDestination) -> Result<()> {
         let now_ms = clock::now_ms();
         if self.sending_until_ms.get() > now_ms {
@@ -153,7 +153,7 @@ impl Watch {
                     keep(sql, "alerts", &alerts)?;
                     counting::add(Metric::AlertSent, "", "delivered", 1);
                     let (target_url, status_code) = (Some(to.url.clone()), Some(status));
-                    drafts.push(Draft { target_url, status_code, ..draft(&notice) });
+                    drafts.push(Draft { target_url, status_code, ..notice.draft() });
                 }
                 Err(error) => {
                     counting::add(Metric::AlertSent, "", "failed", 1);
@@ -165,44 +165,6 @@ impl Watch {
         self.sending_until_ms.set(0);
         audit::append(&self.env, drafts).await;
         Ok(())
-    }
-}
-
-fn judge(
-    sql: &SqlStorage,
-    source: &str,
-    now_ms: u64,
-    last_ms: Option<u64>,
-    limit_ms: Option<u64>,
-) -> Result<SourceHealth> {
-    let found = rows(sql, "SELECT history FROM histories WHERE source = ?", vec![text(source)])?;
-    let before = found.first().and_then(|row| row.text(0));
-    let mut history: History = before.as_deref().map(serde_json::from_str).transpose()?.unwrap_or_default();
-    let activity = history.evaluate(now_ms, last_ms, limit_ms);
-    let after = serde_json::to_string(&history)?;
-    if before.as_deref() != Some(after.as_str()) {
-        run(sql, "INSERT OR REPLACE INTO histories VALUES (?, ?)", vec![text(source), text(&after)])?;
-    }
-    Ok(SourceHealth { activity, expected: history.expected(now_ms) })
-}
-
-/// Forgets sources that are not configured any more: one of the same name later is another.
-fn forget_others(sql: &SqlStorage, said: &Health) -> Result<()> {
-    for row in rows(sql, "SELECT source FROM histories", vec![])? {
-        if let Some(source) = row.text(0).filter(|source| !said.sources.contains_key(source)) {
-            run(sql, "DELETE FROM histories WHERE source = ?", vec![text(&source)])?;
-        }
-    }
-    Ok(())
-}
-
-/// The audit entry of a notice.
-fn draft(notice: &Notice) -> Draft {
-    Draft {
-        source: notice.subject.clone(),
-        error: Some(format!("{} {}", notice.kind.as_str(), notice.event.as_str())),
-        correlation_id: Some(notice.id.clone()),
-        ..Draft::new(Action::Alert, "watch")
     }
 }
 

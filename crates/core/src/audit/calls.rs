@@ -3,6 +3,9 @@
 use super::{Action, Anchor, Broken, Draft};
 use serde::{Deserialize, Serialize};
 
+/// Name of the object: there is one chain.
+pub const AUDIT_OBJECT: &str = "audit";
+
 /// A call to the audit log's object.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

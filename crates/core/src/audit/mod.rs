@@ -7,12 +7,10 @@ mod chain;
 mod letters;
 mod segments;
 
-pub use calls::{AuditCall, EntryFilter, Lines, Verification};
+pub use calls::{AUDIT_OBJECT, AuditCall, EntryFilter, Lines, Verification};
 pub use chain::{Broken, GENESIS_HASH, Head};
 pub use letters::{job_draft, letter_drafts, purge_drafts, replay_draft, retention_draft};
-pub use segments::{
-    Anchor, MAX_ENTRIES, SEGMENT_ENTRIES, Segment, SegmentBroken, check_segment, segment_bounds,
-};
+pub use segments::{Anchor, MAX_ENTRIES, SEGMENT_ENTRIES, Segment, SegmentBroken, check_segment, segment_bounds};
 
 use serde::{Deserialize, Serialize};
 

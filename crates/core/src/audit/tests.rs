@@ -285,8 +285,13 @@ fn replays_jobs_and_removals_say_what_was_left() {
     let late = ReplayVerdict::outlived(crate::deliver::ledger::State::Delivered).unwrap();
     assert_eq!(replayed(late).error, None);
     assert_eq!(replayed(ReplayVerdict::skipped("body_lost", None)).error.as_deref(), Some("body_lost"));
-    let order =
-        JobOrder { id: "j".into(), actor: "admin".into(), filter: LetterFilter::default(), dry_run: false, rate_per_s: 1 };
+    let order = JobOrder {
+        id: "j".into(),
+        actor: "admin".into(),
+        filter: LetterFilter::default(),
+        dry_run: false,
+        rate_per_s: 1,
+    };
     let mut job = Job { state: JobState::Done, ..Job::new(order, 0) };
     job.count(&ReplayVerdict::replayed());
     assert_eq!((job_draft(&job).error, job_draft(&job).count), (None, Some(1)));

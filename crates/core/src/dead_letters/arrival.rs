@@ -222,8 +222,12 @@ mod tests {
         let calls = by_shard(&reports);
         let ids = |items: &[ClaimItem]| items.iter().map(|item| item.id.clone()).collect::<Vec<_>>();
         let told: Vec<_> = calls.iter().map(|(shard, known, items)| (*shard, *known, ids(items))).collect();
-        let expected: [(&str, bool, &[&str]); 3] = [("a", true, &["1", "3"]), ("b", true, &["2"]), ("a", false, &["4"])];
-        assert_eq!(told, expected.map(|(shard, known, ids)| (shard, known, ids.iter().map(ToString::to_string).collect())));
+        let expected: [(&str, bool, &[&str]); 3] =
+            [("a", true, &["1", "3"]), ("b", true, &["2"]), ("a", false, &["4"])];
+        assert_eq!(
+            told,
+            expected.map(|(shard, known, ids)| (shard, known, ids.iter().map(ToString::to_string).collect()))
+        );
         let letters = [("1".to_owned(), 0), ("2".to_owned(), 3), ("3".to_owned(), 0)];
         let marked = outlived(letters.to_vec(), vec![State::Dead, State::Delivered, State::Waiting]);
         assert_eq!(marked, [Outlived { id: "2".into(), replay: 3, state: State::Delivered }]);

@@ -236,7 +236,10 @@ mod tests {
             (2, LetterStatus::Replayed, "replayed", Some("already_replayed")),
         ] {
             assert_eq!((status.number(), status.as_str(), status.skip_code()), (number, name, skip_code));
-            assert_eq!((LetterStatus::from_number(number), LetterStatus::from_name(name)), (Some(status), Some(status)));
+            assert_eq!(
+                (LetterStatus::from_number(number), LetterStatus::from_name(name)),
+                (Some(status), Some(status))
+            );
             assert_eq!(serde_json::to_string(&status).unwrap(), format!("\"{name}\""));
         }
         assert_eq!((LetterStatus::from_number(3), LetterStatus::from_name("Stored")), (None, None));

@@ -138,19 +138,19 @@ impl LifecycleRefusal {
     /// The answer, with what exactly is wrong.
     pub fn with(self, detail: &impl Serialize) -> Refused {
         let (status, code, _) = self.parts();
-        Box::new(self.answer(status, code, Some(detail)))
+        self.answer(status, code, Some(detail))
     }
 
     /// The answer.
     pub fn answered(self) -> Refused {
         let (status, code, _) = self.parts();
-        Box::new(self.answer(status, code, None::<&str>))
+        self.answer(status, code, None::<&str>)
     }
 
-    pub(super) fn answer(self, status: u16, code: &str, detail: Option<impl Serialize>) -> Answered {
+    pub(super) fn answer(self, status: u16, code: &str, detail: Option<impl Serialize>) -> Refused {
         // Details are structures of strings and numbers: serializing them cannot fail.
         let body = serde_json::to_string(&ErrorJson { error: self.parts().2, code, detail }).unwrap_or_default();
-        Answered { status, body, refusal: Some(self), etag: None }
+        Refused(Box::new(Answered { status, body, refusal: Some(self), etag: None }))
     }
 }
 
@@ -168,7 +168,8 @@ pub struct Answered {
 }
 
 /// An answer that is an error; boxed, because answers are large and errors rare.
-pub type Refused = Box<Answered>;
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused(pub Box<Answered>);
 
 #[derive(Serialize)]
 struct ErrorJson<'a, D> {
@@ -196,10 +197,10 @@ mod tests {
         for refusal in LifecycleRefusal::ALL {
             assert_eq!(serde_json::to_string(&refusal).unwrap(), format!("\"{}\"", refusal.as_str()));
         }
-        let answered = LifecycleRefusal::MissingSecret.with(&"GENESYS_CLIENT_ID");
+        let Refused(answered) = LifecycleRefusal::MissingSecret.with(&"GENESYS_CLIENT_ID");
         let body = r#"{"error":"A Worker secret is not set","code":"missing_secret","detail":"GENESYS_CLIENT_ID"}"#;
         assert_eq!((answered.status, answered.body.as_str()), (503, body));
-        let plain = LifecycleRefusal::UnknownSource.answered();
+        let Refused(plain) = LifecycleRefusal::UnknownSource.answered();
         assert_eq!(plain.body, r#"{"error":"Unknown source","code":"unknown_source"}"#);
     }
 }

@@ -3,7 +3,7 @@
 //! Promise: a management call creates only what a run would create: the name is free, the event types exist, the address
 //! answers. Out of scope: asking (the `LIFECYCLE` object).
 
-use super::calls::{Answered, LifecycleRefusal, Refused};
+use super::calls::{LifecycleRefusal, Refused};
 use crate::config::Config;
 use genesys_client::error::{Error, ErrorFault};
 use genesys_client::event_types::Catalogue;
@@ -54,7 +54,8 @@ pub fn answers(probe: &Probe) -> Result<(), Refused> {
 
 /// Refuses a subscription whose name another source declares: it would be made a second one of `source`.
 pub fn is_of_source(config: &Config, source: &str, name: &str) -> Result<(), Refused> {
-    let declaring = config.sources.iter().filter(|source| source.subscription.as_ref().is_some_and(|own| own.name == name));
+    let declaring =
+        config.sources.iter().filter(|source| source.subscription.as_ref().is_some_and(|own| own.name == name));
     let names: Vec<&str> = declaring.map(|source| source.name.as_str()).collect();
     match names.first() {
         Some(other) if !names.contains(&source) => Err(LifecycleRefusal::OtherSource.with(other)),
@@ -62,20 +63,22 @@ pub fn is_of_source(config: &Config, source: &str, name: &str) -> Result<(), Ref
     }
 }
 
-/// The vendor's error as the management API shows it: what the caller can act on keeps its status, the rest is a bad gateway.
-pub fn vendor_error(error: &Error) -> Answered {
-    let status = match error {
-        Error::Address(_) | Error::Invalid { .. } => 400,
-        Error::NotOurs { .. } => 409,
-        _ => error.status().filter(|status| matches!(status, 404 | 409 | 410 | 412 | 429)).unwrap_or(502),
-    };
-    let detail = VendorDetail {
-        message: error.to_string(),
-        fault: error.fault(),
-        status: error.status(),
-        correlation_id: error.correlation_id().map(Into::into),
-    };
-    LifecycleRefusal::Vendor.answer(status, error.code(), Some(detail))
+impl From<Error> for Refused {
+    /// The vendor's error as the management API shows it: what the caller can act on keeps its status, the rest is a bad gateway.
+    fn from(error: Error) -> Self {
+        let status = match &error {
+            Error::Address(_) | Error::Invalid { .. } => 400,
+            Error::NotOurs { .. } => 409,
+            _ => error.status().filter(|status| matches!(status, 404 | 409 | 410 | 412 | 429)).unwrap_or(502),
+        };
+        let detail = VendorDetail {
+            message: error.to_string(),
+            fault: error.fault(),
+            status: error.status(),
+            correlation_id: error.correlation_id().map(Into::into),
+        };
+        LifecycleRefusal::Vendor.answer(status, error.code(), Some(detail))
+    }
 }
 
 #[cfg(test)]
@@ -85,7 +88,7 @@ mod tests {
     use genesys_client::event_types::EventType;
 
     fn refusal(checked: Result<(), Refused>) -> Option<(LifecycleRefusal, String)> {
-        checked.err().map(|answered| (answered.refusal.unwrap(), answered.body))
+        checked.err().map(|Refused(answered)| (answered.refusal.unwrap(), answered.body))
     }
 
     #[test]
@@ -130,8 +133,12 @@ mod tests {
     #[test]
     fn what_the_caller_can_act_on_keeps_its_status() {
         let address = genesys_client::address::check("ftp://example.com", false).unwrap_err();
-        let answered = vendor_error(&Error::Address(address));
+        let Refused(answered) = Error::Address(address).into();
         assert_eq!((answered.status, answered.refusal), (400, Some(LifecycleRefusal::Vendor)));
-        assert!(answered.body.starts_with(r#"{"error":"The vendor's API refused or failed","code":""#), "{}", answered.body);
+        assert!(
+            answered.body.starts_with(r#"{"error":"The vendor's API refused or failed","code":""#),
+            "{}",
+            answered.body
+        );
     }
 }

@@ -148,13 +148,13 @@ pub(super) mod tests {
             ("archive", LifecycleRefusal::NoSubscription),
             ("chat", LifecycleRefusal::MissingSecret),
         ] {
-            let refused = desired(&config, source, secret).err().and_then(|answered| answered.refusal);
+            let refused = desired(&config, source, secret).err().and_then(|refused| refused.0.refusal);
             assert_eq!(refused, Some(refusal), "{source}");
         }
         // One source without its secret stops the run.
         assert!(all_desired(&config, secret).is_err());
         assert_eq!(all_desired(&config, |name| Some(name.into())).unwrap_or_default().len(), 2);
-        assert_eq!(api_kind(&config, "other").unwrap_err().refusal, Some(LifecycleRefusal::NoSubscriptionApi));
+        assert_eq!(api_kind(&config, "other").unwrap_err().0.refusal, Some(LifecycleRefusal::NoSubscriptionApi));
     }
 
     #[test]

@@ -8,7 +8,7 @@ mod declared;
 mod last;
 
 pub use calls::{Answered, LIFECYCLE_OBJECT, LifecycleCall, LifecycleRefusal, Refused};
-pub use checks::{answers, has_known_events, is_free, is_of_source, vendor_error};
+pub use checks::{answers, has_known_events, is_free, is_of_source};
 pub use declared::{all_desired, api_kind, desired, listed, remembered_refusal, vendor_draft};
 pub use last::{last_runs_json, read_last_runs};
 

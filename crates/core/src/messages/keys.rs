@@ -43,7 +43,10 @@ mod tests {
         let bodies = [letter_body_key("1", day_ms), payload_key("s", "1", day_ms)];
         assert_eq!(bodies, ["dead-letters/2026/11/23/1", "payloads/2026/11/23/s/1"]);
         for (key, prefix) in bodies.iter().zip(BODY_PREFIXES) {
-            assert!(key.starts_with(prefix) && *key > bodies_before_key(prefix, day_ms), "the day itself is kept: {key}");
+            assert!(
+                key.starts_with(prefix) && *key > bodies_before_key(prefix, day_ms),
+                "the day itself is kept: {key}"
+            );
             assert!(*key < bodies_before_key(prefix, day_ms + crate::time::DAY_MS), "the next day is not: {key}");
         }
         assert_eq!(archive_key("s", "1", day_ms), "deliveries/s/2026/11/23/1.json");

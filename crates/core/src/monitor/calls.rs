@@ -62,7 +62,8 @@ mod tests {
 
     #[test]
     fn the_forms_are_pinned() {
-        let call = MonitorCall::Evaluate(Observation { deliveries: [("a".into(), 5)].into(), ..Observation::default() });
+        let call =
+            MonitorCall::Evaluate(Observation { deliveries: [("a".into(), 5)].into(), ..Observation::default() });
         let json = r#"{"evaluate":{"deliveries":{"a":5},"conditions":{"dead_letters":null,"not_quarantined":null,"open_circuits":null,"silent":null,"unrepaired":null},"incomplete":false}}"#;
         assert_eq!(serde_json::to_string(&call).unwrap(), json);
         assert_eq!(serde_json::from_str::<MonitorCall>(json).unwrap(), call);

@@ -77,7 +77,8 @@ mod tests {
         assert_eq!(monitor.said.sources, BTreeMap::new());
         let now_ms = 10 * HOUR_MS;
         let notices = monitor.evaluate(&config, seen(&[("a", now_ms), ("b", HOUR_MS)], false), now_ms);
-        let told: Vec<_> = notices.iter().map(|notice| (notice.kind, notice.event, notice.subject.as_deref())).collect();
+        let told: Vec<_> =
+            notices.iter().map(|notice| (notice.kind, notice.event, notice.subject.as_deref())).collect();
         assert_eq!(told, [(AlertKind::Silence, AlertEvent::Raised, Some("b"))]);
         let before = monitor.clone();
         assert_eq!(monitor.evaluate(&config, seen(&[("a", now_ms)], true), now_ms + 5 * HOUR_MS), []);

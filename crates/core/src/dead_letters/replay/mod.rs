@@ -7,7 +7,8 @@
 
 mod job;
 pub use job::{
-    DEFAULT_RATE_PER_S, Job, JobAction, JobOrder, JobState, JobStep, LetterPosition, MAX_DRY_RUN, MAX_RATE_PER_S, MAX_STALLS,
+    DEFAULT_RATE_PER_S, Job, JobAction, JobOrder, JobState, JobStep, LetterPosition, MAX_DRY_RUN, MAX_RATE_PER_S,
+    MAX_STALLS,
 };
 
 use crate::deliver::ledger::State;
@@ -201,7 +202,8 @@ fn delivery(letter: &DeadLetter, origin: Origin) -> Delivery {
 /// What the receiver does, in its order: size, signature, envelope.
 fn verify(letter: &DeadLetter, verifier: &Verifier, limit_bytes: u64, body: &[u8]) -> Result<Delivery, ReplayVerdict> {
     let headers = letter.headers.as_slice();
-    let still = |refusal: &Refusal, diagnosis| ReplayVerdict::refused(refusal.code().as_str(), refusal.detail(), diagnosis);
+    let still =
+        |refusal: &Refusal, diagnosis| ReplayVerdict::refused(refusal.code().as_str(), refusal.detail(), diagnosis);
     if body.len() as u64 > limit_bytes {
         return Err(still(&Refusal::BodyTooLarge { limit_bytes }, None));
     }
@@ -209,7 +211,9 @@ fn verify(letter: &DeadLetter, verifier: &Verifier, limit_bytes: u64, body: &[u8
         VerifyError::Refused(refusal) => {
             still(&refusal, Some(doctor::diagnose(verifier, headers, body, letter.received_at_ms)))
         }
-        VerifyError::Unavailable(unavailable) => ReplayVerdict::refused(unavailable.code(), unavailable.to_string(), None),
+        VerifyError::Unavailable(unavailable) => {
+            ReplayVerdict::refused(unavailable.code(), unavailable.to_string(), None)
+        }
     })?;
     let envelope = verifier.scheme().inspect(body).map_err(|refusal| still(&refusal, None))?;
     let dedupe_key = verifier.scheme().idempotency_key(headers, &envelope);

@@ -191,8 +191,11 @@ fn the_forms_of_jobs_and_verdicts_are_pinned() {
             r#""after":[5,"x"],"matched":2,"replayed":1,"stillRefused":0,"skipped":1,"stalls":0,"byCode":{"body_lost":1}}"#
         )
     );
-    let last =
-        LastReplay { at_ms: 1, actor: "admin".into(), verdict: ReplayVerdict::refused("invalid_json", "d".into(), None) };
+    let last = LastReplay {
+        at_ms: 1,
+        actor: "admin".into(),
+        verdict: ReplayVerdict::refused("invalid_json", "d".into(), None),
+    };
     assert_eq!(
         serde_json::to_string(&last).unwrap(),
         r#"{"atMs":1,"actor":"admin","verdict":{"outcome":"still_refused","code":"invalid_json","detail":"d"}}"#

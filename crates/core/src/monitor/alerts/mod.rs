@@ -192,7 +192,9 @@ impl Notice {
             AlertKind::DeadLetters => format!("{} dead letters are waiting", self.value.unwrap_or(0)),
             AlertKind::CircuitOpen => format!("the destination of {source} is failing, its deliveries wait"),
             AlertKind::Silence => format!("{source} has stopped delivering"),
-            AlertKind::Subscription => format!("the subscription of {source} is not as declared and could not be repaired"),
+            AlertKind::Subscription => {
+                format!("the subscription of {source} is not as declared and could not be repaired")
+            }
             AlertKind::QuarantineBudget => "refused deliveries are not kept: their quarantine budget is used up".into(),
         };
         if self.event == AlertEvent::Recovered { format!("over: {what}") } else { what }

@@ -31,7 +31,10 @@ fn one_outage_is_one_alert_and_one_recovery() {
     let history = [0, 11, 12, 9, 20, 9, 9, 9, 9, 9];
     let told: Vec<Notice> =
         (0..).zip(history).flat_map(|(now, n)| alerts.evaluate(now * STEP_MS, &letters(n), RULES)).collect();
-    assert_eq!(events(&told), [(AlertEvent::Raised, AlertKind::DeadLetters, None), (AlertEvent::Recovered, AlertKind::DeadLetters, None)]);
+    assert_eq!(
+        events(&told),
+        [(AlertEvent::Raised, AlertKind::DeadLetters, None), (AlertEvent::Recovered, AlertKind::DeadLetters, None)]
+    );
     assert_eq!((told[0].since_ms, told[1].since_ms, told[1].at_ms), (300_000, 300_000, 2_100_000));
     assert_eq!(told[0].id, "alert-300000-dead_letters-raised");
     assert!(alerts.open().is_empty());
@@ -60,7 +63,10 @@ fn a_single_failed_reconciliation_pages_nobody() {
     let told = alerts.evaluate(3 * STEP_MS, &failed(&["a", "b"]), RULES);
     assert_eq!(
         events(&told),
-        [(AlertEvent::Raised, AlertKind::Subscription, Some("a")), (AlertEvent::Raised, AlertKind::Subscription, Some("b"))]
+        [
+            (AlertEvent::Raised, AlertKind::Subscription, Some("a")),
+            (AlertEvent::Raised, AlertKind::Subscription, Some("b"))
+        ]
     );
 }
 

@@ -152,7 +152,10 @@ fn the_stored_form_is_pinned_and_comes_back() {
     history.evaluate(MONDAY_MS, Some(MONDAY_MS - 1), None);
     let text = serde_json::to_string(&history).unwrap();
     assert!(text.starts_with(r#"{"week":2965,"observed":"0000"#), "{text}");
-    assert!(text.ends_with(r#""pauses_ms":[0,0,0,0],"last_ms":1793577599999,"silent":false,"limited":false}"#), "{text}");
+    assert!(
+        text.ends_with(r#""pauses_ms":[0,0,0,0],"last_ms":1793577599999,"silent":false,"limited":false}"#),
+        "{text}"
+    );
     assert_eq!(serde_json::from_str::<History>(&text).unwrap(), history);
     assert!(serde_json::from_str::<History>(&text.replace(r#""observed":"00"#, r#""observed":"zz"#)).is_err());
 }
@@ -207,7 +210,11 @@ fn what_has_died_is_silent_until_it_delivers_however_many_weeks_later() {
             let changes = said(born_ms, gap.1 + DAY_MS, |now_ms| with_gaps(on, 61_000, &[gap], now_ms));
             let verdicts: Vec<SilenceVerdict> = changes.iter().map(|(_, verdict)| *verdict).collect();
             // Afterwards too little is left to expect anything.
-            assert_eq!(verdicts, [SilenceVerdict::Normal, SilenceVerdict::Silent, SilenceVerdict::Unknown], "{changes:?}");
+            assert_eq!(
+                verdicts,
+                [SilenceVerdict::Normal, SilenceVerdict::Silent, SilenceVerdict::Unknown],
+                "{changes:?}"
+            );
             assert!(changes[2].0 >= gap.1 && changes[2].0 < gap.1 + DAY_MS, "{changes:?}");
         }
     }
@@ -246,7 +253,10 @@ fn a_holiday_is_one_flag_and_does_not_blind_the_monitor_for_the_next_monday() {
     let gaps = [(holiday_ms, holiday_ms + DAY_MS), (dies_ms, u64::MAX)];
     let changes = said(holiday_ms, dies_ms + DAY_MS, |now_ms| with_gaps(&office, 61_000, &gaps, now_ms));
     let verdicts: Vec<SilenceVerdict> = changes.iter().map(|(_, verdict)| *verdict).collect();
-    assert_eq!(verdicts, [SilenceVerdict::Normal, SilenceVerdict::Silent, SilenceVerdict::Normal, SilenceVerdict::Silent]);
+    assert_eq!(
+        verdicts,
+        [SilenceVerdict::Normal, SilenceVerdict::Silent, SilenceVerdict::Normal, SilenceVerdict::Silent]
+    );
     assert!(changes[2].0 < holiday_ms + DAY_MS + 9 * HOUR_MS, "the next morning ends it");
     assert!(changes[3].0 - dies_ms < 90 * 60_000, "{} min late", (changes[3].0 - dies_ms) / 60_000);
 }
