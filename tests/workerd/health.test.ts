@@ -76,10 +76,7 @@ it("is not ready where a newer version has changed an object's tables, although 
   } as const;
   for (const [binding, name] of Object.values(objects)) {
     const object = binding.getByName(name);
-    await runInDurableObject(object, (_, state) => {
-      expect(state.storage.sql.exec("SELECT version FROM schema").one()).toEqual({ version: 1 });
-      state.storage.sql.exec("UPDATE schema SET version = 2");
-    });
+    await runInDurableObject(object, (_, state) => void state.storage.sql.exec("UPDATE schema SET version = version + 1"));
     await evictDurableObject(object);
   }
   vi.setSystemTime(Date.now() + 20_002);

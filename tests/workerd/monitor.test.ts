@@ -190,7 +190,7 @@ describe("an alert destination that does not answer", () => {
 
 describe("a source without a limit", () => {
   const learning = env.MONITOR.getByName("learning");
-  const NEVER = { conditions: {} };
+  const NEVER = { conditions: {}, incomplete: false };
   /** Monday 2026-11-02, 00:00 UTC. */
   const MONDAY_MS = 1_793_577_600_000;
 
@@ -228,7 +228,7 @@ describe("a source without a limit", () => {
 });
 
 describe("what it is told of subscriptions", () => {
-  const judged = (unrepaired: string[] | null) => call(object(), { evaluate: { deliveries: {}, conditions: { unrepaired } } });
+  const judged = (unrepaired: string[] | null) => call(object(), { evaluate: { deliveries: {}, conditions: { unrepaired }, incomplete: false } });
   const open = (health: any) => health.alerts.filter(({ kind }: any) => kind === "subscription");
 
   it("is raised when it was so twice, and stays while nobody can tell", async () => {
