@@ -85,12 +85,18 @@ pub(crate) struct Object<'a> {
     env: &'a Env,
     binding: &'static str,
     name: &'a str,
+    limit_ms: Option<u64>,
 }
 
 impl<'a> Object<'a> {
     /// The object `name` of the class that is bound as `binding`.
     pub(crate) const fn new(env: &'a Env, binding: &'static str, name: &'a str) -> Self {
-        Self { env, binding, name }
+        Self { env, binding, name, limit_ms: None }
+    }
+
+    /// The same, whose calls are given up after `ms`.
+    pub(crate) const fn answering_within(self, ms: u64) -> Self {
+        Self { limit_ms: Some(ms), ..self }
     }
 
     /// Calls it.
@@ -103,16 +109,11 @@ impl<'a> Object<'a> {
     pub(crate) async fn call_for_text(self, call: &impl Serialize) -> Result<String, CallError> {
         // Structures of strings and numbers: what could not be written would be refused.
         let body = serde_json::to_string(call).unwrap_or_default();
-        self.exchange(body).await.map_err(|fault| self.error(fault))
-    }
-
-    /// What `answer` comes to within `ms`.
-    pub(crate) async fn within<T>(
-        self,
-        ms: u64,
-        answer: impl Future<Output = Result<T, CallError>>,
-    ) -> Result<T, CallError> {
-        clock::within(ms, answer).await.unwrap_or_else(|| Err(self.late()))
+        let answer = match self.limit_ms {
+            Some(ms) => clock::within(ms, self.exchange(body)).await.unwrap_or(Err(CallFault::Late)),
+            None => self.exchange(body).await,
+        };
+        answer.map_err(|fault| self.error(fault))
     }
 
     /// The error of a call that was not waited for.
