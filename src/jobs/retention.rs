@@ -60,41 +60,41 @@ async fn remove(env: &Env, config: &Config, removed: &mut Removed) {
     crate::jobs::audit_export::run(env, retention.audit_before_ms(now_ms), removed).await;
 }
 
-async fn letters(env: &Env, before_ms: u64, received_before_ms: u64, removed: &mut Removed) {
+/// Repeats a step until it answers that nothing is left, or fails.
+async fn repeat(removed: &mut Removed, step: impl AsyncFn(&mut Removed) -> Result<bool, String>) {
     for _ in 0..MAX_STEPS {
-        let expired = match DeadLetterClient::new(env).expire(before_ms, received_before_ms, STEP).await {
-            Ok(expired) => expired,
-            Err(error) => return failed(removed, &error.to_string()),
-        };
-        removed.dead_letters = removed.dead_letters.saturating_add(expired.removed);
-        if let Err(error) = r2::delete(env, expired.keys).await {
-            // They are found again as bodies without a letter.
-            failed(removed, &error);
-        }
-        if expired.removed < u64::from(STEP) {
-            return;
+        match step(removed).await {
+            Ok(false) => {}
+            Ok(true) => return,
+            Err(error) => return failed(removed, &error),
         }
     }
     removed.unfinished = true;
 }
 
+async fn letters(env: &Env, before_ms: u64, received_before_ms: u64, removed: &mut Removed) {
+    let step = async |removed: &mut Removed| {
+        let expired = DeadLetterClient::new(env).expire(before_ms, received_before_ms, STEP).await;
+        let expired = expired.map_err(|error| error.to_string())?;
+        removed.dead_letters = removed.dead_letters.saturating_add(expired.removed);
+        if let Err(error) = r2::delete(env, expired.keys).await {
+            // They are found again as bodies without a letter.
+            failed(removed, &error);
+        }
+        Ok(expired.removed < u64::from(STEP))
+    };
+    repeat(removed, step).await;
+}
+
 async fn ledgers(env: &Env, before_ms: u64, removed: &mut Removed) {
     for shard in ledger_shards() {
-        for step in 0..MAX_STEPS {
-            match LedgerClient::new(env, &shard).expire(before_ms, STEP).await {
-                Ok(rows) => {
-                    removed.deliveries = removed.deliveries.saturating_add(rows);
-                    if rows < u64::from(STEP) {
-                        break;
-                    }
-                }
-                Err(error) => {
-                    failed(removed, &error.to_string());
-                    break;
-                }
-            }
-            removed.unfinished |= step == MAX_STEPS.saturating_sub(1);
-        }
+        let step = async |removed: &mut Removed| {
+            let expired = LedgerClient::new(env, &shard).expire(before_ms, STEP).await;
+            let rows = expired.map_err(|error| error.to_string())?;
+            removed.deliveries = removed.deliveries.saturating_add(rows);
+            Ok(rows < u64::from(STEP))
+        };
+        repeat(removed, step).await;
     }
 }
 
@@ -142,24 +142,16 @@ async fn stored_body(env: &Env, row: &DeliveryRow) -> Result<Option<BodyRef>, St
 }
 
 async fn bodies(env: &Env, prefix: &str, before_key: &str, removed: &mut Removed) {
-    for _ in 0..MAX_STEPS {
+    let step = async |removed: &mut Removed| {
         // Keys begin with the date, so the oldest come first, and the first that is young enough ends the walk.
-        let mut keys = match r2::list(env, prefix, STEP).await {
-            Ok(keys) => keys,
-            Err(error) => return failed(removed, &error),
-        };
-        let full = keys.len() as u64 == u64::from(STEP);
+        let mut keys = r2::list(env, prefix, STEP).await?;
         keys.retain(|key| key.as_str() < before_key);
-        let (old, all_old) = (keys.len() as u64, keys.len() as u64 == u64::from(STEP));
-        if let Err(error) = r2::delete(env, keys).await {
-            return failed(removed, &error);
-        }
+        let old = keys.len() as u64;
+        r2::delete(env, keys).await?;
         removed.bodies = removed.bodies.saturating_add(old);
-        if !(full && all_old) {
-            return;
-        }
-    }
-    removed.unfinished = true;
+        Ok(old < u64::from(STEP))
+    };
+    repeat(removed, step).await;
 }
 
 fn failed(removed: &mut Removed, error: &str) {

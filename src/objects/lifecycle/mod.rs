@@ -111,18 +111,18 @@ impl Lifecycle {
     }
 
     fn keep(&self, name: &str, value: &str) {
-        let kept = self.tables.sql().and_then(|sql| {
-            run(sql, "INSERT OR REPLACE INTO kept (name, value) VALUES (?, ?)", vec![text(name), text(value)])
-        });
-        if let Err(error) = kept {
-            log::error("not_kept", &[("name", name), ("error", &error.to_string())]);
-        }
+        self.write("INSERT OR REPLACE INTO kept (name, value) VALUES (?, ?)", &[name, value]);
     }
 
     fn forget(&self, name: &str) {
-        let gone = self.tables.sql().and_then(|sql| run(sql, "DELETE FROM kept WHERE name = ?", vec![text(name)]));
-        if let Err(error) = gone {
-            log::error("not_forgotten", &[("name", name), ("error", &error.to_string())]);
+        self.write("DELETE FROM kept WHERE name = ?", &[name]);
+    }
+
+    fn write(&self, statement: &str, values: &[&str]) {
+        let parameters = values.iter().map(|value| text(value)).collect();
+        if let Err(error) = self.tables.sql().and_then(|sql| run(sql, statement, parameters)) {
+            let name = values.first().copied().unwrap_or_default();
+            log::error("not_kept", &[("name", name), ("error", &error.to_string())]);
         }
     }
 

@@ -54,33 +54,14 @@ fn nights_weekends_lunch_and_first_weeks_do_not_flag() {
 }
 
 #[test]
-fn a_dead_tuesday_morning_flags_within_its_patience_and_until_it_is_back() {
+fn a_dead_tuesday_morning_flags_within_its_patience_and_the_night_does_not_end_it() {
     // The first minutes of a day (from 7:55) are not counted on, and lunch has taught a patience of an hour.
     let tuesday_ms = MONDAY_MS + 3 * WEEK_MS + DAY_MS;
     let life = Life { on: &office, every_ms: 61_000, dies_ms: tuesday_ms };
     let silent = life.silent(MONDAY_MS, tuesday_ms + DAY_MS, None);
     let first = silent[0] - tuesday_ms;
     assert!((9 * HOUR_MS..10 * HOUR_MS).contains(&first), "{} min", first / 60_000);
-    // The night in between does not end it.
     assert_eq!(*silent.last().unwrap(), tuesday_ms + DAY_MS - STEP_MS);
-    let back = |ms: u64| office(ms) && !(DAY_MS..DAY_MS + 13 * HOUR_MS).contains(&(ms % WEEK_MS));
-    // Missing only in the fourth week: the source as a whole, with one morning taken out.
-    let life = Life { on: &office, every_ms: 61_000, dies_ms: u64::MAX };
-    let (mut history, mut silent) = (History::default(), vec![]);
-    for step in 0..(4 * WEEK_MS / STEP_MS) {
-        let now_ms = MONDAY_MS + step * STEP_MS;
-        let cut = Life { on: &back, ..life };
-        let last = if now_ms < MONDAY_MS + 3 * WEEK_MS {
-            life.last_ms(now_ms)
-        } else {
-            cut.last_ms(now_ms).max(life.last_ms(now_ms.min(tuesday_ms)))
-        };
-        if history.evaluate(now_ms, last, None) == SilenceVerdict::Silent {
-            silent.push(now_ms);
-        }
-    }
-    assert!(!silent.is_empty());
-    assert!(silent.iter().all(|at| *at < tuesday_ms + 13 * HOUR_MS + STEP_MS), "silent after it was back");
 }
 
 #[test]
