@@ -34,7 +34,7 @@ const OPERATIONS_A_MESSAGE = 3;
 /** `max_batch_timeout` of wrangler.toml, in milliseconds. */
 const GATHER_MS = 1_000;
 
-const CLASSES = ["Counters", "DeliveryLedger", "DeadLetterStore", "AuditLog", "Lifecycle", "Destination", "Watch"];
+const CLASSES = ["Counters", "DeliveryLedger", "DeadLetterStore", "AuditLog", "Lifecycle", "Destination", "Monitor"];
 
 const MAIN = `import gateway, * as built from "./index.js";
 let calls = {};

@@ -39,7 +39,7 @@ const CLASSES = {
   AUDIT_LOG: "AuditLog",
   LIFECYCLE: "Lifecycle",
   DESTINATIONS: "Destination",
-  WATCH: "Watch",
+  MONITOR: "Monitor",
 };
 
 const MAIN = `import gateway, * as built from "./index.js";

@@ -1,13 +1,13 @@
 //! Appends to the audit trail.
 //!
-//! Promise: an append that fails is repeated a few times under the same batch number, which the log takes once; what is lost
-//! even so is an error in the log and counted (`auditLost`). It never stops what it records: a dead letter that is stored
-//! must be acknowledged, whether its entry could be appended or not.
+//! Promises: an append that fails is repeated a few times under the same batch name, which the log takes once; what is lost
+//! even so is an error in the log and counted (`auditLost`); a failure never stops what is recorded, because a dead letter that is
+//! stored must be acknowledged.
 
-use crate::objects::AUDIT_OBJECT;
-use crate::platform::{clock, log, objects};
+use crate::objects::clients::AuditLogClient;
+use crate::platform::{clock, log};
 use crate::receive::counting;
-use gateway_core::audit::{Action, AuditCall, Draft};
+use gateway_core::audit::{Action, Draft};
 use gateway_core::metrics::counters::Metric;
 use genesys_webhook::encoding::hex;
 use worker::Env;
@@ -39,16 +39,14 @@ pub(crate) async fn append(env: &Env, drafts: Vec<Draft>) {
         return;
     }
     drafts.iter().for_each(tell);
-    let entries = drafts.len();
     let batch = clock::random::<16>().ok().map(|bytes| hex(&bytes));
-    let call = AuditCall::Append { drafts, batch };
     let mut waits = WAITS_MS.into_iter();
     loop {
-        let Err(error) = objects::call::<u64>(env, objects::AUDIT_LOG, AUDIT_OBJECT, &call).await else { return };
-        let Some(wait_ms) = waits.next() else {
-            let fields = [("entries", &*entries.to_string()), ("error", &error.to_string())];
+        let Err(error) = AuditLogClient::new(env).append(&drafts, batch.as_deref()).await else { return };
+        let Some(wait_ms) = waits.next().filter(|_| error.is_transient()) else {
+            let fields = [("entries", &*drafts.len().to_string()), ("error", &error.to_string())];
             log::error("audit_not_appended", &fields);
-            counting::add(Metric::AuditLost, "", "", entries as u64);
+            counting::add(Metric::AuditLost, "", "", drafts.len() as u64);
             counting::flush(env).await;
             return;
         };

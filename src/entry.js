@@ -98,6 +98,6 @@ export const Counters = durableObject(wasm.Counters);
 export const DeliveryLedger = durableObject(wasm.DeliveryLedger);
 export const DeadLetterStore = durableObject(wasm.DeadLetterStore);
 export const AuditLog = durableObject(wasm.AuditLog);
-export const Watch = durableObject(wasm.Watch);
+export const Monitor = durableObject(wasm.Monitor);
 export const Lifecycle = durableObject(wasm.Lifecycle);
 export const Destination = durableObject(wasm.Destination);

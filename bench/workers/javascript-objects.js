@@ -10,4 +10,4 @@ export class DeadLetterStore extends DurableObject {}
 export class AuditLog extends DurableObject {}
 export class Lifecycle extends DurableObject {}
 export class Destination extends DurableObject {}
-export class Watch extends DurableObject {}
+export class Monitor extends DurableObject {}

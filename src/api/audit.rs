@@ -1,11 +1,10 @@
 //! `GET /api/audit`, `GET /api/audit/verify`, `GET /api/audit/export`.
 
-use super::{ApiCall, Handled, bad_cursor, bad_parameter, limit, not_found, number, object_failed, one_of, time};
-use crate::jobs::audit_export::{Unverified, ask, read};
-use crate::objects::AUDIT_OBJECT;
+use super::{ApiCall, Handled, bad_cursor, bad_parameter, limit, not_found, number, one_of, time};
+use crate::jobs::audit_export::{Unverified, read};
+use crate::objects::clients::AuditLogClient;
 use crate::platform::http::{ApiProblem, json, json_text, text};
-use crate::platform::objects;
-use gateway_core::audit::{Action, Anchor, AuditCall, Lines, SegmentBroken};
+use gateway_core::audit::{Action, Anchor, EntryFilter, Lines, SegmentBroken};
 use gateway_core::time::rfc3339;
 use serde::Serialize;
 
@@ -18,21 +17,15 @@ const MAX_VERIFY_STEP: u64 = 10_000;
 /// Entries, newest first.
 pub(super) async fn list(call: &ApiCall<'_>) -> Handled {
     let query = &call.query;
-    let request = AuditCall::List {
+    let filter = EntryFilter {
         action: one_of("action", query.get("action"), &Action::ALL, Action::as_str)?,
         source: query.text("source"),
         since: time("since", query.get("since"))?.map(rfc3339),
         until: time("until", query.get("until"))?.map(rfc3339),
-        before_seq: query.get("cursor").map(|text| text.parse().map_err(|_| bad_cursor())).transpose()?,
-        limit: limit(call)?,
     };
-    log(call, &request).await
-}
-
-/// What the log answers, as it is.
-async fn log(call: &ApiCall<'_>, request: &AuditCall) -> Handled {
-    let answer = objects::call_for_text(call.env, objects::AUDIT_LOG, AUDIT_OBJECT, request).await;
-    Ok(json_text(200, &answer.map_err(|error| object_failed(&error))?, &[]))
+    let before_seq = query.get("cursor").map(|text| text.parse().map_err(|_| bad_cursor())).transpose()?;
+    let limit = limit(call)?;
+    Ok(json_text(200, &AuditLogClient::new(call.env).list_json(filter, before_seq, limit).await?, &[]))
 }
 
 /// A number from 1 on; entries are counted for as long as the gateway lives.
@@ -48,8 +41,7 @@ fn steps(call: &ApiCall<'_>) -> Result<u32, ApiProblem> {
 /// end. `X-Next-From` says where the next call goes on; without it, this was the end.
 pub(super) async fn export(call: &ApiCall<'_>) -> Handled {
     let (from_seq, limit) = (seq(call, "from")?, steps(call)?);
-    let Lines { mut lines, next_seq, anchor } =
-        ask(call.env, &AuditCall::Lines { from_seq, limit }).await.map_err(|error| object_failed(&error))?;
+    let Lines { mut lines, next_seq, anchor } = AuditLogClient::new(call.env).lines(from_seq, limit).await?;
     if let Some(anchor) = anchor {
         let text = read(call.env, &anchor, None).await.map_err(|error| unverified(&error))?;
         let skipped = usize::try_from(from_seq.saturating_sub(anchor.from)).unwrap_or(usize::MAX);
@@ -73,12 +65,9 @@ fn unverified(error: &Unverified) -> ApiProblem {
 /// `?segment=`: a file of the trail against its anchor.
 async fn verify_segment(call: &ApiCall<'_>) -> Handled {
     let segment = seq(call, "segment")?;
-    let anchor = async |segment| {
-        let request = AuditCall::Anchored { segment };
-        ask::<Option<Anchor>>(call.env, &request).await.map_err(|error| object_failed(&error))
-    };
-    let found = anchor(segment).await?.ok_or_else(|| not_found("No such segment"))?;
-    let before = if segment > 1 { anchor(segment.saturating_sub(1)).await? } else { None };
+    let log = AuditLogClient::new(call.env);
+    let found = log.anchored(segment).await?.ok_or_else(|| not_found("No such segment"))?;
+    let before = if segment > 1 { log.anchored(segment.saturating_sub(1)).await? } else { None };
     let checked = found.to.saturating_sub(found.from).saturating_add(1);
     let answer = match read(call.env, &found, before.as_ref()).await {
         Ok(_) => SegmentJson { intact: true, checked, anchor: found, broken: None },
@@ -102,7 +91,10 @@ struct SegmentJson {
 /// Whether the chain holds, from `?from=` on, at most `?limit=` entries; or whether the file `?segment=` does.
 pub(super) async fn verify(call: &ApiCall<'_>) -> Handled {
     match call.query.get("segment") {
-        None => log(call, &AuditCall::Verify { from_seq: seq(call, "from")?, limit: steps(call)? }).await,
+        None => {
+            let (from_seq, limit) = (seq(call, "from")?, steps(call)?);
+            Ok(json_text(200, &AuditLogClient::new(call.env).verify_json(from_seq, limit).await?, &[]))
+        }
         Some(_) if call.query.get("from").or(call.query.get("limit")).is_some() => {
             Err(bad_parameter("segment", "to stand alone: a segment is verified as a whole"))
         }

@@ -11,20 +11,19 @@
 use crate::VERSION;
 use crate::config::{Gateway, gateway};
 use crate::deliver::circuit_breakers::circuits_of;
-use crate::platform::objects::{self, CallError};
+use crate::objects::clients::{CountersClient, DeadLetterClient, LedgerClient, MonitorClient};
+use crate::platform::objects::CallError;
 use crate::platform::{clock, queue};
 use futures_util::future::{join, join_all, join3, join4};
 use gateway_core::config::Source;
-use gateway_core::dead_letters::{LetterTotals, LettersCall, STORE_OBJECT};
+use gateway_core::dead_letters::STORE_OBJECT;
 use gateway_core::deliver::circuit_breaker::CircuitRow;
-use gateway_core::deliver::ledger::{LedgerCall, LedgerTotals, ledger_shards};
+use gateway_core::deliver::ledger::ledger_shards;
 use gateway_core::lifecycle::LIFECYCLE_OBJECT;
 use gateway_core::metrics::accounting::{Accounts, SourceAccount};
-use gateway_core::metrics::counters::{CountersCall, Totals, counter_shards};
+use gateway_core::metrics::counters::counter_shards;
 use gateway_core::metrics::{Backlog, MetricsSnapshot};
-use gateway_core::monitor::calls::{Health, WATCH_OBJECT, WatchCall};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use gateway_core::monitor::calls::MONITOR_OBJECT;
 use std::collections::BTreeMap;
 use worker::Env;
 
@@ -33,16 +32,6 @@ const ANSWER_MS: u64 = 3_000;
 
 /// When the last circuits are asked, in milliseconds after the beginning; these take up to two seconds more.
 const CIRCUITS_MS: u64 = 5_000;
-
-/// Asks all objects of a binding the same, side by side.
-async fn ask_all<T: DeserializeOwned>(
-    env: &Env,
-    binding: &'static str,
-    names: &[String],
-    call: &impl Serialize,
-) -> Vec<Option<T>> {
-    join_all(names.iter().map(|name| in_time(objects::call::<T>(env, binding, name, call)))).await
-}
 
 async fn in_time<T>(call: impl Future<Output = Result<T, CallError>>) -> Option<T> {
     clock::within(ANSWER_MS, call).await.and_then(Result::ok)
@@ -53,17 +42,16 @@ pub(crate) async fn collect(env: &Env) -> MetricsSnapshot {
     let taken_at_ms = clock::now_ms();
     let counter_names: Vec<String> = counter_shards().collect();
     let ledger_names: Vec<String> = ledger_shards().collect();
-    let ledgers = ask_all::<LedgerTotals>(env, objects::DELIVERY_LEDGER, &ledger_names, &LedgerCall::Totals);
-    let store = objects::call::<LetterTotals>(env, objects::DEAD_LETTER_STORE, STORE_OBJECT, &LettersCall::Totals);
-    let watch = objects::call::<Health>(env, objects::WATCH, WATCH_OBJECT, &WatchCall::Read);
-    let counters = ask_all::<Totals>(env, objects::COUNTERS, &counter_names, &CountersCall::Read);
-    let rest = join4(in_time(store), in_time(crate::jobs::reconcile::reconciled(env)), in_time(watch), queues(env));
+    let ledgers = join_all(ledger_names.iter().map(|name| in_time(LedgerClient::new(env, name).totals())));
+    let counters = join_all(counter_names.iter().map(|name| in_time(CountersClient::new(env, name).read())));
+    let (store, monitor) = (DeadLetterClient::new(env).totals(), MonitorClient::new(env).read());
+    let rest = join4(in_time(store), in_time(crate::jobs::reconcile::reconciled(env)), in_time(monitor), queues(env));
     let (counters, ledgers, (letters, reconcile, health, queues)) = join3(counters, ledgers, rest).await;
     let mut missing = vec![];
     let counters = answered(counters, &counter_names, &mut missing);
     let ledgers = answered(ledgers, &ledger_names, &mut missing);
     for (name, absent) in
-        [(STORE_OBJECT, letters.is_none()), (LIFECYCLE_OBJECT, reconcile.is_none()), (WATCH_OBJECT, health.is_none())]
+        [(STORE_OBJECT, letters.is_none()), (LIFECYCLE_OBJECT, reconcile.is_none()), (MONITOR_OBJECT, health.is_none())]
     {
         if absent {
             missing.push(name.into());

@@ -1,13 +1,13 @@
 //! `GET /api/dead-letters`, `GET DELETE /api/dead-letters/{id}`.
 
-use super::{ApiCall, Handled, cursor, limit, next_cursor, not_found, object_failed, one_of, time};
+use super::{ApiCall, Handled, cursor, limit, next_cursor, not_found, one_of, time};
+use crate::objects::clients::DeadLetterClient;
 use crate::platform::http::{ApiProblem, empty, json};
-use crate::platform::{log, objects, r2};
-use gateway_core::dead_letters::{BodyText, Filter, Letter, LettersCall, STORE_OBJECT, Status, Summary};
+use crate::platform::{log, r2};
+use gateway_core::dead_letters::{BodyText, LetterFilter, LetterStatus, StoredDeadLetter, Summary};
 use gateway_core::messages::id::is_delivery_id;
 use gateway_core::messages::{BodyRef, DeadLetter};
 use serde::Serialize;
-use serde::de::DeserializeOwned;
 
 /// A letter with its body.
 #[derive(Serialize)]
@@ -33,32 +33,26 @@ struct DeadLetterPage {
     next_cursor: Option<String>,
 }
 
-/// A call to the store.
-pub(super) async fn store<T: DeserializeOwned>(call: &ApiCall<'_>, request: LettersCall) -> Result<T, ApiProblem> {
-    let answer = objects::call(call.env, objects::DEAD_LETTER_STORE, STORE_OBJECT, &request).await;
-    answer.map_err(|error| object_failed(&error))
-}
-
 /// Letters, newest first.
 pub(super) async fn list(call: &ApiCall<'_>) -> Handled {
     let query = &call.query;
     let (limit, before) = (limit(call)?, cursor(call)?);
-    let filter = Filter {
+    let filter = LetterFilter {
         source: query.text("source"),
         reason: query.text("reason"),
         since_ms: time("since", query.get("since"))?,
         until_ms: time("until", query.get("until"))?,
-        status: one_of("status", query.get("status"), &Status::ALL, Status::as_str)?,
+        status: one_of("status", query.get("status"), &LetterStatus::ALL, LetterStatus::as_str)?,
         ids: vec![],
     };
-    let dead_letters: Vec<Summary> = store(call, LettersCall::List { filter, before, limit }).await?;
+    let dead_letters = DeadLetterClient::new(call.env).list(filter, before, limit).await?;
     let next_cursor = next_cursor(&dead_letters, limit, |letter| (letter.dead_at_ms, &letter.id));
     Ok(json(200, &DeadLetterPage { dead_letters, next_cursor }))
 }
 
 /// The identifier of a letter, checked before it is looked up.
-pub(super) fn letter_id(id: &str) -> Result<String, ApiProblem> {
-    is_delivery_id(id).then(|| id.into()).ok_or_else(unknown_letter)
+pub(super) fn letter_id(id: &str) -> Result<&str, ApiProblem> {
+    is_delivery_id(id).then_some(id).ok_or_else(unknown_letter)
 }
 
 pub(super) fn unknown_letter() -> ApiProblem {
@@ -67,8 +61,8 @@ pub(super) fn unknown_letter() -> ApiProblem {
 
 /// One letter with its body.
 pub(super) async fn read(call: &ApiCall<'_>, id: &str) -> Handled {
-    let found: Option<Letter> = store(call, LettersCall::Get { id: letter_id(id)? }).await?;
-    let Letter { letter, inline, status, last_replay } = found.ok_or_else(unknown_letter)?;
+    let found = DeadLetterClient::new(call.env).get(letter_id(id)?).await?;
+    let StoredDeadLetter { letter, inline, status, last_replay } = found.ok_or_else(unknown_letter)?;
     let mut lost = None;
     let body = match &letter.body {
         BodyRef::Stored { key, sha256, .. } => match r2::get(call.env, key, sha256).await {
@@ -90,8 +84,7 @@ pub(super) async fn read(call: &ApiCall<'_>, id: &str) -> Handled {
 
 /// Deletes one letter and its body.
 pub(super) async fn delete(call: &ApiCall<'_>, id: &str) -> Handled {
-    let deleted: Option<(DeadLetter, Option<String>)> = store(call, LettersCall::Delete { id: letter_id(id)? }).await?;
-    let (_, key) = deleted.ok_or_else(unknown_letter)?;
+    let (_, key) = DeadLetterClient::new(call.env).delete(letter_id(id)?).await?.ok_or_else(unknown_letter)?;
     if let Some(key) = key
         && let Err(error) = r2::delete(call.env, vec![key]).await
     {

@@ -1,6 +1,6 @@
 //! `GET /api/destinations`, `POST /api/destinations/{source}/close`: where deliveries go, and whether they wait.
 
-use super::{ApiCall, Handled, configured, not_found, object_failed};
+use super::{ApiCall, Handled, configured, not_found};
 use crate::deliver::circuit_breakers;
 use crate::platform::http::json;
 use gateway_core::deliver::circuit_breaker::{CircuitRow, CircuitState};
@@ -32,6 +32,6 @@ struct ClosedCircuit<'a> {
 pub(super) async fn close(call: &ApiCall<'_>, source: &str) -> Handled {
     let gateway = configured(call.env)?;
     let Some(configured) = gateway.source(source) else { return Err(not_found("No such source")) };
-    let was_open = circuit_breakers::close(call.env, configured.source).await.map_err(|error| object_failed(&error))?;
+    let was_open = circuit_breakers::close(call.env, configured.source).await?;
     Ok(json(200, &ClosedCircuit { source, was_open }))
 }

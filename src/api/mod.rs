@@ -26,7 +26,7 @@ mod routes;
 mod subscriptions;
 
 use crate::config::{Gateway, gateway, secret};
-use crate::jobs::reconcile::lifecycle;
+use crate::objects::clients::LifecycleClient;
 use crate::platform::body::{self, BodyError};
 use crate::platform::http::{ApiProblem, HttpAnswer, empty, json_text, without_body};
 use crate::platform::log;
@@ -193,15 +193,16 @@ fn next_cursor<T>(page: &[T], limit: u32, last: impl Fn(&T) -> (u64, &str)) -> O
 }
 
 /// What failed was ours.
-fn object_failed(error: &CallError) -> ApiProblem {
-    log::error("object_failed", &[("error", &error.to_string())]);
-    ApiProblem::new(503, "Storage is not available", "storage_unavailable").detail(error.to_string())
+impl From<CallError> for ApiProblem {
+    fn from(error: CallError) -> Self {
+        log::error("object_failed", &[("error", &error.to_string())]);
+        Self::new(503, "Storage is not available", "storage_unavailable").detail(error.to_string())
+    }
 }
 
 /// Has the lifecycle object call the vendor, and passes on what it answers.
 async fn vendor(call: &ApiCall<'_>, request: LifecycleCall) -> Handled {
-    let Answered { status, body, etag, .. } =
-        lifecycle(call.env, &request).await.map_err(|error| object_failed(&error))?;
+    let Answered { status, body, etag, .. } = LifecycleClient::new(call.env).call(&request).await?;
     if status == 204 {
         return Ok(empty(204));
     }

@@ -11,19 +11,19 @@
 use super::{ApiCall, Handled};
 use crate::VERSION;
 use crate::config::{gateway, secret};
-use crate::objects::AUDIT_OBJECT;
+use crate::objects::clients::{
+    AuditLogClient, CircuitClient, CountersClient, DeadLetterClient, LedgerClient, LifecycleClient, MonitorClient,
+};
 use crate::platform::http::json_text;
-use crate::platform::{clock, objects, queue, r2};
-use futures_util::future::{join, join_all};
-use gateway_core::audit::AuditCall;
+use crate::platform::objects::CallError;
+use crate::platform::{clock, queue, r2};
+use futures_util::FutureExt as _;
+use futures_util::future::{LocalBoxFuture, join, join_all};
 use gateway_core::auth::MIN_TOKEN_CHARS;
-use gateway_core::dead_letters::{LettersCall, STORE_OBJECT};
-use gateway_core::deliver::circuit_breaker::CircuitCall;
-use gateway_core::deliver::ledger::{LedgerCall, ledger_shards};
-use gateway_core::lifecycle::{LIFECYCLE_OBJECT, LifecycleCall};
-use gateway_core::metrics::counters::{CountersCall, counter_shards};
-use gateway_core::monitor::calls::{WATCH_OBJECT, WatchCall};
-use gateway_core::monitor::readiness::{Probe, ROUND_MS, Rounds};
+use gateway_core::deliver::ledger::ledger_shards;
+use gateway_core::lifecycle::LifecycleCall;
+use gateway_core::metrics::counters::counter_shards;
+use gateway_core::monitor::readiness::{ROUND_MS, ReadinessStep, Rounds};
 use serde::Serialize;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -57,10 +57,10 @@ pub(super) async fn alive(_: &ApiCall<'_>) -> Handled {
 pub(super) async fn ready(call: &ApiCall<'_>) -> Handled {
     for _ in 0..=ROUND_MS.div_ceil(LOOK_MS) {
         match ROUNDS.with(|rounds| rounds.borrow_mut().probe(clock::now_ms())) {
-            Probe::Answer(status, body) => return Ok(json_text(status, &body, &[])),
+            ReadinessStep::Answer(status, body) => return Ok(json_text(status, &body, &[])),
             // One request cannot wait for what another does, but it can look.
-            Probe::Wait => clock::sleep_ms(LOOK_MS).await,
-            Probe::Check => {
+            ReadinessStep::Wait => clock::sleep_ms(LOOK_MS).await,
+            ReadinessStep::Check => {
                 let (status, body) = check(call.env).await;
                 ROUNDS.with(|rounds| rounds.borrow_mut().ended(status, body.clone(), clock::now_ms()));
                 return Ok(json_text(status, &body, &[]));
@@ -70,10 +70,9 @@ pub(super) async fn ready(call: &ApiCall<'_>) -> Handled {
     Ok(json_text(503, r#"{"status":"checking"}"#, &[("retry-after", "1")]))
 }
 
-/// A call to an object, as text.
-fn text(call: &impl Serialize) -> String {
-    // Structures of strings and numbers; what cannot be written would be refused, and so the check fails.
-    objects::json(call).unwrap_or_default()
+/// Whether a call is answered in time.
+fn answers<'a, T>(call: impl Future<Output = Result<T, CallError>> + 'a) -> LocalBoxFuture<'a, bool> {
+    async { clock::within(CHECK_MS, call).await.is_some_and(|answered| answered.is_ok()) }.boxed_local()
 }
 
 async fn check(env: &Env) -> (u16, String) {
@@ -81,27 +80,19 @@ async fn check(env: &Env) -> (u16, String) {
     let secrets = gateway.as_ref().is_ok_and(|gateway| gateway.secret_problems().is_empty());
     let token = secret(env, "ADMIN_TOKEN").is_some_and(|token| token.len() >= MIN_TOKEN_CHARS);
     let (counters, ledger) = (counter_shards().next(), ledger_shards().next());
-    let no_id = String::new;
+    let (counters, ledger) = (counters.as_deref().unwrap_or_default(), ledger.as_deref().unwrap_or_default());
     // One object of each class: they share their code and their binding. Each is asked for what it looks up in its tables at
     // the least cost, by the key of nothing where it can be.
     let classes = [
-        ("counters", objects::COUNTERS, counters.as_deref().unwrap_or_default(), text(&CountersCall::Read)),
-        (
-            "delivery_ledger",
-            objects::DELIVERY_LEDGER,
-            ledger.as_deref().unwrap_or_default(),
-            text(&LedgerCall::Get { id: no_id() }),
-        ),
-        ("dead_letter_store", objects::DEAD_LETTER_STORE, STORE_OBJECT, text(&LettersCall::Get { id: no_id() })),
-        ("audit_log", objects::AUDIT_LOG, AUDIT_OBJECT, text(&AuditCall::Anchored { segment: 0 })),
-        ("lifecycle", objects::LIFECYCLE, LIFECYCLE_OBJECT, text(&LifecycleCall::Last)),
-        ("watch", objects::WATCH, WATCH_OBJECT, text(&WatchCall::Read)),
-        ("destinations", objects::DESTINATIONS, PROBED_DESTINATION, text(&CircuitCall::Read)),
+        ("counters", answers(CountersClient::new(env, counters).read())),
+        ("delivery_ledger", answers(LedgerClient::new(env, ledger).get(""))),
+        ("dead_letter_store", answers(DeadLetterClient::new(env).get(""))),
+        ("audit_log", answers(AuditLogClient::new(env).anchored(0))),
+        ("lifecycle", answers(LifecycleClient::new(env).call(&LifecycleCall::Last))),
+        ("monitor", answers(MonitorClient::new(env).read())),
+        ("destinations", answers(CircuitClient::new(env, PROBED_DESTINATION).read())),
     ];
-    let asked = classes.map(|(check, binding, name, call)| async move {
-        let answered = clock::within(CHECK_MS, objects::exchange(env, binding, name, call)).await;
-        (check, answered.is_some_and(|answered| answered.is_ok()))
-    });
+    let asked = classes.map(|(check, answer)| async move { (check, answer.await) });
     let bucket = clock::within(CHECK_MS, r2::list(env, "ready/", 1));
     let (answered, bucket) = join(join_all(asked), bucket).await;
     let mut checks = vec![

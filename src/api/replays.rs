@@ -1,14 +1,15 @@
 //! `POST /api/dead-letters/{id}/replay`, `POST /api/dead-letters/replay`, and the jobs of the latter under
 //! `/api/dead-letters/replays`.
 
-use super::dead_letters::{letter_id, store, unknown_letter};
+use super::dead_letters::{letter_id, unknown_letter};
 use super::{ApiCall, Handled, bad_parameter, not_found, one_of, time};
+use crate::objects::clients::DeadLetterClient;
 use crate::platform::clock;
 use crate::platform::http::{ApiProblem, json};
 use gateway_core::dead_letters::replay::{
-    DEFAULT_RATE_PER_S, Job, JobOrder, JobState, MAX_RATE_PER_S, Verdict, skipped,
+    DEFAULT_RATE_PER_S, Job, JobAction, JobOrder, JobState, MAX_RATE_PER_S, ReplayVerdict, skipped,
 };
-use gateway_core::dead_letters::{Filter, JobAction, LettersCall, ReplayAnswer, Status};
+use gateway_core::dead_letters::{LetterFilter, LetterStatus};
 use gateway_core::messages::id::{delivery_id, is_delivery_id};
 use serde::{Deserialize, Serialize};
 
@@ -44,7 +45,7 @@ struct ReplayFilter {
 struct ReplayedLetter<'a> {
     id: &'a str,
     #[serde(flatten)]
-    verdict: Verdict,
+    verdict: ReplayVerdict,
 }
 
 #[derive(Serialize)]
@@ -54,8 +55,8 @@ struct ReplayList {
 
 /// Replays one letter, now.
 pub(super) async fn one(call: &ApiCall<'_>, id: &str) -> Handled {
-    let request = LettersCall::Replay { id: letter_id(id)?, actor: ACTOR.into() };
-    let verdict = store::<ReplayAnswer>(call, request).await?.ok_or_else(unknown_letter)?.verdict;
+    let replayed = DeadLetterClient::new(call.env).replay(letter_id(id)?, ACTOR).await?;
+    let verdict = replayed.ok_or_else(unknown_letter)?.verdict;
     if verdict.code.as_deref() == Some(skipped::BEING_REPLAYED) {
         return Err(ApiProblem::new(409, "Another caller is replaying it", skipped::BEING_REPLAYED));
     }
@@ -72,24 +73,24 @@ pub(super) async fn many(call: &ApiCall<'_>, order: ReplayOrder) -> Handled {
     if !(1..=MAX_RATE_PER_S).contains(&rate_per_s) {
         return Err(bad_parameter("ratePerS", &format!("a number from 1 to {MAX_RATE_PER_S}")));
     }
-    let filter = Filter {
+    let filter = LetterFilter {
         source: filter.source,
         reason: filter.reason,
         since_ms: time("filter.since", filter.since.as_deref())?,
         until_ms: time("filter.until", filter.until.as_deref())?,
-        status: one_of("filter.status", filter.status.as_deref(), &Status::ALL, Status::as_str)?,
+        status: one_of("filter.status", filter.status.as_deref(), &LetterStatus::ALL, LetterStatus::as_str)?,
         ids: filter.ids,
     };
     let random = clock::random().map_err(|_| ApiProblem::new(503, "No randomness", "no_randomness"))?;
     let id = delivery_id(clock::now_ms(), random);
     let order = JobOrder { id, actor: ACTOR.into(), filter, dry_run, rate_per_s };
-    let job: Job = store(call, LettersCall::ReplayMany { order }).await?;
+    let job = DeadLetterClient::new(call.env).replay_many(order).await?;
     Ok(json(if job.state == JobState::Running { 202 } else { 200 }, &job))
 }
 
 /// The latest jobs, newest first.
 pub(super) async fn list(call: &ApiCall<'_>) -> Handled {
-    Ok(json(200, &ReplayList { replays: store(call, LettersCall::Jobs).await? }))
+    Ok(json(200, &ReplayList { replays: DeadLetterClient::new(call.env).jobs().await? }))
 }
 
 /// How far a job got.
@@ -111,6 +112,6 @@ pub(super) async fn resume(call: &ApiCall<'_>, id: &str) -> Handled {
 }
 
 async fn job(call: &ApiCall<'_>, id: &str, action: JobAction) -> Result<Job, ApiProblem> {
-    let job: Option<Job> = store(call, LettersCall::Job { id: id.into(), action }).await?;
+    let job = DeadLetterClient::new(call.env).job(id, action).await?;
     job.ok_or_else(|| not_found("No such replay"))
 }

@@ -7,18 +7,20 @@
 //! (`gateway_core::deliver::ledger`), what opens a circuit (`gateway_core::deliver::circuit_breaker`), whose turn it is (`gateway_core::deliver::scheduler`).
 
 use super::attempt::{STORAGE_DELAY_S, Settlement, Tried, Work, attempt};
-use super::dead_letters::{self, unreadable};
+use super::dead_letters::{self, with_facts};
 use crate::config::{Configured, Gateway};
 use crate::deliver::circuit_breakers;
 use crate::deliver::letter::send_letter;
+use crate::objects::clients::LedgerClient;
 use crate::platform::body::RawBody;
 use crate::platform::queue::{self, QueueMessage};
-use crate::platform::{clock, log, objects, r2};
+use crate::platform::{clock, log, r2};
 use futures_util::future::{Either, join, join_all};
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use gateway_core::config::DestinationConfig;
+use gateway_core::dead_letters::undecodable;
 use gateway_core::deliver::circuit_breaker::{Gate, PROBE_MARGIN_MS, Tally, wait_s};
-use gateway_core::deliver::ledger::{Claimed, LEASE_MS, LedgerCall, Settled, State, delivery_key, ledger_shard};
+use gateway_core::deliver::ledger::{Claimed, LEASE_MS, State, delivery_key, ledger_shard};
 use gateway_core::deliver::retry_policy::has_waited_too_long;
 use gateway_core::deliver::scheduler::{CONNECTIONS, Memory, Place, Turn, Turns, Waiting};
 use gateway_core::messages::{Message, decode};
@@ -76,7 +78,8 @@ fn read(message: &QueueMessage) -> Result<Option<Work<'_>>, (Vec<u8>, String)> {
 }
 
 async fn bury_unreadable(message: &QueueMessage, bytes: Vec<u8>, error: &str, env: &Env) {
-    let mut letter = unreadable(message, "deliveries", bytes.len() as u64, error);
+    let size_bytes = bytes.len() as u64;
+    let mut letter = with_facts(message, |facts| undecodable("deliveries", facts, size_bytes, error, clock::now_ms()));
     match send_letter(env, &mut letter, &RawBody::Wasm(bytes)).await {
         Ok(()) => message.ack(),
         Err((cause, error)) => {
@@ -144,8 +147,7 @@ async fn claim(lanes: &mut [Lane<'_, '_>], env: &Env) {
     }
     let calls = shards.into_iter().map(|(shard, works)| async move {
         let items = works.iter().map(|(_, work)| work.claim_item()).collect();
-        let claims: Result<Vec<Claimed>, _> =
-            objects::call(env, objects::DELIVERY_LEDGER, &shard, &LedgerCall::Claim { items }).await;
+        let claims = LedgerClient::new(env, &shard).claim(items).await;
         let claims = claims.map_err(|error| error.to_string()).and_then(|claims| {
             // A message that nobody settles would count as done.
             if claims.len() == works.len() { Ok(claims) } else { Err("not every claim was answered".to_owned()) }
@@ -309,8 +311,7 @@ async fn finish(lane: Lane<'_, '_>, env: &Env) {
 /// Settles what one shard and lane had in common; answers the stored bodies that nobody needs any more.
 async fn settle(shard: String, settlements: Vec<Settlement<'_>>, env: &Env) -> Vec<String> {
     let items = settlements.iter().map(Settlement::item).collect();
-    let call = LedgerCall::Settle { items };
-    let settled = match objects::call::<Settled>(env, objects::DELIVERY_LEDGER, &shard, &call).await {
+    let settled = match LedgerClient::new(env, &shard).settle(items).await {
         Ok(settled) => settled,
         Err(error) => {
             log::error("settle_failed", &[("shard", &shard), ("error", &error.to_string())]);

@@ -6,21 +6,16 @@
 
 use crate::audit;
 use crate::config::Gateway;
+use crate::objects::clients::CircuitClient;
 use crate::platform::objects::CallError;
-use crate::platform::{clock, log, objects};
+use crate::platform::{clock, log};
 use futures_util::future::join_all;
 use gateway_core::audit::{Action, Draft};
 use gateway_core::config::Source;
-use gateway_core::deliver::circuit_breaker::{
-    Change, Circuit, CircuitCall, CircuitRow, Gate, Reported, Settings, Tally, object_name, shown_url,
-};
-use serde::de::DeserializeOwned;
+use gateway_core::deliver::circuit_breaker::{Change, CircuitRow, Gate, Settings, Tally, object_name, shown_url};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use worker::Env;
-
-/// How long a batch waits for a circuit's object, in milliseconds.
-const ANSWER_MS: u64 = 2_000;
 
 /// Objects that are read at once.
 const READS: usize = 16;
@@ -49,12 +44,6 @@ fn remember(name: &str, settings: &Settings, failing: Option<bool>) {
     });
 }
 
-/// Calls a circuit's object, and gives up when it takes too long.
-async fn call<T: DeserializeOwned>(env: &Env, name: &str, request: &CircuitCall) -> Result<T, CallError> {
-    let answer = clock::within(ANSWER_MS, objects::call(env, objects::DESTINATIONS, name, request)).await;
-    answer.unwrap_or_else(|| Err(CallError::late(objects::DESTINATIONS)))
-}
-
 /// What a batch may do with the deliveries of `source`. `lease_ms`: how long a probe may take.
 pub(crate) async fn ask(env: &Env, source: &Source, lease_ms: u64) -> Gate {
     let name = name(source);
@@ -62,7 +51,7 @@ pub(crate) async fn ask(env: &Env, source: &Source, lease_ms: u64) -> Gate {
     if let Some((failing, _)) = remembered.filter(|(_, until_ms)| clock::now_ms() < *until_ms) {
         return Gate::Closed { failing };
     }
-    match call(env, &name, &CircuitCall::Ask { lease_ms }).await {
+    match CircuitClient::new(env, &name).ask(lease_ms).await {
         Ok(gate) => {
             let failing = if let Gate::Closed { failing } = gate { Some(failing) } else { None };
             remember(&name, &source.circuit, failing);
@@ -83,7 +72,7 @@ pub(crate) async fn report(env: &Env, source: &Source, gate: &Gate, tally: Tally
     let name = name(source);
     let probe = if let Gate::Probe { number, .. } = gate { Some(*number) } else { None };
     let (status, error) = (tally.status, tally.error.clone());
-    match call::<Reported>(env, &name, &CircuitCall::Report { probe, tally, settings: source.circuit }).await {
+    match CircuitClient::new(env, &name).report(probe, tally, source.circuit).await {
         Ok(reported) => {
             remember(&name, &source.circuit, reported.failing);
             if let Some(change) = reported.change {
@@ -97,7 +86,7 @@ pub(crate) async fn report(env: &Env, source: &Source, gate: &Gate, tally: Tally
 /// Closes the circuit of `source` by hand; whether it was open.
 pub(crate) async fn close(env: &Env, source: &Source) -> Result<bool, CallError> {
     let name = name(source);
-    let change: Option<Change> = call(env, &name, &CircuitCall::Close).await?;
+    let change = CircuitClient::new(env, &name).close().await?;
     remember(&name, &source.circuit, Some(false));
     if let Some(change) = change {
         announce(env, source, change, "admin", None, None).await;
@@ -142,7 +131,7 @@ pub(crate) async fn circuits_of(env: &Env, sources: &[&Source], until_ms: u64) -
     let mut rows = vec![];
     for sources in sources.chunks(READS) {
         if clock::now_ms() >= until_ms {
-            let late = CallError::late(objects::DESTINATIONS).to_string();
+            let late = CircuitClient::new(env, "").late().to_string();
             rows.extend(sources.iter().map(|source| CircuitRow::unknown(&source.name, url(source), late.clone())));
             continue;
         }
@@ -152,7 +141,7 @@ pub(crate) async fn circuits_of(env: &Env, sources: &[&Source], until_ms: u64) -
 }
 
 async fn circuit(env: &Env, source: &Source) -> CircuitRow {
-    match call::<Circuit>(env, &name(source), &CircuitCall::Read).await {
+    match CircuitClient::new(env, &name(source)).read().await {
         Ok(circuit) => circuit.row(&source.name, url(source), clock::now_ms()),
         Err(error) => CircuitRow::unknown(&source.name, url(source), error.to_string()),
     }

@@ -1,28 +1,26 @@
 //! `DEAD_LETTERS`: stores what was refused or given up.
 //!
-//! Promises: a letter is acknowledged once it is stored, and stored once however often it arrives; whatever else comes
-//! through this queue (a delivery that the platform gave up, bytes of another version) is stored too, with its raw form;
-//! each is audited, and so is what had to go for it. Of every letter of a delivery the ledger learns that it is dead, before
-//! the message is acknowledged: nobody else would settle what the platform gave up, and the settlement of what a consumer
-//! gave up may have been lost. A delivery that stands otherwise (a late consumer has delivered it) is not to be replayed, and
-//! its letter is marked so. However long the store is away, no letter uses up the queue's retries. Out of scope: why a
-//! letter died.
+//! Promises:
+//! - a letter is acknowledged once it is stored, and stored once however often it arrives;
+//! - whatever else comes through this queue (a delivery that the platform gave up, bytes of another version) is stored too;
+//! - each new letter is audited, and so is what had to go for it;
+//! - the ledger learns of every letter of a delivery before its message is acknowledged: nothing else settles what the platform
+//!   gave up, and a consumer's settlement may have been lost;
+//! - a letter whose delivery stands otherwise (a late consumer has delivered it) is marked, so that nothing replays it;
+//! - however long the store is away, no letter uses up the queue's retries.
+//!
+//! Out of scope: why a letter died, how a message is read (`gateway_core::dead_letters`).
 
+use crate::objects::clients::{DeadLetterClient, LedgerClient};
 use crate::platform::body::RawBody;
 use crate::platform::objects::CallError;
 use crate::platform::queue::{self, QueueMessage};
-use crate::platform::{clock, log, objects, r2};
+use crate::platform::{clock, log, r2};
 use futures_util::future::join_all;
-use gateway_core::audit::{Action, Draft, letter_drafts};
-use gateway_core::dead_letters::replay::Verdict;
-use gateway_core::dead_letters::{
-    BodyText, INLINE_MAX_BYTES, Letter, LettersCall, Outlived, STORE_OBJECT, Status, Stored,
-};
-use gateway_core::deliver::ledger::{ClaimItem, LedgerCall, State, delivery_key, ledger_shard};
-use gateway_core::messages::id::delivery_id;
-use gateway_core::messages::{BodyRef, DeadLetter, Message, Stage, decode, reason};
-use gateway_core::time::date_path;
-use sha2::{Digest as _, Sha256};
+use gateway_core::audit::{letter_drafts, purge_drafts};
+use gateway_core::dead_letters::{ArrivedLetter, DeathReport, MessageFacts, StoredDeadLetter, by_shard, outlived};
+use gateway_core::deliver::ledger::ClaimItem;
+use gateway_core::messages::{BodyRef, DeadLetter};
 use worker::Env;
 
 /// How long letters wait when the store cannot be reached, in seconds.
@@ -30,13 +28,12 @@ const STORE_DELAY_S: u32 = 30;
 
 /// Works on one batch.
 pub(super) async fn consume(messages: &[&QueueMessage], env: &Env) {
-    let mut stored = vec![];
-    let mut letters = vec![];
+    let (mut letters, mut arrived) = (vec![], vec![]);
     for message in messages {
-        match to_letter(message, env).await {
-            Ok((letter, given_up)) => {
+        match read(message, env).await {
+            Ok((letter, death)) => {
                 letters.push(letter);
-                stored.push((message, given_up));
+                arrived.push((message, death));
             }
             Err((id, error)) => {
                 log::error("letter_body_failed", &[("message", &message.id()), ("delivery", &id), ("error", &error)]);
@@ -47,40 +44,33 @@ pub(super) async fn consume(messages: &[&QueueMessage], env: &Env) {
     if letters.is_empty() {
         return;
     }
-    let put = LettersCall::Put { letters };
-    let purged = match objects::call::<Stored>(env, objects::DEAD_LETTER_STORE, STORE_OBJECT, &put).await {
-        Ok(purged) => purged,
+    let known: Vec<DeadLetter> = letters.iter().map(|letter| letter.letter.clone()).collect();
+    let stored = match DeadLetterClient::new(env).put(letters).await {
+        Ok(stored) => stored,
         Err(error) => {
             log::error("letters_not_stored", &[("error", &error.to_string())]);
-            for (message, _) in stored {
+            for (message, _) in arrived {
                 nack(message, env).await;
             }
             return;
         }
     };
-    let untold = tell(stored.iter().map(|(_, news)| news), env).await;
-    for (message, news) in stored {
+    let untold = report(arrived.iter().filter_map(|(_, death)| death.as_ref()), env).await;
+    for (message, death) in arrived {
         // The letter is stored whatever the ledger says; storing it again changes nothing.
-        if news.is_some_and(|(shard, _, _)| untold.contains(&shard)) {
+        if death.is_some_and(|death| untold.contains(&death.shard)) {
             nack(message, env).await;
         } else {
             message.ack();
         }
     }
-    let LettersCall::Put { letters } = put else { return };
     // A message that came again is no second death.
-    let new = letters.iter().map(|letter| &letter.letter).filter(|letter| !purged.known.contains(&letter.id));
-    let mut drafts = letter_drafts(new);
-    for (source, removed) in &purged.purged {
+    let mut drafts = letter_drafts(known.iter().filter(|letter| !stored.known.contains(&letter.id)));
+    for (source, removed) in &stored.purged {
         log::warn("dead_letters_purged", &[("source", source), ("letters", &removed.total().to_string())]);
-        drafts.push(Draft {
-            source: Some(source.clone()).filter(|source| !source.is_empty()),
-            error: Some(format!("over the cap; {} of them were verified", removed.verified)),
-            count: Some(removed.total()),
-            ..Draft::new(Action::Purge, "consumer")
-        });
     }
-    if let Err(error) = r2::delete(env, purged.keys).await {
+    drafts.extend(purge_drafts(&stored.purged));
+    if let Err(error) = r2::delete(env, stored.keys).await {
         // Retention finds bodies that no letter names.
         log::warn("payload_delete_failed", &[("error", &error)]);
     }
@@ -92,96 +82,43 @@ async fn nack(message: &QueueMessage, env: &Env) {
     super::nack(message, queue::DEAD_LETTERS, STORE_DELAY_S, env).await;
 }
 
-/// What the ledger is to be told of a letter: by which of its objects, whether only of a delivery that it knows, and of which.
-type News = (String, bool, ClaimItem);
-
-/// Tells the ledger of deaths, and the letters whose deliveries are not dead how those stand. Answers the objects of the
-/// ledger whose letters are to come again.
-async fn tell(news: impl Iterator<Item = &Option<News>>, env: &Env) -> Vec<String> {
-    let mut calls: Vec<(&String, bool, Vec<ClaimItem>)> = vec![];
-    for (shard, known, item) in news.flatten() {
-        match calls.iter_mut().find(|call| (call.0, call.1) == (shard, *known)) {
-            Some((.., items)) => items.push(item.clone()),
-            None => calls.push((shard, *known, vec![item.clone()])),
-        }
-    }
-    let told = join_all(calls.into_iter().map(|(shard, known, items)| async move {
-        let letters: Vec<(String, u32)> = items.iter().map(|item| (item.id.clone(), item.replay)).collect();
-        let told = tell_one(shard, letters, LedgerCall::GiveUp { items, known }, env).await;
-        told.map_err(|error| {
+/// Tells the ledger of deaths, and the store which letters' deliveries are not dead. Answers the objects of the ledger whose
+/// letters are to come again.
+async fn report(deaths: impl Iterator<Item = &DeathReport>, env: &Env) -> Vec<String> {
+    let told = join_all(by_shard(deaths).into_iter().map(|(shard, known, items)| async move {
+        report_to(shard, known, items, env).await.map_err(|error| {
             log::error("give_up_failed", &[("shard", shard), ("error", &error.to_string())]);
-            shard.clone()
+            shard.to_owned()
         })
     }));
     told.await.into_iter().filter_map(Result::err).collect()
 }
 
-async fn tell_one(shard: &str, letters: Vec<(String, u32)>, call: LedgerCall, env: &Env) -> Result<(), CallError> {
-    let states: Vec<State> = objects::call(env, objects::DELIVERY_LEDGER, shard, &call).await?;
-    let outlived = letters.into_iter().zip(states).filter(|(_, state)| Verdict::outlived(*state).is_some());
-    let letters: Vec<Outlived> = outlived.map(|((id, replay), state)| Outlived { id, replay, state }).collect();
-    if letters.is_empty() {
-        return Ok(());
+async fn report_to(shard: &str, known: bool, items: Vec<ClaimItem>, env: &Env) -> Result<(), CallError> {
+    let letters = items.iter().map(|item| (item.id.clone(), item.replay)).collect();
+    let letters = outlived(letters, LedgerClient::new(env, shard).give_up(items, known).await?);
+    if !letters.is_empty() {
+        DeadLetterClient::new(env).outlived(letters).await?;
     }
-    let mark = LettersCall::Outlived { letters };
-    objects::call::<u64>(env, objects::DEAD_LETTER_STORE, STORE_OBJECT, &mark).await.map(|_| ())
+    Ok(())
 }
 
-/// The letter of a message, and what the ledger is to be told where it was a delivery; of a body that could not be stored the
+/// The letter of a message, with its body in the bucket where it fits into no row; where it could not be put there the letter's
 /// identifier, and why.
-async fn to_letter(message: &QueueMessage, env: &Env) -> Result<(Letter, Option<News>), (String, String)> {
+async fn read(message: &QueueMessage, env: &Env) -> Result<(StoredDeadLetter, Option<DeathReport>), (String, String)> {
     let bytes = message.bytes();
-    let mut news = None;
-    let (mut letter, body) = match decode(&bytes) {
-        Ok(Message::DeadLetter(letter, body)) => {
-            news = (letter.stage == Stage::Deliver).then(|| (true, ClaimItem::of_letter(&letter, body)));
-            (letter, body)
-        }
-        // The platform moves a delivery here when it has been retried as often as a queue allows.
-        Ok(Message::Delivery(delivery, body)) => {
-            let error = "given up by the queue".to_owned();
-            news = Some((false, ClaimItem::of_delivery(delivery_key(&delivery, body), &delivery)));
-            (
-                DeadLetter::undeliverable(
-                    &delivery,
-                    reason::RETRIES_EXHAUSTED,
-                    message.attempts(),
-                    None,
-                    Some(error),
-                    clock::now_ms(),
-                ),
-                body,
-            )
-        }
-        Err(error) => (unreadable(message, "dead letters", bytes.len() as u64, &error.to_string()), bytes.as_slice()),
-    };
-    let news = news.map(|(known, item)| (ledger_shard(&item.key), known, item));
-    if body.len() <= INLINE_MAX_BYTES {
-        let inline = matches!(letter.body, BodyRef::Inline { .. }).then(|| BodyText::from_bytes(body));
-        return Ok((whole(letter, inline), news));
+    let mut arrived = with_facts(message, |facts| ArrivedLetter::read(&bytes, facts, clock::now_ms()));
+    let death = arrived.death.take();
+    let Some(key) = arrived.bucket_key() else { return Ok((arrived.stored(None), death)) };
+    let (size_bytes, sha256) = (arrived.body.len() as u64, r2::sha256_hex(arrived.body));
+    if let Err(error) = r2::put(env, &key, &RawBody::Wasm(arrived.body.to_vec())).await {
+        return Err((arrived.letter.id, error));
     }
-    let key = format!("dead-letters/{}/{}", date_path(letter.received_at_ms), letter.id);
-    let sha256 = r2::sha256_hex(body);
-    if let Err(error) = r2::put(env, &key, &RawBody::Wasm(body.to_vec())).await {
-        return Err((letter.id, error));
-    }
-    letter.body = BodyRef::Stored { key, size_bytes: body.len() as u64, sha256 };
-    Ok((whole(letter, None), news))
+    Ok((arrived.stored(Some(BodyRef::Stored { key, size_bytes, sha256 })), death))
 }
 
-fn whole(letter: DeadLetter, inline: Option<BodyText>) -> Letter {
-    Letter { letter, inline, status: Status::Stored, last_replay: None }
-}
-
-/// The letter of a message of the queue of `what` that cannot be read.
-/// Its identifier is that of the message: one that comes again, because its acknowledgement was lost, is the same letter.
-pub(super) fn unreadable(message: &QueueMessage, what: &str, size_bytes: u64, error: &str) -> DeadLetter {
-    let now_ms = clock::now_ms();
-    let digest: [u8; 32] = Sha256::digest(message.id()).into();
-    let id = delivery_id(message.sent_at_ms(), digest.first_chunk().copied().unwrap_or_default());
-    DeadLetter {
-        detail: Some(format!("message {} of the queue of {what}: {error}", message.id())),
-        attempts: message.attempts(),
-        ..DeadLetter::of(id, Stage::Queue, reason::UNDECODABLE_MESSAGE, BodyRef::Inline { size_bytes }, now_ms)
-    }
+/// Lends what the queue says of a message.
+pub(super) fn with_facts<T>(message: &QueueMessage, f: impl FnOnce(MessageFacts<'_>) -> T) -> T {
+    let id = message.id();
+    f(MessageFacts { id: &id, sent_at_ms: message.sent_at_ms(), attempts: message.attempts() })
 }

@@ -1,23 +1,16 @@
-//! Tells the watch what holds, every five minutes.
+//! Has the monitor judge what holds, every five minutes.
 //!
-//! Promises: what could not be read is told as unknown, so that an object that does not answer neither raises nor clears
-//! anything. Out of scope: the judgement (the `WATCH` object).
+//! Promise: what could not be read is unknown, so that an object that does not answer neither raises nor clears an alert.
+//! Out of scope: the judgement (`gateway_core::monitor`).
 
 use crate::api::collect::collect;
+use crate::objects::clients::MonitorClient;
 use crate::platform::log;
-use crate::platform::objects::{self, CallError};
-use gateway_core::metrics::MetricsSnapshot;
-use gateway_core::monitor::calls::{Health, WATCH_OBJECT, WatchCall};
 use worker::Env;
 
 /// What the cron does.
 pub(crate) async fn run_by_cron(env: &Env) {
-    if let Err(error) = evaluate(env, &collect(env).await).await {
-        log::error("watch_failed", &[("error", &error.to_string())]);
+    if let Err(error) = MonitorClient::new(env).evaluate(collect(env).await.observation()).await {
+        log::error("monitor_failed", &[("error", &error.to_string())]);
     }
-}
-
-/// Has the watch judge a snapshot.
-pub(crate) async fn evaluate(env: &Env, snapshot: &MetricsSnapshot) -> Result<Health, CallError> {
-    objects::call(env, objects::WATCH, WATCH_OBJECT, &WatchCall::Evaluate(snapshot.observation())).await
 }

@@ -1,24 +1,27 @@
 //! Removes what is old: dead letters, ledger rows, stored bodies that nothing refers to.
 //!
-//! Promises: bounded steps, and an account of what was removed; a step that fails leaves its part to the next run; nothing is
-//! removed while the configuration, which says how long things are kept, cannot be read. A delivery that the queue does not
-//! hold any more becomes a letter.
+//! Promises:
+//! - bounded steps, and an account of what was removed; a step that fails leaves its part to the next run;
+//! - nothing is removed while the configuration, which says how long things are kept, cannot be read;
+//! - a delivery that the queue does not hold any more becomes a dead letter.
+//!
 //! Out of scope: what is old (`gateway_core::dead_letters::retention`); the archive, which is the user's.
 
 use crate::config::gateway;
 use crate::deliver::letter::send_letter;
+use crate::objects::clients::{DeadLetterClient, LedgerClient};
 use crate::platform::body::RawBody;
-use crate::platform::{clock, log, objects, r2};
-use gateway_core::audit::{Action, Draft};
+use crate::platform::{clock, log, r2};
+use gateway_core::audit::retention_draft;
 use gateway_core::config::GatewayConfig;
-use gateway_core::dead_letters::retention::{BODY_PREFIXES, MAX_STEPS, Removed, STEP};
-use gateway_core::dead_letters::{Expired, INLINE_MAX_BYTES, LettersCall, STORE_OBJECT};
+use gateway_core::dead_letters::INLINE_MAX_BYTES;
+use gateway_core::dead_letters::retention::{MAX_STEPS, Removed, STEP};
 use gateway_core::deliver::ledger::{
-    DeliveryRow, LOST_LIMIT, LedgerCall, LostRow, ledger_shards, lost_before_ms, lost_letter, suspected_before_ms,
+    DeliveryRow, LOST_LIMIT, LostRow, ledger_shards, lost_before_ms, lost_letter, suspected_before_ms,
 };
 use gateway_core::deliver::retry_policy::longest_ms;
 use gateway_core::messages::BodyRef;
-use gateway_core::time::date_path;
+use gateway_core::messages::keys::{BODY_PREFIXES, letter_body_key, payload_key};
 use worker::Env;
 
 /// The cron of `wrangler.toml` that removes.
@@ -28,20 +31,18 @@ pub(crate) const CRON: &str = "17 3 * * *";
 /// `actor`: who wants it, for the audit.
 pub(crate) async fn run(env: &Env, actor: &str) -> Removed {
     let mut removed = Removed::default();
-    wake_replays(env, &mut removed).await;
+    // A replay job whose alarm was lost goes on.
+    if let Err(error) = DeadLetterClient::new(env).wake().await {
+        failed(&mut removed, &error.to_string());
+    }
     match gateway(env) {
         Ok(gateway) => remove(env, &gateway.config, &mut removed).await,
-        // How long things are to be kept is written there: whatever was removed instead might be what somebody wanted kept.
+        // How long things are to be kept is written there.
         Err(_) => failed(&mut removed, "bad_configuration"),
     }
     let figures = serde_json::to_string(&removed).unwrap_or_default();
     log::info("retention", &[("removed", &figures)]);
-    let total = [removed.dead_letters, removed.deliveries, removed.bodies].into_iter().fold(0, u64::saturating_add);
-    if total > 0 || removed.failures > 0 {
-        let error = (removed.failures > 0).then(|| format!("{} steps failed", removed.failures));
-        let draft = Draft { error, count: Some(total), ..Draft::new(Action::Purge, actor) };
-        crate::audit::append(env, vec![draft]).await;
-    }
+    crate::audit::append(env, retention_draft(&removed, actor).into_iter().collect()).await;
     removed
 }
 
@@ -59,83 +60,71 @@ async fn remove(env: &Env, config: &GatewayConfig, removed: &mut Removed) {
     crate::jobs::audit_export::run(env, retention.audit_before_ms(now_ms), removed).await;
 }
 
-/// A replay job whose alarm was lost goes on.
-async fn wake_replays(env: &Env, removed: &mut Removed) {
-    let woken = objects::call::<u64>(env, objects::DEAD_LETTER_STORE, STORE_OBJECT, &LettersCall::Wake).await;
-    if let Err(error) = woken {
-        failed(removed, &error.to_string());
-    }
-}
-
-async fn letters(env: &Env, before_ms: u64, received_before_ms: u64, removed: &mut Removed) {
+/// Repeats a step until it answers that nothing is left, or fails.
+async fn repeat(removed: &mut Removed, step: impl AsyncFn(&mut Removed) -> Result<bool, String>) {
     for _ in 0..MAX_STEPS {
-        let call = LettersCall::Expire { before_ms, received_before_ms, limit: STEP };
-        let expired = match objects::call::<Expired>(env, objects::DEAD_LETTER_STORE, STORE_OBJECT, &call).await {
-            Ok(expired) => expired,
-            Err(error) => return failed(removed, &error.to_string()),
-        };
-        removed.dead_letters = removed.dead_letters.saturating_add(expired.removed);
-        if let Err(error) = r2::delete(env, expired.keys).await {
-            // They are found again as bodies without a letter.
-            failed(removed, &error);
-        }
-        if expired.removed < u64::from(STEP) {
-            return;
+        match step(removed).await {
+            Ok(false) => {}
+            Ok(true) => return,
+            Err(error) => return failed(removed, &error),
         }
     }
     removed.unfinished = true;
 }
 
+async fn letters(env: &Env, before_ms: u64, received_before_ms: u64, removed: &mut Removed) {
+    let step = async |removed: &mut Removed| {
+        let expired = DeadLetterClient::new(env).expire(before_ms, received_before_ms, STEP).await;
+        let expired = expired.map_err(|error| error.to_string())?;
+        removed.dead_letters = removed.dead_letters.saturating_add(expired.removed);
+        if let Err(error) = r2::delete(env, expired.keys).await {
+            // They are found again as bodies without a letter.
+            failed(removed, &error);
+        }
+        Ok(expired.removed < u64::from(STEP))
+    };
+    repeat(removed, step).await;
+}
+
 async fn ledgers(env: &Env, before_ms: u64, removed: &mut Removed) {
     for shard in ledger_shards() {
-        for step in 0..MAX_STEPS {
-            let call = LedgerCall::Expire { before_ms, limit: STEP };
-            match objects::call::<u64>(env, objects::DELIVERY_LEDGER, &shard, &call).await {
-                Ok(rows) => {
-                    removed.deliveries = removed.deliveries.saturating_add(rows);
-                    if rows < u64::from(STEP) {
-                        break;
-                    }
-                }
-                Err(error) => {
-                    failed(removed, &error.to_string());
-                    break;
-                }
-            }
-            removed.unfinished |= step == MAX_STEPS.saturating_sub(1);
-        }
+        let step = async |removed: &mut Removed| {
+            let expired = LedgerClient::new(env, &shard).expire(before_ms, STEP).await;
+            let rows = expired.map_err(|error| error.to_string())?;
+            removed.deliveries = removed.deliveries.saturating_add(rows);
+            Ok(rows < u64::from(STEP))
+        };
+        repeat(removed, step).await;
     }
 }
 
-/// Makes letters of deliveries whose messages are gone; whoever stores those tells the ledger, so that one which is sent
+/// Makes letters of deliveries whose messages are gone. The ledger learns of them when they are stored, so one that is sent
 /// twice is one.
 async fn lost(env: &Env, now_ms: u64, removed: &mut Removed) {
     let (before_ms, suspected_before_ms) = (lost_before_ms(now_ms), suspected_before_ms(now_ms));
     for shard in ledger_shards() {
-        let call = LedgerCall::Lost { before_ms, suspected_before_ms, limit: LOST_LIMIT };
-        let rows = match objects::call::<Vec<LostRow>>(env, objects::DELIVERY_LEDGER, &shard, &call).await {
-            Ok(rows) => rows,
-            Err(error) => {
-                failed(removed, &error.to_string());
-                continue;
-            }
-        };
-        removed.unfinished |= rows.len() as u64 == u64::from(LOST_LIMIT);
-        for lost in rows {
-            let sent = async {
-                let mut letter = lost_letter(&lost, stored_body(env, &lost.row).await?, now_ms);
-                let nothing = RawBody::Wasm(vec![]);
-                send_letter(env, &mut letter, &nothing).await.map_err(|(cause, error)| format!("{cause}: {error}"))
-            };
-            match sent.await {
-                Ok(()) => {
-                    log::error("message_lost", &[("delivery", &lost.row.id), ("source", &lost.row.source)]);
-                    removed.lost = removed.lost.saturating_add(1);
+        match LedgerClient::new(env, &shard).lost(before_ms, suspected_before_ms, LOST_LIMIT).await {
+            Ok(rows) => {
+                removed.unfinished |= rows.len() as u64 == u64::from(LOST_LIMIT);
+                for lost in rows {
+                    match send_lost(env, &lost, now_ms).await {
+                        Ok(()) => {
+                            log::error("message_lost", &[("delivery", &lost.row.id), ("source", &lost.row.source)]);
+                            removed.lost = removed.lost.saturating_add(1);
+                        }
+                        Err(error) => failed(removed, &error),
+                    }
                 }
-                Err(error) => failed(removed, &error),
             }
+            Err(error) => failed(removed, &error.to_string()),
         }
     }
+}
+
+async fn send_lost(env: &Env, lost: &LostRow, now_ms: u64) -> Result<(), String> {
+    let mut letter = lost_letter(lost, stored_body(env, &lost.row).await?, now_ms);
+    let sent = send_letter(env, &mut letter, &RawBody::Wasm(vec![])).await;
+    sent.map_err(|(cause, error)| format!("{cause}: {error}"))
 }
 
 /// The body of a delivery, where the bucket has it: under the keys of the receiver and of the consumer of letters.
@@ -143,8 +132,7 @@ async fn stored_body(env: &Env, row: &DeliveryRow) -> Result<Option<BodyRef>, St
     if row.size_bytes <= INLINE_MAX_BYTES as u64 {
         return Ok(None);
     }
-    let date = date_path(row.received_at_ms);
-    for key in [format!("payloads/{date}/{}/{}", row.source, row.id), format!("dead-letters/{date}/{}", row.id)] {
+    for key in [payload_key(&row.source, &row.id, row.received_at_ms), letter_body_key(&row.id, row.received_at_ms)] {
         if let Some(bytes) = r2::get_any(env, &key).await? {
             let (size_bytes, sha256) = (bytes.len() as u64, r2::sha256_hex(&bytes));
             return Ok(Some(BodyRef::Stored { key, size_bytes, sha256 }));
@@ -154,24 +142,16 @@ async fn stored_body(env: &Env, row: &DeliveryRow) -> Result<Option<BodyRef>, St
 }
 
 async fn bodies(env: &Env, prefix: &str, before_key: &str, removed: &mut Removed) {
-    for _ in 0..MAX_STEPS {
+    let step = async |removed: &mut Removed| {
         // Keys begin with the date, so the oldest come first, and the first that is young enough ends the walk.
-        let mut keys = match r2::list(env, prefix, STEP).await {
-            Ok(keys) => keys,
-            Err(error) => return failed(removed, &error),
-        };
-        let full = keys.len() as u64 == u64::from(STEP);
+        let mut keys = r2::list(env, prefix, STEP).await?;
         keys.retain(|key| key.as_str() < before_key);
-        let (old, all_old) = (keys.len() as u64, keys.len() as u64 == u64::from(STEP));
-        if let Err(error) = r2::delete(env, keys).await {
-            return failed(removed, &error);
-        }
+        let old = keys.len() as u64;
+        r2::delete(env, keys).await?;
         removed.bodies = removed.bodies.saturating_add(old);
-        if !(full && all_old) {
-            return;
-        }
-    }
-    removed.unfinished = true;
+        Ok(old < u64::from(STEP))
+    };
+    repeat(removed, step).await;
 }
 
 fn failed(removed: &mut Removed, error: &str) {

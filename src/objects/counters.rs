@@ -3,19 +3,19 @@
 //! Promises: a flush counts once, however often it arrives: its isolate's last number and the sums change together.
 //! Isolates that have been silent for a day are forgotten. Out of scope: adding up the shards.
 
-use super::{Step, Tables};
-use crate::platform::{clock, objects, sql};
+use super::{SchemaStep, Tables, json};
+use crate::platform::{clock, sql};
 use gateway_core::metrics::counters::{CountersCall, Flush, LastSeen, Metric, Series, Totals};
 use gateway_core::time::DAY_MS;
 use worker::{DurableObject, Env, Request, Response, Result, SqlStorage, SqlStorageValue, State, durable_object};
 
-const SCHEMA: [Step; 1] = ["
+const SCHEMA: [SchemaStep; 1] = ["
     CREATE TABLE isolates (isolate TEXT PRIMARY KEY, seq INTEGER NOT NULL, at_ms INTEGER NOT NULL) WITHOUT ROWID;
     CREATE TABLE series (metric TEXT, source TEXT, label TEXT, value INTEGER NOT NULL,
         PRIMARY KEY (metric, source, label)) WITHOUT ROWID;
     CREATE TABLE seen (source TEXT PRIMARY KEY, request_ms INTEGER, delivery_ms INTEGER) WITHOUT ROWID;"];
 
-/// How exact the times are that sources were last heard of, in milliseconds: a busy source is not worth a written row with
+/// Precision of the times at which sources were last heard of, in milliseconds: a busy source is not worth a written row with
 /// every flush, and silence is measured in minutes.
 const SEEN_STEP_MS: u64 = 1_000;
 
@@ -31,17 +31,11 @@ impl DurableObject for Counters {
     }
 
     async fn fetch(&self, request: Request) -> Result<Response> {
-        objects::serve(request, async |call: CountersCall| -> Result<String> {
-            let sql = self.tables.sql()?;
-            match call {
-                CountersCall::Add(flush) => {
-                    self.tables.transaction(|sql| add(sql, &flush))?;
-                    objects::json(&Totals::default())
-                }
-                CountersCall::Read => objects::json(&read(sql)?),
-            }
-        })
-        .await
+        let answer = async |call, sql: &SqlStorage| match call {
+            CountersCall::Add(flush) => json(&self.tables.transaction(|sql| add(sql, &flush))?),
+            CountersCall::Read => json(&read(sql)?),
+        };
+        self.tables.serve(request, answer).await
     }
 }
 
@@ -72,7 +66,7 @@ fn add(sql: &SqlStorage, flush: &Flush) -> Result<()> {
     let now_ms = clock::now_ms();
     sql::run(
         sql,
-        "INSERT OR REPLACE INTO isolates VALUES (?, ?, ?)",
+        "INSERT OR REPLACE INTO isolates (isolate, seq, at_ms) VALUES (?, ?, ?)",
         vec![sql::text(&flush.isolate), sql::number(flush.seq), sql::number(now_ms)],
     )?;
     if flush.seq == 1 {

@@ -4,9 +4,9 @@
 //! whose awaits nothing else of this object runs; the totals by source change in the same transaction as the rows.
 //! Out of scope: handing on.
 
-use super::{Step, Tables};
+use super::{SchemaStep, Tables, json};
 use crate::platform::sql::{number, optional, rows, run, text, unreadable};
-use crate::platform::{clock, objects, sql::Row};
+use crate::platform::{clock, sql::Row};
 use gateway_core::deliver::ledger::{
     ClaimItem, Claimed, DeliveryRow, LEASE_MS, LedgerCall, LedgerTotals, LostRow, Outcome, Progress, SettleItem,
     Settled, SourceTotals, State, Tally, decide_claim, decide_give_up, decide_settle, stands, tally,
@@ -19,7 +19,7 @@ use worker::{
 
 /// Identifiers sort by the time of receipt, so their order is that of lists. Every index more is a row more that is written, and
 /// billed, for each delivery. `key` is unique among the rows that own theirs, so two owners cannot come to be even by mistake.
-const SCHEMA: [Step; 1] = ["
+const SCHEMA: [SchemaStep; 1] = ["
     CREATE TABLE deliveries (
         id TEXT PRIMARY KEY, key TEXT NOT NULL, source TEXT NOT NULL, state INTEGER NOT NULL, attempt INTEGER NOT NULL,
         replay INTEGER NOT NULL, lease_until_ms INTEGER NOT NULL, next_attempt_ms INTEGER, received_at_ms INTEGER NOT NULL,
@@ -44,39 +44,40 @@ impl DurableObject for DeliveryLedger {
     }
 
     async fn fetch(&self, request: Request) -> Result<Response> {
-        objects::serve(request, async |call: LedgerCall| -> Result<String> {
-            let sql = self.tables.sql()?;
+        let answer = async |call, sql: &SqlStorage| -> Result<String> {
             Ok(match call {
-                LedgerCall::Claim { items } => objects::json(&self.change(|sql, counts, now_ms| {
+                LedgerCall::Claim { items } => json(&self.change(|sql, counts, now_ms| {
                     items.iter().map(|item| claim(sql, counts, item, now_ms)).collect::<Result<Vec<Claimed>>>()
                 })?)?,
-                LedgerCall::Settle { items } => objects::json(&self.change(|sql, counts, now_ms| {
+                LedgerCall::Settle { items } => json(&self.change(|sql, counts, now_ms| {
                     let mut settled = Settled::default();
                     for item in &items {
                         settle(sql, counts, item, now_ms, &mut settled)?;
                     }
                     Ok(settled)
                 })?)?,
-                LedgerCall::GiveUp { items, known } => objects::json(&self.change(|sql, counts, now_ms| {
+                LedgerCall::GiveUp { items, known } => json(&self.change(|sql, counts, now_ms| {
                     items.iter().map(|item| give_up(sql, counts, item, known, now_ms)).collect::<Result<Vec<State>>>()
                 })?)?,
                 LedgerCall::Lost { before_ms, suspected_before_ms, limit } => {
-                    objects::json(&lost(sql, before_ms, suspected_before_ms, limit)?)?
+                    json(&lost(sql, before_ms, suspected_before_ms, limit)?)?
                 }
-                LedgerCall::List { source, state, before, limit } => objects::json(&list(sql, source.as_deref(), state, before, limit)?)?,
+                LedgerCall::List { source, state, before, limit } => {
+                    json(&list(sql, source.as_deref(), state, before, limit)?)?
+                }
                 LedgerCall::Get { id } => {
                     let found = rows(sql, &format!("SELECT {COLUMNS} FROM deliveries WHERE id = ?"), vec![text(&id)])?;
-                    objects::json(&found.first().map(delivery_row).transpose()?)?
+                    json(&found.first().map(delivery_row).transpose()?)?
                 }
                 LedgerCall::Expire { before_ms, limit } => {
                     let expired = "DELETE FROM deliveries WHERE id IN (SELECT id FROM deliveries WHERE received_at_ms < ?1 AND \
                         updated_at_ms < ?1 AND state >= 2 ORDER BY id LIMIT ?2) RETURNING id";
                     rows(sql, expired, vec![number(before_ms), number(limit.into())])?.len().to_string()
                 }
-                LedgerCall::Totals => objects::json(&totals(sql)?)?,
+                LedgerCall::Totals => json(&totals(sql)?)?,
             })
-        })
-        .await
+        };
+        self.tables.serve(request, answer).await
     }
 }
 

@@ -3,13 +3,13 @@
 //! Promises: what `gateway_core::deliver::circuit_breaker` decides is stored within the event that asked for it, so that one probe at a time
 //! is let through and each change is told to one caller. Out of scope: log and audit (whoever is told).
 
-use super::{Step, Tables};
+use super::{SchemaStep, Tables, json};
+use crate::platform::clock;
 use crate::platform::sql::{rows, run, text, unreadable};
-use crate::platform::{clock, objects};
 use gateway_core::deliver::circuit_breaker::{Circuit, CircuitCall};
 use worker::{DurableObject, Env, Request, Response, Result, SqlStorage, State, durable_object};
 
-const SCHEMA: [Step; 1] = ["CREATE TABLE circuit (id INTEGER PRIMARY KEY CHECK (id = 1), state TEXT NOT NULL);"];
+const SCHEMA: [SchemaStep; 1] = ["CREATE TABLE circuit (id INTEGER PRIMARY KEY CHECK (id = 1), state TEXT NOT NULL);"];
 
 /// A circuit's object.
 #[durable_object(fetch)]
@@ -23,22 +23,21 @@ impl DurableObject for Destination {
     }
 
     async fn fetch(&self, request: Request) -> Result<Response> {
-        objects::serve(request, async |call: CircuitCall| -> Result<String> {
-            let sql = self.tables.sql()?;
+        let answer = async |call, sql: &SqlStorage| -> Result<String> {
             let before = read(sql)?;
             let mut circuit = before.clone();
             let now_ms = clock::now_ms();
             let answer = match call {
-                CircuitCall::Ask { lease_ms } => objects::json(&circuit.ask(lease_ms, now_ms))?,
+                CircuitCall::Ask { lease_ms } => json(&circuit.ask(lease_ms, now_ms))?,
                 CircuitCall::Report { probe, tally, settings } => {
                     let change = circuit.report(probe, &tally, &settings, now_ms);
-                    objects::json(&circuit.reported(change))?
+                    json(&circuit.reported(change))?
                 }
-                CircuitCall::Close => objects::json(&circuit.close())?,
-                CircuitCall::Read => objects::json(&circuit)?,
+                CircuitCall::Close => json(&circuit.close())?,
+                CircuitCall::Read => json(&circuit)?,
             };
             if circuit != before {
-                let state = objects::json(&circuit)?;
+                let state = json(&circuit)?;
                 run(
                     sql,
                     "INSERT INTO circuit (id, state) VALUES (1, ?) ON CONFLICT DO UPDATE SET state = excluded.state",
@@ -46,8 +45,8 @@ impl DurableObject for Destination {
                 )?;
             }
             Ok(answer)
-        })
-        .await
+        };
+        self.tables.serve(request, answer).await
     }
 }
 

@@ -1,15 +1,18 @@
 //! Calls to Durable Objects.
 //!
-//! Promises: one way for all of them: a `POST` with the JSON of a call, answered with the JSON of its result or an error
-//! status. Rust objects cannot be called by the runtime's RPC. Out of scope: repeating a call (its caller knows whether that is safe).
+//! Promises: one way for all of them: a `POST` with the JSON of a call, answered with the JSON of its result or of an
+//! [`ObjectRefusal`]; an error says whose fault it is, by what the platform marks an exception with. Rust objects cannot be called
+//! by the runtime's RPC. Out of scope: which calls there are (`crate::objects::clients`), repeating one (its caller knows
+//! whether that is safe).
 
-use super::js_error;
+use super::{clock, js_error};
+use gateway_core::object_refusal::ObjectRefusal;
 use js_sys::{Promise, Reflect};
 use serde::{Serialize, de::DeserializeOwned};
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::JsFuture;
 use web_sys::RequestInit;
-use worker::{Env, Request, Response};
+use worker::Env;
 
 #[wasm_bindgen]
 extern "C" {
@@ -24,124 +27,143 @@ extern "C" {
     fn fetch(this: &Stub, url: &str, init: &RequestInit) -> Result<Promise, JsValue>;
 }
 
-/// Binding of the counter objects.
-pub(crate) const COUNTERS: &str = "COUNTERS";
-/// Binding of the ledger objects.
-pub(crate) const DELIVERY_LEDGER: &str = "DELIVERY_LEDGER";
-/// Binding of the dead-letter store.
-pub(crate) const DEAD_LETTER_STORE: &str = "DEAD_LETTER_STORE";
-/// Binding of the audit log.
-pub(crate) const AUDIT_LOG: &str = "AUDIT_LOG";
-/// Binding of the lifecycle object.
-pub(crate) const LIFECYCLE: &str = "LIFECYCLE";
-/// Binding of the watch.
-pub(crate) const WATCH: &str = "WATCH";
+/// Why a call to an object did not succeed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum CallFault {
+    /// No class of objects is bound under the name: the fault of the deployment.
+    NotBound,
+    /// The object could not be reached: the platform's fault.
+    Unreachable(String),
+    /// The object failed with an exception, or was stopped while it worked, and starts anew.
+    Reset(String),
+    /// The object has more calls waiting than it can serve.
+    Overloaded(String),
+    /// No answer within the time that the caller could wait.
+    Late,
+    /// The object refused the call.
+    Refused(ObjectRefusal),
+    /// The answer is none that this version of the caller knows.
+    AnswerNotUnderstood(String),
+}
 
-/// How earlier versions ask an object whether it answers: it says nothing of the object's tables.
-const PING: &str = "ping";
-
-/// Binding of the circuits of the destinations.
-pub(crate) const DESTINATIONS: &str = "DESTINATIONS";
-
-/// A call that did not succeed. Ours: the object, its binding or its storage failed.
-#[derive(Clone, Debug)]
+/// A call that did not succeed, with the binding of its object.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct CallError {
     binding: &'static str,
-    what: String,
+    fault: CallFault,
 }
 
 impl CallError {
-    /// No answer within the time that its caller could wait.
-    pub(crate) fn late(binding: &'static str) -> Self {
-        Self { binding, what: "no answer in time".into() }
+    /// Whether the same call may succeed when it is repeated.
+    pub(crate) fn is_transient(&self) -> bool {
+        match &self.fault {
+            CallFault::Unreachable(_) | CallFault::Reset(_) | CallFault::Overloaded(_) | CallFault::Late => true,
+            CallFault::Refused(refusal) => refusal.is_transient(),
+            CallFault::NotBound | CallFault::AnswerNotUnderstood(_) => false,
+        }
     }
 }
 
 impl std::fmt::Display for CallError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}: {}", self.binding, self.what)
+        write!(f, "{}: ", self.binding)?;
+        match &self.fault {
+            CallFault::NotBound => f.write_str("not_bound"),
+            CallFault::Unreachable(error) => write!(f, "unreachable: {error}"),
+            CallFault::Reset(error) => write!(f, "reset: {error}"),
+            CallFault::Overloaded(error) => write!(f, "overloaded: {error}"),
+            CallFault::Late => f.write_str("no answer in time"),
+            CallFault::Refused(refusal) => write!(f, "{refusal}"),
+            CallFault::AnswerNotUnderstood(error) => write!(f, "answer_not_understood: {error}"),
+        }
     }
 }
 
-/// Calls the object `name` of `binding`.
-pub(crate) fn call<T: DeserializeOwned>(
-    env: &Env,
+/// One object, as its clients address it.
+#[derive(Clone, Copy)]
+pub(crate) struct Object<'a> {
+    env: &'a Env,
     binding: &'static str,
-    name: &str,
-    request: &impl Serialize,
-) -> impl Future<Output = Result<T, CallError>> {
-    call_for(env, binding, name, body_of(binding, request))
+    name: &'a str,
+    limit_ms: Option<u64>,
 }
 
-async fn call_for<T: DeserializeOwned>(
-    env: &Env,
-    binding: &'static str,
-    name: &str,
-    body: Result<String, CallError>,
-) -> Result<T, CallError> {
-    let text = exchange(env, binding, name, body?).await?;
-    serde_json::from_str(&text).map_err(|error| CallError { binding, what: error.to_string() })
-}
-
-/// Calls the object `name` of `binding` for an answer that is passed on as it is.
-pub(crate) async fn call_for_text(
-    env: &Env,
-    binding: &'static str,
-    name: &str,
-    request: &impl Serialize,
-) -> Result<String, CallError> {
-    exchange(env, binding, name, body_of(binding, request)?).await
-}
-
-fn body_of(binding: &'static str, request: &impl Serialize) -> Result<String, CallError> {
-    serde_json::to_string(request).map_err(|error| CallError { binding, what: error.to_string() })
-}
-
-/// The part of a call that is the same for all types, compiled once: `body` is the JSON of one.
-pub(crate) async fn exchange(env: &Env, binding: &'static str, name: &str, body: String) -> Result<String, CallError> {
-    let failed = |what: String| CallError { binding, what };
-    let thrown = |error: JsValue| failed(js_error(&error));
-    let namespace = Reflect::get(env, &JsValue::from_str(binding)).map_err(thrown)?;
-    if !namespace.is_object() {
-        return Err(failed("no class of objects is bound under this name".into()));
+impl<'a> Object<'a> {
+    /// The object `name` of the class that is bound as `binding`.
+    pub(crate) const fn new(env: &'a Env, binding: &'static str, name: &'a str) -> Self {
+        Self { env, binding, name, limit_ms: None }
     }
-    let stub = namespace.unchecked_ref::<Namespace>().get_by_name(name).map_err(thrown)?;
+
+    /// The same, whose calls are given up after `ms`.
+    pub(crate) const fn answering_within(self, ms: u64) -> Self {
+        Self { limit_ms: Some(ms), ..self }
+    }
+
+    /// Calls it.
+    pub(crate) async fn call<T: DeserializeOwned>(self, call: &impl Serialize) -> Result<T, CallError> {
+        let text = self.call_for_text(call).await?;
+        serde_json::from_str(&text).map_err(|error| self.error(CallFault::AnswerNotUnderstood(error.to_string())))
+    }
+
+    /// Calls it for JSON that is passed on as it is.
+    pub(crate) async fn call_for_text(self, call: &impl Serialize) -> Result<String, CallError> {
+        // Structures of strings and numbers: what could not be written would be refused.
+        let body = serde_json::to_string(call).unwrap_or_default();
+        let answer = match self.limit_ms {
+            Some(ms) => clock::within(ms, self.exchange(body)).await.unwrap_or(Err(CallFault::Late)),
+            None => self.exchange(body).await,
+        };
+        answer.map_err(|fault| self.error(fault))
+    }
+
+    /// The error of a call that was not waited for.
+    pub(crate) const fn late(self) -> CallError {
+        self.error(CallFault::Late)
+    }
+
+    const fn error(self, fault: CallFault) -> CallError {
+        CallError { binding: self.binding, fault }
+    }
+
+    /// The part of a call that is the same for all types, compiled once.
+    async fn exchange(self, body: String) -> Result<String, CallFault> {
+        let namespace = Reflect::get(self.env, &JsValue::from_str(self.binding)).unwrap_or_default();
+        if !namespace.is_object() {
+            return Err(CallFault::NotBound);
+        }
+        let (status, text) =
+            fetch(namespace.unchecked_ref(), self.name, &body).await.map_err(|error| fault_of(&error))?;
+        if status == 200 {
+            return Ok(text);
+        }
+        Err(match serde_json::from_str(&text) {
+            Ok(refusal) => CallFault::Refused(refusal),
+            // What answers instead of an object whose code could not be started.
+            Err(_) => CallFault::Unreachable(format!("status {status}")),
+        })
+    }
+}
+
+async fn fetch(namespace: &Namespace, name: &str, body: &str) -> Result<(u16, String), JsValue> {
     let init = RequestInit::new();
     init.set_method("POST");
-    init.set_body(&JsValue::from_str(&body));
-    let answer = stub.fetch("https://object/", &init).map_err(thrown)?;
-    let answer: web_sys::Response = JsFuture::from(answer).await.map_err(thrown)?.unchecked_into();
-    let text = JsFuture::from(answer.text().map_err(thrown)?).await.map_err(thrown)?;
-    let text = text.as_string().unwrap_or_default();
-    if answer.status() == 200 { Ok(text) } else { Err(failed(text)) }
+    init.set_body(&JsValue::from_str(body));
+    let answer = namespace.get_by_name(name)?.fetch("https://object/", &init)?;
+    let answer: web_sys::Response = JsFuture::from(answer).await?.unchecked_into();
+    let text = JsFuture::from(answer.text()?).await?;
+    Ok((answer.status(), text.as_string().unwrap_or_default()))
 }
 
-/// An object's side of a call: decodes it, lets `handle` answer it, encodes the result. What the caller did wrong is 400,
-/// what storage did wrong 500; neither is an exception, which would cross to the caller without a status.
-/// `handle` answers the result as JSON text ([`json`]): a tree in between would double the code for every type.
-pub(crate) async fn serve<C, F>(mut request: Request, handle: F) -> worker::Result<Response>
-where
-    C: DeserializeOwned,
-    F: AsyncFnOnce(C) -> worker::Result<String>,
-{
-    let text = request.text().await?;
-    if text == PING {
-        return Response::ok(PING);
+/// What the platform marks an exception with (Durable Objects, error handling): `overloaded`; `durableObjectReset` where the object
+/// was stopped; `remote` where its own code threw.
+fn fault_of(thrown: &JsValue) -> CallFault {
+    let is = |mark: &str| Reflect::get(thrown, &JsValue::from_str(mark)).is_ok_and(|value| value.is_truthy());
+    let error = js_error(thrown);
+    if is("overloaded") {
+        CallFault::Overloaded(error)
+    } else if is("durableObjectReset") || is("remote") {
+        CallFault::Reset(error)
+    } else {
+        CallFault::Unreachable(error)
     }
-    respond(match serde_json::from_str(&text) {
-        Ok(call) => handle(call).await.map_err(|error| (500, error.to_string())),
-        Err(error) => Err((400, format!("unreadable call: {error}"))),
-    })
-}
-
-fn respond(answered: Result<String, (u16, String)>) -> worker::Result<Response> {
-    match answered {
-        Ok(result) => Response::ok(result),
-        Err((status, error)) => Response::error(error, status),
-    }
-}
-
-/// The JSON text of a result.
-pub(crate) fn json(result: &impl Serialize) -> worker::Result<String> {
-    Ok(serde_json::to_string(result)?)
 }

@@ -3,11 +3,10 @@
 //! Promises: counting never waits and never fails a request; at most one request at a time drives the sending, and goes on
 //! until nothing is left; a driver that vanished (its request was cut off) is succeeded after its lease.
 
+use crate::objects::clients::CountersClient;
 use crate::platform::context::EventContext;
-use crate::platform::{clock, log, objects};
-use gateway_core::metrics::counters::{
-    CounterBuffer, CountersCall, FLUSH_LEASE_MS, Metric, Totals, counter_shard, latency_bucket,
-};
+use crate::platform::{clock, log};
+use gateway_core::metrics::counters::{CounterBuffer, FLUSH_LEASE_MS, Metric, counter_shard, latency_bucket};
 use std::cell::RefCell;
 use worker::Env;
 
@@ -108,8 +107,8 @@ pub(crate) async fn flush(env: &Env) {
         with(|counting| counting.buffer.begin_flush(clock::now_ms()).map(|flush| (flush, counting.shard.clone())))
     {
         let seq = flush.seq;
-        match objects::call::<Totals>(env, objects::COUNTERS, &shard, &CountersCall::Add(flush)).await {
-            Ok(_) => {
+        match CountersClient::new(env, &shard).add(flush).await {
+            Ok(()) => {
                 with(|counting| counting.buffer.flushed(seq));
             }
             Err(error) => {

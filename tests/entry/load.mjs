@@ -30,7 +30,7 @@ const SUBSTITUTES = {
     export const DeliveryLedger = wasm.Lifecycle;
     export const DeadLetterStore = wasm.Lifecycle;
     export const AuditLog = wasm.Lifecycle;
-    export const Watch = wasm.Lifecycle;
+    export const Monitor = wasm.Lifecycle;
     export const Lifecycle = wasm.Lifecycle;
     export const Destination = wasm.Lifecycle;
   `,

@@ -6,6 +6,7 @@ import { describe, expect, it, vi } from "vitest";
 
 import { api, base64, bytes, deliver, eventually, pages, read, unique } from "./support/client.ts";
 import { acknowledged, parcel, storedParcel } from "./support/deliveries.ts";
+import { failing } from "./support/letters.ts";
 import { DEAD_LETTERS, DELIVERIES, consume, delivery, deliveryId, frame, message } from "./support/messages.ts";
 
 describe("messages that cannot be read", () => {
@@ -59,6 +60,33 @@ describe("messages that cannot be read", () => {
       });
       expect(letter.bodyBase64 ?? letter.body, name).toBe(typeof raw === "string" ? raw : base64(raw));
     }
+  });
+});
+
+describe("a letter that is too large for a message", () => {
+  const stored = async () => (await env.PAYLOADS.list({ prefix: "payloads/" })).objects.map(({ key }) => key).toSorted();
+
+  it("leaves no body behind where the queue fails, and is sent whole when it works again", async () => {
+    // A message may have 127,800 bytes: with the header of a letter these do not fit into one.
+    const raw = `${unique("large")} ${"x".repeat(127_700)}`;
+    const one = message(bytes(raw).buffer);
+    const before = await stored();
+    const [put, away] = [vi.spyOn(Object.getPrototypeOf(env.PAYLOADS), "put"), failing(env.DEAD_LETTERS, "send")];
+    expect(await consume(DELIVERIES, [one])).toEqual({ acknowledged: [], putOff: [expect.objectContaining({ msgId: one.id })] });
+    const keys = put.mock.calls.map(([key]) => String(key)).filter((key) => key.startsWith("payloads/"));
+    vi.restoreAllMocks();
+    expect([keys.length, away.mock.calls.length > 0]).toEqual([1, true]);
+    expect(await stored()).toEqual(before);
+
+    expect((await consume(DELIVERIES, [one])).acknowledged).toEqual([one.id]);
+    // The repeated try uses the same key.
+    expect(await stored()).toEqual([...before, ...keys].toSorted());
+    await eventually(async () => {
+      const letters = (await pages("/api/dead-letters?reason=undecodable_message", "deadLetters")).flat();
+      const own = letters.filter(({ detail }) => detail.includes(one.id));
+      expect(own).toHaveLength(1);
+      expect((await read(`/api/dead-letters/${own[0].id}`)).body).toBe(raw);
+    });
   });
 });
 

@@ -150,7 +150,7 @@ describe("a refusal is not answered as one while its letter cannot be kept", () 
     ["of its envelope, by the queue", invalid, small, "queue_failed", queue, "slow"],
     ["of its signature and large, by the bucket", mismatched, large, "storage_failed", bucket, "restless"],
     ["of its envelope and large, by the bucket", invalid, large, "storage_failed", bucket, "tripping"],
-    ["of its signature and large, by the queue", mismatched, large, "queue_failed", queue, "watched"],
+    ["of its signature and large, by the queue", mismatched, large, "queue_failed", queue, "monitored"],
     ["of its envelope and large, by the queue", invalid, large, "queue_failed", queue, "unreachable"],
   ];
   it.each(cases)("%s", async (_, { status, code, verified }, make, cause, fail, source) => {

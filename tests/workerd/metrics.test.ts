@@ -171,7 +171,7 @@ describe("the JSON", () => {
     const heardOf = Object.keys(sources).filter((name) => sources[name].received > 0);
     expect(heardOf.toSorted()).toEqual(Object.keys(truths).toSorted());
     // The others are there from the beginning, at zero.
-    expect(sources.watched).toMatchObject({ received: 0, accepted: 0, delivered: 0, pending: 0 });
+    expect(sources.monitored).toMatchObject({ received: 0, accepted: 0, delivered: 0, pending: 0 });
     for (const [source, account] of Object.entries(truths)) {
       expect(sources[source], source).toMatchObject({ ...account, pending: 0, queued: 0, retries: 0, notQuarantined: 0 });
     }

@@ -193,8 +193,8 @@ describe("the ledger", () => {
   });
 
   it("answers a call that it does not understand with an error, and lives on", async () => {
-    await expect(call(object, { claim: {} })).rejects.toThrow(/^400: unreadable call/);
-    await expect(call(object, "no call")).rejects.toThrow(/^400: unreadable call/);
+    await expect(call(object, { claim: {} })).rejects.toThrow(/^400: \{"call_not_understood":/);
+    await expect(call(object, "no call")).rejects.toThrow(/^400: \{"call_not_understood":/);
     expect(await totals()).toEqual(expect.any(Object));
   });
 });

@@ -26,6 +26,7 @@ pub mod lifecycle;
 pub mod messages;
 pub mod metrics;
 pub mod monitor;
+pub mod object_refusal;
 pub mod query;
 pub mod receive;
 pub mod routes;

@@ -3,23 +3,24 @@
 //! Promise: steps run in their order and once; tables of a newer version are left alone. Out of scope: the steps (each object has
 //! its own), running them.
 
+use serde::{Deserialize, Serialize};
 use std::ops::Range;
 
-/// Tables that a newer version of the gateway has changed: ours to repair, by going forward again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+/// Tables that a newer version of the gateway has changed: the operator repairs it by deploying that version again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("the tables have schema version {found}, this version of the gateway knows {known}")]
 pub struct NewerSchema {
     /// Version of the tables.
     pub found: u64,
     /// Steps that are known here.
-    pub known: usize,
+    pub known: u64,
 }
 
 /// The steps to run, of `known`, for tables of `version`: the number of steps that they have seen.
 pub fn missing(version: u64, known: usize) -> Result<Range<usize>, NewerSchema> {
     match usize::try_from(version) {
         Ok(seen) if seen <= known => Ok(seen..known),
-        _ => Err(NewerSchema { found: version, known }),
+        _ => Err(NewerSchema { found: version, known: known as u64 }),
     }
 }
 

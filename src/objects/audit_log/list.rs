@@ -6,7 +6,7 @@
 
 use super::{last_seq, segments};
 use crate::platform::sql::{number, rows, text};
-use gateway_core::audit::Action;
+use gateway_core::audit::EntryFilter;
 use worker::{Result, SqlStorage};
 
 /// Rows that one page looks at for those of a source: some 30 ms.
@@ -36,15 +36,11 @@ fn first_since(sql: &SqlStorage, time: &str, mut low: u64, mut high: u64) -> Res
 
 /// The newest entries before `before_seq`, of an action and a source, recorded from one time on and before another. A page
 /// that is not full says where to go on where there may be more.
-pub(super) fn page(
-    sql: &SqlStorage,
-    (action, source): (Option<Action>, Option<&str>),
-    [since, until]: [Option<&str>; 2],
-    before_seq: Option<u64>,
-    limit: u32,
-) -> Result<String> {
+pub(super) fn page(sql: &SqlStorage, filter: &EntryFilter, before_seq: Option<u64>, limit: u32) -> Result<String> {
+    let EntryFilter { action, source, since, until } = filter;
     let (first, end) = (segments::first_seq(sql)?.unwrap_or(1), last_seq(sql)?.saturating_add(1));
-    let bound = |time: Option<&str>, other| time.map_or(Ok(other), |time| first_since(sql, time, first, end));
+    let bound =
+        |time: &Option<String>, other| time.as_ref().map_or(Ok(other), |time| first_since(sql, time, first, end));
     let (from, to) = (bound(since, first)?, bound(until, end)?.min(before_seq.unwrap_or(u64::MAX)));
     let scanned = if source.is_some() { SCANNED_ROWS } else { limit.into() };
     let mut parameters = vec![number(from), number(to), number(scanned)];
@@ -54,7 +50,7 @@ pub(super) fn page(
     });
     let window = format!("FROM entries WHERE seq >= ?1 AND seq < ?2 {action_is} ORDER BY seq DESC LIMIT ?3");
     let seen = rows(sql, &format!("SELECT MIN(seq), COUNT(*) FROM (SELECT seq {window})"), parameters.clone())?;
-    let source_is = source.map_or_else(String::new, |source| {
+    let source_is = source.as_ref().map_or_else(String::new, |source| {
         parameters.push(text(source));
         format!("WHERE json_valid(entry) AND entry ->> '$.source' = ?{}", parameters.len())
     });

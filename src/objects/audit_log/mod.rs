@@ -1,23 +1,23 @@
 //! `AUDIT_LOG`: the chain of audit entries.
 //!
-//! Promises: entries are numbered without gaps and chained in the order in which they arrive; nothing changes or removes
-//! one; the head of the chain is kept apart from them, so that the next entry needs none of them and the last of them cannot
-//! go unnoticed; whatever is wrong with a row, a walk names it and the next entry is recorded. Out of scope: what the hashes
-//! cover (`gateway_core::audit`).
+//! Promises:
+//! - entries are numbered without gaps and chained in the order in which they arrive;
+//! - an entry is removed only when it is in a verified file, and never changed;
+//! - the head of the chain is kept apart from the entries: the next entry needs none of them, and the loss of the last shows;
+//! - whatever is wrong with a row, a walk names it and the next entry is recorded.
+//!
+//! Out of scope: what the hashes cover (`gateway_core::audit`).
 
 mod list;
 mod segments;
 
-use super::{Step, Tables};
+use super::{SchemaStep, Tables, json};
+use crate::platform::clock;
 use crate::platform::sql::{Row, number, optional, rows, run, text};
-use crate::platform::{clock, objects};
 use gateway_core::audit::{Anchor, AuditCall, Broken, Draft, Entry, Head, Verification, segment_bounds};
 use worker::{DurableObject, Env, Request, Response, Result, SqlStorage, State, durable_object};
 
-/// Name of the object: there is one chain.
-pub(crate) const OBJECT: &str = "audit";
-
-const SCHEMA: [Step; 1] = ["
+const SCHEMA: [SchemaStep; 1] = ["
     CREATE TABLE entries (seq INTEGER PRIMARY KEY, action TEXT NOT NULL, entry TEXT NOT NULL);
     CREATE INDEX by_action ON entries (action, seq);
     CREATE TABLE batches (n INTEGER PRIMARY KEY, batch TEXT NOT NULL);
@@ -40,26 +40,18 @@ impl DurableObject for AuditLog {
     }
 
     async fn fetch(&self, request: Request) -> Result<Response> {
-        objects::serve(request, async |call: AuditCall| -> Result<String> {
-            let sql = self.tables.sql()?;
-            Ok(match call {
-                AuditCall::Append { drafts, batch } => {
-                    self.tables.transaction(|sql| append(sql, drafts, batch.as_deref()))?.to_string()
-                }
-                AuditCall::List { action, source, since, until, before_seq, limit } => {
-                    let recorded = [since.as_deref(), until.as_deref()];
-                    list::page(sql, (action, source.as_deref()), recorded, before_seq, limit)?
-                }
-                AuditCall::Verify { from_seq, limit } => objects::json(&walk(sql, from_seq, limit)?)?,
-                AuditCall::Lines { from_seq, limit } => objects::json(&segments::lines(sql, from_seq, limit)?)?,
-                AuditCall::Export { limit } => segments::export(sql, &self.env, limit).await?.to_string(),
-                AuditCall::Anchored { segment } => objects::json(&segments::at(sql, segment_bounds(segment).1)?)?,
-                AuditCall::Expire { before_ms } => {
-                    self.tables.transaction(|sql| segments::expire(sql, before_ms))?.to_string()
-                }
-            })
-        })
-        .await
+        let answer = async |call, sql: &SqlStorage| match call {
+            AuditCall::Append { drafts, batch } => {
+                json(&self.tables.transaction(|sql| append(sql, drafts, batch.as_deref()))?)
+            }
+            AuditCall::List { filter, before_seq, limit } => list::page(sql, &filter, before_seq, limit),
+            AuditCall::Verify { from_seq, limit } => json(&walk(sql, from_seq, limit)?),
+            AuditCall::Lines { from_seq, limit } => json(&segments::lines(sql, from_seq, limit)?),
+            AuditCall::Export { limit } => json(&segments::export(sql, &self.env, limit).await?),
+            AuditCall::Anchored { segment } => json(&segments::at(sql, segment_bounds(segment).1)?),
+            AuditCall::Expire { before_ms } => json(&self.tables.transaction(|sql| segments::expire(sql, before_ms))?),
+        };
+        self.tables.serve(request, answer).await
     }
 }
 
@@ -103,7 +95,7 @@ fn append(sql: &SqlStorage, mut drafts: Vec<Draft>, batch: Option<&str>) -> Resu
         None
     };
     let mut head = kept_head(sql)?;
-    // Where somebody has put a row behind the last one, the next entry goes behind that: the walk tells of it, and nothing is lost.
+    // Behind a row that the log did not append the next entry goes on: a walk finds that row, and nothing is lost.
     head.seq = head.seq.max(last_seq(sql)?);
     let now_ms = clock::now_ms();
     let is_news = !drafts.is_empty();

@@ -7,7 +7,8 @@ use super::{kept_head, last_seq};
 use crate::platform::body::RawBody;
 use crate::platform::r2;
 use crate::platform::sql::{number, rows, run, text, unreadable};
-use gateway_core::audit::{Anchor, Head, Lines, SEGMENT_ENTRIES, Segment, segment_key};
+use gateway_core::audit::{Anchor, Head, Lines, SEGMENT_ENTRIES, Segment};
+use gateway_core::messages::keys::audit_segment_key;
 use worker::{Env, Error, Result, SqlStorage};
 
 /// Segments that one call removes: twenty thousand rows.
@@ -65,16 +66,16 @@ pub(super) async fn export(sql: &SqlStorage, env: &Env, limit: u32) -> Result<u6
         let segment = match next(sql) {
             Ok(Some(segment)) => segment,
             Ok(None) => break,
-            // What was written is told first: whoever asks again is told what is wrong.
+            // What was written is answered first, and the next call answers what is wrong.
             Err(_) if written > 0 => break,
             Err(error) => return Err(error),
         };
         let anchor = segment.anchor();
-        let key = segment_key(segment.from, segment.to);
+        let key = audit_segment_key(segment.from, segment.to);
         r2::put(env, &key, &RawBody::Wasm(segment.lines.into_bytes())).await.map_err(Error::RustError)?;
         // Two exports at once write the same bytes under the same key.
         let parameters = vec![number(anchor.to), text(&serde_json::to_string(&anchor)?)];
-        run(sql, "INSERT OR IGNORE INTO segments VALUES (?, ?)", parameters)?;
+        run(sql, "INSERT OR IGNORE INTO segments (to_seq, anchor) VALUES (?, ?)", parameters)?;
         written = written.saturating_add(SEGMENT_ENTRIES);
     }
     Ok(written)

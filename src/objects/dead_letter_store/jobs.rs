@@ -4,7 +4,6 @@
 //! one another.
 
 use crate::platform::sql::{Row, number, rows, run, text, unreadable};
-use gateway_core::dead_letters::JobAction;
 use gateway_core::dead_letters::replay::{Job, JobState};
 use worker::{Result, SqlStorage};
 
@@ -47,23 +46,6 @@ pub(super) fn list(sql: &SqlStorage) -> Result<Vec<Job>> {
 pub(super) fn running(sql: &SqlStorage) -> Result<Vec<String>> {
     let found = rows(sql, "SELECT id FROM jobs WHERE running = 1 ORDER BY id", vec![])?;
     Ok(found.iter().filter_map(|row| row.text(0)).collect())
-}
-
-/// Does what somebody wants done with a job; one that is done stays done.
-pub(super) fn act(sql: &SqlStorage, id: &str, action: JobAction, now_ms: u64) -> Result<Option<Job>> {
-    match action {
-        JobAction::Show => get(sql, id),
-        JobAction::Cancel => change(sql, id, now_ms, |job| {
-            if job.state == JobState::Running {
-                job.state = JobState::Cancelled;
-            }
-        }),
-        JobAction::Resume => change(sql, id, now_ms, |job| {
-            if job.state == JobState::Cancelled {
-                (job.state, job.stalls) = (JobState::Running, 0);
-            }
-        }),
-    }
 }
 
 /// Forgets jobs that ended before a time.

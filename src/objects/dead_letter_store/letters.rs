@@ -1,20 +1,20 @@
 //! The rows of letters, and what is counted of them.
 //!
-//! Promises: what became of a letter stands in a table beside it (`states`), so that rows of the first version are read as
-//! they are; `held` is kept by triggers within the statement that changes a row, so that caps and totals need no scan.
+//! Promise: caps and totals need no scan, because `held` is kept by triggers within the statement that changes a row.
 
-use crate::objects::Step;
+use crate::objects::{SchemaStep, json};
 use crate::platform::sql::{Row, number, optional, rows, run, text, unreadable};
-use gateway_core::dead_letters::replay::{Fate, Job, LEASE_MS, LastReplay, Verdict, skipped};
+use gateway_core::dead_letters::replay::{Job, LEASE_MS, LastReplay, LetterPosition, ReplayVerdict};
 use gateway_core::dead_letters::{
-    Arrival, Caps, Expired, Filter, Letter, LetterTotals, Outlived, Purged, Status, Stored, Summary, decide_arrival,
+    Caps, Expired, LetterArrival, LetterFilter, LetterStatus, LetterTotals, LettersPut, Outlived, Purged,
+    StoredDeadLetter, Summary, decide_arrival,
 };
 use gateway_core::messages::{BodyRef, DeadLetter};
 use worker::{Result, SqlStorage, SqlStorageValue};
 
-/// The letter itself is JSON of a versioned form, the columns beside it are what lists filter and sort by.
-/// `size_bytes` is what is kept of the body.
-pub(super) const SCHEMA: [Step; 1] = ["
+/// The letter itself is JSON, the columns beside it are what lists filter and sort by. `size_bytes` is what is kept of the body.
+/// `states` has a row for each letter that was replayed.
+pub(super) const SCHEMA: [SchemaStep; 1] = ["
     CREATE TABLE letters (
         id TEXT PRIMARY KEY, source TEXT NOT NULL, reason TEXT NOT NULL, dead_at_ms INTEGER NOT NULL, verified INTEGER NOT NULL,
         size_bytes INTEGER NOT NULL, letter TEXT NOT NULL, body TEXT) WITHOUT ROWID;
@@ -54,14 +54,14 @@ const FILTER: &str =
 /// The most letters that one arriving letter displaces: only a cap that was lowered asks for more than one or two.
 const MAX_DISPLACED: u32 = 500;
 
-/// What the first version had not: counts of what is there, and leases. Whoever held a letter was an earlier instance of this
-/// object, which is gone; what it may have sent carries the same replay number as what is sent next.
+/// Ends the leases of an earlier instance of this object: what it may have sent carries the same replay number as what is sent
+/// next.
 pub(super) fn prepare(sql: &SqlStorage) -> Result<()> {
     run(sql, "UPDATE states SET lease_until_ms = 0 WHERE status = 1", vec![])
 }
 
-fn filter_parameters(filter: &Filter, now_ms: u64) -> Result<Vec<SqlStorageValue>> {
-    let ids = (!filter.ids.is_empty()).then(|| serde_json::to_string(&filter.ids)).transpose()?;
+fn filter_parameters(filter: &LetterFilter, now_ms: u64) -> Result<Vec<SqlStorageValue>> {
+    let ids = (!filter.ids.is_empty()).then(|| json(&filter.ids)).transpose()?;
     Ok(vec![
         number(now_ms),
         optional(filter.source.as_deref()),
@@ -76,9 +76,9 @@ fn filter_parameters(filter: &Filter, now_ms: u64) -> Result<Vec<SqlStorageValue
 /// Stores one letter, and makes room for it where `caps` are known. Answers through `stored`.
 pub(super) fn put(
     sql: &SqlStorage,
-    Letter { letter, inline, .. }: &Letter,
+    StoredDeadLetter { letter, inline, .. }: &StoredDeadLetter,
     caps: Option<Caps>,
-    stored: &mut Stored,
+    stored: &mut LettersPut,
 ) -> Result<()> {
     let known = rows(
         sql,
@@ -88,14 +88,14 @@ pub(super) fn put(
     let known = known.first();
     let known_replay = known.map(|row| row.number(0).and_then(|n| u32::try_from(n).ok()).unwrap_or(0));
     match decide_arrival(known_replay, letter.replay) {
-        Arrival::Known => {
+        LetterArrival::Known => {
             stored.known.push(letter.id.clone());
             return Ok(());
         }
-        Arrival::New => stored.new = stored.new.saturating_add(1),
-        Arrival::DiedAgain => run(sql, "DELETE FROM letters WHERE id = ?", vec![text(&letter.id)])?,
+        LetterArrival::New => stored.new = stored.new.saturating_add(1),
+        LetterArrival::DiedAgain => run(sql, "DELETE FROM letters WHERE id = ?", vec![text(&letter.id)])?,
     }
-    let body = inline.as_ref().map(serde_json::to_string).transpose()?;
+    let body = inline.as_ref().map(json).transpose()?;
     run(
         sql,
         "INSERT INTO letters (id, source, reason, dead_at_ms, verified, size_bytes, letter, body) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
@@ -106,7 +106,7 @@ pub(super) fn put(
             number(letter.dead_at_ms),
             number(u64::from(letter.verified)),
             number(kept_bytes(&letter.body)),
-            text(&serde_json::to_string(letter)?),
+            text(&json(letter)?),
             optional(body.as_deref()),
         ],
     )?;
@@ -127,7 +127,7 @@ fn kept_bytes(body: &BodyRef) -> u64 {
 
 /// Removes the oldest unverified letters of a source, then the oldest of the others, until the caps hold; the arriving one
 /// only where it is more than the caps by itself.
-fn make_room(sql: &SqlStorage, arriving: &DeadLetter, caps: Caps, stored: &mut Stored) -> Result<()> {
+fn make_room(sql: &SqlStorage, arriving: &DeadLetter, caps: Caps, stored: &mut LettersPut) -> Result<()> {
     for _ in 0..MAX_DISPLACED {
         let held = rows(sql, "SELECT SUM(n), SUM(bytes) FROM held WHERE source = ?", vec![text(&arriving.source)])?;
         let sum = |column| held.first().and_then(|row| row.number(column)).unwrap_or(0);
@@ -157,7 +157,7 @@ fn make_room(sql: &SqlStorage, arriving: &DeadLetter, caps: Caps, stored: &mut S
 /// Removes a letter; the key of its stored body where nothing else can need it: a replayed delivery names the same one.
 pub(super) fn remove(sql: &SqlStorage, id: &str) -> Result<Option<(DeadLetter, Option<String>)>> {
     let state = rows(sql, "SELECT status FROM states WHERE id = ?", vec![text(id)])?;
-    let untouched = state.first().and_then(|row| row.number(0)).unwrap_or(0) == Status::Stored.number();
+    let untouched = state.first().and_then(|row| row.number(0)).unwrap_or(0) == LetterStatus::Stored.number();
     let gone = rows(sql, "DELETE FROM letters WHERE id = ? RETURNING letter", vec![text(id)])?;
     let Some(row) = gone.first() else { return Ok(None) };
     let letter: DeadLetter = serde_json::from_str(&row.text(0).ok_or_else(|| unreadable("letter"))?)?;
@@ -169,17 +169,17 @@ pub(super) fn remove(sql: &SqlStorage, id: &str) -> Result<Option<(DeadLetter, O
 }
 
 /// A letter with its inline body.
-pub(super) fn get(sql: &SqlStorage, id: &str, now_ms: u64) -> Result<Option<Letter>> {
+pub(super) fn get(sql: &SqlStorage, id: &str, now_ms: u64) -> Result<Option<StoredDeadLetter>> {
     let statement = format!("SELECT l.letter, l.body, {STATUS}, s.last {FROM} WHERE l.id = ?2");
     let found = rows(sql, &statement, vec![number(now_ms), text(id)])?;
     let Some(row) = found.first() else { return Ok(None) };
     let letter = serde_json::from_str(&row.text(0).ok_or_else(|| unreadable("letter"))?)?;
     let inline = row.text(1).map(|body| serde_json::from_str(&body)).transpose()?;
-    Ok(Some(Letter { letter, inline, status: status(row, 2)?, last_replay: last_replay(row, 3)? }))
+    Ok(Some(StoredDeadLetter { letter, inline, status: status(row, 2)?, last_replay: last_replay(row, 3)? }))
 }
 
-fn status(row: &Row, column: usize) -> Result<Status> {
-    row.number(column).and_then(Status::from_number).ok_or_else(|| unreadable("status"))
+fn status(row: &Row, column: usize) -> Result<LetterStatus> {
+    row.number(column).and_then(LetterStatus::from_number).ok_or_else(|| unreadable("status"))
 }
 
 fn last_replay(row: &Row, column: usize) -> Result<Option<LastReplay>> {
@@ -189,7 +189,7 @@ fn last_replay(row: &Row, column: usize) -> Result<Option<LastReplay>> {
 /// The newest letters before a cursor.
 pub(super) fn list(
     sql: &SqlStorage,
-    filter: &Filter,
+    filter: &LetterFilter,
     before: Option<(u64, String)>,
     limit: u32,
     now_ms: u64,
@@ -209,7 +209,7 @@ pub(super) fn list(
 }
 
 /// The oldest letters that a job has not come to: time of death and identifier, and what is kept of the body.
-pub(super) fn next_of(sql: &SqlStorage, job: &Job, limit: u32, now_ms: u64) -> Result<Vec<((u64, String), u64)>> {
+pub(super) fn next_of(sql: &SqlStorage, job: &Job, limit: u32, now_ms: u64) -> Result<Vec<(LetterPosition, u64)>> {
     let (after_ms, after_id) = job.after.clone().unwrap_or_default();
     let mut parameters = filter_parameters(&job.filter, now_ms)?;
     parameters.extend([
@@ -224,26 +224,30 @@ pub(super) fn next_of(sql: &SqlStorage, job: &Job, limit: u32, now_ms: u64) -> R
             AND (l.dead_at_ms, l.id) > (?8, ?9) AND l.dead_at_ms <= ?11 AND s.job IS NOT ?12
             ORDER BY l.dead_at_ms, l.id LIMIT ?10"
     );
-    let place = |row: &Row| Some(((row.number(0)?, row.text(1)?), row.number(2)?));
-    rows(sql, &statement, parameters)?.iter().map(|row| place(row).ok_or_else(|| unreadable("letter"))).collect()
+    let position = |row: &Row| Some(((row.number(0)?, row.text(1)?), row.number(2)?));
+    rows(sql, &statement, parameters)?.iter().map(|row| position(row).ok_or_else(|| unreadable("letter"))).collect()
 }
 
-/// The answer to whoever wants to replay a letter.
-pub(super) enum Claim {
+/// The answer to a claim of a letter.
+pub(super) enum LetterClaim {
     Unknown,
-    /// Not now, or not any more: the source and the code.
-    Not(String, &'static str),
+    /// Not now, or not any more.
+    Not {
+        source: String,
+        code: &'static str,
+    },
     /// It is the caller's until that time.
-    Held(Box<Letter>, u64),
+    Held {
+        letter: Box<StoredDeadLetter>,
+        until_ms: u64,
+    },
 }
 
 /// Takes a letter for replaying it.
-pub(super) fn claim(sql: &SqlStorage, id: &str, now_ms: u64) -> Result<Claim> {
-    let Some(letter) = get(sql, id, now_ms)? else { return Ok(Claim::Unknown) };
-    match letter.status {
-        Status::Replaying => return Ok(Claim::Not(letter.letter.source, skipped::BEING_REPLAYED)),
-        Status::Replayed => return Ok(Claim::Not(letter.letter.source, skipped::ALREADY_REPLAYED)),
-        Status::Stored => {}
+pub(super) fn claim(sql: &SqlStorage, id: &str, now_ms: u64) -> Result<LetterClaim> {
+    let Some(letter) = get(sql, id, now_ms)? else { return Ok(LetterClaim::Unknown) };
+    if let Some(code) = letter.status.skip_code() {
+        return Ok(LetterClaim::Not { source: letter.letter.source, code });
     }
     let until_ms = now_ms.saturating_add(LEASE_MS);
     run(
@@ -251,21 +255,20 @@ pub(super) fn claim(sql: &SqlStorage, id: &str, now_ms: u64) -> Result<Claim> {
         "INSERT INTO states (id, status, lease_until_ms, received_at_ms) VALUES (?1, 1, ?2, ?3) ON CONFLICT DO UPDATE SET status = 1, lease_until_ms = excluded.lease_until_ms",
         vec![text(id), number(until_ms), number(letter.letter.received_at_ms)],
     )?;
-    Ok(Claim::Held(Box::new(letter), until_ms))
+    Ok(LetterClaim::Held { letter: Box::new(letter), until_ms })
 }
 
 /// Puts a letter back or marks it as replayed, unless something happened to it since it was claimed until `until_ms`.
 /// `job`: the job that is through with it.
 pub(super) fn finish(sql: &SqlStorage, id: &str, until_ms: u64, last: &LastReplay, job: Option<&str>) -> Result<()> {
-    let Verdict { outcome, .. } = last.verdict;
-    let status = if outcome == Fate::Replayed { Status::Replayed } else { Status::Stored };
+    let status = LetterStatus::after(last.verdict.outcome);
     let marked = rows(
         sql,
         "UPDATE states SET status = ?1, lease_until_ms = 0, last = ?2, job = COALESCE(?3, job)
             WHERE id = ?4 AND status = 1 AND lease_until_ms = ?5 RETURNING id",
-        vec![number(status.number()), text(&serde_json::to_string(last)?), optional(job), text(id), number(until_ms)],
+        vec![number(status.number()), text(&json(last)?), optional(job), text(id), number(until_ms)],
     )?;
-    if status == Status::Replayed && !marked.is_empty() {
+    if status == LetterStatus::Replayed && !marked.is_empty() {
         count_replayed(sql, id)?;
     }
     Ok(())
@@ -273,14 +276,15 @@ pub(super) fn finish(sql: &SqlStorage, id: &str, until_ms: u64, last: &LastRepla
 
 /// Marks a letter whose delivery stands otherwise than dead, unless it went on its way already or died again since.
 pub(super) fn outlive(sql: &SqlStorage, outlived: &Outlived, now_ms: u64) -> Result<bool> {
-    let Some(verdict) = Verdict::outlived(outlived.state) else { return Ok(false) };
+    let Some(verdict) = ReplayVerdict::outlived(outlived.state) else { return Ok(false) };
     let last = LastReplay { at_ms: now_ms, actor: "consumer".into(), verdict };
     let marked = rows(
         sql,
-        "INSERT INTO states SELECT id, 2, 0, json_extract(letter, '$.received_at_ms'), NULL, ?1 FROM letters
+        "INSERT INTO states (id, status, lease_until_ms, received_at_ms, job, last)
+            SELECT id, 2, 0, json_extract(letter, '$.received_at_ms'), NULL, ?1 FROM letters
             WHERE id = ?2 AND COALESCE(json_extract(letter, '$.replay'), 0) <= ?3
             ON CONFLICT (id) DO UPDATE SET status = 2, lease_until_ms = 0, last = excluded.last WHERE status < 2 RETURNING id",
-        vec![text(&serde_json::to_string(&last)?), text(&outlived.id), number(outlived.replay.into())],
+        vec![text(&json(&last)?), text(&outlived.id), number(outlived.replay.into())],
     )?;
     if !marked.is_empty() {
         count_replayed(sql, &outlived.id)?;

@@ -1,36 +1,41 @@
 //! `DEAD_LETTER_STORE`: dead letters, where they can be listed, read, deleted and replayed.
 //!
-//! Promises: a letter that arrives twice is one letter; lists are newest first with a cursor that new letters do not
-//! disturb; a letter is replayed by one caller at a time, and a job of many goes on after a crash or an eviction where it
-//! was, and past a letter with which it crashes again and again. Out of scope: bodies in R2 of letters that are removed (whoever has them removed deletes those too), what a replay
-//! decides (`gateway_core::dead_letters::replay`).
+//! Promises:
+//! - a letter that arrives twice is one letter;
+//! - lists are newest first, with a cursor that new letters do not disturb;
+//! - a letter is replayed by one caller at a time;
+//! - a job of many goes on after a crash or an eviction where it was, and past a letter with which it crashes again and again.
+//!
+//! Out of scope: bodies in R2 of letters that are removed (the caller deletes them), what a replay and a job decide
+//! (`gateway_core::dead_letters::replay`).
 
 mod jobs;
 mod letters;
 
-use super::Tables;
+use super::{Tables, json};
 use crate::audit;
 use crate::config::gateway;
 use crate::deliver::replay;
-use crate::platform::{clock, log, objects};
+use crate::platform::{clock, log};
 use futures_util::future::join_all;
-use gateway_core::audit::{Action, Draft};
+use gateway_core::audit::{job_draft, replay_draft};
 use gateway_core::dead_letters::replay::{
-    Fate, Job, JobOrder, JobState, LEASE_MS, LastReplay, MAX_DRY_RUN, MAX_STALLS, Replayed, Verdict, at_once, skipped,
+    Job, JobAction, JobOrder, JobState, JobStep, LEASE_MS, LastReplay, LetterPosition, MAX_DRY_RUN, ReplayVerdict,
+    Replayed, skipped,
 };
-use gateway_core::dead_letters::{Caps, JobAction, LettersCall, Stored};
-use letters::Claim;
+use gateway_core::dead_letters::{Caps, LettersCall, LettersPut};
+use letters::LetterClaim;
 use std::cell::Cell;
 use std::time::Duration;
-use worker::{DurableObject, Env, Request, Response, Result, State, durable_object};
+use worker::{DurableObject, Env, Request, Response, Result, SqlStorage, State, durable_object};
 
 /// Letters that a step replays side by side: an object may wait for six connections, a send to a queue takes part of one's time.
 const SIDE_BY_SIDE: u32 = 10;
 
-/// The time between two steps of a job, which makes its rate one of letters a second.
+/// Time between two steps of a job, in milliseconds, which makes its rate one of letters a second.
 const STEP_MS: u64 = 1_000;
 
-/// The wait after a step that failed for a reason of ours, and until a step that crashed is tried again.
+/// Wait after a step that failed for a reason that may pass, and until a step that crashed is tried again, in milliseconds.
 const STALL_MS: u64 = 30_000;
 
 /// The dead-letter store's object.
@@ -50,7 +55,7 @@ impl DurableObject for DeadLetterStore {
     }
 
     async fn fetch(&self, request: Request) -> Result<Response> {
-        objects::serve(request, async |call: LettersCall| self.answer(call).await).await
+        self.tables.serve(request, async |call, sql: &SqlStorage| self.answer(call, sql).await).await
     }
 
     /// An error would have the alarm dropped after six of them.
@@ -71,71 +76,66 @@ impl DurableObject for DeadLetterStore {
 }
 
 impl DeadLetterStore {
-    async fn answer(&self, call: LettersCall) -> Result<String> {
-        let sql = self.tables.sql()?;
+    async fn answer(&self, call: LettersCall, sql: &SqlStorage) -> Result<String> {
         let now_ms = clock::now_ms();
-        Ok(match call {
-            LettersCall::Put { letters } => {
-                // As a whole: what a failure left behind would be known the next time, and what had gone for it untold.
-                let stored = self.tables.transaction(|sql| {
-                    let mut stored = Stored::default();
-                    for letter in &letters {
-                        letters::put(sql, letter, self.caps(&letter.letter.source), &mut stored)?;
-                    }
-                    Ok(stored)
-                })?;
-                objects::json(&stored)?
-            }
-            LettersCall::List { filter, before, limit } => {
-                objects::json(&letters::list(sql, &filter, before, limit, now_ms)?)?
-            }
-            LettersCall::Get { id } => objects::json(&letters::get(sql, &id, now_ms)?)?,
-            LettersCall::Delete { id } => objects::json(&letters::remove(sql, &id)?)?,
+        match call {
+            // As a whole: what a failure left behind would be known the next time, and what had gone for it untold.
+            LettersCall::Put { letters } => json(&self.tables.transaction(|sql| {
+                let mut stored = LettersPut::default();
+                for letter in &letters {
+                    letters::put(sql, letter, self.caps(&letter.letter.source), &mut stored)?;
+                }
+                Ok(stored)
+            })?),
+            LettersCall::List { filter, before, limit } => json(&letters::list(sql, &filter, before, limit, now_ms)?),
+            LettersCall::Get { id } => json(&letters::get(sql, &id, now_ms)?),
+            LettersCall::Delete { id } => json(&letters::remove(sql, &id)?),
             LettersCall::Expire { before_ms, received_before_ms, limit } => {
                 jobs::expire(sql, before_ms)?;
-                objects::json(&letters::expire(sql, before_ms, received_before_ms, limit)?)?
+                json(&letters::expire(sql, before_ms, received_before_ms, limit)?)
             }
-            LettersCall::Totals => objects::json(&letters::totals(sql)?)?,
+            LettersCall::Totals => json(&letters::totals(sql)?),
             LettersCall::Replay { id, actor } => {
                 let replayed = self.replay(&id, &actor, None).await?;
-                if let Some(replayed) = &replayed {
-                    audit::append(&self.env, vec![draft(replayed, &actor)]).await;
-                }
-                objects::json(&replayed)?
+                audit::append(&self.env, replayed.iter().map(|replayed| replay_draft(replayed, &actor)).collect())
+                    .await;
+                json(&replayed)
             }
-            LettersCall::ReplayMany { order } => objects::json(&self.begin(order).await?)?,
-            LettersCall::Jobs => objects::json(&jobs::list(sql)?)?,
-            LettersCall::Job { id, action } => {
-                let before = jobs::get(sql, &id)?;
-                let job = jobs::act(sql, &id, action, now_ms)?;
-                if action == JobAction::Resume && job.as_ref().is_some_and(|job| job.state == JobState::Running) {
-                    self.wake_in(0).await;
-                }
-                if let Some(job) = job.as_ref().filter(|job| job.state == JobState::Cancelled)
-                    && before.is_some_and(|before| before.state == JobState::Running)
-                {
-                    audit::append(&self.env, vec![end_of(job)]).await;
-                }
-                objects::json(&job)?
-            }
+            LettersCall::ReplayMany { order } => json(&self.begin(order).await?),
+            LettersCall::Jobs => json(&jobs::list(sql)?),
+            LettersCall::Job { id, action } => json(&self.act(sql, &id, action, now_ms).await?),
             LettersCall::Outlived { letters } => {
                 let marked: Vec<bool> = self.tables.transaction(|sql| {
                     letters.iter().map(|outlived| letters::outlive(sql, outlived, now_ms)).collect()
                 })?;
-                marked.into_iter().filter(|marked| *marked).count().to_string()
+                json(&marked.into_iter().filter(|marked| *marked).count())
             }
             LettersCall::Wake => {
                 let running = jobs::running(sql)?.len();
                 if running > 0 {
                     self.wake_in(0).await;
                 }
-                running.to_string()
+                json(&running)
             }
-        })
+        }
     }
 
-    /// What the source of a letter may have here: the default where it is not configured. `None`: nobody knows, because the
-    /// configuration cannot be read, and nothing is removed for a guess.
+    /// Does what an operator wants done with a job.
+    async fn act(&self, sql: &SqlStorage, id: &str, action: JobAction, now_ms: u64) -> Result<Option<Job>> {
+        let Some(before) = jobs::get(sql, id)?.filter(|_| action != JobAction::Show) else { return jobs::get(sql, id) };
+        let job = jobs::change(sql, id, now_ms, |job| job.act(action))?;
+        match job.as_ref().map(|job| job.state) {
+            Some(JobState::Running) if action == JobAction::Resume => self.wake_in(0).await,
+            Some(JobState::Cancelled) if before.state == JobState::Running => {
+                audit::append(&self.env, job.iter().map(job_draft).collect()).await;
+            }
+            _ => {}
+        }
+        Ok(job)
+    }
+
+    /// What the source of a letter may have here: the default where it is not configured. `None`: the configuration cannot be
+    /// read, and nothing is removed for a guess.
     fn caps(&self, source: &str) -> Option<Caps> {
         let gateway = gateway(&self.env).ok()?;
         Some(gateway.source(source).map(|configured| configured.source.dead_letters).unwrap_or_default())
@@ -147,21 +147,19 @@ impl DeadLetterStore {
         }
     }
 
-    /// Replays one letter; `None` where there is none. `job`: the job that it belongs to, and whether that has the patience
-    /// to wait for what is ours to repair: such a letter is put back and neither counted nor done with.
+    /// Replays one letter; `None` where there is none. `job`: the job that it belongs to, and whether that waits for what may
+    /// pass: such a letter is put back, and neither counted nor done with.
     async fn replay(&self, id: &str, actor: &str, job: Option<(&str, bool)>) -> Result<Option<Replayed>> {
-        let sql = self.tables.sql()?;
-        let now_ms = clock::now_ms();
-        let (source, held, verdict) = match letters::claim(sql, id, now_ms)? {
-            Claim::Unknown => return Ok(None),
-            Claim::Not(source, code) => (source, None, Verdict::skipped(code, None)),
-            Claim::Held(letter, until_ms) => {
+        let (source, held, verdict) = match letters::claim(self.tables.sql()?, id, clock::now_ms())? {
+            LetterClaim::Unknown => return Ok(None),
+            LetterClaim::Not { source, code } => (source, None, ReplayVerdict::skipped(code, None)),
+            LetterClaim::Held { letter, until_ms } => {
                 let verdict = replay::carry_out(&self.env, &letter).await;
                 (letter.letter.source.clone(), Some(until_ms), verdict)
             }
         };
         let at_ms = clock::now_ms();
-        let counted = job.filter(|(_, patient)| !(*patient && verdict.is_transient())).map(|(job, _)| job);
+        let counted = job.filter(|(_, waits)| !(*waits && verdict.is_transient())).map(|(job, _)| job);
         self.tables.transaction(|sql| {
             if let Some(until_ms) = held {
                 let last = LastReplay { at_ms, actor: actor.into(), verdict: verdict.clone() };
@@ -231,100 +229,66 @@ impl DeadLetterStore {
         let sql = self.tables.sql()?;
         let mut left = jobs::get(sql, id)?.map_or(0, |job| job.rate_per_s);
         while left > 0 {
-            // Read again each time: somebody may have cancelled it.
+            // Read again each time: an operator may have cancelled it.
             let Some(job) = jobs::get(sql, id)?.filter(|job| job.state == JobState::Running) else { break };
-            let mut places = letters::next_of(sql, &job, left.min(SIDE_BY_SIDE), clock::now_ms())?;
-            places.truncate(at_once(places.iter().map(|(_, size_bytes)| *size_bytes), job.stalls));
-            if places.is_empty() {
-                let done = jobs::change(sql, id, clock::now_ms(), |job| job.state = JobState::Done)?;
-                audit::append(&self.env, done.iter().map(end_of).collect()).await;
-                break;
-            }
-            left = left.saturating_sub(u32::try_from(places.len()).unwrap_or(left));
-            if job.stalls > MAX_STALLS {
-                self.skip(&job, places).await?;
-                continue;
-            }
-            let patient = job.stalls < MAX_STALLS;
-            // Written before anything leaves this object: a step that takes it down has to be known as one that did.
-            jobs::change(sql, id, clock::now_ms(), |job| job.stalls = job.stalls.saturating_add(1))?;
-            let replays = places.iter().map(|((_, letter), _)| self.replay(letter, &job.actor, Some((id, patient))));
-            let mut stalled: Option<Result<()>> = None;
-            let mut after = None;
-            let mut drafts = vec![];
-            for ((place, _), replayed) in places.iter().zip(join_all(replays).await) {
-                match replayed {
-                    Err(error) => stalled = Some(Err(error)),
-                    Ok(Some(replayed)) if patient && replayed.verdict.is_transient() => {
-                        stalled.get_or_insert(Ok(()));
+            let mut next = letters::next_of(sql, &job, left.min(SIDE_BY_SIDE), clock::now_ms())?;
+            let (letters, waits) = match job.next_step(next.iter().map(|(_, size_bytes)| *size_bytes)) {
+                JobStep::Finish => {
+                    let done = jobs::change(sql, id, clock::now_ms(), |job| job.state = JobState::Done)?;
+                    audit::append(&self.env, done.iter().map(job_draft).collect()).await;
+                    break;
+                }
+                JobStep::Skip => {
+                    left = left.saturating_sub(1);
+                    for (position, _) in next.into_iter().take(1) {
+                        self.skip(&job, position).await?;
                     }
+                    continue;
+                }
+                JobStep::Replay { letters, waits } => (letters, waits),
+            };
+            next.truncate(letters);
+            left = left.saturating_sub(u32::try_from(letters).unwrap_or(left));
+            jobs::change(sql, id, clock::now_ms(), Job::step_begins)?;
+            let replays = next.iter().map(|((_, letter), _)| self.replay(letter, &job.actor, Some((id, waits))));
+            let replays = join_all(replays).await;
+            let (mut outcomes, mut drafts, mut failed) = (vec![], vec![], None);
+            for ((position, _), replayed) in next.into_iter().zip(replays) {
+                let is_through = match replayed {
+                    Ok(Some(replayed)) if waits && replayed.verdict.is_transient() => false,
                     Ok(replayed) => {
-                        drafts.extend(replayed.iter().map(|replayed| draft(replayed, &job.actor)));
-                        if stalled.is_none() {
-                            after = Some(place.clone());
-                        }
+                        drafts.extend(replayed.iter().map(|replayed| replay_draft(replayed, &job.actor)));
+                        true
                     }
-                }
+                    Err(error) => {
+                        failed = Some(error);
+                        false
+                    }
+                };
+                outcomes.push((position, is_through));
             }
-            jobs::change(sql, id, clock::now_ms(), |job| {
-                job.after = after.or(job.after.take());
-                if stalled.is_none() {
-                    job.stalls = 0;
-                }
-            })?;
+            let is_through = outcomes.iter().all(|(_, is_through)| *is_through);
+            jobs::change(sql, id, clock::now_ms(), |job| job.step_ends(outcomes))?;
             audit::append(&self.env, drafts).await;
-            if let Some(stalled) = stalled {
-                return stalled.map(|()| false);
+            if let Some(error) = failed {
+                return Err(error);
+            }
+            if !is_through {
+                return Ok(false);
             }
         }
         Ok(true)
     }
-}
 
-impl DeadLetterStore {
-    /// Goes past letters with which no step has ended.
-    async fn skip(&self, job: &Job, places: Vec<((u64, String), u64)>) -> Result<()> {
-        let now_ms = clock::now_ms();
-        let mut drafts = vec![];
-        for (place, _) in places {
-            let source = letters::get(self.tables.sql()?, &place.1, now_ms)?.map(|letter| letter.letter.source);
-            let verdict = Verdict::skipped(skipped::CRASHED, None);
-            let skipped = Replayed { id: place.1.clone(), source: source.unwrap_or_default(), verdict };
-            log::error("replay_crashed", &[("job", &job.id), ("letter", &place.1)]);
-            jobs::change(self.tables.sql()?, &job.id, now_ms, |job| {
-                job.count(&skipped.verdict);
-                (job.after, job.stalls) = (Some(place), 0);
-            })?;
-            drafts.push(draft(&skipped, &job.actor));
-        }
-        audit::append(&self.env, drafts).await;
+    /// Goes past a letter with which no step has ended.
+    async fn skip(&self, job: &Job, position: LetterPosition) -> Result<()> {
+        let (sql, now_ms) = (self.tables.sql()?, clock::now_ms());
+        let id = position.1.clone();
+        log::error("replay_crashed", &[("job", &job.id), ("letter", &id)]);
+        let verdict = ReplayVerdict::skipped(skipped::CRASHED, None);
+        jobs::change(sql, &job.id, now_ms, |job| job.skip(position, &verdict))?;
+        let source = letters::get(sql, &id, now_ms)?.map(|letter| letter.letter.source).unwrap_or_default();
+        audit::append(&self.env, vec![replay_draft(&Replayed { id, source, verdict }, &job.actor)]).await;
         Ok(())
-    }
-}
-
-fn draft(replayed: &Replayed, actor: &str) -> Draft {
-    let Replayed { id, source, verdict } = replayed;
-    Draft {
-        source: Some(source.clone()).filter(|source| !source.is_empty()),
-        error: verdict.code.clone().filter(|_| verdict.outcome != Fate::Replayed),
-        correlation_id: Some(id.clone()),
-        ..Draft::new(Action::Replay, actor)
-    }
-}
-
-/// The entry of a job that ended: how many it replayed, and whether that was all.
-fn end_of(job: &Job) -> Draft {
-    let left = job.matched.saturating_sub(job.replayed);
-    let error = match job.state {
-        JobState::Cancelled => Some("cancelled".into()),
-        _ if left > 0 => Some(format!("{left} of {} not replayed", job.matched)),
-        _ => None,
-    };
-    Draft {
-        source: job.filter.source.clone(),
-        error,
-        correlation_id: Some(job.id.clone()),
-        count: Some(job.replayed),
-        ..Draft::new(Action::Replay, &job.actor)
     }
 }

@@ -42,7 +42,7 @@ export const SMALL_LIMIT_BYTES = 1_000;
 /** Dead letters above which an alert is raised. */
 export const DEAD_LETTERS_OVER = 4;
 
-/** The limit of silence of the source `watched`. */
+/** The limit of silence of the source `monitored`. */
 export const SILENCE_AFTER_S = 600;
 
 /** Letters a minute that the source `budgeted` keeps of what it cannot verify. */
@@ -127,7 +127,7 @@ export function bindings(simulator: string, run: string, vectors: VectorSources)
       { name: "unlimited", profile: "webhooks", secrets, rate_limit: "MISSING_RATE" },
       // Its deliveries that fail come back by the queue itself, soon.
       { name: "restless", profile: "webhooks", secrets, destination: signedTo("restless"), retry_schedule_s: [1] },
-      { name: "watched", profile: "webhooks", secrets, silence_after_s: SILENCE_AFTER_S },
+      { name: "monitored", profile: "webhooks", secrets, silence_after_s: SILENCE_AFTER_S },
       {
         name: "dressed",
         profile: "webhooks",

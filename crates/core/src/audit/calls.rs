@@ -1,7 +1,10 @@
-//! Calls to the audit log's object.
+//! The calls to the audit log's object, and what it answers.
 
 use super::{Action, Anchor, Broken, Draft};
 use serde::{Deserialize, Serialize};
+
+/// Name of the object: there is one chain.
+pub const AUDIT_OBJECT: &str = "audit";
 
 /// A call to the audit log's object.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -11,23 +14,13 @@ pub enum AuditCall {
     Append {
         /// At most a batch.
         drafts: Vec<Draft>,
-        /// A random name of the batch: one that was appended before is not appended again. `None`: every time.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
+        /// A random name of the batch: one that was appended before is not appended again. `None`: appended every time.
         batch: Option<String>,
     },
-    /// Answers a page of the newest entries before the cursor, as the API shows it.
+    /// Answers the newest entries before the cursor, as the API shows them.
     List {
-        /// Only this action.
-        action: Option<Action>,
-        /// Only of this source.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        source: Option<String>,
-        /// Only from this time on, RFC 3339 as entries have it.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        since: Option<String>,
-        /// Only before this time, in the same form.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        until: Option<String>,
+        /// Which ones.
+        filter: EntryFilter,
         /// Only entries before this number.
         before_seq: Option<u64>,
         /// At most so many.
@@ -64,16 +57,27 @@ pub enum AuditCall {
     },
 }
 
+/// Which entries a list shows.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EntryFilter {
+    /// Only this action.
+    pub action: Option<Action>,
+    /// Only of this source.
+    pub source: Option<String>,
+    /// Only from this time on, RFC 3339 as entries have it.
+    pub since: Option<String>,
+    /// Only before this time, in the same form.
+    pub until: Option<String>,
+}
+
 /// Entries as JSON lines.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lines {
     /// A line an entry, each with its newline; as they are stored.
     pub lines: String,
     /// Where the next call goes on; absent at the end.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_seq: Option<u64>,
     /// The segment whose file has them, where the log has them no longer.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub anchor: Option<Anchor>,
 }
 
@@ -86,12 +90,12 @@ pub struct Verification {
     /// Entries checked.
     pub checked: u64,
     /// The last entry that is only in a file any more: the walk went on behind it, from its segment's anchor.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub after_anchor: Option<u64>,
     /// Where the next walk goes on; absent when the end was reached.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub next_seq: Option<u64>,
     /// The first break.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub broken: Option<Broken>,
 }

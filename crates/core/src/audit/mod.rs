@@ -1,19 +1,16 @@
 //! The audit trail: append-only, chained by hashes.
 //!
-//! Promises: entries as in DESIGN §6, built from named fields that hold no secret. Out of scope: storing (the `AUDIT_LOG`
-//! object).
+//! Promise: entries are built from named fields that hold no secret. Out of scope: storing (the `AUDIT_LOG` object).
 
 mod calls;
 mod chain;
 mod letters;
 mod segments;
 
-pub use calls::{AuditCall, Lines, Verification};
+pub use calls::{AUDIT_OBJECT, AuditCall, EntryFilter, Lines, Verification};
 pub use chain::{Broken, GENESIS_HASH, Head};
-pub use letters::letter_drafts;
-pub use segments::{
-    Anchor, MAX_ENTRIES, SEGMENT_ENTRIES, Segment, SegmentBroken, check_segment, segment_bounds, segment_key,
-};
+pub use letters::{job_draft, letter_drafts, purge_drafts, replay_draft, retention_draft};
+pub use segments::{Anchor, MAX_ENTRIES, SEGMENT_ENTRIES, Segment, SegmentBroken, check_segment, segment_bounds};
 
 use serde::{Deserialize, Serialize};
 
@@ -101,25 +98,25 @@ pub struct Draft {
     /// Who did it: `cron`, `admin`, `consumer`.
     pub actor: String,
     /// Name of the source.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
     /// The vendor's identifier of the subscription.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub webhook_id: Option<String>,
     /// The address that the subscription delivers to, or that was probed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub target_url: Option<String>,
     /// HTTP status of the other side.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub status_code: Option<u16>,
     /// What went wrong: a stable code where there is one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
     /// The vendor's correlation id, or the identifier of the delivery.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub correlation_id: Option<String>,
     /// How many, where one entry stands for several.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub count: Option<u64>,
     /// What software did it.
     pub user_agent: String,
@@ -146,8 +143,8 @@ impl Draft {
 /// The user agent of every request and audit entry of the gateway.
 pub const USER_AGENT: &str = concat!("genesys-webhook-gateway/", env!("CARGO_PKG_VERSION"));
 
-/// A recorded entry. Written flat (DESIGN §6) and read by hand, because serde's own flattening buffers what it reads in a
-/// tree and doubles the code that reads it.
+/// A recorded entry. Written flat; read in two passes, because serde's own flattening buffers what it reads in a tree and
+/// doubles the code that reads it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Entry {

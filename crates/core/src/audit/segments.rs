@@ -23,11 +23,6 @@ pub fn segment_bounds(segment: u64) -> (u64, u64) {
     (to.saturating_sub(SEGMENT_ENTRIES).saturating_add(1), to)
 }
 
-/// Key of the file of the entries `from..=to`; keys sort as the numbers do.
-pub fn segment_key(from: u64, to: u64) -> String {
-    format!("audit/{from:012}-{to:012}.jsonl")
-}
-
 /// A segment on its way into a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Segment {

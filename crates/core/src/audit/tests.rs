@@ -49,7 +49,7 @@ fn the_form_and_the_hash_of_an_entry_are_pinned() {
 fn an_address_is_recorded_without_what_may_be_secret() {
     let draft = Draft {
         target_url: Some("https://user:s3cr3t@a.example/in?token=s3cr3t".into()),
-        ..Draft::new(Action::Alert, "watch")
+        ..Draft::new(Action::Alert, "monitor")
     };
     let entry = Head::default().append(draft, 0);
     assert_eq!(entry.draft.target_url.as_deref(), Some("https://a.example/in"));
@@ -211,7 +211,6 @@ fn entries_leave_the_log_when_they_are_old_or_too_many_came_after_them() {
 #[test]
 fn segments_and_their_anchors_have_a_pinned_form() {
     assert_eq!([segment_bounds(1), segment_bounds(2)], [(1, 1_000), (1_001, 2_000)]);
-    assert_eq!(segment_key(1, 1_000), "audit/000000000001-000000001000.jsonl");
     let anchor =
         Anchor { from: 1, to: 2, until_ms: 3, previous_hash: "a".into(), last_hash: "b".into(), sha256: "c".into() };
     let json = r#"{"from":1,"to":2,"untilMs":3,"previousHash":"a","lastHash":"b","sha256":"c"}"#;
@@ -220,36 +219,27 @@ fn segments_and_their_anchors_have_a_pinned_form() {
 }
 
 #[test]
-fn calls_of_versions_without_filters_and_batches_are_read() {
-    let list = r#"{"list":{"action":"PROBE","before_seq":9,"limit":5}}"#;
-    let call: AuditCall = serde_json::from_str(list).unwrap();
-    assert_eq!(serde_json::to_string(&call).unwrap(), list);
-    let append = r#"{"append":{"drafts":[]}}"#;
-    assert_eq!(serde_json::from_str::<AuditCall>(append).unwrap(), AuditCall::Append { drafts: vec![], batch: None });
-    let verification = r#"{"intact":true,"checked":3}"#;
-    assert_eq!(serde_json::from_str::<Verification>(verification).unwrap().after_anchor, None);
+fn the_forms_of_calls_are_pinned() {
+    let filter = EntryFilter { action: Some(Action::Probe), ..EntryFilter::default() };
+    for (call, json) in [
+        (
+            AuditCall::List { filter, before_seq: Some(9), limit: 5 },
+            r#"{"list":{"filter":{"action":"PROBE","source":null,"since":null,"until":null},"before_seq":9,"limit":5}}"#,
+        ),
+        (AuditCall::Append { drafts: vec![], batch: None }, r#"{"append":{"drafts":[],"batch":null}}"#),
+        (AuditCall::Anchored { segment: 2 }, r#"{"anchored":{"segment":2}}"#),
+    ] {
+        assert_eq!(serde_json::to_string(&call).unwrap(), json);
+        assert_eq!(serde_json::from_str::<AuditCall>(json).unwrap(), call);
+    }
 }
 
 fn letter(id: &str, source: &str, reason: &str, verified: bool) -> DeadLetter {
     DeadLetter {
-        id: id.into(),
         source: source.into(),
-        stage: Stage::Receive,
-        reason: reason.into(),
-        detail: None,
-        diagnosis: None,
         verified,
-        received_at_ms: 1,
-        dead_at_ms: 2,
-        attempts: 0,
         last_status: verified.then_some(503),
-        event_count: None,
-        secret_label: None,
-        dedupe_key: None,
-        duplicate_window_s: None,
-        headers: vec![],
-        replay: 0,
-        body: BodyRef::Inline { size_bytes: 0 },
+        ..DeadLetter::of(id.into(), Stage::Receive, reason, BodyRef::Inline { size_bytes: 0 }, 2)
     }
 }
 
@@ -284,4 +274,37 @@ fn letters_that_nobody_vouches_for_share_an_entry_a_source_and_reason() {
             ("9".to_owned(), a, Some(503), None),
         ]
     );
+}
+
+#[test]
+fn replays_jobs_and_removals_say_what_was_left() {
+    use crate::dead_letters::LetterFilter;
+    use crate::dead_letters::replay::{Job, JobOrder, JobState, ReplayVerdict, Replayed};
+    use crate::dead_letters::retention::Removed;
+    let replayed = |verdict| replay_draft(&Replayed { id: "1".into(), source: String::new(), verdict }, "admin");
+    let late = ReplayVerdict::outlived(crate::deliver::ledger::State::Delivered).unwrap();
+    assert_eq!(replayed(late).error, None);
+    assert_eq!(replayed(ReplayVerdict::skipped("body_lost", None)).error.as_deref(), Some("body_lost"));
+    let order = JobOrder {
+        id: "j".into(),
+        actor: "admin".into(),
+        filter: LetterFilter::default(),
+        dry_run: false,
+        rate_per_s: 1,
+    };
+    let mut job = Job { state: JobState::Done, ..Job::new(order, 0) };
+    job.count(&ReplayVerdict::replayed());
+    assert_eq!((job_draft(&job).error, job_draft(&job).count), (None, Some(1)));
+    job.count(&ReplayVerdict::skipped("body_lost", None));
+    assert_eq!(job_draft(&job).error.as_deref(), Some("1 of 2 not replayed"));
+    job.state = JobState::Cancelled;
+    assert_eq!(job_draft(&job).error.as_deref(), Some("cancelled"));
+    for (removed, said) in [
+        (Removed::default(), None),
+        (Removed { audit_entries: 5, unfinished: true, ..Removed::default() }, None),
+        (Removed { dead_letters: 1, deliveries: 2, bodies: 3, ..Removed::default() }, Some((6, None))),
+        (Removed { failures: 2, ..Removed::default() }, Some((0, Some("2 steps failed".to_owned())))),
+    ] {
+        assert_eq!(retention_draft(&removed, "cron").map(|draft| (draft.count.unwrap(), draft.error)), said);
+    }
 }

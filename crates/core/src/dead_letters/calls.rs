@@ -2,55 +2,32 @@
 //!
 //! Promise: one set of types for both sides of a call, whose forms the tests pin. Out of scope: what is decided ([`super`]).
 
-use super::{Letter, Purged, Status};
-use crate::dead_letters::replay::{JobOrder, LastReplay, Replayed};
+use super::{LetterFilter, LetterStatus, Purged, StoredDeadLetter};
+use crate::dead_letters::replay::{JobAction, JobOrder, LastReplay};
 use crate::deliver::ledger::State;
 use crate::messages::DeadLetter;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// Which letters are meant.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Filter {
-    /// Only this source.
-    #[serde(default)]
-    pub source: Option<String>,
-    /// Only this reason.
-    #[serde(default)]
-    pub reason: Option<String>,
-    /// Only letters that died at or after this time.
-    #[serde(default)]
-    pub since_ms: Option<u64>,
-    /// Only letters that died before this time.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub until_ms: Option<u64>,
-    /// Only letters that got so far.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub status: Option<Status>,
-    /// Only these letters; all where there are none.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub ids: Vec<String>,
-}
-
 /// A call to the dead-letter store's object.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LettersCall {
-    /// Stores letters, as `decide_arrival` says. Answers `Stored`.
+    /// Stores letters, as `decide_arrival` says; answers [`LettersPut`](super::LettersPut).
     Put {
         /// At most a batch.
-        letters: Vec<Letter>,
+        letters: Vec<StoredDeadLetter>,
     },
     /// Answers the newest [`Summary`]s before the cursor.
     List {
         /// Which ones.
-        filter: Filter,
+        filter: LetterFilter,
         /// Only what sorts before this time of death and identifier.
         before: Option<(u64, String)>,
         /// At most so many.
         limit: u32,
     },
-    /// Answers `Option<Letter>`.
+    /// Answers `Option<StoredDeadLetter>`.
     Get {
         /// Identifier of the letter.
         id: String,
@@ -67,14 +44,13 @@ pub enum LettersCall {
         before_ms: u64,
         /// Letters that were replayed and whose request arrived before this time, whenever they died last: their bodies
         /// go now ([`crate::dead_letters::retention::Retention::received_before_ms`]).
-        #[serde(default)]
         received_before_ms: u64,
         /// At most so many.
         limit: u32,
     },
     /// Answers [`LetterTotals`].
     Totals,
-    /// Replays one letter; answers `Option<Replayed>`.
+    /// Replays one letter; answers an `Option` of [`Replayed`](super::replay::Replayed).
     Replay {
         /// Identifier of the letter.
         id: String,
@@ -101,7 +77,7 @@ pub enum LettersCall {
         /// Those that the ledger named.
         letters: Vec<Outlived>,
     },
-    /// Starts again what should be running and is not; answers how many jobs are running.
+    /// Sets the alarm again where jobs are running; answers how many are.
     Wake,
 }
 
@@ -116,27 +92,12 @@ pub struct Outlived {
     pub state: State,
 }
 
-/// What can be done with a job.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum JobAction {
-    /// Only tell how far it got.
-    Show,
-    /// Stop it before its next letters.
-    Cancel,
-    /// Go on where it stopped.
-    Resume,
-}
-
-/// The answer to [`LettersCall::Replay`].
-pub type ReplayAnswer = Option<Replayed>;
-
 /// What one step of retention removed from the store.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Expired {
     /// Letters removed.
     pub removed: u64,
-    /// Keys of their stored bodies, for whoever deletes them.
+    /// Keys of their stored bodies, which the caller deletes.
     pub keys: Vec<String>,
 }
 
@@ -153,17 +114,17 @@ pub struct Summary {
     /// Stable code.
     pub reason: String,
     /// What and where, in words.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
     /// One line of the signature doctor.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub diagnosis: Option<String>,
     /// Whether its signature had been verified.
     pub verified: bool,
     /// Attempts to hand it on.
     pub attempts: u32,
     /// HTTP status of the last attempt.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub last_status: Option<u16>,
     /// When the request arrived.
     pub received_at_ms: u64,
@@ -174,16 +135,15 @@ pub struct Summary {
     /// How often it was replayed before it died.
     pub replay: u32,
     /// How far it got.
-    #[serde(default)]
-    pub status: Status,
+    pub status: LetterStatus,
     /// What its latest replay came to, beside what it died of.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub last_replay: Option<LastReplay>,
 }
 
 impl Summary {
     /// A letter with what became of it since.
-    pub fn new(letter: &DeadLetter, status: Status, last_replay: Option<LastReplay>) -> Self {
+    pub fn new(letter: &DeadLetter, status: LetterStatus, last_replay: Option<LastReplay>) -> Self {
         Self {
             id: letter.id.clone(),
             source: letter.source.clone(),
@@ -213,12 +173,11 @@ pub struct LetterTotals {
     /// The same by reason.
     pub by_reason: BTreeMap<String, u64>,
     /// Those that went on their way again, and are kept until their retention ends.
-    #[serde(default)]
     pub replayed: u64,
     /// Those that were removed because their source had too many, by source, since the store exists.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub purged: BTreeMap<String, Purged>,
     /// When the oldest one died.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub oldest_dead_at_ms: Option<u64>,
 }

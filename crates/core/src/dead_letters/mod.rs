@@ -1,16 +1,23 @@
 //! What the dead-letter store keeps, and the calls to it.
 //!
-//! Promises: a letter is stored under its delivery's identifier, so storing it twice changes nothing; small bodies are
-//! kept with it, larger ones stay in R2. A letter keeps its row when it is replayed, so that one can see what became of it.
-//! Out of scope: SQL (the `DEAD_LETTER_STORE` object), what a replay decides ([`crate::dead_letters::replay`]).
+//! Promises:
+//! - a letter is stored under its delivery's identifier, so storing it twice changes nothing;
+//! - small bodies are kept with it, larger ones in R2;
+//! - a letter keeps its row when it is replayed, so that an operator sees what became of it.
+//!
+//! Out of scope: SQL (the `DEAD_LETTER_STORE` object), what a replay decides ([`replay`]).
 
+mod arrival;
 mod calls;
 pub mod replay;
 pub mod retention;
 
-pub use calls::{Expired, Filter, JobAction, LetterTotals, LettersCall, Outlived, ReplayAnswer, Summary};
+pub use arrival::{
+    ArrivedLetter, DeathReport, LetterArrival, MessageFacts, by_shard, decide_arrival, outlived, undecodable,
+};
+pub use calls::{Expired, LetterTotals, LettersCall, Outlived, Summary};
 
-use crate::dead_letters::replay::LastReplay;
+use crate::dead_letters::replay::{Fate, LastReplay, skipped};
 use crate::messages::DeadLetter;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde::{Deserialize, Serialize};
@@ -51,27 +58,25 @@ impl BodyText {
     }
 }
 
-/// A letter on its way into the store or out of it: what the queue carried, and the inline body.
+/// A dead letter on its way into the store or out of it, with its inline body.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Letter {
+pub struct StoredDeadLetter {
     /// Everything but the body.
     pub letter: DeadLetter,
     /// The body, where `letter.body` says that it is inline.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inline: Option<BodyText>,
     /// How far it got, on its way out of the store.
     #[serde(default)]
-    pub status: Status,
+    pub status: LetterStatus,
     /// What its latest replay came to, on its way out of the store.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_replay: Option<LastReplay>,
 }
 
 /// How far a letter got. The numbers are stored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Status {
-    /// It waits for somebody.
+pub enum LetterStatus {
+    /// It waits for an operator.
     #[default]
     Stored,
     /// A replay holds it.
@@ -80,7 +85,7 @@ pub enum Status {
     Replayed,
 }
 
-impl Status {
+impl LetterStatus {
     /// All of them, in the order of their stored numbers.
     pub const ALL: [Self; 3] = [Self::Stored, Self::Replaying, Self::Replayed];
 
@@ -107,32 +112,45 @@ impl Status {
         }
     }
 
+    /// Why a letter that got so far is not replayed now, as one of [`skipped`]; `None` where it is.
+    pub const fn skip_code(self) -> Option<&'static str> {
+        match self {
+            Self::Stored => None,
+            Self::Replaying => Some(skipped::BEING_REPLAYED),
+            Self::Replayed => Some(skipped::ALREADY_REPLAYED),
+        }
+    }
+
+    /// How far a letter got with which a replay came to `fate`.
+    pub const fn after(fate: Fate) -> Self {
+        match fate {
+            Fate::Replayed => Self::Replayed,
+            Fate::StillRefused | Fate::Skipped => Self::Stored,
+        }
+    }
+
     /// The status of an API name.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|status| status.as_str() == name)
     }
 }
 
-/// What to do with a letter that arrives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Arrival {
-    /// Nobody has it: store it.
-    New,
-    /// Its delivery was replayed and died again: it takes the place of the older one and waits again.
-    DiedAgain,
-    /// It is there already, or a replay has gone past it.
-    Known,
-}
-
-/// Decides about a letter that arrives; the numbers are the replays that the letters carry.
-///
-/// A queue may repeat a message at any time: a repetition never opens again what was replayed since.
-pub fn decide_arrival(stored_replay: Option<u32>, arriving_replay: u32) -> Arrival {
-    match stored_replay {
-        None => Arrival::New,
-        Some(stored) if arriving_replay > stored => Arrival::DiedAgain,
-        Some(_) => Arrival::Known,
-    }
+/// Which letters are meant.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct LetterFilter {
+    /// Only this source.
+    pub source: Option<String>,
+    /// Only this reason.
+    pub reason: Option<String>,
+    /// Only letters that died at or after this time.
+    pub since_ms: Option<u64>,
+    /// Only letters that died before this time.
+    pub until_ms: Option<u64>,
+    /// Only letters that got so far.
+    pub status: Option<LetterStatus>,
+    /// Only these letters; all where there are none.
+    pub ids: Vec<String>,
 }
 
 /// How much of one source the store keeps.
@@ -163,10 +181,8 @@ impl Caps {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Purged {
     /// Of them, those whose signature had been verified.
-    #[serde(default)]
     pub verified: u64,
     /// Those that had not.
-    #[serde(default)]
     pub unverified: u64,
 }
 
@@ -185,17 +201,14 @@ impl Purged {
 
 /// The answer to [`LettersCall::Put`].
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Stored {
+pub struct LettersPut {
     /// Letters that were not there before.
     pub new: u64,
     /// Letters that had to go for them, by source, for the audit.
-    #[serde(default)]
     pub purged: BTreeMap<String, Purged>,
-    /// Keys of bodies that nothing refers to any more, for whoever deletes them.
-    #[serde(default)]
+    /// Keys of bodies that nothing refers to any more, which the caller deletes.
     pub keys: Vec<String>,
     /// Those that were there already: nothing happened to them.
-    #[serde(default)]
     pub known: Vec<String>,
 }
 
@@ -206,52 +219,32 @@ mod tests {
 
     #[test]
     fn the_forms_of_calls_are_pinned() {
-        let list = LettersCall::List {
-            filter: Filter { reason: Some("r".into()), ..Filter::default() },
-            before: Some((5, "x".into())),
-            limit: 9,
-        };
-        let json = r#"{"list":{"filter":{"source":null,"reason":"r","since_ms":null},"before":[5,"x"],"limit":9}}"#;
+        let filter = LetterFilter { reason: Some("r".into()), ..LetterFilter::default() };
+        let list = LettersCall::List { filter, before: Some((5, "x".into())), limit: 9 };
+        let json = r#"{"list":{"filter":{"source":null,"reason":"r","since_ms":null,"until_ms":null,"status":null,"ids":[]},"before":[5,"x"],"limit":9}}"#;
         assert_eq!(serde_json::to_string(&list).unwrap(), json);
+        assert_eq!(serde_json::from_str::<LettersCall>(json).unwrap(), list);
         assert_eq!(serde_json::to_string(&BodyText::from_bytes(b"a\xff")).unwrap(), r#"{"bodyBase64":"Yf8="}"#);
         assert_eq!(serde_json::to_string(&BodyText::from_bytes(b"a")).unwrap(), r#"{"body":"a"}"#);
     }
 
     #[test]
     fn names_and_numbers_of_statuses_stay() {
-        for (number, status, name) in
-            [(0, Status::Stored, "stored"), (1, Status::Replaying, "replaying"), (2, Status::Replayed, "replayed")]
-        {
-            assert_eq!((status.number(), status.as_str()), (number, name));
-            assert_eq!((Status::from_number(number), Status::from_name(name)), (Some(status), Some(status)));
+        for (number, status, name, skip_code) in [
+            (0, LetterStatus::Stored, "stored", None),
+            (1, LetterStatus::Replaying, "replaying", Some("being_replayed")),
+            (2, LetterStatus::Replayed, "replayed", Some("already_replayed")),
+        ] {
+            assert_eq!((status.number(), status.as_str(), status.skip_code()), (number, name, skip_code));
+            assert_eq!(
+                (LetterStatus::from_number(number), LetterStatus::from_name(name)),
+                (Some(status), Some(status))
+            );
             assert_eq!(serde_json::to_string(&status).unwrap(), format!("\"{name}\""));
         }
-        assert_eq!((Status::from_number(3), Status::from_name("Stored")), (None, None));
-    }
-
-    #[test]
-    fn a_repetition_never_opens_again_what_was_replayed() {
-        for (stored, arriving, arrival) in [
-            (None, 0, Arrival::New),
-            (None, 3, Arrival::New),
-            (Some(0), 0, Arrival::Known),
-            (Some(0), 1, Arrival::DiedAgain),
-            (Some(2), 1, Arrival::Known),
-            (Some(2), 2, Arrival::Known),
-        ] {
-            assert_eq!(decide_arrival(stored, arriving), arrival, "{stored:?} {arriving}");
-        }
-    }
-
-    #[test]
-    fn calls_of_older_versions_are_read() {
-        let list = r#"{"list":{"filter":{"source":null,"reason":"r","since_ms":null},"before":null,"limit":9}}"#;
-        let LettersCall::List { filter, .. } = serde_json::from_str(list).unwrap() else { panic!("another call") };
-        assert_eq!(filter, Filter { reason: Some("r".into()), ..Filter::default() });
-        let expire: LettersCall = serde_json::from_str(r#"{"expire":{"before_ms":5,"limit":1}}"#).unwrap();
-        assert_eq!(expire, LettersCall::Expire { before_ms: 5, received_before_ms: 0, limit: 1 });
-        let totals: LetterTotals = serde_json::from_str(r#"{"stored":1,"byReason":{"r":1}}"#).unwrap();
-        assert_eq!((totals.stored, totals.replayed), (1, 0));
+        assert_eq!((LetterStatus::from_number(3), LetterStatus::from_name("Stored")), (None, None));
+        let after = [Fate::Replayed, Fate::StillRefused, Fate::Skipped].map(LetterStatus::after);
+        assert_eq!(after, [LetterStatus::Replayed, LetterStatus::Stored, LetterStatus::Stored]);
     }
 
     proptest! {

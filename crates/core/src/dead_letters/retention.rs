@@ -3,7 +3,8 @@
 //! Promises: a stored body outlives everything that may refer to it, because its cutoff lies a day behind the longest of the
 //! others; whoever removes works in bounded steps and says what it removed. Out of scope: removing.
 
-use crate::time::{DAY_MS, date_path};
+use crate::messages::keys::bodies_before_key;
+use crate::time::DAY_MS;
 use serde::{Deserialize, Serialize};
 
 /// Days that a dead letter is kept where the configuration says nothing.
@@ -20,9 +21,6 @@ pub const STEP: u32 = 500;
 
 /// Steps of one kind in one run: half a million letters, ledger rows of a shard, or bodies.
 pub const MAX_STEPS: u32 = 1_000;
-
-/// Prefixes of stored bodies, each followed by the date of receipt.
-pub const BODY_PREFIXES: [&str; 2] = ["dead-letters/", "payloads/"];
 
 /// How long things are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,7 +69,7 @@ impl Retention {
     pub fn bodies_before_key(&self, prefix: &str, longest_ms: u64, now_ms: u64) -> String {
         let letters_ms = self.received_before_ms(longest_ms, now_ms);
         let before_ms = letters_ms.saturating_sub(longest_ms).saturating_sub(DAY_MS);
-        format!("{prefix}{}", date_path(before_ms))
+        bodies_before_key(prefix, before_ms)
     }
 }
 
@@ -86,13 +84,10 @@ pub struct Removed {
     /// Stored bodies that nothing refers to any more.
     pub bodies: u64,
     /// Not removed: deliveries whose message the queue does not hold any more, and that are dead letters now.
-    #[serde(default)]
     pub lost: u64,
     /// Audit entries written to files.
-    #[serde(default)]
     pub audit_exported: u64,
     /// Audit entries removed from the log's object, all of them in files.
-    #[serde(default)]
     pub audit_entries: u64,
     /// Steps that failed; the next run goes on.
     pub failures: u64,
@@ -109,14 +104,12 @@ mod tests {
         let retention = Retention::default();
         let now_ms = 1_795_465_244_000; // 2026-11-23
         assert_eq!(retention.bodies_before_key("payloads/", 0, now_ms), "payloads/2026/10/23");
-        assert_eq!(retention.bodies_before_key("payloads/", 120_000_000, now_ms), "payloads/2026/10/21");
+        let body_goes = retention.bodies_before_key("payloads/", 120_000_000, now_ms);
+        assert_eq!(body_goes, "payloads/2026/10/21");
         // The last replay of a letter begins before its row goes, and its schedule ends before its body goes.
         let row_goes_ms = retention.received_before_ms(120_000_000, now_ms);
         assert_eq!(row_goes_ms, now_ms - 30 * DAY_MS - 120_000_000);
-        let body_goes = retention.bodies_before_key("payloads/", 120_000_000, now_ms);
-        assert!(format!("payloads/{}", date_path(row_goes_ms - 120_000_000)) > body_goes);
+        assert!(bodies_before_key("payloads/", row_goes_ms - 120_000_000) > body_goes);
         assert_eq!(retention.letters_before_ms(now_ms), now_ms - 30 * DAY_MS);
-        // What is received on the day of the cutoff sorts behind it and stays.
-        assert!("payloads/2026/10/23/s/01" > retention.bodies_before_key("payloads/", 0, now_ms).as_str());
     }
 }

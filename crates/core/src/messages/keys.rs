@@ -1,16 +1,55 @@
-//! Keys of bodies in the bucket.
+//! Keys of objects in the bucket.
 //!
-//! Promise: a key says when and whose, and a repeated try has the same key. Out of scope: segments of the audit log
-//! (`crate::audit`).
+//! Promises: a key says what, when and whose; a repeated try has the same key; keys of bodies sort by their date of receipt.
+//! Out of scope: how long objects are kept (`crate::dead_letters::retention`).
 
 use crate::time::date_path;
+
+/// What the keys of stored bodies begin with, each followed by the date of receipt.
+pub const BODY_PREFIXES: [&str; 2] = ["dead-letters/", "payloads/"];
 
 /// Where a body is kept that fits into no message.
 pub fn payload_key(source: &str, delivery_id: &str, received_at_ms: u64) -> String {
     format!("payloads/{}/{source}/{delivery_id}", date_path(received_at_ms))
 }
 
+/// Where the body of a dead letter is kept that came with its message and fits into no row.
+pub fn letter_body_key(letter_id: &str, received_at_ms: u64) -> String {
+    format!("dead-letters/{}/{letter_id}", date_path(received_at_ms))
+}
+
+/// The key below which stored bodies under `prefix` are those of requests that arrived before the day of `before_ms`.
+pub fn bodies_before_key(prefix: &str, before_ms: u64) -> String {
+    format!("{prefix}{}", date_path(before_ms))
+}
+
 /// Where a delivery is archived.
 pub fn archive_key(source: &str, delivery_id: &str, received_at_ms: u64) -> String {
     format!("deliveries/{source}/{}/{delivery_id}.json", date_path(received_at_ms))
+}
+
+/// Where the entries `from..=to` of the audit trail are kept; keys sort as the numbers do.
+pub fn audit_segment_key(from: u64, to: u64) -> String {
+    format!("audit/{from:012}-{to:012}.jsonl")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_pinned_and_bodies_are_under_the_prefixes() {
+        let day_ms = 1_795_465_244_000; // 2026-11-23
+        let bodies = [letter_body_key("1", day_ms), payload_key("s", "1", day_ms)];
+        assert_eq!(bodies, ["dead-letters/2026/11/23/1", "payloads/2026/11/23/s/1"]);
+        for (key, prefix) in bodies.iter().zip(BODY_PREFIXES) {
+            assert!(
+                key.starts_with(prefix) && *key > bodies_before_key(prefix, day_ms),
+                "the day itself is kept: {key}"
+            );
+            assert!(*key < bodies_before_key(prefix, day_ms + crate::time::DAY_MS), "the next day is not: {key}");
+        }
+        assert_eq!(archive_key("s", "1", day_ms), "deliveries/s/2026/11/23/1.json");
+        assert_eq!(audit_segment_key(1, 1_000), "audit/000000000001-000000001000.jsonl");
+    }
 }

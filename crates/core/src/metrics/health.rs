@@ -5,9 +5,9 @@
 use super::{ItemState, MetricsSnapshot};
 use crate::config::GatewayConfig;
 use crate::deliver::circuit_breaker::CircuitState;
-use crate::monitor::alerts::{Conditions, Open};
+use crate::monitor::alerts::{Conditions, OpenAlert};
 use crate::monitor::calls::Observation;
-use crate::monitor::silence::Verdict;
+use crate::monitor::silence::SilenceVerdict;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 pub struct HealthJson<'a> {
     evaluated_at_ms: Option<u64>,
     sources: BTreeMap<&'a str, SourceJson<'a>>,
-    alerts: &'a [Open],
+    alerts: &'a [OpenAlert],
     notices_waiting: Option<u64>,
     missing: &'a [String],
 }
@@ -27,11 +27,11 @@ pub struct HealthJson<'a> {
 struct SourceJson<'a> {
     last_request_at_ms: Option<u64>,
     last_delivery_at_ms: Option<u64>,
-    activity: Verdict,
+    activity: SilenceVerdict,
     expected: bool,
     /// `null` where the source declares none, and before the first reconciliation.
     subscription: Option<SubscriptionJson<'a>>,
-    alerts: Vec<&'a Open>,
+    alerts: Vec<&'a OpenAlert>,
 }
 
 #[derive(Debug, Serialize)]
@@ -46,19 +46,19 @@ impl<'a> HealthJson<'a> {
     /// Every configured source, whatever is known of it.
     pub fn new(snapshot: &'a MetricsSnapshot, config: &'a GatewayConfig) -> Self {
         let health = snapshot.health.as_ref();
-        let alerts: &[Open] = health.map_or(&[], |health| &health.alerts);
+        let alerts: &[OpenAlert] = health.map_or(&[], |health| &health.alerts);
         let subscriptions = snapshot.subscriptions();
         let sources = config.sources.iter().map(|source| {
             let name = source.name.as_str();
             let account = snapshot.accounts.sources.get(name);
-            let watched = health.and_then(|health| health.sources.get(name));
+            let said = health.and_then(|health| health.sources.get(name));
             let subscription =
                 subscriptions.get(name).map(|(state, error)| SubscriptionJson { state: *state, error: *error });
             let json = SourceJson {
                 last_request_at_ms: account.and_then(|account| account.last_request_at_ms),
                 last_delivery_at_ms: account.and_then(|account| account.last_delivery_at_ms),
-                activity: watched.map_or(Verdict::Unknown, |watched| watched.activity),
-                expected: watched.is_some_and(|watched| watched.expected),
+                activity: said.map_or(SilenceVerdict::Unknown, |said| said.activity),
+                expected: said.is_some_and(|said| said.expected),
                 subscription,
                 alerts: alerts.iter().filter(|alert| alert.source.as_deref() == Some(name)).collect(),
             };

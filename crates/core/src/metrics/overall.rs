@@ -3,8 +3,8 @@
 use super::family::Family;
 use super::{ItemState, MetricsSnapshot};
 use crate::deliver::circuit_breaker::CircuitState;
-use crate::monitor::alerts::Kind;
-use crate::monitor::silence::Verdict;
+use crate::monitor::alerts::AlertKind;
+use crate::monitor::silence::SilenceVerdict;
 use strum::VariantArray as _;
 
 impl MetricsSnapshot {
@@ -106,14 +106,14 @@ impl MetricsSnapshot {
         let mut raised = Family::gauge("alerts_raised", "Alerts that are raised now, by kind.");
         let mut waiting = Family::gauge("alert_notices_waiting", "Notices that wait for the alert destination.");
         let mut evaluated =
-            Family::gauge("watch_evaluated_timestamp_seconds", "When silence and alerts were last judged.");
+            Family::gauge("monitor_evaluated_timestamp_seconds", "When silence and alerts were last judged.");
         if let Some(health) = &self.health {
             for (source, own) in &health.sources {
-                if own.activity != Verdict::Unknown {
-                    silent.set(&[("source", source)], if own.activity == Verdict::Silent { 1.0 } else { 0.0 });
+                if own.activity != SilenceVerdict::Unknown {
+                    silent.set(&[("source", source)], if own.activity == SilenceVerdict::Silent { 1.0 } else { 0.0 });
                 }
             }
-            for kind in Kind::ALL {
+            for kind in AlertKind::ALL {
                 let n = health.alerts.iter().filter(|alert| alert.kind == kind).count();
                 raised.set(&[("kind", kind.as_str())], n as f64);
             }

@@ -3,9 +3,9 @@ use crate::config::GatewayConfig;
 use crate::deliver::circuit_breaker::{CircuitRow, CircuitState};
 use crate::deliver::ledger::{LedgerTotals, SourceTotals};
 use crate::metrics::counters::{LastSeen, Metric, Series, Totals};
-use crate::monitor::alerts::{Kind, Open};
+use crate::monitor::alerts::{AlertKind, OpenAlert};
 use crate::monitor::calls::SourceHealth;
-use crate::monitor::silence::Verdict;
+use crate::monitor::silence::SilenceVerdict;
 use genesys_client::reconcile::ItemOutcome;
 use std::collections::BTreeSet;
 
@@ -63,11 +63,11 @@ fn snapshot() -> MetricsSnapshot {
         health: Some(Health {
             evaluated_at_ms: Some(4_000),
             sources: [
-                ("a".into(), SourceHealth { activity: Verdict::Silent, expected: true }),
-                ("new".into(), SourceHealth { activity: Verdict::Unknown, expected: false }),
+                ("a".into(), SourceHealth { activity: SilenceVerdict::Silent, expected: true }),
+                ("new".into(), SourceHealth { activity: SilenceVerdict::Unknown, expected: false }),
             ]
             .into(),
-            alerts: vec![Open { kind: Kind::Silence, source: Some("a".into()), since_ms: 1 }],
+            alerts: vec![OpenAlert { kind: AlertKind::Silence, source: Some("a".into()), since_ms: 1 }],
             notices_waiting: 2,
         }),
         missing: vec![],
@@ -167,7 +167,7 @@ fn a_counter_that_lacks_a_part_is_left_out_and_the_gap_is_told() {
     let text = MetricsSnapshot { missing: vec!["ledger-3".into(), "counters-0".into()], ..snapshot() }.open_metrics();
     assert!(!text.contains(" counter\n") && !text.contains(" histogram\n"), "{text}");
     assert!(text.contains("genesys_gateway_objects_missing 2.0\n"));
-    assert_eq!(without(&["watch"]), Vec::<String>::new());
+    assert_eq!(without(&["monitor"]), Vec::<String>::new());
 }
 
 #[test]

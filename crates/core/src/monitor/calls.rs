@@ -1,21 +1,21 @@
-//! Calls to the object that watches over the gateway: what it is told every few minutes, and what it knows.
+//! The calls to the monitor's object, and what it answers.
 //!
-//! Promise: one object, so that one outage is judged once; everything that it is told may lack what could not be read.
-//! Out of scope: the judgements (`silence`, `alerts`).
+//! Promise: one object, so that one outage is judged once; an observation may lack what could not be read. Out of scope: the
+//! judgement (`evaluation`).
 
-use crate::monitor::alerts::{Conditions, Open};
-use crate::monitor::silence::Verdict;
+use crate::monitor::alerts::{Conditions, OpenAlert};
+use crate::monitor::silence::SilenceVerdict;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// Name of the object.
-pub const WATCH_OBJECT: &str = "watch";
+pub const MONITOR_OBJECT: &str = "monitor";
 
-/// A call to the watch; each answers a [`Health`].
+/// A call to the monitor; each answers a [`Health`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum WatchCall {
-    /// Takes in what holds now, judges it and sends what there is to tell.
+pub enum MonitorCall {
+    /// Judges what holds now and sends the notices that follow from it.
     Evaluate(Observation),
     /// What the last evaluation said.
     Read,
@@ -26,33 +26,32 @@ pub enum WatchCall {
 pub struct Observation {
     /// When each source delivered last; only sources that ever did.
     pub deliveries: BTreeMap<String, u64>,
-    /// What may raise an alert; `silent` is for the watch to say.
+    /// What may raise an alert; the monitor adds `silent`.
     pub conditions: Conditions,
     /// Whether `deliveries` may lack some, because not every counter object answered: then they say nothing of silence.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub incomplete: bool,
 }
 
-/// What the watch says.
+/// What the monitor says.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Health {
-    /// When it was last told anything; `None` before.
+    /// When it last evaluated; `None` before the first time.
     pub evaluated_at_ms: Option<u64>,
     /// By source.
     pub sources: BTreeMap<String, SourceHealth>,
     /// Alerts that are raised.
-    pub alerts: Vec<Open>,
+    pub alerts: Vec<OpenAlert>,
     /// Notices that wait for the alert destination.
     pub notices_waiting: u64,
 }
 
-/// What the watch says of a source.
+/// What the monitor says of a source.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SourceHealth {
     /// Whether deliveries are missing.
-    pub activity: Verdict,
+    pub activity: SilenceVerdict,
     /// Whether, going by its history, it should be delivering about now.
     pub expected: bool,
 }
@@ -63,17 +62,13 @@ mod tests {
 
     #[test]
     fn the_forms_are_pinned() {
-        let call = WatchCall::Evaluate(Observation { deliveries: [("a".into(), 5)].into(), ..Observation::default() });
-        let json = r#"{"evaluate":{"deliveries":{"a":5},"conditions":{"dead_letters":null,"not_quarantined":null,"open_circuits":null,"silent":null,"unrepaired":null}}}"#;
+        let call =
+            MonitorCall::Evaluate(Observation { deliveries: [("a".into(), 5)].into(), ..Observation::default() });
+        let json = r#"{"evaluate":{"deliveries":{"a":5},"conditions":{"dead_letters":null,"not_quarantined":null,"open_circuits":null,"silent":null,"unrepaired":null},"incomplete":false}}"#;
         assert_eq!(serde_json::to_string(&call).unwrap(), json);
-        let short = r#"{"evaluate":{"deliveries":{"a":5},"conditions":{}}}"#;
-        assert_eq!(serde_json::from_str::<WatchCall>(short).unwrap(), call);
-        let blind = WatchCall::Evaluate(Observation { incomplete: true, ..Observation::default() });
-        let json = serde_json::to_string(&blind).unwrap();
-        assert!(json.ends_with(r#""unrepaired":null},"incomplete":true}}"#), "{json}");
-        assert_eq!(serde_json::from_str::<WatchCall>(&json).unwrap(), blind);
+        assert_eq!(serde_json::from_str::<MonitorCall>(json).unwrap(), call);
         let health = Health {
-            sources: [("a".into(), SourceHealth { activity: Verdict::Silent, expected: true })].into(),
+            sources: [("a".into(), SourceHealth { activity: SilenceVerdict::Silent, expected: true })].into(),
             ..Health::default()
         };
         let json = r#"{"evaluatedAtMs":null,"sources":{"a":{"activity":"silent","expected":true}},"alerts":[],"noticesWaiting":0}"#;

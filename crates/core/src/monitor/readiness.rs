@@ -20,7 +20,7 @@ pub struct Rounds {
 
 /// What a probe does.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Probe {
+pub enum ReadinessStep {
     /// Makes the checks, and calls [`Rounds::ended`].
     Check,
     /// Looks again soon: another probe is making them.
@@ -31,12 +31,15 @@ pub enum Probe {
 
 impl Rounds {
     /// A probe arrives, or looks again.
-    pub fn probe(&mut self, now_ms: u64) -> Probe {
+    pub fn probe(&mut self, now_ms: u64) -> ReadinessStep {
         if self.until_ms > now_ms {
-            return self.answer.clone().map_or(Probe::Wait, |(status, body)| Probe::Answer(status, body));
+            return self
+                .answer
+                .clone()
+                .map_or(ReadinessStep::Wait, |(status, body)| ReadinessStep::Answer(status, body));
         }
         *self = Self { until_ms: now_ms.saturating_add(ROUND_MS), answer: None };
-        Probe::Check
+        ReadinessStep::Check
     }
 
     /// The checks are made.
@@ -52,20 +55,20 @@ mod tests {
     #[test]
     fn one_round_answers_all_probes_for_a_while() {
         let mut rounds = Rounds::default();
-        assert_eq!(rounds.probe(1_000), Probe::Check);
-        assert_eq!(rounds.probe(1_050), Probe::Wait);
+        assert_eq!(rounds.probe(1_000), ReadinessStep::Check);
+        assert_eq!(rounds.probe(1_050), ReadinessStep::Wait);
         rounds.ended(200, "ready".into(), 1_100);
-        assert_eq!(rounds.probe(1_100 + HOLDS_MS - 1), Probe::Answer(200, "ready".into()));
-        assert_eq!(rounds.probe(1_100 + HOLDS_MS), Probe::Check);
+        assert_eq!(rounds.probe(1_100 + HOLDS_MS - 1), ReadinessStep::Answer(200, "ready".into()));
+        assert_eq!(rounds.probe(1_100 + HOLDS_MS), ReadinessStep::Check);
     }
 
     #[test]
     fn a_round_that_was_cancelled_leaves_no_old_answer() {
         let mut rounds = Rounds::default();
         rounds.ended(200, "ready".into(), 0);
-        assert_eq!(rounds.probe(HOLDS_MS), Probe::Check);
+        assert_eq!(rounds.probe(HOLDS_MS), ReadinessStep::Check);
         // Its request went away.
-        assert_eq!(rounds.probe(HOLDS_MS + 1), Probe::Wait);
-        assert_eq!(rounds.probe(HOLDS_MS + ROUND_MS), Probe::Check);
+        assert_eq!(rounds.probe(HOLDS_MS + 1), ReadinessStep::Wait);
+        assert_eq!(rounds.probe(HOLDS_MS + ROUND_MS), ReadinessStep::Check);
     }
 }

@@ -3,8 +3,8 @@
 //! Promises: only letters that died before the job began are meant, oldest first, each judged once; progress is a place in
 //! that order and counts, stored together after every letter, so that whoever goes on knows where. Out of scope: storing.
 
-use super::{Fate, Verdict};
-use crate::dead_letters::Filter;
+use super::{Fate, ReplayVerdict};
+use crate::dead_letters::LetterFilter;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -24,19 +24,10 @@ pub const MAX_STALLS: u32 = 10;
 /// body that is judged is there twice.
 const MAX_BYTES_AT_ONCE: u64 = 8_000_000;
 
-/// How many of the next letters, by the sizes of their bodies, a step replays side by side; one always. After a step that did not
-/// end well only one: if it takes the object down, it is known which letter it was.
-pub fn at_once(sizes: impl Iterator<Item = u64>, stalls: u32) -> usize {
-    let mut sum = 0u64;
-    let fitting = sizes.take_while(|size| {
-        sum = sum.saturating_add(*size);
-        sum <= MAX_BYTES_AT_ONCE
-    });
-    let most = if stalls > 0 { 1 } else { usize::MAX };
-    fitting.take(most).count().max(1)
-}
+/// Time of death and identifier of a letter, by which letters are ordered.
+pub type LetterPosition = (u64, String);
 
-/// What somebody wants replayed.
+/// What an operator wants replayed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobOrder {
     /// Identifier that the job gets.
@@ -44,9 +35,8 @@ pub struct JobOrder {
     /// Who wants it.
     pub actor: String,
     /// Which letters.
-    pub filter: Filter,
+    pub filter: LetterFilter,
     /// Judge only, send nothing, and leave no job behind.
-    #[serde(default)]
     pub dry_run: bool,
     /// Letters a second, from 1 to [`MAX_RATE_PER_S`].
     pub rate_per_s: u32,
@@ -60,11 +50,40 @@ pub enum JobState {
     Running,
     /// Every letter was judged.
     Done,
-    /// Somebody stopped it; it can go on.
+    /// An operator stopped it; it can go on.
     Cancelled,
 }
 
-/// A job and its progress. Stored and shown in this form.
+/// What can be done with a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum JobAction {
+    /// Only tell how far it got.
+    Show,
+    /// Stop it before its next letters.
+    Cancel,
+    /// Go on where it stopped.
+    Resume,
+}
+
+/// What a job does with the next letters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum JobStep {
+    /// There are none: the job is done.
+    Finish,
+    /// Goes past the first, because no step with it has ended.
+    Skip,
+    /// Replays so many of them side by side. `waits`: whether a letter is put back that could not be replayed for a reason that
+    /// may pass.
+    Replay {
+        /// How many, at least one.
+        letters: usize,
+        /// Whether the job waits for what may pass.
+        waits: bool,
+    },
+}
+
+/// A job and its progress, stored and shown in this form.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Job {
@@ -73,42 +92,34 @@ pub struct Job {
     /// How far it got.
     pub state: JobState,
     /// Whether it only judged.
-    #[serde(default)]
     pub dry_run: bool,
     /// Whether there were more letters than a dry run judges.
-    #[serde(default)]
     pub cut: bool,
     /// Who wants it.
     pub actor: String,
     /// Which letters.
-    pub filter: Filter,
+    pub filter: LetterFilter,
     /// Letters a second.
     pub rate_per_s: u32,
     /// When it began: letters that died later are not meant.
     pub started_at_ms: u64,
     /// When it last changed.
     pub updated_at_ms: u64,
-    /// Time of death and identifier of the last letter that it is through with.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub after: Option<(u64, String)>,
+    /// The last letter that it is through with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub after: Option<LetterPosition>,
     /// Letters that it came to.
-    #[serde(default)]
     pub matched: u64,
     /// Of them, on their way again.
-    #[serde(default)]
     pub replayed: u64,
     /// Of them, refused again.
-    #[serde(default)]
     pub still_refused: u64,
     /// Of them, skipped.
-    #[serde(default)]
     pub skipped: u64,
-    /// Steps in a row that failed for a reason of ours, or never ended: each counts as such while it runs. After [`MAX_STALLS`]
-    /// the letter in the way is judged as it comes, and skipped where that step does not end either.
-    #[serde(default)]
+    /// Steps in a row that failed for a reason that may pass, or never ended: each counts as such while it runs. After
+    /// [`MAX_STALLS`] the letter in the way is judged as it comes, and skipped where that step does not end either.
     pub stalls: u32,
     /// Those that are not on their way, by code.
-    #[serde(default)]
     pub by_code: BTreeMap<String, u64>,
 }
 
@@ -135,8 +146,58 @@ impl Job {
         }
     }
 
+    /// What the job does with the next letters, whose bodies have `sizes`. After a step that did not end well it takes only one
+    /// letter: where that takes the object down, it is known which letter it was.
+    pub fn next_step(&self, sizes: impl Iterator<Item = u64>) -> JobStep {
+        let mut sizes = sizes.peekable();
+        if sizes.peek().is_none() {
+            return JobStep::Finish;
+        }
+        if self.stalls > MAX_STALLS {
+            return JobStep::Skip;
+        }
+        let mut sum = 0u64;
+        let fitting = sizes.take_while(|size| {
+            sum = sum.saturating_add(*size);
+            sum <= MAX_BYTES_AT_ONCE
+        });
+        let most = if self.stalls > 0 { 1 } else { usize::MAX };
+        JobStep::Replay { letters: fitting.take(most).count().max(1), waits: self.stalls < MAX_STALLS }
+    }
+
+    /// A step begins. Stored before anything leaves the object: a step that takes it down has to be known as one that did.
+    pub fn step_begins(&mut self) {
+        self.stalls = self.stalls.saturating_add(1);
+    }
+
+    /// A step ended. `letters`: its letters in order, each with whether the job is through with it.
+    pub fn step_ends(&mut self, letters: impl IntoIterator<Item = (LetterPosition, bool)>) {
+        for (position, is_through) in letters {
+            if !is_through {
+                return;
+            }
+            self.after = Some(position);
+        }
+        self.stalls = 0;
+    }
+
+    /// Goes past a letter with which no step has ended.
+    pub fn skip(&mut self, position: LetterPosition, verdict: &ReplayVerdict) {
+        self.count(verdict);
+        (self.after, self.stalls) = (Some(position), 0);
+    }
+
+    /// Does what an operator wants done; a job that is done stays done.
+    pub fn act(&mut self, action: JobAction) {
+        match (action, self.state) {
+            (JobAction::Cancel, JobState::Running) => self.state = JobState::Cancelled,
+            (JobAction::Resume, JobState::Cancelled) => (self.state, self.stalls) = (JobState::Running, 0),
+            _ => {}
+        }
+    }
+
     /// Counts what became of one letter.
-    pub fn count(&mut self, verdict: &Verdict) {
+    pub fn count(&mut self, verdict: &ReplayVerdict) {
         self.matched = self.matched.saturating_add(1);
         let slot = match verdict.outcome {
             Fate::Replayed => &mut self.replayed,
@@ -155,16 +216,63 @@ impl Job {
 mod tests {
     use super::*;
 
+    fn job(stalls: u32) -> Job {
+        let (filter, actor) = (LetterFilter::default(), "admin".to_owned());
+        Job { stalls, ..Job::new(JobOrder { id: "1".into(), actor, filter, dry_run: false, rate_per_s: 50 }, 0) }
+    }
+
     #[test]
     fn what_is_replayed_side_by_side_fits_into_memory_and_one_always_goes() {
+        let replay = |letters, waits| JobStep::Replay { letters, waits };
         for (sizes, stalls, expected) in [
-            (vec![], 0, 1),
-            (vec![25_000_000, 1], 0, 1),
-            (vec![5_000_000, 3_000_000, 1], 0, 2),
-            (vec![0; 10], 0, 10),
-            (vec![0; 10], 1, 1),
+            (vec![], 0, JobStep::Finish),
+            (vec![], MAX_STALLS + 1, JobStep::Finish),
+            (vec![25_000_000, 1], 0, replay(1, true)),
+            (vec![5_000_000, 3_000_000, 1], 0, replay(2, true)),
+            (vec![0; 10], 0, replay(10, true)),
+            (vec![0; 10], 1, replay(1, true)),
+            (vec![0; 10], MAX_STALLS, replay(1, false)),
+            (vec![0; 10], MAX_STALLS + 1, JobStep::Skip),
         ] {
-            assert_eq!(at_once(sizes.iter().copied(), stalls), expected, "{sizes:?} {stalls}");
+            assert_eq!(job(stalls).next_step(sizes.iter().copied()), expected, "{sizes:?} {stalls}");
+        }
+    }
+
+    #[test]
+    fn a_job_goes_on_behind_the_last_letter_before_the_first_in_its_way() {
+        let position = |n: u64| (n, n.to_string());
+        let mut job = job(0);
+        job.step_begins();
+        assert_eq!((job.stalls, &job.after), (1, &None));
+        job.step_ends([(position(1), true), (position(2), true), (position(3), false), (position(4), true)]);
+        assert_eq!((job.stalls, job.after.clone()), (1, Some(position(2))));
+        job.step_begins();
+        job.step_ends([(position(3), false)]);
+        assert_eq!((job.stalls, job.after.clone()), (2, Some(position(2))));
+        job.skip(position(3), &ReplayVerdict::skipped("crashed", None));
+        assert_eq!((job.stalls, job.skipped, job.after.clone()), (0, 1, Some(position(3))));
+        job.step_begins();
+        job.step_ends([(position(4), true)]);
+        assert_eq!((job.stalls, job.after.clone()), (0, Some(position(4))));
+    }
+
+    #[test]
+    fn a_job_is_cancelled_and_resumed_and_stays_done() {
+        let mut job = job(3);
+        for (action, state, stalls) in [
+            (JobAction::Show, JobState::Running, 3),
+            (JobAction::Resume, JobState::Running, 3),
+            (JobAction::Cancel, JobState::Cancelled, 3),
+            (JobAction::Cancel, JobState::Cancelled, 3),
+            (JobAction::Resume, JobState::Running, 0),
+        ] {
+            job.act(action);
+            assert_eq!((job.state, job.stalls), (state, stalls), "{action:?}");
+        }
+        job.state = JobState::Done;
+        for action in [JobAction::Cancel, JobAction::Resume] {
+            job.act(action);
+            assert_eq!(job.state, JobState::Done);
         }
     }
 }

@@ -6,7 +6,10 @@
 //! once however often it is sent. Out of scope: reading bodies, sending, leases (the `DEAD_LETTER_STORE` object).
 
 mod job;
-pub use job::{DEFAULT_RATE_PER_S, Job, JobOrder, JobState, MAX_DRY_RUN, MAX_RATE_PER_S, MAX_STALLS, at_once};
+pub use job::{
+    DEFAULT_RATE_PER_S, Job, JobAction, JobOrder, JobState, JobStep, LetterPosition, MAX_DRY_RUN, MAX_RATE_PER_S,
+    MAX_STALLS,
+};
 
 use crate::deliver::ledger::State;
 use crate::messages::{BodyRef, DeadLetter, Delivery, Message, Origin, Stage, decode};
@@ -70,21 +73,21 @@ pub mod refused {
 /// What a replay came to, with its reason.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Verdict {
+pub struct ReplayVerdict {
     /// What became of it.
     pub outcome: Fate,
     /// Stable code: of the refusal, or one of [`skipped`].
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub code: Option<String>,
     /// What and where, in words.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
     /// One line of the signature doctor.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub diagnosis: Option<String>,
 }
 
-impl Verdict {
+impl ReplayVerdict {
     /// On its way again.
     pub fn replayed() -> Self {
         Self { outcome: Fate::Replayed, code: None, detail: None, diagnosis: None }
@@ -125,7 +128,7 @@ pub struct LastReplay {
     /// Who wanted it.
     pub actor: String,
     /// What became of it.
-    pub verdict: Verdict,
+    pub verdict: ReplayVerdict,
 }
 
 /// The answer to the replay of one letter.
@@ -136,7 +139,7 @@ pub struct Replayed {
     /// Name of its source.
     pub source: String,
     /// What became of it.
-    pub verdict: Verdict,
+    pub verdict: ReplayVerdict,
 }
 
 /// What is sent for a letter.
@@ -154,10 +157,10 @@ pub enum Parcel {
 ///
 /// `source`: the verifier of the letter's source as it is configured now and its limit of a body in bytes; `None` where
 /// there is no such source. Errors: why nothing is sent.
-pub fn decide(letter: &DeadLetter, source: Option<(&Verifier, u64)>, body: &[u8]) -> Result<Parcel, Verdict> {
+pub fn decide(letter: &DeadLetter, source: Option<(&Verifier, u64)>, body: &[u8]) -> Result<Parcel, ReplayVerdict> {
     if let BodyRef::Omitted { size_bytes } = letter.body {
         let detail = format!("its {size_bytes} bytes were never read");
-        return Err(Verdict::skipped(skipped::BODY_NOT_KEPT, Some(detail)));
+        return Err(ReplayVerdict::skipped(skipped::BODY_NOT_KEPT, Some(detail)));
     }
     match letter.stage {
         Stage::Deliver => {
@@ -167,14 +170,14 @@ pub fn decide(letter: &DeadLetter, source: Option<(&Verifier, u64)>, body: &[u8]
         Stage::Receive => {
             let (verifier, limit_bytes) = source.ok_or_else(|| {
                 let detail = format!("no source {:?} is configured", letter.source);
-                Verdict::refused(refused::SOURCE_NOT_CONFIGURED, detail, None)
+                ReplayVerdict::refused(refused::SOURCE_NOT_CONFIGURED, detail, None)
             })?;
             verify(letter, verifier, limit_bytes, body).map(|delivery| Parcel::Delivery(Box::new(delivery)))
         }
         Stage::Queue => match decode(body) {
             Ok(Message::Delivery(..)) => Ok(Parcel::RawDelivery),
             Ok(Message::DeadLetter(..)) => Ok(Parcel::RawLetter),
-            Err(error) => Err(Verdict::refused(refused::UNDECODABLE_MESSAGE, error.to_string(), None)),
+            Err(error) => Err(ReplayVerdict::refused(refused::UNDECODABLE_MESSAGE, error.to_string(), None)),
         },
     }
 }
@@ -197,9 +200,10 @@ fn delivery(letter: &DeadLetter, origin: Origin) -> Delivery {
 }
 
 /// What the receiver does, in its order: size, signature, envelope.
-fn verify(letter: &DeadLetter, verifier: &Verifier, limit_bytes: u64, body: &[u8]) -> Result<Delivery, Verdict> {
+fn verify(letter: &DeadLetter, verifier: &Verifier, limit_bytes: u64, body: &[u8]) -> Result<Delivery, ReplayVerdict> {
     let headers = letter.headers.as_slice();
-    let still = |refusal: &Refusal, diagnosis| Verdict::refused(refusal.code().as_str(), refusal.detail(), diagnosis);
+    let still =
+        |refusal: &Refusal, diagnosis| ReplayVerdict::refused(refusal.code().as_str(), refusal.detail(), diagnosis);
     if body.len() as u64 > limit_bytes {
         return Err(still(&Refusal::BodyTooLarge { limit_bytes }, None));
     }
@@ -207,7 +211,7 @@ fn verify(letter: &DeadLetter, verifier: &Verifier, limit_bytes: u64, body: &[u8
         VerifyError::Refused(refusal) => {
             still(refusal, Some(doctor::diagnose(verifier, headers, body, letter.received_at_ms)))
         }
-        VerifyError::NoActiveSecret => Verdict::refused(error.code(), error.to_string(), None),
+        VerifyError::NoActiveSecret => ReplayVerdict::refused(error.code(), error.to_string(), None),
     })?;
     let envelope = verifier.scheme().inspect(body).map_err(|refusal| still(&refusal, None))?;
     let dedupe_key = verifier.scheme().idempotency_key(headers, &envelope);

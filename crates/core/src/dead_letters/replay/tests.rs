@@ -1,5 +1,5 @@
 use super::*;
-use crate::dead_letters::Filter;
+use crate::dead_letters::LetterFilter;
 use crate::messages::{HeaderPair, dead_letter_header, delivery_header, frame};
 use genesys_webhook::envelope::EnvelopeKind;
 use genesys_webhook::scheme::Scheme;
@@ -29,25 +29,17 @@ fn signed(text: &str, body: &[u8]) -> Vec<HeaderPair> {
 }
 
 fn letter(stage: Stage, headers: Vec<HeaderPair>, size_bytes: usize) -> DeadLetter {
+    let body = BodyRef::Inline { size_bytes: size_bytes as u64 };
+    let delivered = stage == Stage::Deliver;
     DeadLetter {
-        id: "01ARYZ6S410000000000000000".into(),
         source: "s".into(),
-        stage,
-        reason: "signature_mismatch".into(),
-        detail: None,
-        diagnosis: None,
         verified: stage != Stage::Receive,
-        received_at_ms: RECEIVED_MS,
-        dead_at_ms: RECEIVED_MS + 5,
-        attempts: 8,
-        last_status: Some(500),
-        event_count: (stage == Stage::Deliver).then_some(2),
-        secret_label: (stage == Stage::Deliver).then(|| "then".into()),
-        dedupe_key: (stage == Stage::Deliver).then(|| "key".into()),
-        duplicate_window_s: None,
+        event_count: delivered.then_some(2),
+        secret_label: delivered.then(|| "then".into()),
+        dedupe_key: delivered.then(|| "key".into()),
         headers,
         replay: 3,
-        body: BodyRef::Inline { size_bytes: size_bytes as u64 },
+        ..DeadLetter::of("01ARYZ6S410000000000000000".into(), stage, "signature_mismatch", body, RECEIVED_MS)
     }
 }
 
@@ -55,14 +47,14 @@ fn refused() -> DeadLetter {
     letter(Stage::Receive, signed("the right secret", BODY), BODY.len())
 }
 
-fn sent(parcel: Result<Parcel, Verdict>) -> Delivery {
+fn sent(parcel: Result<Parcel, ReplayVerdict>) -> Delivery {
     match parcel {
         Ok(Parcel::Delivery(delivery)) => *delivery,
         other => panic!("{other:?}"),
     }
 }
 
-fn code(parcel: Result<Parcel, Verdict>) -> (Fate, String) {
+fn code(parcel: Result<Parcel, ReplayVerdict>) -> (Fate, String) {
     let verdict = parcel.expect_err("sent");
     (verdict.outcome, verdict.code.unwrap())
 }
@@ -166,13 +158,13 @@ fn a_body_that_was_not_kept_is_no_refusal() {
 #[test]
 fn only_what_is_ours_to_repair_is_tried_again() {
     for (verdict, transient) in [
-        (Verdict::replayed(), false),
-        (Verdict::refused("signature_mismatch", String::new(), None), false),
-        (Verdict::skipped(skipped::BODY_LOST, None), false),
-        (Verdict::skipped(skipped::BEING_REPLAYED, None), false),
-        (Verdict::skipped(skipped::QUEUE_FAILED, None), true),
-        (Verdict::skipped(skipped::BODY_UNAVAILABLE, None), true),
-        (Verdict::skipped(skipped::BAD_CONFIGURATION, None), true),
+        (ReplayVerdict::replayed(), false),
+        (ReplayVerdict::refused("signature_mismatch", String::new(), None), false),
+        (ReplayVerdict::skipped(skipped::BODY_LOST, None), false),
+        (ReplayVerdict::skipped(skipped::BEING_REPLAYED, None), false),
+        (ReplayVerdict::skipped(skipped::QUEUE_FAILED, None), true),
+        (ReplayVerdict::skipped(skipped::BODY_UNAVAILABLE, None), true),
+        (ReplayVerdict::skipped(skipped::BAD_CONFIGURATION, None), true),
     ] {
         assert_eq!(verdict.is_transient(), transient, "{verdict:?}");
     }
@@ -183,24 +175,27 @@ fn the_forms_of_jobs_and_verdicts_are_pinned() {
     let order = JobOrder {
         id: "1".into(),
         actor: "admin".into(),
-        filter: Filter { source: Some("s".into()), ..Filter::default() },
+        filter: LetterFilter { source: Some("s".into()), ..LetterFilter::default() },
         dry_run: false,
         rate_per_s: 1_000_000,
     };
     let mut job = Job::new(order, 7);
-    job.count(&Verdict::replayed());
-    job.count(&Verdict::skipped(skipped::BODY_LOST, Some("no object k".into())));
+    job.count(&ReplayVerdict::replayed());
+    job.count(&ReplayVerdict::skipped(skipped::BODY_LOST, Some("no object k".into())));
     job.after = Some((5, "x".into()));
     assert_eq!(
         serde_json::to_string(&job).unwrap(),
         concat!(
             r#"{"id":"1","state":"running","dryRun":false,"cut":false,"actor":"admin","#,
-            r#""filter":{"source":"s","reason":null,"since_ms":null},"ratePerS":200,"startedAtMs":7,"updatedAtMs":7,"#,
+            r#""filter":{"source":"s","reason":null,"since_ms":null,"until_ms":null,"status":null,"ids":[]},"ratePerS":200,"startedAtMs":7,"updatedAtMs":7,"#,
             r#""after":[5,"x"],"matched":2,"replayed":1,"stillRefused":0,"skipped":1,"stalls":0,"byCode":{"body_lost":1}}"#
         )
     );
-    let last =
-        LastReplay { at_ms: 1, actor: "admin".into(), verdict: Verdict::refused("invalid_json", "d".into(), None) };
+    let last = LastReplay {
+        at_ms: 1,
+        actor: "admin".into(),
+        verdict: ReplayVerdict::refused("invalid_json", "d".into(), None),
+    };
     assert_eq!(
         serde_json::to_string(&last).unwrap(),
         r#"{"atMs":1,"actor":"admin","verdict":{"outcome":"still_refused","code":"invalid_json","detail":"d"}}"#

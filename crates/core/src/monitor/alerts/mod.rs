@@ -1,10 +1,15 @@
 //! When an operator is told, and when not again.
 //!
-//! Promises: one outage is one alert and one recovery, however often its condition flickers: a condition has to hold for
-//! some evaluations before it is raised and to be gone for some before it is cleared; what cannot be told (an object did
-//! not answer) changes nothing. A notice keeps its identifier until it was delivered, so that a receiver knows a second
-//! arrival, and notices leave in the order in which they arose. Out of scope: measuring (`Conditions`), sending.
+//! Promises:
+//! - one outage is one alert and one recovery, however often its condition flickers: a condition has to hold for some
+//!   evaluations before it is raised, and to be gone for some before it is cleared;
+//! - what is not known, because an object did not answer, changes nothing;
+//! - a notice keeps its identifier until it was delivered, so that a receiver recognises a second arrival;
+//! - notices leave in the order in which they arose.
+//!
+//! Out of scope: measuring (`Conditions`), sending.
 
+use crate::audit::{Action, Draft};
 use serde::{Deserialize, Serialize};
 
 /// Dead letters above which an alert is raised, where the configuration says nothing.
@@ -13,18 +18,18 @@ pub const DEFAULT_DEAD_LETTERS_OVER: u64 = 100;
 /// Evaluations (one every five minutes) for which a condition must be gone before its alert is cleared.
 const CLEAR_AFTER: u32 = 3;
 
-/// Evaluations that follow sooner than this on one that counted do not count, in milliseconds: somebody who asks three times
-/// in a row has not seen a quarter of an hour. Shorter than the cron's five minutes, which are not exact.
+/// Least time between two evaluations that count, in milliseconds: three calls of an operator in a row are no quarter of an
+/// hour. Shorter than the cron's five minutes, which are not exact.
 const LEAST_STEP_MS: u64 = 240_000;
 
-/// Notices that wait for a destination that does not answer. Beyond it the oldest raise leaves with its recovery: an outage
-/// that is over is what a late reader misses least.
+/// Notices that wait for a destination that does not answer. Beyond it the oldest raise is dropped with its recovery: an
+/// outage that is over is what a late reader misses least.
 const MAX_WAITING: usize = 200;
 
 /// What an alert is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Kind {
+pub enum AlertKind {
     /// More dead letters than the limit.
     DeadLetters,
     /// The circuit of a destination is open.
@@ -37,7 +42,7 @@ pub enum Kind {
     QuarantineBudget,
 }
 
-impl Kind {
+impl AlertKind {
     /// All kinds.
     pub const ALL: [Self; 5] =
         [Self::DeadLetters, Self::CircuitOpen, Self::Silence, Self::Subscription, Self::QuarantineBudget];
@@ -67,19 +72,14 @@ impl Kind {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Conditions {
     /// Dead letters in the store.
-    #[serde(default)]
     pub dead_letters: Option<u64>,
     /// Refused deliveries that were not kept, since the beginning of counting.
-    #[serde(default)]
     pub not_quarantined: Option<u64>,
     /// Destinations whose circuit is open, by source.
-    #[serde(default)]
     pub open_circuits: Option<Vec<String>>,
     /// Sources that have gone quiet.
-    #[serde(default)]
     pub silent: Option<Vec<String>>,
     /// Sources whose subscription could not be repaired.
-    #[serde(default)]
     pub unrepaired: Option<Vec<String>>,
 }
 
@@ -90,14 +90,14 @@ pub struct Rules {
     pub dead_letters_over: u64,
     /// After so long an alert that is still raised is told again; never where there is none. In milliseconds.
     pub repeat_after_ms: Option<u64>,
-    /// Whether there is somebody to tell: otherwise no notice waits.
+    /// Whether there is an alert destination: otherwise no notice waits.
     pub told: bool,
 }
 
 /// What a notice says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Event {
+pub enum AlertEvent {
     /// It began.
     Raised,
     /// It is still so.
@@ -106,7 +106,7 @@ pub enum Event {
     Recovered,
 }
 
-impl Event {
+impl AlertEvent {
     /// The name that is sent and audited.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -123,18 +123,16 @@ pub struct Notice {
     /// Identifier: the same at every attempt to deliver it.
     pub id: String,
     /// What happened.
-    pub event: Event,
+    pub event: AlertEvent,
     /// What it is about.
-    pub kind: Kind,
+    pub kind: AlertKind,
     /// The source that it concerns, where it concerns one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subject: Option<String>,
     /// When the alert was raised.
     pub since_ms: u64,
     /// When the notice arose.
     pub at_ms: u64,
     /// The figure that raised it, where it is one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub value: Option<u64>,
 }
 
@@ -147,7 +145,7 @@ struct Payload<'a> {
 
 #[derive(Serialize)]
 struct Data<'a> {
-    kind: Kind,
+    kind: AlertKind,
     #[serde(skip_serializing_if = "Option::is_none")]
     source: Option<&'a str>,
     since: String,
@@ -178,57 +176,64 @@ impl Notice {
         serde_json::to_string(&payload).unwrap_or_default()
     }
 
+    /// Its entry in the audit trail.
+    pub fn draft(&self) -> Draft {
+        Draft {
+            source: self.subject.clone(),
+            error: Some(format!("{} {}", self.kind.as_str(), self.event.as_str())),
+            correlation_id: Some(self.id.clone()),
+            ..Draft::new(Action::Alert, "monitor")
+        }
+    }
+
     fn summary(&self) -> String {
         let source = self.subject.as_deref().unwrap_or_default();
         let what = match self.kind {
-            Kind::DeadLetters => format!("{} dead letters are waiting", self.value.unwrap_or(0)),
-            Kind::CircuitOpen => format!("the destination of {source} is failing, its deliveries wait"),
-            Kind::Silence => format!("{source} has stopped delivering"),
-            Kind::Subscription => format!("the subscription of {source} is not as declared and could not be repaired"),
-            Kind::QuarantineBudget => "refused deliveries are not kept: their quarantine budget is used up".into(),
+            AlertKind::DeadLetters => format!("{} dead letters are waiting", self.value.unwrap_or(0)),
+            AlertKind::CircuitOpen => format!("the destination of {source} is failing, its deliveries wait"),
+            AlertKind::Silence => format!("{source} has stopped delivering"),
+            AlertKind::Subscription => {
+                format!("the subscription of {source} is not as declared and could not be repaired")
+            }
+            AlertKind::QuarantineBudget => "refused deliveries are not kept: their quarantine budget is used up".into(),
         };
-        if self.event == Event::Recovered { format!("over: {what}") } else { what }
+        if self.event == AlertEvent::Recovered { format!("over: {what}") } else { what }
     }
 }
 
 /// One condition over time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Tracked {
-    kind: Kind,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    kind: AlertKind,
     subject: Option<String>,
     /// Evaluations in a row that spoke against the present state.
     against: u32,
     /// When the last of them was counted.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     counted_ms: Option<u64>,
     /// When it was raised; `None` while it is not.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     raised_ms: Option<u64>,
     /// When it was last told.
-    #[serde(default)]
     told_ms: u64,
 }
 
 /// An alert that is raised.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Open {
+pub struct OpenAlert {
     /// What it is about.
-    pub kind: Kind,
+    pub kind: AlertKind,
     /// The source that it concerns, where it concerns one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
     /// Since when.
     pub since_ms: u64,
 }
 
-/// Everything that is remembered from one evaluation to the next. Stored: fields may be added with a default, not changed.
+/// Everything that is remembered of alerts from one evaluation to the next. Stored.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Alerts {
     tracked: Vec<Tracked>,
     waiting: Vec<Notice>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     not_quarantined: Option<u64>,
 }
 
@@ -238,16 +243,16 @@ impl Alerts {
         let mut notices = vec![];
         let letters = conditions.dead_letters;
         let over = letters.map(|n| one(n > rules.dead_letters_over));
-        self.judge(Kind::DeadLetters, over, now_ms, rules, letters, &mut notices);
+        self.judge(AlertKind::DeadLetters, over, now_ms, rules, letters, &mut notices);
         let grown = conditions.not_quarantined.map(|n| {
             let before = self.not_quarantined.replace(n).unwrap_or(n);
             n.saturating_sub(before)
         });
-        self.judge(Kind::QuarantineBudget, grown.map(|n| one(n > 0)), now_ms, rules, grown, &mut notices);
+        self.judge(AlertKind::QuarantineBudget, grown.map(|n| one(n > 0)), now_ms, rules, grown, &mut notices);
         for (kind, subjects) in [
-            (Kind::CircuitOpen, &conditions.open_circuits),
-            (Kind::Silence, &conditions.silent),
-            (Kind::Subscription, &conditions.unrepaired),
+            (AlertKind::CircuitOpen, &conditions.open_circuits),
+            (AlertKind::Silence, &conditions.silent),
+            (AlertKind::Subscription, &conditions.unrepaired),
         ] {
             let holding = subjects.as_ref().map(|subjects| subjects.iter().cloned().map(Some).collect::<Vec<_>>());
             self.judge(kind, holding, now_ms, rules, None, &mut notices);
@@ -263,7 +268,7 @@ impl Alerts {
 
     fn judge(
         &mut self,
-        kind: Kind,
+        kind: AlertKind,
         holding: Option<Vec<Option<String>>>,
         now_ms: u64,
         rules: Rules,
@@ -325,9 +330,9 @@ impl Alerts {
     }
 
     /// What is raised now.
-    pub fn open(&self) -> Vec<Open> {
+    pub fn open(&self) -> Vec<OpenAlert> {
         let open = |tracked: &Tracked| {
-            Some(Open { kind: tracked.kind, source: tracked.subject.clone(), since_ms: tracked.raised_ms? })
+            Some(OpenAlert { kind: tracked.kind, source: tracked.subject.clone(), since_ms: tracked.raised_ms? })
         };
         self.tracked.iter().filter_map(open).collect()
     }
@@ -337,7 +342,7 @@ fn one(holds: bool) -> Vec<Option<String>> {
     if holds { vec![None] } else { vec![] }
 }
 
-fn key(kind: Kind, subject: Option<&str>) -> String {
+fn key(kind: AlertKind, subject: Option<&str>) -> String {
     subject.map_or_else(|| kind.as_str().into(), |subject| format!("{}.{subject}", kind.as_str()))
 }
 
@@ -348,7 +353,7 @@ fn event_over(tracked: &Tracked) -> bool {
 
 impl Tracked {
     /// One evaluation: what is to be told of it.
-    fn step(&mut self, holds: bool, now_ms: u64, repeat_after_ms: Option<u64>) -> Option<Event> {
+    fn step(&mut self, holds: bool, now_ms: u64, repeat_after_ms: Option<u64>) -> Option<AlertEvent> {
         let Some(_) = self.raised_ms else {
             if !holds {
                 return None;
@@ -359,18 +364,18 @@ impl Tracked {
             }
             (self.against, self.counted_ms) = (0, None);
             (self.raised_ms, self.told_ms) = (Some(now_ms), now_ms);
-            return Some(Event::Raised);
+            return Some(AlertEvent::Raised);
         };
         if !holds {
             self.count(now_ms);
-            return (self.against >= CLEAR_AFTER).then_some(Event::Recovered);
+            return (self.against >= CLEAR_AFTER).then_some(AlertEvent::Recovered);
         }
         (self.against, self.counted_ms) = (0, None);
         let due = repeat_after_ms.is_some_and(|ms| now_ms.saturating_sub(self.told_ms) >= ms);
         if due {
             self.told_ms = now_ms;
         }
-        due.then_some(Event::Repeated)
+        due.then_some(AlertEvent::Repeated)
     }
 
     /// Counts an evaluation that speaks against the present state.
@@ -381,12 +386,12 @@ impl Tracked {
         }
     }
 
-    fn notice(&self, event: Event, now_ms: u64, value: Option<u64>) -> Notice {
+    fn notice(&self, event: AlertEvent, now_ms: u64, value: Option<u64>) -> Notice {
         let since_ms = self.raised_ms.unwrap_or(now_ms);
         let (kind, subject) = (self.kind, self.subject.clone());
         let key = key(kind, subject.as_deref());
         // A repetition is a message of its own; raise and recovery happen once.
-        let nth = if event == Event::Repeated { format!("-{now_ms}") } else { String::new() };
+        let nth = if event == AlertEvent::Repeated { format!("-{now_ms}") } else { String::new() };
         let id = format!("alert-{since_ms}-{key}-{}{nth}", event.as_str());
         Notice { id, event, kind, subject, since_ms, at_ms: now_ms, value }
     }

@@ -1,7 +1,7 @@
 //! Whether a source that used to deliver has gone quiet.
 //!
 //! Promises: a source is compared with its own history by hour of the week (UTC): an hour counts as busy when the source
-//! was active in it in every one of the last weeks that were watched, at least two (of three or more, one may be missing),
+//! was active in it in every one of the last weeks that were observed, at least two (of three or more, one may be missing),
 //! and so it was in the hours before and behind it (a shift may begin and end anywhere within its first and last hour).
 //! Nights, weekends and the first weeks therefore never flag; a busy time without a delivery does, once it has lasted longer
 //! than [`LEAST_MS`] and than twice the longest pause of the last weeks, and only a delivery ends it. Time without a delivery
@@ -21,8 +21,8 @@ const WEEKS: u32 = 4;
 /// Weeks in which a source must have been active in an hour before it is expected to be busy.
 const LEAST_WEEKS: u32 = 2;
 
-/// Of the weeks that were watched, how many may have been without a delivery: a short outage or a holiday that nobody flagged
-/// must not blind the watch for its hours.
+/// Of the weeks that were observed, how many may have been without a delivery: a short outage or a holiday that nobody flagged
+/// must not blind the monitor for its hours.
 const MISSED_WEEKS: u32 = 1;
 
 /// Busy time without a delivery below which nothing is silent: Genesys itself gives up after 85 s and a reconciliation runs
@@ -35,32 +35,30 @@ const TIMES_PAUSE: u64 = 2;
 /// Pauses longer than this are nights, weekends or outages, and teach nothing about what is usual within busy hours.
 const LONGEST_PAUSE_MS: u64 = 2 * HOUR_MS;
 
-/// What was learned about a source. Stored: fields may be added with a default, not changed.
+/// What was learned about a source. Stored.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct History {
     /// The week that bit 0 of every slot stands for, counted from the epoch.
     week: u64,
-    /// For each slot a bit a week: the slot was watched. Hexadecimal, two digits a slot.
-    watched: Bits,
+    /// For each slot a bit a week: the slot was observed. Hexadecimal, two digits a slot.
+    observed: WeekBits,
     /// The same: something was delivered in it.
-    active: Bits,
+    active: WeekBits,
     /// Longest pause between deliveries by week, the current one first, in milliseconds.
     pauses_ms: Vec<u64>,
     /// The last delivery that the history knows.
     last_ms: Option<u64>,
     /// What the last evaluation said.
-    #[serde(default)]
     silent: bool,
     /// Whether the last evaluation went by a configured limit, so that what it said is not from this history.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     limited: bool,
 }
 
 /// One byte a slot.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Bits(Vec<u8>);
+struct WeekBits(Vec<u8>);
 
-impl Bits {
+impl WeekBits {
     fn of(&self, slot: u64) -> u8 {
         usize::try_from(slot).ok().and_then(|slot| self.0.get(slot)).copied().unwrap_or(0)
     }
@@ -88,13 +86,13 @@ impl Bits {
     }
 }
 
-impl Serialize for Bits {
+impl Serialize for WeekBits {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&genesys_webhook::encoding::hex(&self.0))
     }
 }
 
-impl<'de> Deserialize<'de> for Bits {
+impl<'de> Deserialize<'de> for WeekBits {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
@@ -113,7 +111,7 @@ impl<'de> Deserialize<'de> for Bits {
 /// What is to be said about a source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Verdict {
+pub enum SilenceVerdict {
     /// It has never delivered, or too little is known to expect anything of it.
     Unknown,
     /// Nothing is missing.
@@ -141,13 +139,13 @@ impl History {
     /// Takes in what is known at `now_ms` (called every few minutes, times not falling) and says what follows from it.
     ///
     /// `last_delivery_ms`: the last accepted delivery that the counters know; `None` where there never was one.
-    /// `limit_ms`: the configured limit; `Some(0)` turns the watch off, `None` has it learned.
-    pub fn evaluate(&mut self, now_ms: u64, last_delivery_ms: Option<u64>, limit_ms: Option<u64>) -> Verdict {
+    /// `limit_ms`: the configured limit; `Some(0)` turns the judgement off, `None` has it learned.
+    pub fn evaluate(&mut self, now_ms: u64, last_delivery_ms: Option<u64>, limit_ms: Option<u64>) -> SilenceVerdict {
         let delivered = self.learn(now_ms, last_delivery_ms);
         // Weeks go by and take with them what the expectation rests on; that does not bring the source back.
         let still = self.silent && !self.limited && !delivered && limit_ms.is_none();
-        let verdict = if still { Verdict::Silent } else { self.verdict(now_ms, limit_ms) };
-        self.silent = verdict == Verdict::Silent;
+        let verdict = if still { SilenceVerdict::Silent } else { self.verdict(now_ms, limit_ms) };
+        self.silent = verdict == SilenceVerdict::Silent;
         self.limited = limit_ms.is_some();
         verdict
     }
@@ -157,7 +155,7 @@ impl History {
         let (slot, week) = place(now_ms);
         let passed = week.saturating_sub(self.week);
         if passed > 0 {
-            self.watched.age(passed);
+            self.observed.age(passed);
             self.active.age(passed);
             for _ in 0..passed.min(u64::from(WEEKS)) {
                 self.pauses_ms.insert(0, 0);
@@ -165,7 +163,7 @@ impl History {
             self.pauses_ms.truncate(WEEKS as usize);
             self.week = week;
         }
-        self.watched.set(slot, 0);
+        self.observed.set(slot, 0);
         let Some(last_ms) = last_delivery_ms else { return false };
         let known = self.last_ms.unwrap_or(last_ms);
         if last_ms < known || self.last_ms == Some(last_ms) {
@@ -182,31 +180,31 @@ impl History {
         }
         if self.silent && !self.limited {
             let week = self.week;
-            self.watched.forget(|slot| behind(week, slot, known));
+            self.observed.forget(|slot| behind(week, slot, known));
         }
         self.last_ms = Some(last_ms);
         let (slot, week) = place(last_ms);
         let age = self.week.saturating_sub(week);
-        self.watched.set(slot, age);
+        self.observed.set(slot, age);
         self.active.set(slot, age);
         true
     }
 
-    fn verdict(&self, now_ms: u64, limit_ms: Option<u64>) -> Verdict {
-        let Some(last_ms) = self.last_ms else { return Verdict::Unknown };
+    fn verdict(&self, now_ms: u64, limit_ms: Option<u64>) -> SilenceVerdict {
+        let Some(last_ms) = self.last_ms else { return SilenceVerdict::Unknown };
         let quiet_ms = now_ms.saturating_sub(last_ms);
         match limit_ms {
-            Some(0) => return Verdict::Unknown,
-            Some(limit_ms) if quiet_ms > limit_ms => return Verdict::Silent,
-            Some(_) => return Verdict::Normal,
+            Some(0) => return SilenceVerdict::Unknown,
+            Some(limit_ms) if quiet_ms > limit_ms => return SilenceVerdict::Silent,
+            Some(_) => return SilenceVerdict::Normal,
             None => {}
         }
         if (0..SLOTS).all(|slot| !self.busy(slot)) {
-            return Verdict::Unknown;
+            return SilenceVerdict::Unknown;
         }
         let longest_pause_ms = self.pauses_ms.iter().copied().max().unwrap_or(0);
         let patience_ms = longest_pause_ms.saturating_mul(TIMES_PAUSE).max(LEAST_MS);
-        if self.busy_ms(last_ms, now_ms) > patience_ms { Verdict::Silent } else { Verdict::Normal }
+        if self.busy_ms(last_ms, now_ms) > patience_ms { SilenceVerdict::Silent } else { SilenceVerdict::Normal }
     }
 
     /// Whether deliveries are expected at `now_ms`.
@@ -214,14 +212,14 @@ impl History {
         self.counts(place(now_ms).0)
     }
 
-    /// Active in the last weeks that were watched, and there were enough of them.
+    /// Active in the last weeks that were observed, and there were enough of them.
     fn busy(&self, slot: u64) -> bool {
         // The current week is what is judged, and may be at its beginning; so is all that has passed since the last delivery,
         // in whatever week that was.
         let undecided = self.last_ms.map_or(0, |last_ms| behind(self.week, slot, last_ms));
-        let watched = self.watched.of(slot) & 0b1_1110 & !undecided;
-        let active = watched & self.active.of(slot);
-        let missed = watched.count_ones().saturating_sub(active.count_ones());
+        let observed = self.observed.of(slot) & 0b1_1110 & !undecided;
+        let active = observed & self.active.of(slot);
+        let missed = observed.count_ones().saturating_sub(active.count_ones());
         active.count_ones() >= LEAST_WEEKS && missed <= MISSED_WEEKS
     }
 

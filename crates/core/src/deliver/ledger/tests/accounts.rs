@@ -76,7 +76,7 @@ impl Model {
         Sent { id, replay, is_given_up, origin }: Sent,
     ) {
         if crate::dead_letters::decide_arrival(letters.get(&id).map(|kept| kept.replay), replay)
-            != crate::dead_letters::Arrival::Known
+            != crate::dead_letters::LetterArrival::Known
         {
             letters.insert(id, Kept { replay, origin: Origin::Dead, is_through: false });
         }
@@ -87,7 +87,7 @@ impl Model {
             self.change(id, origin, Progress { state, replay, ..before });
         }
         let state = decided.unwrap_or_else(|| stands(row.as_ref(), replay));
-        if crate::dead_letters::replay::Verdict::outlived(state).is_some()
+        if crate::dead_letters::replay::ReplayVerdict::outlived(state).is_some()
             && let Some(kept) = letters.get_mut(&id).filter(|kept| kept.replay <= replay)
         {
             kept.is_through = true;

@@ -1,4 +1,4 @@
-/** What the watch notices, whom it tells, and how often. */
+/** What the monitor notices, which notices it sends, and how often. */
 
 import { abortAllDurableObjects, evictDurableObject, runInDurableObject } from "cloudflare:test";
 import { env, exports } from "cloudflare:workers";
@@ -14,7 +14,7 @@ import { sink } from "./support/sink.ts";
 const HOUR_MS = 3_600_000;
 const WEEK_MS = 168 * HOUR_MS;
 
-const object = () => env.WATCH.getByName("watch");
+const object = () => env.MONITOR.getByName("monitor");
 const pager = sink("alerts");
 /** The time of the next run of the cron. */
 const fiveMinutesOn = () => vi.setSystemTime(Date.now() + 300_000);
@@ -42,8 +42,8 @@ async function family(name: string) {
 beforeAll(async () => {
   // A sink is there from its first request on.
   await pager.behaveWell();
-  expect((await deliver("watched")).status).toBe(200);
-  await eventually(async () => expect((await read("/metrics")).sources.watched.lastDeliveryAtMs).toBeGreaterThan(0));
+  expect((await deliver("monitored")).status).toBe(200);
+  await eventually(async () => expect((await read("/metrics")).sources.monitored.lastDeliveryAtMs).toBeGreaterThan(0));
 });
 
 afterEach(() => {
@@ -53,7 +53,7 @@ afterEach(() => {
 it("knows nothing before it was told anything", async () => {
   const health = await read("/api/health");
   expect(health).toMatchObject({ evaluatedAtMs: null, alerts: [], noticesWaiting: 0, missing: [] });
-  expect(health.sources.watched).toEqual({
+  expect(health.sources.monitored).toEqual({
     lastRequestAtMs: expect.any(Number),
     lastDeliveryAtMs: expect.any(Number),
     activity: "unknown",
@@ -80,7 +80,7 @@ it("shows subscriptions as the last reconciliation left them, and counts its req
 });
 
 describe("a source with a limit", () => {
-  const activity = async () => (await evaluate()).sources.watched;
+  const activity = async () => (await evaluate()).sources.monitored;
 
   it("is not silent because the object that may know of its deliveries does not answer", async () => {
     expect((await activity()).activity).toBe("normal");
@@ -88,24 +88,24 @@ describe("a source with a limit", () => {
     vi.setSystemTime(Date.now() + SILENCE_AFTER_S * 1_000 + 5_000);
     const blind = await evaluate();
     expect(blind.missing).toEqual(["counters-1"]);
-    expect(blind.sources.watched).toMatchObject({ activity: "normal", alerts: [] });
+    expect(blind.sources.monitored).toMatchObject({ activity: "normal", alerts: [] });
     await repair();
   });
 
   it("is silent when it has been quiet for longer, and somebody is told once", async () => {
     expect((await activity()).activity).toBe("normal");
-    expect(await family("source_silent")).toEqual({ watched: 0 });
+    expect(await family("source_silent")).toEqual({ monitored: 0 });
     vi.setSystemTime(Date.now() + SILENCE_AFTER_S * 1_000 + 5_000);
     for (let round = 0; round < 3; round += 1) {
       const own = await activity();
       expect(own.activity).toBe("silent");
-      expect(own.alerts).toEqual([{ kind: "silence", source: "watched", sinceMs: expect.any(Number) }]);
+      expect(own.alerts).toEqual([{ kind: "silence", source: "monitored", sinceMs: expect.any(Number) }]);
       await evictDurableObject(object());
     }
     expect((await told()).map(({ json }) => [json.type, json.data.kind, json.data.source])).toEqual([
-      ["alert.raised", "silence", "watched"],
+      ["alert.raised", "silence", "monitored"],
     ]);
-    expect(await family("source_silent")).toEqual({ watched: 1 });
+    expect(await family("source_silent")).toEqual({ monitored: 1 });
     expect(await family("alerts_raised")).toMatchObject({ silence: 1, dead_letters: 0 });
   });
 
@@ -113,15 +113,15 @@ describe("a source with a limit", () => {
     const [{ headers, text }] = await told();
     const key = Uint8Array.from(atob(SECRETS.ALERT_SECRET.slice("whsec_".length)), (char) => char.charCodeAt(0));
     const { "webhook-id": id, "webhook-timestamp": timestamp } = headers;
-    expect(id).toMatch(/^alert-\d+-silence\.watched-raised$/);
+    expect(id).toMatch(/^alert-\d+-silence\.monitored-raised$/);
     expect(headers["webhook-signature"]).toBe(`v1,${base64(await hmac(key, `${id}.${timestamp}.${text}`))}`);
   });
 
   it("recovers once it delivers again, after three evaluations", async () => {
-    expect((await deliver("watched")).status).toBe(200);
-    const before = (await read("/api/health")).sources.watched.lastDeliveryAtMs;
+    expect((await deliver("monitored")).status).toBe(200);
+    const before = (await read("/api/health")).sources.monitored.lastDeliveryAtMs;
     await eventually(async () =>
-      expect((await read("/api/health")).sources.watched.lastDeliveryAtMs).toBeGreaterThanOrEqual(before),
+      expect((await read("/api/health")).sources.monitored.lastDeliveryAtMs).toBeGreaterThanOrEqual(before),
     );
     await eventually(async () => expect((await activity()).activity).toBe("normal"));
     // Whoever asks three times in a row has not waited three times.
@@ -132,9 +132,9 @@ describe("a source with a limit", () => {
     for (let round = 0; round < 2; round += 1) {
       fiveMinutesOn();
       // It delivers all the time.
-      expect((await deliver("watched")).status).toBe(200);
+      expect((await deliver("monitored")).status).toBe(200);
       await eventually(async () =>
-        expect((await read("/api/health")).sources.watched.lastDeliveryAtMs).toBeGreaterThan(Date.now() - SILENCE_AFTER_S * 500),
+        expect((await read("/api/health")).sources.monitored.lastDeliveryAtMs).toBeGreaterThan(Date.now() - SILENCE_AFTER_S * 500),
       );
       expect((await activity()).activity).toBe("normal");
     }
@@ -145,10 +145,10 @@ describe("a source with a limit", () => {
   it("has its alerts in the audit trail, what arose and what was sent", async () => {
     const { entries } = await read("/api/audit?action=ALERT");
     expect(entries.map(({ error, source, statusCode }: any) => [error, source, statusCode])).toEqual([
-      ["silence recovered", "watched", 200],
-      ["silence recovered", "watched", undefined],
-      ["silence raised", "watched", 200],
-      ["silence raised", "watched", undefined],
+      ["silence recovered", "monitored", 200],
+      ["silence recovered", "monitored", undefined],
+      ["silence raised", "monitored", 200],
+      ["silence raised", "monitored", undefined],
     ]);
     expect((await read("/api/audit/verify")).intact).toBe(true);
   });
@@ -189,8 +189,8 @@ describe("an alert destination that does not answer", () => {
 });
 
 describe("a source without a limit", () => {
-  const learning = env.WATCH.getByName("learning");
-  const NEVER = { conditions: {} };
+  const learning = env.MONITOR.getByName("learning");
+  const NEVER = { conditions: {}, incomplete: false };
   /** Monday 2026-11-02, 00:00 UTC. */
   const MONDAY_MS = 1_793_577_600_000;
 
@@ -228,7 +228,7 @@ describe("a source without a limit", () => {
 });
 
 describe("what it is told of subscriptions", () => {
-  const judged = (unrepaired: string[] | null) => call(object(), { evaluate: { deliveries: {}, conditions: { unrepaired } } });
+  const judged = (unrepaired: string[] | null) => call(object(), { evaluate: { deliveries: {}, conditions: { unrepaired }, incomplete: false } });
   const open = (health: any) => health.alerts.filter(({ kind }: any) => kind === "subscription");
 
   it("is raised when it was so twice, and stays while nobody can tell", async () => {
