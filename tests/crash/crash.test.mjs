@@ -80,9 +80,10 @@ test("crash after crash, the gateway comes back", async () => {
   }
 });
 
-test("a body that does not come is not waited for, whatever its size, and others are served meanwhile", async () => {
+test("a thousand bodies that do not come are not waited for, whatever their size, and others are served meanwhile", async () => {
   const begun = Date.now();
-  const late = [1_000, 100_000].flatMap((size) => [{ "content-length": size }, { "transfer-encoding": "chunked" }]).map((headers) => beginDelivery({ ...forged, "content-length": undefined, ...headers }));
+  const announced = [{ "content-length": 1_000 }, { "content-length": 5_000_000 }, { "transfer-encoding": "chunked" }];
+  const late = Array.from({ length: 1_000 }, (_, n) => beginDelivery({ ...forged, "content-length": undefined, ...announced[n % announced.length] }));
   assert.equal((await forgedDelivery()).status, 401);
   for (const { answer } of late) {
     const { status, code, retryAfter } = await answer;

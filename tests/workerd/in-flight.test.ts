@@ -52,7 +52,7 @@ describe("a request whose body never comes is answered without it", () => {
   });
 });
 
-// That each is told to repeat after its deadline: tests/entry with a clock that is moved, tests/crash over real connections.
+// That each is told to repeat after its deadline: tests/entry with a clock that is moved, tests/crash over a thousand connections.
 it("a thousand senders that announce a body and send none hold nothing: there is room for every size", async () => {
   const signed = await webhooksHeaders(large);
   // Small, large and of unknown size.
