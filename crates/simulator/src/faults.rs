@@ -4,7 +4,8 @@
 //! of those that end a request, one applies.
 
 use crate::lock::lock;
-use crate::random::Rng;
+use crate::seed;
+use fastrand::Rng;
 use serde::{Deserialize, Serialize};
 use std::sync::Mutex;
 
@@ -46,7 +47,7 @@ pub struct Fault {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub times: Option<u64>,
     /// How probable at each matching request, 0 to 1.
-    #[serde(default = "always")]
+    #[serde(default = "one")]
     pub probability: f64,
     /// Whether the request is carried out all the same, and only its answer lost or replaced. Requests that fail by themselves are answered
     /// as they are and not counted. For `rate_limited`, `error`, `not_json`, `cut` and `slow`.
@@ -73,12 +74,9 @@ fn api_path() -> String {
     "/api/".to_owned()
 }
 
-fn always() -> f64 {
-    1.0
-}
-
-fn one() -> u64 {
-    1
+/// The default probability, and the default of seconds.
+fn one<T: From<u8>>() -> T {
+    1.into()
 }
 
 impl Fault {
@@ -89,7 +87,7 @@ impl Fault {
             method: None,
             path: api_path(),
             times: None,
-            probability: always(),
+            probability: one(),
             applied: false,
             status: None,
             delay_ms: 0,
@@ -123,20 +121,16 @@ impl Fault {
         Self { status: Some(status), ..self }
     }
 
-    fn problem(&self) -> Option<&'static str> {
-        if !(0.0..=1.0).contains(&self.probability) {
-            return Some("probability: expected 0 to 1");
+    fn check(&self) -> Result<(), &'static str> {
+        let may_apply = self.ends() || self.kind == FaultKind::Slow;
+        match self.status {
+            _ if !(0.0..=1.0).contains(&self.probability) => Err("probability: expected 0 to 1"),
+            _ if self.applied && !may_apply => Err("applied: only for rate_limited, error, not_json, cut and slow"),
+            None | Some(400 | 409 | 412) => Ok(()),
+            Some(_) if self.kind == FaultKind::ConcurrentWriter => Err("status: a version mismatch is 412, 409 or 400"),
+            Some(400..=599) => Ok(()),
+            Some(_) => Err("status: expected 400 to 599"),
         }
-        if self.applied && !(self.ends() || self.kind == FaultKind::Slow) {
-            return Some("applied: only for rate_limited, error, not_json, cut and slow");
-        }
-        if self.status.is_some_and(|status| !(400..=599).contains(&status)) {
-            return Some("status: expected 400 to 599");
-        }
-        if self.kind == FaultKind::ConcurrentWriter && !matches!(self.status, None | Some(400 | 409 | 412)) {
-            return Some("status: a version mismatch is 412, 409 or 400");
-        }
-        None
     }
 
     fn matches(&self, method: &str, path: &str) -> bool {
@@ -168,12 +162,10 @@ pub struct FaultState {
 
 /// The faults that are switched on.
 #[derive(Debug)]
-pub struct Faults {
-    inner: Mutex<Inner>,
-}
+pub struct Faults(Mutex<FaultTable>);
 
 #[derive(Debug)]
-struct Inner {
+struct FaultTable {
     rng: Rng,
     next_id: u64,
     list: Vec<FaultState>,
@@ -181,49 +173,44 @@ struct Inner {
 
 impl Faults {
     pub(crate) fn new(seed: u64) -> Self {
-        Self { inner: Mutex::new(Inner { rng: Rng::of_item(seed, u64::MAX), next_id: 1, list: Vec::new() }) }
+        Self(Mutex::new(FaultTable { rng: seed::of_item(seed, u64::MAX), next_id: 1, list: Vec::new() }))
     }
 
     /// Switches a fault on and returns its id; the error says which field is wrong.
     pub fn add(&self, fault: Fault) -> Result<u64, &'static str> {
-        if let Some(problem) = fault.problem() {
-            return Err(problem);
-        }
-        let mut inner = lock(&self.inner);
-        let id = inner.next_id;
-        inner.next_id += 1;
-        inner.list.push(FaultState { id, applied_count: 0, fault });
+        fault.check()?;
+        let mut table = lock(&self.0);
+        let id = table.next_id;
+        table.next_id += 1;
+        table.list.push(FaultState { id, applied_count: 0, fault });
         Ok(id)
     }
 
     /// Switches one off. False when there is none with this id.
     pub fn remove(&self, id: u64) -> bool {
-        let mut inner = lock(&self.inner);
-        let before = inner.list.len();
-        inner.list.retain(|state| state.id != id);
-        inner.list.len() < before
+        lock(&self.0).list.extract_if(.., |state| state.id == id).count() > 0
     }
 
     /// Switches all off.
     pub fn clear(&self) {
-        lock(&self.inner).list.clear();
+        lock(&self.0).list.clear();
     }
 
     /// All faults with their counts, those that are used up included.
     pub fn list(&self) -> Vec<FaultState> {
-        lock(&self.inner).list.clone()
+        lock(&self.0).list.clone()
     }
 
     /// The faults that apply to this request, counted.
     pub(crate) fn take(&self, method: &str, path: &str) -> Vec<(u64, Fault)> {
-        let mut inner = lock(&self.inner);
-        let Inner { rng, list, .. } = &mut *inner;
+        let mut table = lock(&self.0);
+        let FaultTable { rng, list, .. } = &mut *table;
         let mut taken: Vec<(u64, Fault)> = Vec::new();
         for state in list {
             let ended = taken.iter().any(|(_, fault)| fault.ends());
             if !state.fault.matches(method, path)
                 || (ended && state.fault.ends())
-                || !rng.chance(state.fault.probability)
+                || rng.f64() >= state.fault.probability
             {
                 continue;
             }
@@ -236,7 +223,7 @@ impl Faults {
 
     /// Takes the count back of a fault that found nothing to spoil.
     pub(crate) fn give_back(&self, id: u64) {
-        if let Some(state) = lock(&self.inner).list.iter_mut().find(|state| state.id == id) {
+        if let Some(state) = lock(&self.0).list.iter_mut().find(|state| state.id == id) {
             state.applied_count = state.applied_count.saturating_sub(1);
             state.fault.times = state.fault.times.map(|times| times.saturating_add(1));
         }

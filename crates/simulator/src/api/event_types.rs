@@ -1,14 +1,10 @@
 //! The catalogues: `/api/v2/eventtypes` in pages, and the published API's topics in one piece.
 
-use super::page;
-use crate::error::ApiError;
-use crate::oauth::Caller;
-use crate::shared::Shared;
-use axum::extract::{Query, State};
-use axum::{Extension, Json};
+use super::{ApiCall, ListPage, ListQuery};
+use crate::error::VendorError;
+use axum::Json;
+use axum::extract::Query;
 use serde_json::{Value, json};
-use std::collections::HashMap;
-use std::sync::Arc;
 
 /// The topics of `/api/v2/notifications/availabletopics`.
 pub(crate) const TOPICS: [(&str, &str); 12] = [
@@ -27,20 +23,13 @@ pub(crate) const TOPICS: [(&str, &str); 12] = [
 ];
 
 /// `GET /api/v2/eventtypes?pageSize&page`.
-pub(super) async fn list(
-    State(shared): State<Arc<Shared>>,
-    Extension(caller): Extension<Caller>,
-    Query(query): Query<HashMap<String, String>>,
-) -> Result<Json<Value>, ApiError> {
-    caller.needs("eventtype:read")?;
-    let entities = shared.event_types.iter().map(|name| {
+pub(super) async fn list(call: ApiCall, Query(query): ListQuery) -> Result<Json<Value>, VendorError> {
+    call.caller.needs("eventtype:read")?;
+    let entities = call.state.event_types.iter().map(|name| {
         let (subject, happening) = name.split_once(':').unwrap_or((name, "occurred"));
         json!({ "id": name, "name": name, "description": format!("Sent when a {subject} is {happening}.") })
     });
-    let page = page(entities.collect(), &query, "page", 25)?;
-    Ok(Json(json!({
-        "entities": page.entities, "pageSize": page.size, "page": page.number, "total": page.total, "totalPageCount": page.count,
-    })))
+    Ok(ListPage::of(entities.collect(), &query, "page")?.into_json())
 }
 
 /// `GET /api/v2/notifications/availabletopics`: no pages.

@@ -1,14 +1,13 @@
 //! The question that a test of the whole path ends with: has everything that was accepted arrived?
 
-use super::{Answer, ControlError};
-use crate::sender::Outcome;
-use crate::shared::Shared;
-use crate::signature::{Digest, hex};
+use super::{ControlError, ControlResult};
+use crate::sender::SendOutcome;
+use crate::signature::Digest;
+use crate::state::{Sim, SimulatorState};
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::Path;
 use serde::Serialize;
-use std::collections::HashSet;
-use std::sync::Arc;
+use std::collections::BTreeSet;
 
 /// How many digests of each sort are listed.
 const LISTED: usize = 100;
@@ -37,36 +36,26 @@ pub struct Check {
 }
 
 /// Compares. Makes sense once the sender has stopped and the receiver has settled.
-pub(crate) fn check(shared: &Shared, sink: &str) -> Option<Check> {
-    let sink = shared.sinks.get(sink)?;
-    let sent = shared.sender.records(|record| (record.outcome == Outcome::Accepted).then_some(record.digest));
-    let sent: HashSet<Digest> = sent.into_iter().collect();
+pub(crate) fn check(state: &SimulatorState, sink: &str) -> Option<Check> {
+    let sink = state.sinks.get(sink)?;
+    let sent = state.sender.records(|record| (record.outcome == SendOutcome::Accepted).then_some(record.digest));
+    let sent: BTreeSet<Digest> = sent.into_iter().collect();
     let arrivals: Vec<_> = sink.arrivals().into_iter().filter(|arrival| arrival.accepted > 0).collect();
-    let mut missing: Vec<String> =
-        sent.iter().filter(|digest| !sink.has_accepted(digest)).map(|digest| hex(digest)).collect();
-    let known: HashSet<String> = sent.iter().map(|digest| hex(digest)).collect();
-    let mut unexpected: Vec<String> = arrivals
-        .iter()
-        .filter(|arrival| !known.contains(&arrival.digest))
-        .map(|arrival| arrival.digest.clone())
-        .collect();
-    missing.sort();
-    let (missing_count, unexpected_count) = (missing.len(), unexpected.len());
-    missing.truncate(LISTED);
-    unexpected.truncate(LISTED);
+    let arrived: BTreeSet<Digest> = arrivals.iter().map(|arrival| arrival.digest).collect();
+    let listed = |digests: &mut dyn Iterator<Item = &Digest>| digests.take(LISTED).map(hex::encode).collect();
     Some(Check {
         accepted: sent.len(),
-        arrived: sent.len() - missing_count,
-        missing: missing_count,
-        missing_digests: missing,
-        unexpected: unexpected_count,
-        unexpected_digests: unexpected,
+        arrived: sent.intersection(&arrived).count(),
+        missing: sent.difference(&arrived).count(),
+        missing_digests: listed(&mut sent.difference(&arrived)),
+        unexpected: arrived.difference(&sent).count(),
+        unexpected_digests: listed(&mut arrived.difference(&sent)),
         repeated: arrivals.iter().map(|arrival| arrival.accepted - 1).sum(),
-        untracked: sink.report().untracked + shared.sender.state().records_dropped,
+        untracked: sink.report().untracked + state.sender.state().records_dropped,
     })
 }
 
 /// `GET /control/check/{sink}`.
-pub(super) async fn get(State(shared): State<Arc<Shared>>, Path(name): Path<String>) -> Answer<Check> {
-    check(&shared, &name).map(Json).ok_or_else(|| ControlError::not_found("too many sinks"))
+pub(super) async fn get(state: Sim, Path(name): Path<String>) -> ControlResult<Check> {
+    check(&state, &name).map(Json).ok_or_else(|| ControlError::not_found("too many sinks"))
 }

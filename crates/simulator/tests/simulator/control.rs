@@ -1,9 +1,9 @@
 //! The control API: everything that the library can do, over HTTP.
 
-use crate::support::{Answer, OPEN, Running, SECRET, WEBHOOKS, read, start, webhook};
+use crate::support::{OPEN, Reply, SECRET, TestSimulator, WEBHOOKS, read, start, webhook};
 use serde_json::{Value, json};
 
-async fn control(running: &Running, method: &str, path: &str, body: Value) -> Answer {
+async fn control(running: &TestSimulator, method: &str, path: &str, body: Value) -> Reply {
     let request = running.request(method, &format!("/control/{path}"));
     let request = if body.is_null() { request } else { request.json(&body) };
     read(request.send().await.unwrap()).await

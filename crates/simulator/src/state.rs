@@ -1,38 +1,42 @@
 //! What all parts of one simulator share.
 
-use crate::config::{Config, Settings};
+use crate::config::{SimulatorConfig, SimulatorSettings};
 use crate::faults::Faults;
 use crate::lock::lock;
 use crate::oauth::Oauth;
-use crate::random::Rng;
-use crate::rate::Window;
+use crate::rate::RateWindow;
 use crate::requests::Requests;
 use crate::sender::Sender;
 use crate::sink::Sinks;
-use crate::store::Store;
+use crate::store::SubscriptionStore;
+use axum::extract::State;
+use fastrand::Rng;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
+/// The state as handlers take it.
+pub(crate) type Sim = State<Arc<SimulatorState>>;
+
 /// The state behind every handler.
-pub(crate) struct Shared {
+pub(crate) struct SimulatorState {
     pub(crate) base_url: String,
     pub(crate) seed: u64,
     pub(crate) event_types: Vec<String>,
     pub(crate) oauth: Oauth,
     pub(crate) faults: Faults,
     pub(crate) requests: Requests,
-    pub(crate) store: Arc<Mutex<Store>>,
+    pub(crate) store: Arc<Mutex<SubscriptionStore>>,
     pub(crate) sinks: Sinks,
-    pub(crate) sender: Sender,
-    pub(crate) windows: Mutex<HashMap<String, Window>>,
-    settings: Arc<Mutex<Arc<Settings>>>,
-    initial_settings: Settings,
+    pub(crate) sender: Arc<Sender>,
+    pub(crate) windows: Mutex<HashMap<String, RateWindow>>,
+    settings: Arc<Mutex<Arc<SimulatorSettings>>>,
+    initial_settings: SimulatorSettings,
     ids: Mutex<Rng>,
 }
 
-impl Shared {
-    pub(crate) fn new(config: Config, base_url: String) -> Self {
-        let store = Arc::new(Mutex::new(Store::default()));
+impl SimulatorState {
+    pub(crate) fn new(config: SimulatorConfig, base_url: String) -> Self {
+        let store = Arc::new(Mutex::new(SubscriptionStore::default()));
         let settings = Arc::new(Mutex::new(Arc::new(config.settings.clone())));
         Self {
             base_url,
@@ -42,36 +46,34 @@ impl Shared {
             faults: Faults::new(config.seed),
             requests: Requests::default(),
             sinks: Sinks::new(config.seed, config.max_sink_entries),
-            sender: Sender::new(config.seed, config.max_records, store.clone(), settings.clone()),
+            sender: Arc::new(Sender::new(config.seed, config.max_records, store.clone(), settings.clone())),
             store,
             windows: Mutex::default(),
             settings,
             initial_settings: config.settings,
-            ids: Mutex::new(Rng::new(config.seed)),
+            ids: Mutex::new(Rng::with_seed(config.seed)),
         }
     }
 
     /// The settings as they are now.
-    pub(crate) fn settings(&self) -> Arc<Settings> {
+    pub(crate) fn settings(&self) -> Arc<SimulatorSettings> {
         lock(&self.settings).clone()
     }
 
     /// Replaces the settings; the error says which one is wrong.
-    pub(crate) fn set_settings(&self, settings: Settings) -> Result<(), String> {
-        if let Some(problem) = settings.problem() {
-            return Err(problem);
-        }
+    pub(crate) fn set_settings(&self, settings: SimulatorSettings) -> Result<(), String> {
+        settings.check()?;
         *lock(&self.settings) = Arc::new(settings);
         Ok(())
     }
 
     /// The next id.
     pub(crate) fn uuid(&self) -> String {
-        lock(&self.ids).uuid()
+        crate::seed::uuid(&mut lock(&self.ids))
     }
 
-    /// Back to the start: what was sent is forgotten, what is in flight is dropped, everything is as it was configured. Ids and delivery
-    /// numbers go on, so that nothing sent afterwards looks like a repeat.
+    /// Forgets what was sent, drops what is in flight, and configures everything as at the start. Ids and delivery numbers go on, so
+    /// that nothing sent afterwards looks like a repeat.
     pub(crate) fn reset(&self) {
         *lock(&self.settings) = Arc::new(self.initial_settings.clone());
         self.faults.clear();
