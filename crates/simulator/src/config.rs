@@ -89,8 +89,6 @@ pub struct SimulatorSettings {
     pub create_completes_after_ms: u64,
     /// Whether `customProperties["webhook.signature.secret"]` is given back; otherwise it reads as asterisks.
     pub webhook_secret_readable: bool,
-    /// How a version mismatch is answered: 412, 409, or 400 with the vendor's text.
-    pub version_mismatch_status: u16,
     /// Whether browsers may call `/api` and `/oauth` from any origin.
     pub cors: bool,
     /// How deliveries are timed and repeated.
@@ -115,7 +113,6 @@ impl Default for SimulatorSettings {
             open_messaging_lag_ms: 0,
             create_completes_after_ms: 100,
             webhook_secret_readable: true,
-            version_mismatch_status: 412,
             cors: false,
             policy: DeliveryPolicy::default(),
             max_in_flight: 64,
@@ -139,12 +136,7 @@ impl SimulatorSettings {
     /// The error says which setting is wrong.
     pub fn check(&self) -> Result<(), String> {
         let problems = [
-            (
-                !matches!(self.version_mismatch_status, 400 | 409 | 412),
-                "versionMismatchStatus: expected 412, 409 or 400",
-            ),
             (self.mix.values().all(|weight| *weight == 0), "mix: at least one weight must be above 0"),
-            (self.mix.contains_key(&DeliveryKind::Custom), "mix: a custom delivery is sent with its body"),
             (self.sizes.iter().all(|size| size.weight == 0), "sizes: at least one weight must be above 0"),
             (self.sizes.iter().any(|size| size.bytes > MAX_BODY_BYTES), "sizes: at most 16 MiB"),
             (self.rate_limit.window_ms == 0, "rateLimit.windowMs: must be above 0"),
@@ -187,13 +179,11 @@ pub struct DeliveryPolicy {
     pub retries: u32,
     /// The pause before each repetition.
     pub retry_pause_ms: u64,
-    /// Whether a refused or broken connection is repeated too. The vendor names only timeout, 429 and 5xx.
-    pub retry_on_connection_error: bool,
 }
 
 impl Default for DeliveryPolicy {
     fn default() -> Self {
-        Self { timeout_ms: 10_000, retries: 5, retry_pause_ms: 5_000, retry_on_connection_error: false }
+        Self { timeout_ms: 10_000, retries: 5, retry_pause_ms: 5_000 }
     }
 }
 
@@ -213,8 +203,6 @@ pub enum DeliveryKind {
     MissingEvents,
     /// The same bytes as an earlier valid delivery that was accepted.
     Duplicate,
-    /// A body given by the caller.
-    Custom,
 }
 
 /// One size of body with its weight.

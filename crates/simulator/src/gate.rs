@@ -3,7 +3,6 @@
 use crate::clock::{now_ms, retry_after};
 use crate::error::{OauthError, VendorError};
 use crate::faults::{Fault, FaultKind};
-use crate::lock::lock;
 use crate::oauth::bearer;
 use crate::rate::Standing;
 use crate::requests::RequestRecord;
@@ -16,18 +15,13 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use std::time::Duration;
 
-/// Somebody else who writes just before this request does.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct ConcurrentWriter {
-    /// How the mismatch is answered; as the settings say when absent.
-    pub(crate) status: Option<u16>,
-}
-
 /// What faults ask of a handler.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Interference {
-    /// Somebody else writes first.
-    pub(crate) concurrent_writer: Option<ConcurrentWriter>,
+    /// Another writer changes the object before this request does.
+    pub(crate) other_writer: bool,
+    /// How the mismatch is answered: 412 when absent.
+    pub(crate) mismatch_status: Option<u16>,
     /// The creation ends in an error.
     pub(crate) create_fails: bool,
 }
@@ -118,7 +112,7 @@ async fn pass(state: &SimulatorState, mut request: Request, next: Next) -> (Opti
                 }
             }
             FaultKind::ConcurrentWriter => {
-                interference.concurrent_writer = Some(ConcurrentWriter { status: fault.status });
+                (interference.other_writer, interference.mismatch_status) = (true, fault.status);
             }
             FaultKind::CreateFails => interference.create_fails = true,
             FaultKind::RateLimited | FaultKind::Error | FaultKind::NotJson | FaultKind::Cut => {
@@ -151,7 +145,7 @@ async fn admit(state: &SimulatorState, mut request: Request, next: Next) -> Resp
         Err(error) => return error.into_response(),
     };
     let standing = {
-        let mut windows = lock(&state.windows);
+        let mut windows = state.windows.lock();
         windows.entry(caller.token.clone()).or_default().count(limit.requests, limit.window_ms, now_ms())
     };
     let mut response = if standing.is_over() {

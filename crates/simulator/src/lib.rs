@@ -29,7 +29,6 @@ mod error;
 mod events;
 mod faults;
 mod gate;
-mod lock;
 mod oauth;
 mod rate;
 mod requests;
@@ -44,14 +43,13 @@ mod store;
 pub use config::{
     BodySize, DeliveryKind, DeliveryPolicy, MAX_BODY_BYTES, OauthClient, RateLimit, SimulatorConfig, SimulatorSettings,
 };
-pub use control::check::Check;
 pub use control::subscriptions::SubscriptionView;
 pub use faults::{Fault, FaultKind, FaultState, Faults};
 pub use oauth::{Oauth, OauthReport};
 pub use requests::{RequestLog, RequestRecord};
 pub use sender::{
-    Burst, BurstReport, CustomDelivery, DeliveryRecord, SendOutcome, Sender, SenderError, SenderFigures, SenderLatency,
-    SenderReport, SenderState,
+    Burst, BurstReport, DeliveryRecord, SendOutcome, Sender, SenderError, SenderFigures, SenderLatency, SenderReport,
+    SenderState,
 };
 pub use sink::{Behaviour, Received, Sink, SinkArrival, SinkReport};
 pub use store::SubscriptionApi;
@@ -182,11 +180,6 @@ impl Handle {
     /// Replaces the settings; the error says which one is wrong.
     pub fn set_settings(&self, settings: SimulatorSettings) -> Result<(), String> {
         self.state.set_settings(settings)
-    }
-
-    /// Which accepted deliveries a sink has accepted, and which not.
-    pub fn check(&self, sink: &str) -> Option<Check> {
-        control::check::check(&self.state, sink)
     }
 
     /// As at the start, but that ids and delivery numbers go on.

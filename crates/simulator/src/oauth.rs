@@ -2,14 +2,14 @@
 
 use crate::config::{OauthClient, SimulatorSettings};
 use crate::error::{OauthError, VendorError};
-use crate::lock::lock;
 use crate::rate::RateWindow;
 use axum::http::{HeaderMap, header};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use parking_lot::Mutex;
 use serde::Serialize;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 /// The window of the token endpoint's own rate limit.
 const WINDOW_MS: u64 = 60_000;
@@ -68,29 +68,29 @@ impl Oauth {
 
     /// Adds a client, or replaces the one with the same id. Its tokens stay valid and get its new permissions.
     pub fn put_client(&self, client: OauthClient) {
-        let mut state = lock(&self.0);
+        let mut state = self.0.lock();
         state.clients.retain(|known| known.id != client.id);
         state.clients.push(client);
     }
 
     /// Makes every token invalid and returns how many there were.
     pub fn revoke_all(&self) -> usize {
-        std::mem::take(&mut lock(&self.0).tokens).len()
+        std::mem::take(&mut self.0.lock().tokens).len()
     }
 
     pub(crate) fn revoke(&self, token: &str) {
-        lock(&self.0).tokens.remove(token);
+        self.0.lock().tokens.remove(token);
     }
 
     /// The figures at `now_ms`.
     pub(crate) fn report(&self, now_ms: u64) -> OauthReport {
-        let state = lock(&self.0);
+        let state = self.0.lock();
         let active = state.tokens.values().filter(|token| now_ms < token.expires_at_ms).count();
         OauthReport { active, ..state.report.clone() }
     }
 
     pub(crate) fn reset(&self) {
-        let mut state = lock(&self.0);
+        let mut state = self.0.lock();
         let clients = std::mem::take(&mut state.clients);
         *state = OauthState { clients, ..OauthState::default() };
     }
@@ -99,7 +99,7 @@ impl Oauth {
     pub(crate) fn caller(&self, headers: &HeaderMap, now_ms: u64) -> Result<Caller, VendorError> {
         let absent = "No authentication bearer token specified in authorization header.";
         let token = bearer(headers).ok_or_else(|| VendorError::new(401, "authentication.required", absent))?;
-        let state = lock(&self.0);
+        let state = self.0.lock();
         let client = state
             .tokens
             .get(token)
@@ -118,7 +118,7 @@ impl Oauth {
         form: &[u8],
         now_ms: u64,
     ) -> Result<(String, u64), OauthError> {
-        let mut state = lock(&self.0);
+        let mut state = self.0.lock();
         state.report.token_requests += 1;
         let absent = "client credentials are missing: expected an Authorization header of type Basic";
         let (id, secret) = basic(headers).ok_or_else(|| OauthError::new("invalid_client", absent))?;

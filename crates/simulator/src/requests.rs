@@ -1,9 +1,8 @@
 //! Which requests the API has answered: counts by route and status, and the latest ones in full.
 
-use crate::lock::lock;
+use parking_lot::Mutex;
 use serde::Serialize;
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::Mutex;
 
 /// How many requests are kept in full.
 const KEPT: usize = 5_000;
@@ -44,7 +43,7 @@ pub(crate) struct Requests(Mutex<RequestLog>);
 
 impl Requests {
     pub(crate) fn add(&self, route: &str, record: RequestRecord) {
-        let mut log = lock(&self.0);
+        let mut log = self.0.lock();
         log.total += 1;
         *log.by_route.entry(format!("{} {route}", record.method)).or_default().entry(record.status).or_default() += 1;
         if log.latest.len() == KEPT {
@@ -54,10 +53,10 @@ impl Requests {
     }
 
     pub(crate) fn log(&self) -> RequestLog {
-        lock(&self.0).clone()
+        self.0.lock().clone()
     }
 
     pub(crate) fn reset(&self) {
-        *lock(&self.0) = RequestLog::default();
+        *self.0.lock() = RequestLog::default();
     }
 }

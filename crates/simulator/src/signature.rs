@@ -23,12 +23,6 @@ fn hmac_sha256(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
     mac.finalize().into_bytes().into()
 }
 
-/// The bytes of 64 hex digits.
-pub(crate) fn digest_from_hex(text: &str) -> Option<Digest> {
-    let mut digest = [0; 32];
-    hex::decode_to_slice(text, &mut digest).ok().map(|()| digest)
-}
-
 /// SHA-256 of `body`.
 pub(crate) fn sha256(body: &[u8]) -> Digest {
     Sha256::digest(body).into()

@@ -3,13 +3,13 @@
 //! Promises: every POST is counted; each body is remembered by its SHA-256 and each `webhook-id` by its text, within bounded memory; signatures by
 //! Standard Webhooks are checked where a secret was given. A sink exists from its first use.
 
-use crate::lock::lock;
 use crate::signature::{Digest, SignatureCheck, sha256, standard_webhooks};
 use axum::http::{HeaderMap, HeaderValue};
 use fastrand::Rng;
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use tokio::sync::watch;
 
 /// How many requests are kept with headers and body, and how much of a body.
@@ -163,24 +163,24 @@ impl Sink {
 
     /// Sets the secret that signatures are checked with: `whsec_` and base64, or any other text as its bytes; `None` ends the checks.
     pub fn set_secret(&self, secret: Option<String>) {
-        lock(&self.state).secret = secret;
+        self.state.lock().secret = secret;
     }
 
     /// Adds a misbehaviour. The first that applies is used; the error says which field is wrong.
     pub fn behave(&self, behaviour: Behaviour) -> Result<(), &'static str> {
         behaviour.check()?;
-        lock(&self.state).behaviours.push(behaviour);
+        self.state.lock().behaviours.push(behaviour);
         Ok(())
     }
 
     /// Ends all misbehaviour.
     pub fn behave_well(&self) {
-        lock(&self.state).behaviours.clear();
+        self.state.lock().behaviours.clear();
     }
 
     /// The figures now.
     pub fn report(&self) -> SinkReport {
-        let state = lock(&self.state);
+        let state = self.state.lock();
         SinkReport {
             distinct_ids: state.ids.len() as u64,
             distinct_digests: state.digests.len() as u64,
@@ -190,17 +190,17 @@ impl Sink {
 
     /// What is known of one body.
     pub fn arrival(&self, digest: &[u8; 32]) -> Option<SinkArrival> {
-        lock(&self.state).digests.get(digest).copied()
+        self.state.lock().digests.get(digest).copied()
     }
 
     /// All bodies that arrived, by digest.
     pub fn arrivals(&self) -> Vec<SinkArrival> {
-        lock(&self.state).digests.values().copied().collect()
+        self.state.lock().digests.values().copied().collect()
     }
 
     /// The latest requests, oldest first: at most 20.
     pub fn latest(&self) -> Vec<Received> {
-        lock(&self.state).latest.iter().cloned().collect()
+        self.state.lock().latest.iter().cloned().collect()
     }
 
     /// Waits until `count` requests were accepted since the start or the last reset.
@@ -210,14 +210,14 @@ impl Sink {
     }
 
     fn reset(&self) {
-        *lock(&self.state) = SinkState::default();
+        *self.state.lock() = SinkState::default();
         self.accepted.send_replace(0);
     }
 
     /// The behaviour of this request.
     pub(crate) fn behaviour(&self) -> Option<Behaviour> {
-        let mut state = lock(&self.state);
-        let mut rng = lock(&self.rng);
+        let mut state = self.state.lock();
+        let mut rng = self.rng.lock();
         let chosen = state.behaviours.iter_mut().find(|one| one.times != Some(0) && rng.f64() < one.probability)?;
         chosen.times = chosen.times.map(|times| times.saturating_sub(1));
         let chosen = chosen.clone();
@@ -228,7 +228,7 @@ impl Sink {
     pub(crate) fn record(&self, headers: &HeaderMap, body: &[u8], status: u16, at_ms: u64) {
         let digest = sha256(body);
         let is_accepted = (200..300).contains(&status);
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         let state = &mut *state;
         let report = &mut state.report;
         report.received += 1;
@@ -292,7 +292,7 @@ impl Sinks {
 
     /// The sink of this name, made if need be. `None` when there are too many.
     pub(crate) fn get(&self, name: &str) -> Option<Arc<Sink>> {
-        let mut all = lock(&self.all);
+        let mut all = self.all.lock();
         if !all.contains_key(name) && all.len() >= MAX_SINKS {
             return None;
         }
@@ -301,11 +301,11 @@ impl Sinks {
     }
 
     pub(crate) fn reports(&self) -> BTreeMap<String, SinkReport> {
-        lock(&self.all).iter().map(|(name, sink)| (name.clone(), sink.report())).collect()
+        self.all.lock().iter().map(|(name, sink)| (name.clone(), sink.report())).collect()
     }
 
     /// Empties every sink. The sinks stay: somebody may wait at one.
     pub(crate) fn reset(&self) {
-        lock(&self.all).values().for_each(|sink| sink.reset());
+        self.all.lock().values().for_each(|sink| sink.reset());
     }
 }

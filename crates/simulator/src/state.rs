@@ -2,7 +2,6 @@
 
 use crate::config::{SimulatorConfig, SimulatorSettings};
 use crate::faults::Faults;
-use crate::lock::lock;
 use crate::oauth::Oauth;
 use crate::rate::RateWindow;
 use crate::requests::Requests;
@@ -11,8 +10,9 @@ use crate::sink::Sinks;
 use crate::store::SubscriptionStore;
 use axum::extract::State;
 use fastrand::Rng;
+use parking_lot::Mutex;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 /// The state as handlers take it.
 pub(crate) type Sim = State<Arc<SimulatorState>>;
@@ -43,7 +43,7 @@ impl SimulatorState {
             seed: config.seed,
             event_types: crate::catalogue::catalogue(&config.extra_event_types),
             oauth: Oauth::new(config.clients),
-            faults: Faults::new(config.seed),
+            faults: Faults::default(),
             requests: Requests::default(),
             sinks: Sinks::new(config.seed, config.max_sink_entries),
             sender: Arc::new(Sender::new(config.seed, config.max_records, store.clone(), settings.clone())),
@@ -57,29 +57,29 @@ impl SimulatorState {
 
     /// The settings as they are now.
     pub(crate) fn settings(&self) -> Arc<SimulatorSettings> {
-        lock(&self.settings).clone()
+        self.settings.lock().clone()
     }
 
     /// Replaces the settings; the error says which one is wrong.
     pub(crate) fn set_settings(&self, settings: SimulatorSettings) -> Result<(), String> {
         settings.check()?;
-        *lock(&self.settings) = Arc::new(settings);
+        *self.settings.lock() = Arc::new(settings);
         Ok(())
     }
 
     /// The next id.
     pub(crate) fn uuid(&self) -> String {
-        crate::seed::uuid(&mut lock(&self.ids))
+        crate::seed::uuid(&mut self.ids.lock())
     }
 
     /// Forgets what was sent, drops what is in flight, and configures everything as at the start. Ids and delivery numbers go on, so
     /// that nothing sent afterwards looks like a repeat.
     pub(crate) fn reset(&self) {
-        *lock(&self.settings) = Arc::new(self.initial_settings.clone());
+        *self.settings.lock() = Arc::new(self.initial_settings.clone());
         self.faults.clear();
         self.oauth.reset();
-        lock(&self.windows).clear();
-        lock(&self.store).clear();
+        self.windows.lock().clear();
+        self.store.lock().clear();
         self.requests.reset();
         self.sinks.reset();
         self.sender.reset();

@@ -1,7 +1,6 @@
 //! The simulated API, one file a resource. In this one: routes, paging, reading JSON.
 
-pub(crate) mod event_types;
-mod ip_ranges;
+mod catalogues;
 mod open_messaging;
 mod token;
 mod webhooks;
@@ -29,9 +28,9 @@ const MAX_PAGE_SIZE: usize = 500;
 pub(crate) fn router(state: &Arc<SimulatorState>) -> Router<Arc<SimulatorState>> {
     Router::new()
         .route("/oauth/token", post(token::grant))
-        .route("/api/v2/eventtypes", get(event_types::list))
-        .route("/api/v2/notifications/availabletopics", get(event_types::topics))
-        .route("/api/v2/ipranges", get(ip_ranges::list))
+        .route("/api/v2/eventtypes", get(catalogues::event_types))
+        .route("/api/v2/notifications/availabletopics", get(catalogues::topics))
+        .route("/api/v2/ipranges", get(catalogues::ip_ranges))
         .route("/api/v2/webhooks/webhooks", get(webhooks::list).post(webhooks::post))
         .route("/api/v2/webhooks/webhooks/{id}", get(webhooks::get).put(webhooks::put).delete(webhooks::delete))
         .route(open_messaging::PATH, get(open_messaging::list).post(open_messaging::post))

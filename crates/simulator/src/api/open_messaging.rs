@@ -4,7 +4,6 @@
 use super::{ApiCall, ListPage, ListQuery, is_text, is_text_map, is_url, object, required, writable};
 use crate::clock::{iso8601, now_ms};
 use crate::error::VendorError;
-use crate::lock::lock;
 use crate::state::SimulatorState;
 use crate::store::{Entity, SubscriptionApi};
 use axum::Json;
@@ -91,7 +90,7 @@ pub(crate) fn create(state: &SimulatorState, body: Map<String, Value>, fails: bo
         hidden_secret,
         ..Entity::new(state.uuid(), API, fields, now_ms, settings.open_messaging_lag_ms)
     };
-    lock(&state.store).insert(entity.clone(), now_ms);
+    state.store.lock().insert(entity.clone(), now_ms);
     Ok(entity)
 }
 
@@ -99,7 +98,7 @@ pub(crate) fn create(state: &SimulatorState, body: Map<String, Value>, fails: bo
 pub(super) async fn list(call: ApiCall, Query(query): ListQuery) -> Result<Json<Value>, VendorError> {
     call.caller.needs("messaging:integration:view")?;
     let now_ms = now_ms();
-    let items = lock(&call.state.store).list(API, now_ms).map(|entity| show(entity, now_ms)).collect();
+    let items = call.state.store.lock().list(API, now_ms).map(|entity| show(entity, now_ms)).collect();
     let ListPage { entities, size, number, total, count } = ListPage::of(items, &query, "pageNumber")?;
     let uri = |number: usize| format!("{PATH}?pageSize={size}&pageNumber={number}");
     let mut list = json!({
@@ -125,7 +124,7 @@ pub(super) async fn post(call: ApiCall, body: Bytes) -> Result<Response, VendorE
 pub(super) async fn get(call: ApiCall, Path(id): Path<String>) -> Result<Json<Value>, VendorError> {
     call.caller.needs("messaging:integration:view")?;
     let now_ms = now_ms();
-    Ok(Json(show(lock(&call.state.store).get(API, &id, now_ms)?, now_ms)))
+    Ok(Json(show(call.state.store.lock().get(API, &id, now_ms)?, now_ms)))
 }
 
 /// `PATCH`: the fields that are named. Without versions the last writer wins, unless a fault gives the status of a mismatch.
@@ -133,12 +132,12 @@ pub(super) async fn patch(call: ApiCall, Path(id): Path<String>, body: Bytes) ->
     call.caller.needs("messaging:integration:edit")?;
     let (changed, secret) = fields(object(&body)?)?;
     let now_ms = now_ms();
-    let mut store = lock(&call.state.store);
+    let mut store = call.state.store.lock();
     let entity = store.get_mut(API, &id, now_ms)?;
-    if let Some(writer) = call.interference.concurrent_writer {
+    if call.interference.other_writer {
         let given = entity.version;
         entity.changed_by_somebody_else(now_ms);
-        if let Some(status) = writer.status {
+        if let Some(status) = call.interference.mismatch_status {
             return Err(VendorError::version_mismatch(status, &given.to_string(), entity.version));
         }
     }
@@ -152,7 +151,7 @@ pub(super) async fn patch(call: ApiCall, Path(id): Path<String>, body: Bytes) ->
 pub(super) async fn delete(call: ApiCall, Path(id): Path<String>) -> Result<StatusCode, VendorError> {
     call.caller.needs("messaging:integration:delete")?;
     let now_ms = now_ms();
-    let mut store = lock(&call.state.store);
+    let mut store = call.state.store.lock();
     let entity = store.get_mut(API, &id, now_ms)?;
     entity.gone_at_ms = Some(now_ms.saturating_add(call.state.settings().open_messaging_lag_ms));
     Ok(StatusCode::NO_CONTENT)

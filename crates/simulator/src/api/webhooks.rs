@@ -3,7 +3,7 @@
 use super::{ApiCall, ListPage, ListQuery, is_text, is_text_map, is_url, object, required, writable};
 use crate::clock::{iso8601, now_ms};
 use crate::error::VendorError;
-use crate::lock::lock;
+use crate::gate::Interference;
 use crate::state::SimulatorState;
 use crate::store::{Entity, SECRET_PROPERTY, SubscriptionApi};
 use axum::Json;
@@ -68,7 +68,7 @@ pub(crate) fn create(state: &SimulatorState, body: Map<String, Value>) -> Result
     let fields = fields(state, body)?;
     let now_ms = now_ms();
     let entity = Entity::new(state.uuid(), API, fields, now_ms, state.settings().webhooks_lag_ms);
-    lock(&state.store).insert(entity.clone(), now_ms);
+    state.store.lock().insert(entity.clone(), now_ms);
     Ok(entity)
 }
 
@@ -76,7 +76,7 @@ pub(crate) fn create(state: &SimulatorState, body: Map<String, Value>) -> Result
 pub(super) async fn list(call: ApiCall, Query(query): ListQuery) -> Result<Json<Value>, VendorError> {
     call.caller.needs("webhook:read")?;
     let readable = call.state.settings().webhook_secret_readable;
-    let items = lock(&call.state.store).list(API, now_ms()).map(|entity| show(entity, readable)).collect();
+    let items = call.state.store.lock().list(API, now_ms()).map(|entity| show(entity, readable)).collect();
     Ok(ListPage::of(items, &query, "page")?.into_json())
 }
 
@@ -90,22 +90,20 @@ pub(super) async fn post(call: ApiCall, body: Bytes) -> Result<Response, VendorE
 /// `GET` of one, with its `ETag`.
 pub(super) async fn get(call: ApiCall, Path(id): Path<String>) -> Result<Response, VendorError> {
     call.caller.needs("webhook:read")?;
-    Ok(answer(&call.state, StatusCode::OK, lock(&call.state.store).get(API, &id, now_ms())?))
+    Ok(answer(&call.state, StatusCode::OK, call.state.store.lock().get(API, &id, now_ms())?))
 }
 
 /// Whether `If-Match` (RFC 9110 §13.1.1: a list of quoted tags, or `*`) names the current version. Another writer may come first.
 fn check(call: &ApiCall, headers: &HeaderMap, entity: &mut Entity, now_ms: u64) -> Result<(), VendorError> {
-    let other_writer = call.interference.concurrent_writer;
-    if other_writer.is_some() {
+    let Interference { other_writer, mismatch_status, .. } = call.interference;
+    if other_writer {
         entity.changed_by_somebody_else(now_ms);
     }
     let Some(given) = headers.get(header::IF_MATCH).map(|value| value.to_str().unwrap_or("")) else { return Ok(()) };
     if given.split(',').map(str::trim).any(|tag| tag == "*" || tag == entity.etag()) {
         return Ok(());
     }
-    let status = other_writer.and_then(|writer| writer.status);
-    let status = status.unwrap_or(call.state.settings().version_mismatch_status);
-    Err(VendorError::version_mismatch(status, given, entity.version))
+    Err(VendorError::version_mismatch(mismatch_status.unwrap_or(412), given, entity.version))
 }
 
 /// `PUT`: replaces everything that a caller may set.
@@ -118,7 +116,7 @@ pub(super) async fn put(
     call.caller.needs("webhook:write")?;
     let fields = fields(&call.state, object(&body)?)?;
     let now_ms = now_ms();
-    let mut store = lock(&call.state.store);
+    let mut store = call.state.store.lock();
     let entity = store.get_mut(API, &id, now_ms)?;
     check(&call, &headers, entity, now_ms)?;
     if !headers.contains_key(header::IF_MATCH) {
@@ -137,7 +135,7 @@ pub(super) async fn delete(
 ) -> Result<StatusCode, VendorError> {
     call.caller.needs("webhook:write")?;
     let now_ms = now_ms();
-    let mut store = lock(&call.state.store);
+    let mut store = call.state.store.lock();
     let entity = store.get_mut(API, &id, now_ms)?;
     check(&call, &headers, entity, now_ms)?;
     entity.gone_at_ms = Some(now_ms.saturating_add(call.state.settings().webhooks_lag_ms));

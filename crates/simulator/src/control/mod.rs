@@ -1,6 +1,5 @@
 //! The control API: `/control/*`, JSON, without authentication (it is reached from this machine only). The table is in README.md.
 
-pub(crate) mod check;
 mod sender;
 mod sink;
 pub(crate) mod subscriptions;
@@ -9,13 +8,12 @@ use crate::clock::now_ms;
 use crate::config::{OauthClient, SimulatorSettings};
 use crate::faults::{Fault, FaultState};
 use crate::requests::RequestLog;
-use crate::signature::{Digest, digest_from_hex};
 use crate::state::{Sim, SimulatorState};
 use axum::body::Bytes;
-use axum::extract::{FromRequest, Path, Request};
+use axum::extract::{FromRequest, Request};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{delete, get, post, put};
+use axum::routing::{get, post, put};
 use axum::{Json, Router};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
@@ -32,10 +30,6 @@ pub(crate) struct ControlError(StatusCode, String);
 impl ControlError {
     fn bad(message: impl Into<String>) -> Self {
         Self(StatusCode::BAD_REQUEST, message.into())
-    }
-
-    fn not_found(message: impl Into<String>) -> Self {
-        Self(StatusCode::NOT_FOUND, message.into())
     }
 }
 
@@ -67,10 +61,6 @@ fn part(offset: usize, limit: Option<usize>) -> Range<usize> {
     offset..offset.saturating_add(limit.unwrap_or(1_000).min(MAX_LIMIT))
 }
 
-fn digest(hex: &str) -> Result<Digest, ControlError> {
-    digest_from_hex(hex).ok_or_else(|| ControlError::bad("expected 64 hex digits"))
-}
-
 pub(crate) fn router() -> Router<Arc<SimulatorState>> {
     Router::new()
         .route("/control/state", get(state))
@@ -80,23 +70,17 @@ pub(crate) fn router() -> Router<Arc<SimulatorState>> {
         .route("/control/oauth/revoke", post(revoke))
         .route("/control/oauth/clients", put(put_client))
         .route("/control/faults", get(faults).post(add_fault).delete(clear_faults))
-        .route("/control/faults/{id}", delete(remove_fault))
         .route("/control/subscriptions", get(subscriptions::list).post(subscriptions::post))
         .route("/control/sender", get(sender::state))
         .route("/control/sender/start", post(sender::start))
         .route("/control/sender/stop", post(sender::stop))
-        .route("/control/sender/drain", post(sender::drain))
         .route("/control/sender/burst", post(sender::burst))
-        .route("/control/sender/send", post(sender::send))
         .route("/control/sender/deliveries", get(sender::deliveries))
-        .route("/control/sender/deliveries/{digest}", get(sender::by_digest))
         .route("/control/sink/{name}", get(sink::report).put(sink::configure))
         .route("/control/sink/{name}/behaviour", post(sink::behave).delete(sink::behave_well))
         .route("/control/sink/{name}/wait", post(sink::wait))
         .route("/control/sink/{name}/latest", get(sink::latest))
         .route("/control/sink/{name}/arrivals", get(sink::arrivals))
-        .route("/control/sink/{name}/arrivals/{digest}", get(sink::arrival))
-        .route("/control/check/{name}", get(check::get))
 }
 
 async fn state(state: Sim) -> Json<Value> {
@@ -168,9 +152,4 @@ async fn add_fault(state: Sim, Given(fault): Given<Fault>) -> ControlResult<Valu
 async fn clear_faults(state: Sim) -> StatusCode {
     state.faults.clear();
     StatusCode::NO_CONTENT
-}
-
-async fn remove_fault(state: Sim, Path(id): Path<u64>) -> Done {
-    let removed = state.faults.remove(id);
-    removed.then_some(StatusCode::NO_CONTENT).ok_or_else(|| ControlError::not_found(format!("no fault {id}")))
 }

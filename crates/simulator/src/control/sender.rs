@@ -1,17 +1,13 @@
 //! The control calls of the sender.
 
-use super::{ControlError, ControlResult, Given, digest, part};
-use crate::config::DeliveryKind;
-use crate::sender::{Burst, BurstReport, CustomDelivery, DeliveryRecord, SendOutcome, SenderError, SenderState};
+use super::{ControlError, ControlResult, Given, part};
+use crate::sender::{Burst, BurstReport, DeliveryRecord, SendOutcome, SenderError, SenderState};
 use crate::state::Sim;
 use axum::Json;
-use axum::extract::{Path, Query};
+use axum::extract::Query;
 use axum::http::StatusCode;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
 
 impl From<SenderError> for ControlError {
     fn from(error: SenderError) -> Self {
@@ -47,42 +43,8 @@ pub(super) async fn stop(state: Sim) -> ControlResult<SenderState> {
     detached(async move { state.sender.stop().await }).await.map(Json)
 }
 
-pub(super) async fn drain(state: Sim) -> Json<SenderState> {
-    state.sender.drain().await;
-    Json(state.sender.state())
-}
-
 pub(super) async fn burst(state: Sim, Given(burst): Given<Burst>) -> ControlResult<BurstReport> {
     Ok(detached(async move { state.sender.burst(burst).await }).await?.map(Json)?)
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(super) struct CustomBody {
-    subscription: String,
-    body: Option<String>,
-    body_base64: Option<String>,
-    #[serde(default = "yes")]
-    sign: bool,
-    #[serde(default)]
-    headers: BTreeMap<String, String>,
-}
-
-fn yes() -> bool {
-    true
-}
-
-pub(super) async fn send(state: Sim, Given(custom): Given<CustomBody>) -> ControlResult<DeliveryRecord> {
-    let CustomBody { subscription, body, body_base64, sign, headers } = custom;
-    let body = match (body, body_base64) {
-        (Some(text), None) => text.into_bytes(),
-        (None, Some(encoded)) => {
-            STANDARD.decode(encoded).map_err(|error| ControlError::bad(format!("bodyBase64: {error}")))?
-        }
-        _ => return Err(ControlError::bad("expected either body or bodyBase64")),
-    };
-    let custom = CustomDelivery { subscription, body, sign, headers: headers.into_iter().collect() };
-    Ok(detached(async move { state.sender.send(custom).await }).await?.map(Json)?)
 }
 
 /// Which records are asked for.
@@ -90,11 +52,7 @@ pub(super) async fn send(state: Sim, Given(custom): Given<CustomBody>) -> Contro
 #[serde(deny_unknown_fields)]
 pub(super) struct RecordFilter {
     outcome: Option<SendOutcome>,
-    kind: Option<DeliveryKind>,
-    status: Option<u16>,
     subscription: Option<String>,
-    from: Option<u64>,
-    to: Option<u64>,
     #[serde(default)]
     offset: usize,
     limit: Option<usize>,
@@ -103,11 +61,7 @@ pub(super) struct RecordFilter {
 impl RecordFilter {
     fn takes(&self, record: &DeliveryRecord) -> bool {
         self.outcome.is_none_or(|outcome| outcome == record.outcome)
-            && self.kind.is_none_or(|kind| kind == record.kind)
-            && self.status.is_none_or(|status| Some(status) == record.status)
             && self.subscription.as_ref().is_none_or(|id| *id == record.subscription)
-            && self.from.is_none_or(|from| record.number >= from)
-            && self.to.is_none_or(|to| record.number <= to)
     }
 }
 
@@ -120,9 +74,4 @@ pub(super) async fn deliveries(state: Sim, Query(filter): Query<RecordFilter>) -
     });
     let next_offset = (range.end < total).then_some(range.end);
     Json(json!({ "total": total, "nextOffset": next_offset, "deliveries": deliveries }))
-}
-
-pub(super) async fn by_digest(state: Sim, Path(hex): Path<String>) -> ControlResult<Vec<DeliveryRecord>> {
-    let digest = digest(&hex)?;
-    Ok(Json(state.sender.records(|record| (record.digest == digest).then(|| record.clone()))))
 }

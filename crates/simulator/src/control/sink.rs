@@ -1,6 +1,6 @@
 //! The control calls of the sinks.
 
-use super::{ControlError, ControlResult, Done, Given, digest, part};
+use super::{ControlError, ControlResult, Done, Given, part};
 use crate::sink::{Behaviour, Received, Sink, SinkArrival, SinkReport};
 use crate::state::{Sim, SimulatorState};
 use axum::Json;
@@ -85,9 +85,4 @@ pub(super) async fn arrivals(
     let next_offset = (range.end < all.len()).then_some(range.end);
     let arrivals: Vec<&SinkArrival> = all.iter().skip(range.start).take(range.len()).collect();
     Ok(Json(json!({ "total": all.len(), "nextOffset": next_offset, "arrivals": arrivals })))
-}
-
-pub(super) async fn arrival(state: Sim, Path((name, hex)): Path<(String, String)>) -> ControlResult<SinkArrival> {
-    let arrival = find(&state, &name)?.arrival(&digest(&hex)?);
-    arrival.map(Json).ok_or_else(|| ControlError::not_found("no such body has arrived"))
 }

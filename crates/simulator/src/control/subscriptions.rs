@@ -3,7 +3,6 @@
 use super::{ControlError, ControlResult, Given};
 use crate::api::{create_integration, create_webhook};
 use crate::clock::now_ms;
-use crate::lock::lock;
 use crate::sender::loopback;
 use crate::signature::sha256;
 use crate::state::{Sim, SimulatorState};
@@ -59,7 +58,7 @@ fn view(entity: &Entity, now_ms: u64) -> SubscriptionView {
 
 pub(crate) fn views(state: &SimulatorState) -> Vec<SubscriptionView> {
     let now_ms = now_ms();
-    lock(&state.store).all(now_ms).map(|entity| view(entity, now_ms)).collect()
+    state.store.lock().all(now_ms).map(|entity| view(entity, now_ms)).collect()
 }
 
 pub(crate) fn create(state: &SimulatorState, api: SubscriptionApi, body: Map<String, Value>) -> Result<String, String> {

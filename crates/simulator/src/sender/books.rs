@@ -3,12 +3,12 @@
 use super::forge::PreparedDelivery;
 use super::transport::Attempt;
 use crate::config::DeliveryKind;
-use crate::lock::lock;
 use crate::signature::Digest;
 use hdrhistogram::Histogram;
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use tokio::sync::watch;
 
 /// The longest latency that is told from longer ones: ten minutes, in µs.
@@ -67,12 +67,8 @@ pub struct DeliveryRecord {
 pub struct SenderLatency {
     /// How many attempts were answered.
     pub count: u64,
-    /// The mean.
-    pub mean: f64,
     /// Half are faster.
     pub p50: f64,
-    /// Nine in ten are faster.
-    pub p90: f64,
     /// 99 in 100 are faster.
     pub p99: f64,
     /// The slowest.
@@ -145,9 +141,7 @@ impl KindTally {
         let quantile_ms = |quantile| latency.value_at_quantile(quantile).min(latency.max()) as f64 / 1_000.0;
         let latency_ms = SenderLatency {
             count: latency.len(),
-            mean: latency.mean() / 1_000.0,
             p50: quantile_ms(0.5),
-            p90: quantile_ms(0.9),
             p99: quantile_ms(0.99),
             max: quantile_ms(1.0),
         };
@@ -206,7 +200,7 @@ pub(super) struct Books {
 
 impl Books {
     fn each(&self, kind: DeliveryKind, change: impl Fn(&mut KindTally)) {
-        let mut pages = lock(&self.pages);
+        let mut pages = self.pages.lock();
         change(&mut pages.total);
         change(pages.by_kind.entry(kind).or_default());
     }
@@ -229,7 +223,7 @@ impl Books {
     }
 
     pub(super) fn substituted(&self) {
-        lock(&self.pages).substituted += 1;
+        self.pages.lock().substituted += 1;
     }
 
     /// Waits until every delivery that was started is over.
@@ -239,7 +233,7 @@ impl Books {
     }
 
     pub(super) fn report(&self) -> SenderReport {
-        let pages = lock(&self.pages);
+        let pages = self.pages.lock();
         SenderReport {
             total: pages.total.figures(),
             by_kind: pages.by_kind.iter().map(|(kind, tally)| (*kind, tally.figures())).collect(),

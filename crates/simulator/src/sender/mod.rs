@@ -11,17 +11,16 @@ mod target;
 mod transport;
 
 use crate::clock::now_ms;
-use crate::config::{DeliveryKind, MAX_BODY_BYTES, SimulatorSettings};
-use crate::lock::lock;
+use crate::config::{DeliveryKind, SimulatorSettings};
 use crate::seed::of_item;
 use crate::store::SubscriptionStore;
-use axum::body::Bytes;
 use forge::PreparedDelivery;
+use parking_lot::Mutex;
 use serde::Deserialize;
 use session::{Permit, Session, millis};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
@@ -81,19 +80,6 @@ pub struct BurstReport {
     pub report: SenderReport,
 }
 
-/// One body as given, for what the kinds do not cover.
-#[derive(Clone, Debug)]
-pub struct CustomDelivery {
-    /// The subscription's id.
-    pub subscription: String,
-    /// The body, up to 16 MiB.
-    pub body: Vec<u8>,
-    /// Whether it is signed with the subscription's secret.
-    pub sign: bool,
-    /// Headers sent on top.
-    pub headers: Vec<(String, String)>,
-}
-
 /// The sender as it stands.
 #[derive(Clone, Debug, serde::Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -126,7 +112,7 @@ impl Sender {
         store: Arc<Mutex<SubscriptionStore>>,
         settings: Arc<Mutex<Arc<SimulatorSettings>>>,
     ) -> Self {
-        let session = Mutex::new(Arc::new(Session::new(&lock(&settings).clone(), max_records)));
+        let session = Mutex::new(Arc::new(Session::new(&settings.lock().clone(), max_records)));
         Self { seed, next: AtomicU64::new(1), max_records, store, settings, client: transport::client(), session }
     }
 
@@ -136,7 +122,7 @@ impl Sender {
     pub fn start(self: &Arc<Self>, rate: f64) -> Result<(), SenderError> {
         check_rate(rate)?;
         let session = self.session();
-        let mut running = lock(&session.rate);
+        let mut running = session.rate.lock();
         if let Some(current) = running.as_ref() {
             current.send_replace(Some(rate));
         } else {
@@ -150,7 +136,7 @@ impl Sender {
     /// Stops sending and waits until everything in flight is over, retries (and bursts) included.
     pub async fn stop(&self) -> SenderState {
         let session = self.session();
-        let running = lock(&session.rate).take();
+        let running = session.rate.lock().take();
         if let Some(rate) = running {
             rate.send_replace(None);
             // The dispatcher may be about to launch one more: it holds a receiver until it has ended.
@@ -158,11 +144,6 @@ impl Sender {
         }
         session.books.clone().settled().await;
         self.state()
-    }
-
-    /// Waits until nothing is in flight, without stopping anything.
-    pub async fn drain(&self) {
-        self.session().books.clone().settled().await;
     }
 
     /// Sends exactly `count` deliveries of the mix.
@@ -173,7 +154,7 @@ impl Sender {
     /// The figures now.
     pub fn state(&self) -> SenderState {
         let session = self.session();
-        let rate = lock(&session.rate).as_ref().and_then(|rate| *rate.borrow());
+        let rate = session.rate.lock().as_ref().and_then(|rate| *rate.borrow());
         SenderState { rate, report: session.books.report(), records_dropped: session.records_dropped() }
     }
 
@@ -185,16 +166,16 @@ impl Sender {
     /// Drops what is in flight and forgets what was sent.
     pub(crate) fn reset(&self) {
         let fresh = Arc::new(Session::new(&self.settings(), self.max_records));
-        let old = std::mem::replace(&mut *lock(&self.session), fresh);
+        let old = std::mem::replace(&mut *self.session.lock(), fresh);
         old.abort();
     }
 
     fn session(&self) -> Arc<Session> {
-        lock(&self.session).clone()
+        self.session.lock().clone()
     }
 
     fn settings(&self) -> Arc<SimulatorSettings> {
-        lock(&self.settings).clone()
+        self.settings.lock().clone()
     }
 
     async fn dispatch(self: Arc<Self>, session: Arc<Session>, mut rates: watch::Receiver<Option<f64>>) {
@@ -228,9 +209,6 @@ impl Sender {
         let total = burst.counts.values().fold(burst.count, |sum, count| sum.saturating_add(*count));
         if total == 0 || total > MAX_BURST {
             return Err(SenderError::Invalid("count, counts: expected 1 to 1,000,000 deliveries"));
-        }
-        if burst.counts.contains_key(&DeliveryKind::Custom) {
-            return Err(SenderError::Invalid("counts: a custom delivery is sent with its body"));
         }
         let session = self.session();
         let first_number = self.next.load(Ordering::Relaxed);
@@ -279,25 +257,6 @@ impl Sender {
         })
     }
 
-    /// Sends one body as given, with the delivery policy, and returns what became of it.
-    pub async fn send(&self, custom: CustomDelivery) -> Result<DeliveryRecord, SenderError> {
-        if custom.body.len() > MAX_BODY_BYTES {
-            return Err(SenderError::Invalid("body: more than 16 MiB"));
-        }
-        let session = self.session();
-        let permit = session.permit().await.ok_or(SenderError::Aborted)?;
-        let number = self.next.fetch_add(1, Ordering::Relaxed);
-        let target = target::choose(&lock(&self.store), Some(&custom.subscription), number, now_ms());
-        let target = target.ok_or(SenderError::NoSubscription)?;
-        let mut prepared = if custom.sign {
-            forge::signed(number, DeliveryKind::Custom, target, Bytes::from(custom.body), 0)
-        } else {
-            forge::assemble(number, DeliveryKind::Custom, target, custom.body, 0, None)
-        };
-        prepared.headers.extend(custom.headers);
-        self.spawn(&session, prepared, permit, &[]).await.map_err(|_| SenderError::Aborted)
-    }
-
     /// Makes a delivery and sets it going.
     fn launch(
         &self,
@@ -309,7 +268,7 @@ impl Sender {
     ) -> Result<JoinHandle<DeliveryRecord>, SenderError> {
         let now_ms = now_ms();
         let number = self.next.load(Ordering::Relaxed);
-        let target = target::choose(&lock(&self.store), only, number, now_ms).ok_or(SenderError::NoSubscription)?;
+        let target = target::choose(&self.store.lock(), only, number, now_ms).ok_or(SenderError::NoSubscription)?;
         // Numbers are taken by deliveries only; two that draw at the same time get different ones here.
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let fresh = |kind| forge::prepare(self.seed, number, kind, target, &self.settings(), now_ms);
@@ -329,7 +288,7 @@ impl Sender {
     /// The bytes of an accepted delivery once more, signed as its subscription signs today.
     fn repeat(&self, session: &Session, number: u64, only: Option<&str>, now_ms: u64) -> Option<PreparedDelivery> {
         let one = of_item(self.seed, number).choice(session.repeatable(only))?;
-        let target = target::choose(&lock(&self.store), Some(&one.subscription), number, now_ms)?;
+        let target = target::choose(&self.store.lock(), Some(&one.subscription), number, now_ms)?;
         Some(forge::signed(number, DeliveryKind::Duplicate, target, one.body, one.events))
     }
 

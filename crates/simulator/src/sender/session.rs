@@ -4,10 +4,10 @@ use super::books::{Books, DeliveryRecord, SendOutcome};
 use super::forge::PreparedDelivery;
 use super::transport::{Attempt, attempt};
 use crate::config::{DeliveryKind, DeliveryPolicy, SimulatorSettings};
-use crate::lock::lock;
 use axum::body::Bytes;
+use parking_lot::Mutex;
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::Instant;
@@ -73,7 +73,7 @@ impl Session {
     /// Drops everything that is under way.
     pub(super) fn abort(&self) {
         self.aborted.send_replace(true);
-        if let Some(rate) = lock(&self.rate).take() {
+        if let Some(rate) = self.rate.lock().take() {
             rate.send_replace(None);
         }
     }
@@ -96,11 +96,11 @@ impl Session {
 
     /// The accepted deliveries that can be repeated, the oldest first; of one subscription if `only` names it.
     pub(super) fn repeatable(&self, only: Option<&str>) -> Vec<Repeatable> {
-        lock(&self.repeatable).iter().filter(|one| only.is_none_or(|id| id == one.subscription)).cloned().collect()
+        self.repeatable.lock().iter().filter(|one| only.is_none_or(|id| id == one.subscription)).cloned().collect()
     }
 
     fn remember(&self, prepared: &PreparedDelivery) {
-        let mut kept = lock(&self.repeatable);
+        let mut kept = self.repeatable.lock();
         kept.push_back(Repeatable {
             subscription: prepared.target.id.clone(),
             body: prepared.body.clone(),
@@ -113,12 +113,12 @@ impl Session {
 
     /// The records in the order in which the deliveries ended, and how many there was no room for.
     pub(super) fn records<T>(&self, pick: impl FnMut(&DeliveryRecord) -> Option<T>) -> Vec<T> {
-        lock(&self.records).iter().filter_map(pick).collect()
+        self.records.lock().iter().filter_map(pick).collect()
     }
 
     pub(super) fn records_dropped(&self) -> u64 {
         let total = self.books.report().total;
-        (total.deliveries - total.in_flight).saturating_sub(lock(&self.records).len() as u64)
+        (total.deliveries - total.in_flight).saturating_sub(self.records.lock().len() as u64)
     }
 
     /// Carries a delivery through: attempts, pauses, and the entry in the books.
@@ -156,7 +156,7 @@ impl Session {
             self.remember(&prepared);
         }
         let record = open.record.clone();
-        let mut records = lock(&self.records);
+        let mut records = self.records.lock();
         if records.len() < self.max_records {
             records.push(record.clone());
         }
@@ -200,7 +200,7 @@ impl Session {
                 }
                 Attempt::Connection(error) => {
                     record.error = Some(error);
-                    (SendOutcome::Unreachable, policy.retry_on_connection_error)
+                    (SendOutcome::Unreachable, false)
                 }
             };
             if !repeats || record.attempts > policy.retries {

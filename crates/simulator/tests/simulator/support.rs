@@ -1,8 +1,11 @@
 //! A running simulator with a client and a token, and short ways to say what tests say often.
 
-use genesys_simulator::{DeliveryPolicy, Handle, Simulator, SimulatorConfig, SubscriptionApi};
+use genesys_simulator::{
+    DeliveryPolicy, DeliveryRecord, Handle, SendOutcome, Simulator, SimulatorConfig, SubscriptionApi,
+};
 use reqwest::{Method, RequestBuilder, Response};
 use serde_json::{Map, Value, json};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 pub(crate) const WEBHOOKS: &str = "/api/v2/webhooks/webhooks";
@@ -99,6 +102,19 @@ impl TestSimulator {
         self.simulator
             .create_subscription(SubscriptionApi::Webhooks, fields(&webhook(name, &self.sink_url(name))))
             .unwrap()
+    }
+
+    /// The bodies that were answered with 2xx.
+    pub(crate) fn accepted_digests(&self) -> BTreeSet<[u8; 32]> {
+        let accepted = |record: &DeliveryRecord| (record.outcome == SendOutcome::Accepted).then_some(record.digest);
+        self.simulator.sender().records(accepted).into_iter().collect()
+    }
+
+    /// How many of them a sink has not accepted.
+    pub(crate) fn missing(&self, sink: &str) -> usize {
+        let sink = self.simulator.sink(sink).unwrap();
+        let arrived = |digest: &&[u8; 32]| sink.arrival(digest).is_some_and(|arrival| arrival.accepted > 0);
+        self.accepted_digests().iter().filter(|digest| !arrived(digest)).count()
     }
 
     pub(crate) fn names(&self) -> Vec<String> {
