@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# Runs every fuzz target, one after the other: fuzz/run.sh [seconds each, default 20 | check] [target...]
+# Runs every fuzz target, one for each core at a time: fuzz/run.sh [seconds each, default 20 | check] [target...]
 #
-# With seconds it looks for something new, differently each time. `check` decides whether a change may
-# land: the seeds, and from them a fixed number of inputs from a fixed start. The seeds have the same result each time; the fuzzer
-# was seen to find something in one run and not in the next. It always begins with what needs no fuzzer: every target over its seeds and some changes of each (fuzz/tests/seeds.rs).
+# With seconds it looks for something new, differently each time. `check` decides whether a change may land. It begins with what
+# needs no fuzzer and has the same result each time: every target over its seeds and some changes of each (fuzz/tests/seeds.rs).
+# Then the fuzzer makes a fixed number of inputs from a fixed start, although it was seen to find something in one run and not in
+# the next.
 #
 # Fails when a target finds something; the input is then under fuzz/artifacts/<target>/, and
 # `cargo +nightly fuzz run <target> <input>` repeats it. A finding of another machine goes into fuzz/seeds.mjs as a seed.
@@ -27,7 +28,8 @@ esac
 
 if [[ "$how" == check ]]; then
   printf '\n==> fuzz seeds, without a fuzzer\n'
-  cargo test --quiet --release --locked --no-default-features
+  # In the target folder and the profile of the workspace, where half of what it needs is compiled already.
+  CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$(cd .. && pwd)/target}" cargo test --quiet --locked --no-default-features
 fi
 if ! rustup run nightly rustc --version >/dev/null 2>&1; then
   missing="no nightly toolchain (rustup toolchain install nightly)"
@@ -56,21 +58,32 @@ trap 'rm -rf "$found"' EXIT
 
 cargo +nightly fuzz build --fuzz-dir .
 
-failed=()
-for target in "${targets[@]}"; do
+run() {
+  local target="$1" dictionary max_len
   case "$target" in
     signature | doctor) dictionary=request max_len=2048 ;;
     envelope) dictionary=json max_len=1024 ;;
     address | retry_after) dictionary="$target" max_len=256 ;;
     *) dictionary="$target" max_len=4096 ;;
   esac
-  printf '\n==> fuzz %s %s\n' "$target" "$how"
   mkdir -p "$found/$target"
-  if ! cargo +nightly fuzz run --fuzz-dir . "$target" "$found/$target" "corpus/$target" -- \
+  cargo +nightly fuzz run --fuzz-dir . "$target" "$found/$target" "corpus/$target" -- \
     "${bounds[@]}" -max_len="$max_len" -timeout=10 -rss_limit_mb=2048 \
-    -dict="dictionaries/$dictionary.dict" -print_final_stats=1 -verbosity=0; then
-    failed+=("$target")
-  fi
+    -dict="dictionaries/$dictionary.dict" -print_final_stats=1 -verbosity=0
+}
+
+cores="$(getconf _NPROCESSORS_ONLN)"
+declare -A started
+for target in "${targets[@]}"; do
+  while (( $(jobs -rp | wc -l) >= cores )); do wait -n || true; done
+  run "$target" >"$found/$target.log" 2>&1 &
+  started[$target]=$!
+done
+failed=()
+for target in "${targets[@]}"; do
+  wait "${started[$target]}" || failed+=("$target")
+  printf '\n==> fuzz %s %s\n' "$target" "$how"
+  cat "$found/$target.log"
 done
 
 if (( ${#failed[@]} > 0 )); then

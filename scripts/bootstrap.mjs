@@ -7,7 +7,7 @@
  */
 
 import { spawn, spawnSync } from "node:child_process";
-import { existsSync, statSync } from "node:fs";
+import { existsSync, readFileSync, statSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
@@ -60,16 +60,29 @@ function installPackages() {
   }
 }
 
+/** Whether version `a` is older than `b`, both `major.minor.patch`. */
+function isOlder(a, b) {
+  const [first, second] = [a, b].map((version) => version.split(".").map(Number));
+  const index = first.findIndex((number, at) => number !== second[at]);
+  return index >= 0 && first[index] < second[index];
+}
+
 function checkRust() {
-  if (status("cargo", ["--version"]) === null) {
-    fail("cargo was not found. Install Rust from https://rustup.rs/, open a new shell and try again.");
+  // The first call in this folder has rustup install the toolchain of rust-toolchain.toml; its progress is shown.
+  const cargo = spawnSync("cargo", ["--version"], { cwd: root, encoding: "utf8", stdio: ["ignore", "pipe", 2] });
+  if (cargo.error) fail("cargo was not found. Install Rust from https://rustup.rs/, open a new shell and try again.");
+  if (cargo.status !== 0) fail("cargo does not work here; its own message is above.");
+  const wanted = /^channel = "(.*)"$/m.exec(readFileSync(join(root, "rust-toolchain.toml"), "utf8"))[1];
+  const found = /\d+\.\d+\.\d+/.exec(cargo.stdout)?.[0] ?? "0.0.0";
+  if (isOlder(found, wanted)) {
+    fail(`Rust ${found} is too old: ${wanted} or newer is needed, and rustup (https://rustup.rs/) installs it in this folder.`);
   }
   const sysroot = spawnSync("rustc", ["--print", "sysroot"], { cwd: root, encoding: "utf8" });
   if (sysroot.status !== 0) fail("rustc does not work here; `rustc --version` says why.");
   if (existsSync(join(sysroot.stdout.trim(), "lib", "rustlib", WASM_TARGET))) return;
   say(`adding the target ${WASM_TARGET} to the Rust toolchain`);
   const code = status("rustup", ["target", "add", WASM_TARGET], { stdio: ["ignore", 2, 2] });
-  if (code === null) fail(`the Rust toolchain has no target ${WASM_TARGET}, and rustup is not here to add it.`);
+  if (code === null) fail(`the Rust toolchain has no target ${WASM_TARGET}, and rustup (https://rustup.rs/) is not here to add it.`);
   if (code !== 0) fail(`\`rustup target add ${WASM_TARGET}\` failed; its own message is above.`);
 }
 
@@ -77,7 +90,7 @@ function runXtask(args) {
   const firstTime = !existsSync(join(process.env.CARGO_TARGET_DIR ?? join(root, "target"), "debug", "xtask"));
   if (firstTime) say("compiling the project's own tools (two or three minutes on two cores, once)");
   // Cargo's list of compiled crates is the progress to show the first time, and noise afterwards.
-  const cargo = ["run", ...(firstTime ? [] : ["--quiet"]), "--package", "xtask", "--", ...args];
+  const cargo = ["run", ...(firstTime ? [] : ["--quiet"]), "--bin", "xtask", "--", ...args];
   const env = { ...process.env, PATH: `${tools}:${process.env.PATH}` };
   const child = spawn("cargo", cargo, { cwd: root, stdio: "inherit", env });
 

@@ -1,12 +1,13 @@
 /**
  * Tests on the real runtime: they run inside workerd, next to the release build of the Worker (`npm run build`), with the
  * queues, the bucket, the Durable Objects and the crons of `wrangler.toml`. What is not the gateway, the vendor's API and the
- * user's destinations, is played by the simulator, one for each project. `xtask test` builds the Worker first.
+ * user's destinations, is played by the simulator, one for each project. `xtask test` builds the Worker first; a run by hand
+ * (`npx vitest run --config tests/vitest.config.ts receive`) takes the build that is there.
  *
  * Every test file has a runtime and storage of its own, and sinks of its own at the simulator: files may run side by side.
  */
 
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 
 import { cloudflareTest } from "@cloudflare/vitest-plugin";
@@ -20,6 +21,10 @@ const root = fileURLToPath(new URL("..", import.meta.url));
 const vectors = vectorSources(
   VECTOR_FILES.flatMap((name) => JSON.parse(readFileSync(`${root}tests/vectors/${name}.json`, "utf8")).vectors),
 );
+
+if (!existsSync(`${root}build/index.js`)) {
+  throw new Error("The Worker is not built: `npm run build -- --fast` makes build/index.js.");
+}
 
 let runtimes = 0;
 

@@ -12,7 +12,7 @@ import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { createHash, createHmac, randomBytes } from "node:crypto";
 import { once } from "node:events";
-import { mkdtempSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, writeFileSync } from "node:fs";
 import { createServer } from "node:http";
 import { createServer as createTcpServer } from "node:net";
 import { tmpdir } from "node:os";
@@ -24,6 +24,13 @@ import { fileURLToPath } from "node:url";
 
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 const SIMULATOR = process.env.GENESYS_SIMULATOR ?? join(ROOT, "target/debug/genesys-simulator");
+
+for (const [file, command] of [
+  [join(ROOT, "build/index.js"), "npm run build -- --fast"],
+  [SIMULATOR, "cargo build --workspace --bin genesys-simulator"],
+]) {
+  assert.ok(existsSync(file), `${file} is missing: \`${command}\` makes it`);
+}
 
 /** The cron of `wrangler.toml` that reconciles. */
 const RECONCILE_CRON = "*/5 * * * *";

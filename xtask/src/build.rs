@@ -53,7 +53,7 @@ const SIZE_PASSES: [&str; 3] = ["--one-caller-inline-max-function-size", "40", "
 
 /// What to build.
 #[derive(Debug, Default, clap::Args)]
-pub(crate) struct Options {
+pub(crate) struct BuildOptions {
     /// Cargo features of the Worker's package, comma separated.
     #[arg(long)]
     pub(crate) features: Option<String>,
@@ -63,13 +63,16 @@ pub(crate) struct Options {
     /// For development: compiled in parts and not optimised as a whole, in a fifth of the time; larger and slower.
     #[arg(long)]
     pub(crate) fast: bool,
+    /// Leaves wasm-opt out, for a build that nothing is measured with and nobody deploys.
+    #[arg(skip)]
+    pub(crate) without_wasm_opt: bool,
 }
 
 /// Builds the Worker, or finds that nothing has changed.
 ///
 /// # Errors
 /// A tool is missing or failed; its own output has been shown.
-pub(crate) fn run(options: &Options) -> Result<()> {
+pub(crate) fn run(options: &BuildOptions) -> Result<()> {
     let started = project::now();
     stamp::check_wasm_bindgen_versions(&fs::read_to_string(project::root().join("Cargo.lock"))?)?;
 
@@ -94,7 +97,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     fs::create_dir_all(staging.join("out"))?;
     progress("wasm-bindgen: generating the glue");
     generate_glue(&compiled, &staging)?;
-    if options.fast {
+    if options.fast || options.without_wasm_opt {
         fs::rename(staging.join("glue").join(WASM), staging.join("optimised.wasm"))?;
     } else {
         progress("wasm-opt: optimising");
@@ -137,7 +140,7 @@ fn lock(out_dir: &Path) -> Result<File> {
 }
 
 /// Has cargo compile the Worker and returns the `.wasm` file that came out.
-fn compile(options: &Options) -> Result<PathBuf> {
+fn compile(options: &BuildOptions) -> Result<PathBuf> {
     let profile = if options.fast { "fast" } else { "release" };
     let mut arguments = vec!["--profile", profile, "--lib", "--locked", "--target", "wasm32-unknown-unknown"];
     arguments.extend(["--package", project::WORKER_PACKAGE]);

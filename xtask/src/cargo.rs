@@ -24,6 +24,18 @@ pub(crate) fn command() -> Command {
     cargo
 }
 
+/// Builds a program of this workspace and returns its path.
+///
+/// The whole workspace is selected, so that its packages' features are those of every other native build, and no dependency is
+/// compiled twice.
+///
+/// # Errors
+/// The build fails; cargo has said why.
+pub(crate) fn program(name: &str) -> Result<PathBuf> {
+    let built = build(&["--workspace", "--bin", name], name)?;
+    built.into_iter().next().with_context(|| format!("cargo reported no program for {name}"))
+}
+
 /// Runs `cargo build` and returns the files of the target `name`; for a program, the program itself first.
 ///
 /// # Errors
@@ -44,22 +56,22 @@ pub(crate) fn build(arguments: &[&str], name: &str) -> Result<Vec<PathBuf>> {
 
 /// The messages of cargo that matter here (the cargo book, "External tools", JSON messages).
 #[derive(Deserialize)]
-struct Message {
+struct CargoMessage {
     reason: String,
-    target: Option<Target>,
+    target: Option<CargoTarget>,
     #[serde(default)]
     filenames: Vec<PathBuf>,
     executable: Option<PathBuf>,
 }
 
 #[derive(Deserialize)]
-struct Target {
+struct CargoTarget {
     name: String,
     kind: Vec<String>,
 }
 
 fn files_of(line: &str, name: &str) -> Vec<PathBuf> {
-    let Ok(message) = serde_json::from_str::<Message>(line) else { return Vec::new() };
+    let Ok(message) = serde_json::from_str::<CargoMessage>(line) else { return Vec::new() };
     let is_target = message.target.is_some_and(|target| {
         // The target of a library is named as Rust names it.
         let library = target.kind.iter().any(|kind| kind == "cdylib") && target.name == name.replace('-', "_");

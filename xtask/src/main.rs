@@ -21,21 +21,21 @@ use clap::{Parser, Subcommand};
 /// The project's own tools.
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask")]
-struct Arguments {
+struct XtaskArguments {
     #[command(subcommand)]
-    command: Command,
+    command: XtaskCommand,
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {
+enum XtaskCommand {
     /// Builds the Worker into the folder `build` (npm run build).
-    Build(build::Options),
+    Build(build::BuildOptions),
     /// Builds the Worker, then runs it against a simulated Genesys Cloud (npm start); options are those of the demo.
-    Start(Passed),
+    Start(PassedOptions),
     /// Runs the tests (npm test).
-    Test(test::Options),
+    Test(test::TestOptions),
     /// Builds the Worker, then measures it (npm run bench); options are those of `bench/run.mjs`.
-    Bench(Passed),
+    Bench(PassedOptions),
     /// Builds the npm package of client and verifier into `build/client-js`.
     ClientJs,
     /// Fails where two files of a crate need each other.
@@ -44,13 +44,13 @@ enum Command {
 
 /// Options of the program behind a command.
 #[derive(Debug, clap::Args)]
-struct Passed {
+struct PassedOptions {
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     options: Vec<String>,
 }
 
 fn main() -> ExitCode {
-    match dispatch(Arguments::parse().command) {
+    match dispatch(XtaskArguments::parse().command) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error:#}");
@@ -59,14 +59,14 @@ fn main() -> ExitCode {
     }
 }
 
-fn dispatch(command: Command) -> Result<ExitCode> {
+fn dispatch(command: XtaskCommand) -> Result<ExitCode> {
     match command {
-        Command::Build(options) => build::run(&options)?,
-        Command::Start(passed) => return start::run(&passed.options),
-        Command::Test(options) => test::run(&options)?,
-        Command::Bench(passed) => return bench::run(passed.options),
-        Command::ClientJs => client_js::run()?,
-        Command::Circles => circles::run()?,
+        XtaskCommand::Build(options) => build::run(&options)?,
+        XtaskCommand::Start(passed) => return start::run(&passed.options),
+        XtaskCommand::Test(options) => test::run(&options)?,
+        XtaskCommand::Bench(passed) => return bench::run(passed.options),
+        XtaskCommand::ClientJs => client_js::run()?,
+        XtaskCommand::Circles => circles::run()?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -78,9 +78,11 @@ mod tests {
 
     #[test]
     fn the_command_line_is_consistent() {
-        Arguments::command().debug_assert();
-        let parsed = Arguments::try_parse_from(["xtask", "start", "--for", "20s", "--plain"]).unwrap();
-        assert!(matches!(parsed.command, Command::Start(Passed { options }) if options == ["--for", "20s", "--plain"]));
-        assert!(Arguments::try_parse_from(["xtask", "build", "--what"]).is_err());
+        XtaskArguments::command().debug_assert();
+        let parsed = XtaskArguments::try_parse_from(["xtask", "start", "--for", "20s", "--plain"]).unwrap();
+        assert!(
+            matches!(parsed.command, XtaskCommand::Start(PassedOptions { options }) if options == ["--for", "20s", "--plain"])
+        );
+        assert!(XtaskArguments::try_parse_from(["xtask", "build", "--what"]).is_err());
     }
 }

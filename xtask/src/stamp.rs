@@ -34,7 +34,7 @@ impl Stamp {
         for path in modules {
             hash_file(&mut hash, path)?;
         }
-        Ok(Self(hex(&hash.finalize())))
+        Ok(Self(hex::encode(hash.finalize())))
     }
 
     /// Whether `files` in `out_dir` are the complete result of a build from these inputs.
@@ -57,7 +57,7 @@ impl Stamp {
         for name in files {
             hash_file(&mut hash, &out_dir.join(name))?;
         }
-        Ok(format!("{} {}\n", self.0, hex(&hash.finalize())))
+        Ok(format!("{} {}\n", self.0, hex::encode(hash.finalize())))
     }
 }
 
@@ -96,15 +96,6 @@ fn hash_file(hash: &mut Sha256, path: &Path) -> Result<()> {
     hash.update((bytes.len() as u64).to_le_bytes());
     hash.update(&bytes);
     Ok(())
-}
-
-/// Lower-case hexadecimal.
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 #[cfg(test)]

@@ -8,15 +8,15 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 
-use crate::{build, cargo, project};
+use crate::build::{self, BuildOptions};
+use crate::{cargo, project};
 
 /// Becomes the demo, so that signals reach it and its exit code is this program's.
 ///
 /// # Errors
 /// The build fails, or the demo cannot be started.
 pub(crate) fn run(options: &[String]) -> Result<ExitCode> {
-    build::run(&build::Options::default())?;
-    let built = cargo::build(&["--package", "gateway-demo", "--bin", "gateway-demo"], "gateway-demo")?;
-    let demo = built.into_iter().next().context("cargo reported no program for gateway-demo")?;
+    build::run(&BuildOptions::default())?;
+    let demo = cargo::program("gateway-demo")?;
     Err(project::command(demo).args(options).exec()).context("cannot start the demo")
 }

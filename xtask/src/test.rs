@@ -17,7 +17,8 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail, ensure};
 use clap::ValueEnum;
 
-use crate::{build, cargo, client_js, project};
+use crate::build::{self, BuildOptions};
+use crate::{cargo, client_js, project};
 
 /// A part of the tests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -33,7 +34,7 @@ enum Suite {
 
 /// Which tests to run.
 #[derive(Debug, Default, clap::Args)]
-pub(crate) struct Options {
+pub(crate) struct TestOptions {
     /// Only these parts, comma separated.
     #[arg(long, value_delimiter = ',')]
     only: Vec<Suite>,
@@ -48,10 +49,10 @@ pub(crate) struct Options {
 ///
 /// # Errors
 /// Names the runners that failed; what failed in them has been shown.
-pub(crate) fn run(options: &Options) -> Result<()> {
+pub(crate) fn run(options: &TestOptions) -> Result<()> {
     ensure!(options.filter.is_none() || options.only.len() == 1, "a filter needs --only with one part of the tests");
-    let mut run = Run { options, failed: vec![], simulator: None };
-    let worker = build::Options { fast: options.fast, ..Default::default() };
+    let mut run = TestRun { options, failed: vec![], simulator: None };
+    let worker = BuildOptions { fast: options.fast, ..Default::default() };
     if run.wants(Suite::Native) {
         run.native()?;
     }
@@ -72,9 +73,10 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         run.node("the Worker under wrangler dev", "tests/e2e", &[("GENESYS_SIMULATOR", &simulator)])?;
     }
     if run.wants(Suite::Crash) {
-        // Nothing in it depends on how well it is optimised.
+        // In the profile of the other parts, so that only the Worker's own package is compiled once more.
         let out_dir = Some(project::build_dir().join("crash-test"));
-        build::run(&build::Options { features: Some("crash-test".into()), out_dir, fast: true })?;
+        let features = Some("crash-test".into());
+        build::run(&BuildOptions { features, out_dir, fast: options.fast, without_wasm_opt: true })?;
         run.node("a crash of the instance", "tests/crash", &[])?;
     }
     if run.wants(Suite::ClientJs) {
@@ -89,22 +91,24 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-struct Run<'o> {
-    options: &'o Options,
+struct TestRun<'o> {
+    options: &'o TestOptions,
     failed: Vec<&'static str>,
     simulator: Option<PathBuf>,
 }
 
-impl Run<'_> {
+impl TestRun<'_> {
     fn wants(&self, suite: Suite) -> bool {
         self.options.only.is_empty() || self.options.only.contains(&suite)
     }
 
     fn step(&mut self, name: &'static str, mut command: Command) -> Result<()> {
         eprintln!("\ntest: {name}");
+        let started = project::now();
         if !command.status().with_context(|| format!("cannot start: {name}"))?.success() {
             self.failed.push(name);
         }
+        eprintln!("test: {name}: {} s", started.elapsed().as_secs());
         Ok(())
     }
 
@@ -125,10 +129,9 @@ impl Run<'_> {
             let run = [&["test", "--no-fail-fast", "--lib", "--bins", "--tests"], &selected[..], &names].concat();
             self.step("native tests (cargo test)", cargo(&run))?;
         }
-        // nextest does not run the examples in the documentation. These crates have some.
+        // nextest does not run the examples in the documentation. The whole workspace, so that nothing is compiled for them alone.
         if self.options.filter.is_none() {
-            let crates = ["-p", "genesys-webhook", "-p", "genesys-client", "-p", "genesys-simulator"];
-            let documented = [&["test", "--doc", "--quiet"], &crates[..]].concat();
+            let documented = ["test", "--doc", "--quiet", "--workspace"];
             self.step("examples in the documentation (cargo test --doc)", cargo(&documented))?;
         }
         Ok(())
@@ -138,7 +141,8 @@ impl Run<'_> {
     /// tests that have.
     fn node(&mut self, name: &'static str, folder: &str, environment: &[(&str, &Path)]) -> Result<()> {
         let mut node = project::command(project::npm_tool("node")?);
-        node.args(["--test", "--test-reporter=spec"]);
+        // Most of a file's time is waiting, for the queue or for wrangler. Files have ports, folders and simulators of their own.
+        node.args(["--test", "--test-reporter=spec", "--test-concurrency=4"]);
         node.envs(environment.iter().copied()).env("WRANGLER_SEND_METRICS", "false");
         let filter = self.options.filter.as_deref();
         match filter.filter(|filter| !has_file(folder, filter)) {
@@ -162,11 +166,10 @@ impl Run<'_> {
 
     /// The simulator's own program, which the runners outside of Rust start.
     fn simulator(&mut self) -> Result<PathBuf> {
-        if self.simulator.is_none() {
-            let program = ["--package", "genesys-simulator", "--bin", "genesys-simulator"];
-            self.simulator = cargo::build(&program, "genesys-simulator")?.into_iter().next();
+        if let Some(program) = &self.simulator {
+            return Ok(program.clone());
         }
-        self.simulator.clone().context("cargo reported no program for genesys-simulator")
+        Ok(self.simulator.insert(cargo::program("genesys-simulator")?).clone())
     }
 }
 

@@ -1,35 +1,34 @@
 //! `POST /sink/{name}`: what arrives at a sink, and how it behaves. Out of scope: what is kept (`crate::sink`).
 
-use crate::clock::{http_date, now_ms};
-use crate::server::Cutter;
-use crate::shared::Shared;
+use crate::clock::{now_ms, retry_after};
+use crate::server::ConnectionCutter;
+use crate::state::Sim;
 use axum::Extension;
 use axum::body::Bytes;
-use axum::extract::{Path, State};
+use axum::extract::Path;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
-use std::sync::Arc;
 use std::time::Duration;
 
 /// `POST /sink/{name}`.
 pub(crate) async fn receive(
-    State(shared): State<Arc<Shared>>,
+    state: Sim,
     Path(name): Path<String>,
-    Extension(cutter): Extension<Cutter>,
+    Extension(cutter): Extension<ConnectionCutter>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
     let at_ms = now_ms();
-    let Some(sink) = shared.sinks.get(&name) else { return StatusCode::INSUFFICIENT_STORAGE.into_response() };
+    let Some(sink) = state.sinks.get(&name) else { return StatusCode::INSUFFICIENT_STORAGE.into_response() };
     let behaviour = sink.behaviour().unwrap_or_default();
+    let delay = tokio::time::sleep(Duration::from_millis(behaviour.delay_ms));
     if behaviour.cut {
         sink.record(&headers, &body, 0, at_ms);
-        tokio::time::sleep(Duration::from_millis(behaviour.delay_ms)).await;
-        cutter.cut();
-        return std::future::pending().await;
+        delay.await;
+        return cutter.cut().await;
     }
     if behaviour.delay_ms > 0 {
-        tokio::time::sleep(Duration::from_millis(behaviour.delay_ms)).await;
+        delay.await;
     }
     sink.record(&headers, &body, behaviour.status, at_ms);
     let status = StatusCode::from_u16(behaviour.status).unwrap_or(StatusCode::OK);
@@ -39,14 +38,8 @@ pub(crate) async fn receive(
     } else {
         status.into_response()
     };
-    if let Some(seconds) = behaviour.retry_after_s {
-        let value = if behaviour.http_date {
-            HeaderValue::from_str(&http_date(at_ms.saturating_add(seconds.saturating_add(1).saturating_mul(1_000))))
-                .ok()
-        } else {
-            Some(HeaderValue::from(seconds))
-        };
-        response.headers_mut().extend(value.map(|value| (header::RETRY_AFTER, value)));
-    }
+    let value = behaviour.retry_after_s.map(|seconds| retry_after(seconds, behaviour.http_date));
+    let value = value.and_then(|value| HeaderValue::try_from(value).ok());
+    response.headers_mut().extend(value.map(|value| (header::RETRY_AFTER, value)));
     response
 }

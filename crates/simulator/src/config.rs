@@ -1,14 +1,15 @@
-//! What a simulator is started with ([`Config`]) and what can be changed while it runs ([`Settings`]).
+//! What a simulator is started with ([`SimulatorConfig`]) and what can be changed while it runs ([`SimulatorSettings`]).
 //!
-//! Every default is the vendor's figure where there is one; the source is named at the field.
+//! Promise: every default is the vendor's figure where there is one.
 
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
 /// All that is fixed at the start.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
-pub struct Config {
+pub struct SimulatorConfig {
     /// The address to listen on. Anything but loopback is refused.
     pub bind: IpAddr,
     /// The port; 0 takes a free one.
@@ -24,10 +25,10 @@ pub struct Config {
     /// How many bodies (by digest) a sink remembers; later ones are counted only.
     pub max_sink_entries: usize,
     /// What can be changed later by `PATCH /control/settings`.
-    pub settings: Settings,
+    pub settings: SimulatorSettings,
 }
 
-impl Default for Config {
+impl Default for SimulatorConfig {
     fn default() -> Self {
         Self {
             bind: Ipv4Addr::LOCALHOST.into(),
@@ -37,7 +38,7 @@ impl Default for Config {
             extra_event_types: Vec::new(),
             max_records: 200_000,
             max_sink_entries: 200_000,
-            settings: Settings::default(),
+            settings: SimulatorSettings::default(),
         }
     }
 }
@@ -73,7 +74,7 @@ impl std::fmt::Debug for OauthClient {
 /// What can be changed while the simulator runs.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
-pub struct Settings {
+pub struct SimulatorSettings {
     /// Lifetime of a new token in seconds. Genesys: 300 to 172,800, by default 86,400.
     pub token_lifetime_s: u64,
     /// Token requests a minute and client before the token endpoint's own form of a rate limit (400).
@@ -88,23 +89,21 @@ pub struct Settings {
     pub create_completes_after_ms: u64,
     /// Whether `customProperties["webhook.signature.secret"]` is given back; otherwise it reads as asterisks.
     pub webhook_secret_readable: bool,
-    /// How a version mismatch is answered: 412, 409, or 400 with the vendor's text.
-    pub version_mismatch_status: u16,
     /// Whether browsers may call `/api` and `/oauth` from any origin.
     pub cors: bool,
     /// How deliveries are timed and repeated.
-    pub policy: Policy,
+    pub policy: DeliveryPolicy,
     /// How many requests of the sender may wait for their answers at once. A change applies from the next reset.
     pub max_in_flight: usize,
     /// How many deliveries may be unfinished at once, those that wait for a retry included. A change applies from the next reset.
     pub max_pending: usize,
-    /// What is sent.
-    pub mix: Mix,
+    /// What is sent: the weight of each kind.
+    pub mix: BTreeMap<DeliveryKind, u32>,
     /// How large it is.
-    pub sizes: Vec<Size>,
+    pub sizes: Vec<BodySize>,
 }
 
-impl Default for Settings {
+impl Default for SimulatorSettings {
     fn default() -> Self {
         Self {
             token_lifetime_s: 86_400,
@@ -114,39 +113,36 @@ impl Default for Settings {
             open_messaging_lag_ms: 0,
             create_completes_after_ms: 100,
             webhook_secret_readable: true,
-            version_mismatch_status: 412,
             cors: false,
-            policy: Policy::default(),
+            policy: DeliveryPolicy::default(),
             max_in_flight: 64,
             max_pending: 10_000,
-            mix: Mix::default(),
+            mix: BTreeMap::from([
+                (DeliveryKind::Valid, 90),
+                (DeliveryKind::Tampered, 2),
+                (DeliveryKind::Unsigned, 2),
+                (DeliveryKind::MalformedJson, 2),
+                (DeliveryKind::MissingEvents, 2),
+                (DeliveryKind::Duplicate, 2),
+            ]),
             sizes: [(1_024, 60), (4_096, 25), (16_384, 10), (65_536, 4), (200_000, 1)]
-                .map(|(bytes, weight)| Size { bytes, weight })
+                .map(|(bytes, weight)| BodySize { bytes, weight })
                 .to_vec(),
         }
     }
 }
 
-impl Settings {
-    /// What is wrong with these settings, if anything is.
-    pub fn problem(&self) -> Option<String> {
-        if !matches!(self.version_mismatch_status, 400 | 409 | 412) {
-            return Some("versionMismatchStatus: expected 412, 409 or 400".to_owned());
-        }
-        if self.mix.total() == 0 {
-            return Some("mix: at least one weight must be above 0".to_owned());
-        }
-        if !self.sizes.iter().any(|size| size.weight > 0) {
-            return Some("sizes: at least one weight must be above 0".to_owned());
-        }
-        if let Some(size) = self.sizes.iter().find(|size| size.bytes > MAX_BODY_BYTES) {
-            return Some(format!("sizes: {} bytes are more than {MAX_BODY_BYTES}", size.bytes));
-        }
-        if self.rate_limit.window_ms == 0 {
-            return Some("rateLimit.windowMs: must be above 0".to_owned());
-        }
-        (self.max_in_flight == 0 || self.max_pending == 0)
-            .then(|| "maxInFlight, maxPending: must be above 0".to_owned())
+impl SimulatorSettings {
+    /// The error says which setting is wrong.
+    pub fn check(&self) -> Result<(), String> {
+        let problems = [
+            (self.mix.values().all(|weight| *weight == 0), "mix: at least one weight must be above 0"),
+            (self.sizes.iter().all(|size| size.weight == 0), "sizes: at least one weight must be above 0"),
+            (self.sizes.iter().any(|size| size.bytes > MAX_BODY_BYTES), "sizes: at most 16 MiB"),
+            (self.rate_limit.window_ms == 0, "rateLimit.windowMs: must be above 0"),
+            (self.max_in_flight == 0 || self.max_pending == 0, "maxInFlight, maxPending: must be above 0"),
+        ];
+        problems.into_iter().find(|(is_wrong, _)| *is_wrong).map_or(Ok(()), |(_, problem)| Err(problem.to_owned()))
     }
 }
 
@@ -176,27 +172,25 @@ impl Default for RateLimit {
 /// Genesys' delivery policy: an answer within 10 s; up to 5 retries on timeout, 429 or 5xx only, 5 s apart.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
-pub struct Policy {
+pub struct DeliveryPolicy {
     /// How long an answer may take.
     pub timeout_ms: u64,
     /// How often a delivery is repeated.
     pub retries: u32,
     /// The pause before each repetition.
     pub retry_pause_ms: u64,
-    /// Whether a refused or broken connection is repeated too. The vendor names only timeout, 429 and 5xx.
-    pub retry_on_connection_error: bool,
 }
 
-impl Default for Policy {
+impl Default for DeliveryPolicy {
     fn default() -> Self {
-        Self { timeout_ms: 10_000, retries: 5, retry_pause_ms: 5_000, retry_on_connection_error: false }
+        Self { timeout_ms: 10_000, retries: 5, retry_pause_ms: 5_000 }
     }
 }
 
 /// What a delivery is made to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Kind {
+pub enum DeliveryKind {
     /// Genuine: signed, well formed.
     Valid,
     /// Changed after it was signed, or signed with another secret.
@@ -209,60 +203,12 @@ pub enum Kind {
     MissingEvents,
     /// The same bytes as an earlier valid delivery that was accepted.
     Duplicate,
-    /// A body given by the caller.
-    Custom,
-}
-
-impl Kind {
-    /// What a mix can hold, in the order of [`Mix::weights`].
-    pub const MIXED: [Self; 6] =
-        [Self::Valid, Self::Tampered, Self::Unsigned, Self::MalformedJson, Self::MissingEvents, Self::Duplicate];
-}
-
-/// Weights of what is sent. In JSON the names are those of [`Kind`].
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Mix {
-    /// Weight of [`Kind::Valid`].
-    pub valid: u32,
-    /// Weight of [`Kind::Tampered`].
-    pub tampered: u32,
-    /// Weight of [`Kind::Unsigned`].
-    pub unsigned: u32,
-    /// Weight of [`Kind::MalformedJson`].
-    pub malformed_json: u32,
-    /// Weight of [`Kind::MissingEvents`].
-    pub missing_events: u32,
-    /// Weight of [`Kind::Duplicate`].
-    pub duplicate: u32,
-}
-
-impl Default for Mix {
-    fn default() -> Self {
-        Self { valid: 90, tampered: 2, unsigned: 2, malformed_json: 2, missing_events: 2, duplicate: 2 }
-    }
-}
-
-impl Mix {
-    /// Nothing but valid deliveries.
-    pub fn valid_only() -> Self {
-        Self { valid: 1, tampered: 0, unsigned: 0, malformed_json: 0, missing_events: 0, duplicate: 0 }
-    }
-
-    /// The weights in the order of [`Kind::MIXED`].
-    pub fn weights(&self) -> [u32; 6] {
-        [self.valid, self.tampered, self.unsigned, self.malformed_json, self.missing_events, self.duplicate]
-    }
-
-    fn total(&self) -> u64 {
-        self.weights().into_iter().map(u64::from).sum()
-    }
 }
 
 /// One size of body with its weight.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Size {
+pub struct BodySize {
     /// The length that a body is filled up to. The smallest realistic event is a little under 1 KB and is sent whole.
     pub bytes: usize,
     /// Its weight.

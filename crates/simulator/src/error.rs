@@ -1,21 +1,22 @@
-//! Errors in the vendor's form: `{message, code, status, contextId, …}` for the API, `{error, description, …}` for the token endpoint.
+//! Errors in the vendor's form: `{message, code, status, contextId, …}` of the API, `{error, description, …}` of the token endpoint.
 
 use axum::Json;
-use axum::http::{StatusCode, header};
+use axum::body::Body;
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
 /// An error of the API. The gate writes its body, because only the gate knows the correlation id.
 #[derive(Clone, Debug)]
-pub(crate) struct ApiError {
+pub(crate) struct VendorError {
     status: u16,
     code: String,
-    message: String,
+    pub(crate) message: String,
     params: Value,
     retry_after: Option<String>,
 }
 
-impl ApiError {
+impl VendorError {
     pub(crate) fn new(status: u16, code: &str, message: impl Into<String>) -> Self {
         Self { status, code: code.to_owned(), message: message.into(), params: json!({}), retry_after: None }
     }
@@ -54,13 +55,8 @@ impl ApiError {
         Self::new(status, code, message)
     }
 
-    /// What went wrong, for the control API.
-    pub(crate) fn into_message(self) -> String {
-        self.message
-    }
-
-    /// The answer with its body.
-    pub(crate) fn render(self, correlation_id: &str) -> Response {
+    /// Makes the error the body of `response`, whose other headers stay.
+    pub(crate) fn render(self, response: &mut Response, correlation_id: &str) {
         let body = json!({
             "message": self.message,
             "code": self.code,
@@ -70,16 +66,15 @@ impl ApiError {
             "details": [],
             "errors": [],
         });
-        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let mut response = (status, Json(body)).into_response();
-        if let Some(value) = self.retry_after.and_then(|value| value.parse().ok()) {
-            response.headers_mut().insert(header::RETRY_AFTER, value);
-        }
-        response
+        *response.status_mut() = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        *response.body_mut() = Body::from(body.to_string());
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.extend(self.retry_after.and_then(|value| value.parse().ok()).map(|value| (header::RETRY_AFTER, value)));
     }
 }
 
-impl IntoResponse for ApiError {
+impl IntoResponse for VendorError {
     /// Leaves the error for the gate, which renders it.
     fn into_response(self) -> Response {
         let mut response = StatusCode::INTERNAL_SERVER_ERROR.into_response();

@@ -1,10 +1,11 @@
 //! Realistic bodies: conversation and user events for webhooks, messages for Open Messaging.
 //!
-//! Promises: valid JSON with what makes receivers stumble (text outside ASCII raw and escaped, `1.0`, `\/`, white space, `events` first or last),
-//! the same for the same seed and time. Out of scope: everything that is wrong on purpose, see `forge`.
+//! Promises: valid JSON with what makes receivers stumble (text outside ASCII raw and escaped, `1.0`, `\/`, white space, `events`
+//! first or last); the same for the same seed and time. Out of scope: everything that is wrong on purpose, see `forge`.
 
 use crate::clock::iso8601;
-use crate::random::Rng;
+use crate::seed::uuid;
+use fastrand::Rng;
 use std::fmt::Write as _;
 
 const NAMES: [&str; 8] = [
@@ -35,9 +36,13 @@ const PARTICIPANT_BYTES: usize = 620;
 const EVENT_BYTES: usize = 560;
 
 /// A body and how many events it carries.
-pub(crate) struct Body {
+pub(crate) struct EventBody {
     pub(crate) text: String,
     pub(crate) events: u64,
+}
+
+fn pick<'a>(rng: &mut Rng, texts: &'a [impl AsRef<str>]) -> &'a str {
+    texts[rng.usize(..texts.len())].as_ref()
 }
 
 /// A webhook's body with events of the subscribed types, filled up to `target_bytes`.
@@ -47,11 +52,11 @@ pub(crate) fn webhook(
     event_types: &[String],
     target_bytes: usize,
     now_ms: u64,
-) -> Body {
-    let colon = if rng.below(4) == 0 { ": " } else { ":" };
+) -> EventBody {
+    let colon = if rng.u64(..4) == 0 { ": " } else { ":" };
     let head = format!(
         r#""id"{colon}"{}","webhookId"{colon}"{webhook_id}","organizationId":"{ORGANIZATION}","timestamp":"{}""#,
-        rng.uuid(),
+        uuid(rng),
         iso8601(now_ms)
     );
     let mut list = String::from("[");
@@ -64,32 +69,32 @@ pub(crate) fn webhook(
             }
             list.push(',');
         }
-        let participants = (left.saturating_sub(EVENT_BYTES) / PARTICIPANT_BYTES).clamp(1, 1 + rng.index(6));
-        let event_type = if event_types.is_empty() { "call:created" } else { rng.pick(event_types).as_str() };
-        let at_ms = now_ms.saturating_sub(rng.below(2_000));
+        let participants = (left.saturating_sub(EVENT_BYTES) / PARTICIPANT_BYTES).clamp(1, rng.usize(1..=6));
+        let event_type = if event_types.is_empty() { "call:created" } else { pick(rng, event_types) };
+        let at_ms = now_ms.saturating_sub(rng.u64(..2_000));
         event(rng, &mut list, event_type, participants, at_ms);
         events += 1;
     }
     list.push(']');
-    let text = if rng.below(3) == 0 {
+    let text = if rng.u64(..3) == 0 {
         format!(r#"{{"events"{colon}{list},{head}}}"#)
     } else {
         format!(r#"{{{head},"events"{colon}{list}}}"#)
     };
     let mut text = filled(text, "note", target_bytes);
-    if rng.below(8) == 0 {
+    if rng.u64(..8) == 0 {
         text.push('\n');
     }
-    Body { text, events }
+    EventBody { text, events }
 }
 
 fn event(rng: &mut Rng, out: &mut String, event_type: &str, participants: usize, at_ms: u64) {
-    let (id, subject, at) = (rng.uuid(), rng.uuid(), iso8601(at_ms));
+    let (id, subject, at) = (uuid(rng), uuid(rng), iso8601(at_ms));
     if event_type.starts_with("user:") {
         let _ = write!(
             out,
             r#"{{"id":"{id}","eventType":"{event_type}","topicName":"v2.users.{subject}.activity","eventTime":"{at}","userId":"{subject}","presence":{{"systemPresence":"Available","message":"{}"}},"routingStatus":{{"status":"INTERACTING","startTime":"{at}"}},"participants":["#,
-            rng.pick(&TEXTS)
+            pick(rng, &TEXTS)
         );
     } else {
         let step = match event_type.split_once(':').map_or("", |(_, happening)| happening) {
@@ -101,8 +106,8 @@ fn event(rng: &mut Rng, out: &mut String, event_type: &str, participants: usize,
         let _ = write!(
             out,
             r#"{{"id":"{id}","eventType":"{event_type}","topicName":"v2.detail.events.conversation.{subject}.{step}","eventTime":"{at}","conversationId":"{subject}","mediaType":"VOICE","direction":"INBOUND","ani":"tel:+49{:010}","dnis":"tel:+1317{:07}","participants":["#,
-            rng.below(10_000_000_000),
-            rng.below(10_000_000)
+            rng.u64(..10_000_000_000),
+            rng.u64(..10_000_000)
         );
     }
     for index in 0..participants {
@@ -112,32 +117,32 @@ fn event(rng: &mut Rng, out: &mut String, event_type: &str, participants: usize,
         let _ = write!(
             out,
             r#"{{"id":"{}","purpose":"{}","name":"{}","queueId":"{}","calls":[{{"id":"{}","state":"{}","connectedTime":"{at}","provider":"Edge","muted":false,"segments":[{{"type":"interact","startTime":"{at}","mos":4.{}0}}]}}],"attributes":{{"ratio":1.0,"scale":5e-1,"comment":"{}"}}}}"#,
-            rng.uuid(),
-            rng.pick(&PURPOSES),
-            rng.pick(&NAMES),
-            rng.uuid(),
-            rng.uuid(),
-            rng.pick(&STATES),
-            rng.below(10),
-            rng.pick(&TEXTS)
+            uuid(rng),
+            pick(rng, &PURPOSES),
+            pick(rng, &NAMES),
+            uuid(rng),
+            uuid(rng),
+            pick(rng, &STATES),
+            rng.u64(..10),
+            pick(rng, &TEXTS)
         );
     }
     out.push_str("]}");
 }
 
 /// An outbound message of an integration, filled up to `target_bytes`.
-pub(crate) fn open_message(rng: &mut Rng, integration_id: &str, target_bytes: usize, now_ms: u64) -> Body {
-    let (id, user, conversation, at) = (rng.uuid().replace('-', ""), rng.below(100_000), rng.uuid(), iso8601(now_ms));
-    let content = match rng.below(10) {
+pub(crate) fn open_message(rng: &mut Rng, integration_id: &str, target_bytes: usize, now_ms: u64) -> EventBody {
+    let (id, user, conversation, at) = (uuid(rng).replace('-', ""), rng.u64(..100_000), uuid(rng), iso8601(now_ms));
+    let content = match rng.u64(..10) {
         0 => r#""type":"Event","events":[{"eventType":"Typing","typing":{"type":"On","duration":5000}}]"#.to_owned(),
         1 => r#""type":"Receipt","status":"Delivered","isFinalReceipt":true,"reasons":[]"#.to_owned(),
-        _ => format!(r#""type":"Text","text":"{}""#, rng.pick(&TEXTS)),
+        _ => format!(r#""type":"Text","text":"{}""#, pick(rng, &TEXTS)),
     };
     let text = format!(
         r#"{{"id":"{id}","channel":{{"id":"{integration_id}","platform":"Open","type":"Private","to":{{"id":"customer-{user}@example.com","idType":"Opaque"}},"from":{{"nickname":"{}","id":"{integration_id}","idType":"Opaque"}},"time":"{at}","messageId":"{id}"}},{content},"originatingEntity":"Human","direction":"Outbound","conversationId":"{conversation}"}}"#,
-        rng.pick(&NAMES)
+        pick(rng, &NAMES)
     );
-    Body { text: filled(text, "metadata", target_bytes), events: 1 }
+    EventBody { text: filled(text, "metadata", target_bytes), events: 1 }
 }
 
 /// Adds a field `name` at the end of the object, as long as it takes to reach `target_bytes` exactly; nothing if there is no room for it.
@@ -158,14 +163,14 @@ fn filled(mut text: String, name: &str, target_bytes: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::{open_message, webhook};
-    use crate::random::Rng;
+    use crate::seed::of_item;
     use serde_json::Value;
 
     #[test]
     fn webhook_bodies_are_json_of_the_asked_size_with_only_subscribed_events() {
         let types = ["call:created".to_owned(), "user:updated".to_owned()];
         for (item, target) in (0..200).zip([1_024, 4_096, 16_384, 65_536, 200_000].into_iter().cycle()) {
-            let body = webhook(&mut Rng::of_item(3, item), "w", &types, target, 1_749_589_385_427);
+            let body = webhook(&mut of_item(3, item), "w", &types, target, 1_749_589_385_427);
             // A filler that would not fit is left out; one event can be longer than the smallest size.
             assert!((target - 16..target + 300).contains(&body.text.len()), "{} of {target}", body.text.len());
             let value: Value = serde_json::from_str(&body.text).unwrap();
@@ -174,7 +179,7 @@ mod tests {
             assert!(events.iter().all(|event| types.iter().any(|name| event["eventType"] == **name)));
             assert!(
                 !body.text.is_ascii()
-                    && body.text == webhook(&mut Rng::of_item(3, item), "w", &types, target, 1_749_589_385_427).text
+                    && body.text == webhook(&mut of_item(3, item), "w", &types, target, 1_749_589_385_427).text
             );
         }
     }
@@ -182,7 +187,7 @@ mod tests {
     #[test]
     fn messages_are_one_object_each_from_the_integration() {
         for item in 0..50 {
-            let body = open_message(&mut Rng::of_item(3, item), "integration", 1_024, 1_749_589_385_427);
+            let body = open_message(&mut of_item(3, item), "integration", 1_024, 1_749_589_385_427);
             let value: Value = serde_json::from_str(&body.text).unwrap();
             assert_eq!(
                 (&value["channel"]["id"], &value["channel"]["from"]["id"]),

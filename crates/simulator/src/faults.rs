@@ -3,10 +3,8 @@
 //! A fault applies to requests of `/api` and `/oauth` whose method and path match. Faults are tried in the order in which they were added;
 //! of those that end a request, one applies.
 
-use crate::lock::lock;
-use crate::random::Rng;
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
-use std::sync::Mutex;
 
 /// What goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,9 +43,6 @@ pub struct Fault {
     /// How often; without it, until it is cleared.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub times: Option<u64>,
-    /// How probable at each matching request, 0 to 1.
-    #[serde(default = "always")]
-    pub probability: f64,
     /// Whether the request is carried out all the same, and only its answer lost or replaced. Requests that fail by themselves are answered
     /// as they are and not counted. For `rate_limited`, `error`, `not_json`, `cut` and `slow`.
     #[serde(default)]
@@ -73,10 +68,6 @@ fn api_path() -> String {
     "/api/".to_owned()
 }
 
-fn always() -> f64 {
-    1.0
-}
-
 fn one() -> u64 {
     1
 }
@@ -89,7 +80,6 @@ impl Fault {
             method: None,
             path: api_path(),
             times: None,
-            probability: always(),
             applied: false,
             status: None,
             delay_ms: 0,
@@ -123,20 +113,15 @@ impl Fault {
         Self { status: Some(status), ..self }
     }
 
-    fn problem(&self) -> Option<&'static str> {
-        if !(0.0..=1.0).contains(&self.probability) {
-            return Some("probability: expected 0 to 1");
+    fn check(&self) -> Result<(), &'static str> {
+        let may_apply = self.ends() || self.kind == FaultKind::Slow;
+        match self.status {
+            _ if self.applied && !may_apply => Err("applied: only for rate_limited, error, not_json, cut and slow"),
+            None | Some(400 | 409 | 412) => Ok(()),
+            Some(_) if self.kind == FaultKind::ConcurrentWriter => Err("status: a version mismatch is 412, 409 or 400"),
+            Some(400..=599) => Ok(()),
+            Some(_) => Err("status: expected 400 to 599"),
         }
-        if self.applied && !(self.ends() || self.kind == FaultKind::Slow) {
-            return Some("applied: only for rate_limited, error, not_json, cut and slow");
-        }
-        if self.status.is_some_and(|status| !(400..=599).contains(&status)) {
-            return Some("status: expected 400 to 599");
-        }
-        if self.kind == FaultKind::ConcurrentWriter && !matches!(self.status, None | Some(400 | 409 | 412)) {
-            return Some("status: a version mismatch is 412, 409 or 400");
-        }
-        None
     }
 
     fn matches(&self, method: &str, path: &str) -> bool {
@@ -158,7 +143,7 @@ impl Fault {
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct FaultState {
-    /// Names it for removal.
+    /// Names it in the log of requests.
     pub id: u64,
     /// How often it has applied.
     pub applied_count: u64,
@@ -167,64 +152,43 @@ pub struct FaultState {
 }
 
 /// The faults that are switched on.
-#[derive(Debug)]
-pub struct Faults {
-    inner: Mutex<Inner>,
-}
+#[derive(Debug, Default)]
+pub struct Faults(Mutex<FaultTable>);
 
-#[derive(Debug)]
-struct Inner {
-    rng: Rng,
-    next_id: u64,
+#[derive(Debug, Default)]
+struct FaultTable {
+    last_id: u64,
     list: Vec<FaultState>,
 }
 
 impl Faults {
-    pub(crate) fn new(seed: u64) -> Self {
-        Self { inner: Mutex::new(Inner { rng: Rng::of_item(seed, u64::MAX), next_id: 1, list: Vec::new() }) }
-    }
-
     /// Switches a fault on and returns its id; the error says which field is wrong.
     pub fn add(&self, fault: Fault) -> Result<u64, &'static str> {
-        if let Some(problem) = fault.problem() {
-            return Err(problem);
-        }
-        let mut inner = lock(&self.inner);
-        let id = inner.next_id;
-        inner.next_id += 1;
-        inner.list.push(FaultState { id, applied_count: 0, fault });
+        fault.check()?;
+        let mut table = self.0.lock();
+        table.last_id += 1;
+        let id = table.last_id;
+        table.list.push(FaultState { id, applied_count: 0, fault });
         Ok(id)
-    }
-
-    /// Switches one off. False when there is none with this id.
-    pub fn remove(&self, id: u64) -> bool {
-        let mut inner = lock(&self.inner);
-        let before = inner.list.len();
-        inner.list.retain(|state| state.id != id);
-        inner.list.len() < before
     }
 
     /// Switches all off.
     pub fn clear(&self) {
-        lock(&self.inner).list.clear();
+        self.0.lock().list.clear();
     }
 
     /// All faults with their counts, those that are used up included.
     pub fn list(&self) -> Vec<FaultState> {
-        lock(&self.inner).list.clone()
+        self.0.lock().list.clone()
     }
 
     /// The faults that apply to this request, counted.
     pub(crate) fn take(&self, method: &str, path: &str) -> Vec<(u64, Fault)> {
-        let mut inner = lock(&self.inner);
-        let Inner { rng, list, .. } = &mut *inner;
+        let mut table = self.0.lock();
         let mut taken: Vec<(u64, Fault)> = Vec::new();
-        for state in list {
+        for state in &mut table.list {
             let ended = taken.iter().any(|(_, fault)| fault.ends());
-            if !state.fault.matches(method, path)
-                || (ended && state.fault.ends())
-                || !rng.chance(state.fault.probability)
-            {
+            if !state.fault.matches(method, path) || (ended && state.fault.ends()) {
                 continue;
             }
             state.fault.times = state.fault.times.map(|times| times.saturating_sub(1));
@@ -236,7 +200,7 @@ impl Faults {
 
     /// Takes the count back of a fault that found nothing to spoil.
     pub(crate) fn give_back(&self, id: u64) {
-        if let Some(state) = lock(&self.inner).list.iter_mut().find(|state| state.id == id) {
+        if let Some(state) = self.0.lock().list.iter_mut().find(|state| state.id == id) {
             state.applied_count = state.applied_count.saturating_sub(1);
             state.fault.times = state.fault.times.map(|times| times.saturating_add(1));
         }
@@ -249,7 +213,7 @@ mod tests {
 
     #[test]
     fn a_fault_applies_as_often_as_told_where_it_was_told() {
-        let faults = Faults::new(1);
+        let faults = Faults::default();
         faults.add(Fault::new(FaultKind::Error).times(2).on("POST", "/api/v2/webhooks")).unwrap();
         assert!(faults.take("GET", "/api/v2/webhooks/webhooks").is_empty());
         assert!(faults.take("POST", "/oauth/token").is_empty());
@@ -259,12 +223,11 @@ mod tests {
             assert_eq!(faults.take("POST", "/api/v2/webhooks/webhooks").len(), expected);
         }
         assert_eq!(faults.list()[0].applied_count, 2);
-        assert!(faults.remove(1) && !faults.remove(1));
     }
 
     #[test]
     fn of_the_faults_that_end_a_request_one_applies_and_the_other_keeps_its_count() {
-        let faults = Faults::new(1);
+        let faults = Faults::default();
         for kind in [FaultKind::Slow, FaultKind::Cut, FaultKind::Error] {
             faults.add(Fault::new(kind).times(1)).unwrap();
         }
@@ -275,8 +238,7 @@ mod tests {
 
     #[test]
     fn impossible_faults_are_refused() {
-        let faults = Faults::new(1);
-        assert!(faults.add(Fault { probability: f64::NAN, ..Fault::new(FaultKind::Cut) }).is_err());
+        let faults = Faults::default();
         assert!(faults.add(Fault::new(FaultKind::Error).status(200)).is_err());
         assert!(faults.add(Fault::new(FaultKind::TokenRevoked).applied()).is_err());
         assert!(faults.add(Fault::new(FaultKind::ConcurrentWriter).status(500)).is_err());

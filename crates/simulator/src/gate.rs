@@ -1,33 +1,27 @@
 //! What every request to `/api` and `/oauth` passes: correlation id, faults, the token, the rate limit, the log.
 
-use crate::clock::{http_date, now_ms};
-use crate::error::{ApiError, OauthError};
+use crate::clock::{now_ms, retry_after};
+use crate::error::{OauthError, VendorError};
 use crate::faults::{Fault, FaultKind};
-use crate::lock::lock;
 use crate::oauth::bearer;
 use crate::rate::Standing;
 use crate::requests::RequestRecord;
-use crate::server::Cutter;
-use crate::shared::Shared;
-use axum::extract::{MatchedPath, Request, State};
+use crate::server::ConnectionCutter;
+use crate::state::{Sim, SimulatorState};
+use axum::Extension;
+use axum::extract::{MatchedPath, Request};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
-use std::sync::Arc;
 use std::time::Duration;
-
-/// Somebody else who writes just before this request does.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct ConcurrentWriter {
-    /// How the mismatch is answered; as the settings say when absent.
-    pub(crate) status: Option<u16>,
-}
 
 /// What faults ask of a handler.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Interference {
-    /// Somebody else writes first.
-    pub(crate) concurrent_writer: Option<ConcurrentWriter>,
+    /// Another writer changes the object before this request does.
+    pub(crate) other_writer: bool,
+    /// How the mismatch is answered: 412 when absent.
+    pub(crate) mismatch_status: Option<u16>,
     /// The creation ends in an error.
     pub(crate) create_fails: bool,
 }
@@ -38,53 +32,46 @@ const EXPOSED: &str =
 
 /// Puts the request into the log when it goes: also when the caller leaves before the answer, and the handler is dropped.
 struct Logged<'a> {
-    shared: &'a Shared,
+    state: &'a SimulatorState,
     route: String,
     record: RequestRecord,
 }
 
 impl Drop for Logged<'_> {
     fn drop(&mut self) {
-        self.shared.requests.add(&self.route, self.record.clone());
+        self.state.requests.add(&self.route, self.record.clone());
     }
 }
 
 /// The layer around the routes of the API and the token endpoint.
-pub(crate) async fn gate(State(shared): State<Arc<Shared>>, request: Request, next: Next) -> Response {
-    let settings = shared.settings();
+pub(crate) async fn gate(
+    state: Sim,
+    Extension(cutter): Extension<ConnectionCutter>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let settings = state.settings();
     let at_ms = now_ms();
-    let correlation_id = shared.uuid();
+    let correlation_id = state.uuid();
     let method = request.method().clone();
     let target = request.uri().path_and_query().map_or_else(String::new, ToString::to_string);
     let route = request.extensions().get::<MatchedPath>().map_or("(none)", MatchedPath::as_str).to_owned();
-    let cutter = request.extensions().get::<Cutter>().cloned();
     let preflight = settings.cors && method == Method::OPTIONS;
     let record =
         RequestRecord { at_ms, method: method.to_string(), target, status: 0, correlation_id, faults: Vec::new() };
-    let mut logged = Logged { shared: &shared, route, record };
+    let mut logged = Logged { state: &state, route, record };
     let (outcome, faults) = if preflight {
         (Some(StatusCode::NO_CONTENT.into_response()), Vec::new())
     } else {
-        pass(&shared, request, next).await
+        pass(&state, request, next).await
     };
     logged.record.faults = faults;
     let Some(mut response) = outcome else {
         drop(logged);
-        if let Some(cutter) = cutter {
-            cutter.cut();
-        }
-        // The connection is dropped, and this future with it.
-        return std::future::pending().await;
+        return cutter.cut().await;
     };
-    if let Some(error) = response.extensions_mut().remove::<ApiError>() {
-        let headers = std::mem::take(response.headers_mut());
-        response = error.render(&logged.record.correlation_id);
-        // The rate limit's headers were set before the error was rendered; the empty body's own headers do not matter any more.
-        response.headers_mut().extend(
-            headers
-                .into_iter()
-                .filter(|(name, _)| name.as_ref().is_some_and(|name| name.as_str().starts_with("inin-"))),
-        );
+    if let Some(error) = response.extensions_mut().remove::<VendorError>() {
+        error.render(&mut response, &logged.record.correlation_id);
     }
     if let Ok(value) = HeaderValue::from_str(&logged.record.correlation_id) {
         response.headers_mut().insert("inin-correlation-id", value);
@@ -109,9 +96,9 @@ fn allow_origin(headers: &mut HeaderMap) {
 }
 
 /// The answer, or `None` when the connection is to be cut; with the faults that applied.
-async fn pass(shared: &Shared, mut request: Request, next: Next) -> (Option<Response>, Vec<u64>) {
+async fn pass(state: &SimulatorState, mut request: Request, next: Next) -> (Option<Response>, Vec<u64>) {
     let path = request.uri().path().to_owned();
-    let taken = shared.faults.take(request.method().as_str(), &path);
+    let taken = state.faults.take(request.method().as_str(), &path);
     let mut ids: Vec<u64> = taken.iter().map(|(id, _)| *id).collect();
     let mut interference = Interference::default();
     let mut after = Vec::new();
@@ -121,11 +108,11 @@ async fn pass(shared: &Shared, mut request: Request, next: Next) -> (Option<Resp
             FaultKind::Slow => tokio::time::sleep(Duration::from_millis(fault.delay_ms)).await,
             FaultKind::TokenRevoked => {
                 if let Some(token) = bearer(request.headers()) {
-                    shared.oauth.revoke(token);
+                    state.oauth.revoke(token);
                 }
             }
             FaultKind::ConcurrentWriter => {
-                interference.concurrent_writer = Some(ConcurrentWriter { status: fault.status });
+                (interference.other_writer, interference.mismatch_status) = (true, fault.status);
             }
             FaultKind::CreateFails => interference.create_fails = true,
             FaultKind::RateLimited | FaultKind::Error | FaultKind::NotJson | FaultKind::Cut => {
@@ -134,12 +121,12 @@ async fn pass(shared: &Shared, mut request: Request, next: Next) -> (Option<Resp
         }
     }
     request.extensions_mut().insert(interference);
-    let response = if path.starts_with("/api/") { admit(shared, request, next).await } else { next.run(request).await };
+    let response = if path.starts_with("/api/") { admit(state, request, next).await } else { next.run(request).await };
     let succeeded = response.status().is_success();
     let mut outcome = Some(response);
     for (id, fault) in after {
         if !succeeded {
-            shared.faults.give_back(id);
+            state.faults.give_back(id);
             ids.retain(|taken| *taken != id);
         } else if fault.kind == FaultKind::Slow {
             tokio::time::sleep(Duration::from_millis(fault.delay_ms)).await;
@@ -151,18 +138,18 @@ async fn pass(shared: &Shared, mut request: Request, next: Next) -> (Option<Resp
 }
 
 /// Token and rate limit, then the handler.
-async fn admit(shared: &Shared, mut request: Request, next: Next) -> Response {
-    let limit = shared.settings().rate_limit.clone();
-    let caller = match shared.oauth.caller(request.headers(), now_ms()) {
+async fn admit(state: &SimulatorState, mut request: Request, next: Next) -> Response {
+    let limit = state.settings().rate_limit.clone();
+    let caller = match state.oauth.caller(request.headers(), now_ms()) {
         Ok(caller) => caller,
         Err(error) => return error.into_response(),
     };
     let standing = {
-        let mut windows = lock(&shared.windows);
+        let mut windows = state.windows.lock();
         windows.entry(caller.token.clone()).or_default().count(limit.requests, limit.window_ms, now_ms())
     };
     let mut response = if standing.is_over() {
-        ApiError::too_many_requests(standing.reset_s, retry_after(standing.reset_s, limit.http_date)).into_response()
+        VendorError::too_many_requests(standing.reset_s, retry_after(standing.reset_s, limit.http_date)).into_response()
     } else {
         request.extensions_mut().insert(caller);
         next.run(request).await
@@ -176,15 +163,6 @@ async fn admit(shared: &Shared, mut request: Request, next: Next) -> Response {
         }
     }
     response
-}
-
-fn retry_after(seconds: u64, as_date: bool) -> String {
-    // A date has whole seconds: one more, so that it is never earlier than what was meant.
-    if as_date {
-        http_date(now_ms().saturating_add(seconds.saturating_add(1).saturating_mul(1_000)))
-    } else {
-        seconds.to_string()
-    }
 }
 
 /// What a fault answers; `None` cuts the connection.
@@ -202,7 +180,7 @@ fn spoiled(fault: &Fault, path: &str) -> Option<Response> {
         FaultKind::RateLimited if path.starts_with("/oauth/") => Some(OauthError::rate_limit().into_response()),
         FaultKind::RateLimited => {
             let value = retry_after(fault.retry_after_s, fault.http_date);
-            Some(ApiError::too_many_requests(fault.retry_after_s, value).into_response())
+            Some(VendorError::too_many_requests(fault.retry_after_s, value).into_response())
         }
         _ => {
             let status = code(fault.status, StatusCode::INTERNAL_SERVER_ERROR).as_u16();
@@ -211,17 +189,17 @@ fn spoiled(fault: &Fault, path: &str) -> Option<Response> {
                 504 => "gateway.timeout",
                 _ => "internal.server.error",
             };
-            Some(ApiError::new(status, name, "The server encountered an unexpected condition.").into_response())
+            Some(VendorError::new(status, name, "The server encountered an unexpected condition.").into_response())
         }
     }
 }
 
 /// Unknown paths.
-pub(crate) async fn not_found(request: Request) -> ApiError {
-    ApiError::new(404, "not.found", format!("HTTP 404 Not Found: {}", request.uri().path()))
+pub(crate) async fn not_found(request: Request) -> VendorError {
+    VendorError::new(404, "not.found", format!("HTTP 404 Not Found: {}", request.uri().path()))
 }
 
 /// Known paths with another method.
-pub(crate) async fn method_not_allowed() -> ApiError {
-    ApiError::new(405, "method.not.allowed", "HTTP 405 Method Not Allowed")
+pub(crate) async fn method_not_allowed() -> VendorError {
+    VendorError::new(405, "method.not.allowed", "HTTP 405 Method Not Allowed")
 }

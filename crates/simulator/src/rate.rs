@@ -2,7 +2,7 @@
 
 /// One token's current window.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Window {
+pub(crate) struct RateWindow {
     started_ms: u64,
     count: u64,
 }
@@ -24,7 +24,7 @@ impl Standing {
     }
 }
 
-impl Window {
+impl RateWindow {
     /// Counts a request. The window starts with the first request after the last one ended.
     pub(crate) fn count(&mut self, allowed: u64, window_ms: u64, now_ms: u64) -> Standing {
         if self.count == 0 || now_ms.saturating_sub(self.started_ms) >= window_ms {
@@ -38,11 +38,11 @@ impl Window {
 
 #[cfg(test)]
 mod tests {
-    use super::{Standing, Window};
+    use super::{RateWindow, Standing};
 
     #[test]
     fn a_window_allows_its_number_and_starts_anew() {
-        let mut window = Window::default();
+        let mut window = RateWindow::default();
         assert_eq!(window.count(2, 60_000, 5_000), Standing { count: 1, allowed: 2, reset_s: 60 });
         assert!(!window.count(2, 60_000, 6_500).is_over());
         let third = window.count(2, 60_000, 6_500);

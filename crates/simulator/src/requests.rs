@@ -1,9 +1,8 @@
 //! Which requests the API has answered: counts by route and status, and the latest ones in full.
 
-use crate::lock::lock;
+use parking_lot::Mutex;
 use serde::Serialize;
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::Mutex;
 
 /// How many requests are kept in full.
 const KEPT: usize = 5_000;
@@ -26,46 +25,38 @@ pub struct RequestRecord {
     pub faults: Vec<u64>,
 }
 
-/// The log of requests to `/api` and `/oauth`.
-#[derive(Debug, Default)]
-pub struct Requests {
-    inner: Mutex<Inner>,
+/// What is known of the requests to `/api` and `/oauth`.
+#[derive(Clone, Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RequestLog {
+    /// How many there were.
+    pub total: u64,
+    /// Counts by `METHOD /route/{id}` and status.
+    pub by_route: BTreeMap<String, BTreeMap<u16, u64>>,
+    /// The latest requests, oldest first: at most 5,000.
+    pub latest: VecDeque<RequestRecord>,
 }
 
+/// The log that the handlers write to.
 #[derive(Debug, Default)]
-struct Inner {
-    total: u64,
-    by_route: BTreeMap<String, BTreeMap<u16, u64>>,
-    latest: VecDeque<RequestRecord>,
-}
+pub(crate) struct Requests(Mutex<RequestLog>);
 
 impl Requests {
     pub(crate) fn add(&self, route: &str, record: RequestRecord) {
-        let mut inner = lock(&self.inner);
-        inner.total += 1;
-        *inner.by_route.entry(format!("{} {route}", record.method)).or_default().entry(record.status).or_default() += 1;
-        if inner.latest.len() == KEPT {
-            inner.latest.pop_front();
+        let mut log = self.0.lock();
+        log.total += 1;
+        *log.by_route.entry(format!("{} {route}", record.method)).or_default().entry(record.status).or_default() += 1;
+        if log.latest.len() == KEPT {
+            log.latest.pop_front();
         }
-        inner.latest.push_back(record);
+        log.latest.push_back(record);
     }
 
-    /// How many there were.
-    pub fn total(&self) -> u64 {
-        lock(&self.inner).total
-    }
-
-    /// Counts by `METHOD /route/{id}` and status.
-    pub fn by_route(&self) -> BTreeMap<String, BTreeMap<u16, u64>> {
-        lock(&self.inner).by_route.clone()
-    }
-
-    /// The latest requests, oldest first: at most 5,000.
-    pub fn latest(&self) -> Vec<RequestRecord> {
-        lock(&self.inner).latest.iter().cloned().collect()
+    pub(crate) fn log(&self) -> RequestLog {
+        self.0.lock().clone()
     }
 
     pub(crate) fn reset(&self) {
-        *lock(&self.inner) = Inner::default();
+        *self.0.lock() = RequestLog::default();
     }
 }

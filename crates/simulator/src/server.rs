@@ -14,12 +14,13 @@ use tower::ServiceExt as _;
 
 /// Cuts the connection that a request came on. In the extensions of every request.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Cutter(Arc<Notify>);
+pub(crate) struct ConnectionCutter(Arc<Notify>);
 
-impl Cutter {
-    /// Drops the connection as soon as the caller's task yields. What the connection was doing is dropped with it.
-    pub(crate) fn cut(&self) {
+impl ConnectionCutter {
+    /// Drops the connection, and with it the handler that calls this.
+    pub(crate) async fn cut<T>(&self) -> T {
         self.0.notify_one();
+        std::future::pending().await
     }
 }
 
@@ -46,7 +47,7 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, mut ended: watc
 }
 
 async fn connection(stream: TcpStream, router: Router, mut ended: watch::Receiver<bool>) {
-    let cutter = Cutter::default();
+    let cutter = ConnectionCutter::default();
     let cut = cutter.clone();
     let service = service_fn(move |request: hyper::Request<Incoming>| {
         let mut request: Request = request.map(Body::new);

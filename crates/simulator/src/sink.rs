@@ -3,20 +3,20 @@
 //! Promises: every POST is counted; each body is remembered by its SHA-256 and each `webhook-id` by its text, within bounded memory; signatures by
 //! Standard Webhooks are checked where a secret was given. A sink exists from its first use.
 
-use crate::lock::lock;
-use crate::random::Rng;
-use crate::signature::{Digest, Verdict, hex, sha256, standard_webhooks};
+use crate::signature::{Digest, SignatureCheck, sha256, standard_webhooks};
 use axum::http::{HeaderMap, HeaderValue};
+use fastrand::Rng;
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use tokio::sync::watch;
 
 /// How many requests are kept with headers and body, and how much of a body.
 const LATEST: usize = 20;
 const LATEST_BODY_BYTES: usize = 64 * 1024;
 
-/// How many sinks there can be: names come from whoever posts.
+/// How many sinks there can be: every caller makes up names.
 const MAX_SINKS: usize = 1_000;
 
 /// How a sink misbehaves.
@@ -62,20 +62,22 @@ impl Behaviour {
         Self { status, times: Some(times), ..Self::default() }
     }
 
-    pub(crate) fn problem(&self) -> Option<&'static str> {
-        if !(200..=599).contains(&self.status) {
-            return Some("status: expected 200 to 599");
+    fn check(&self) -> Result<(), &'static str> {
+        match self {
+            _ if !(200..=599).contains(&self.status) => Err("status: expected 200 to 599"),
+            _ if !(0.0..=1.0).contains(&self.probability) => Err("probability: expected 0 to 1"),
+            _ => Ok(()),
         }
-        (!(0.0..=1.0).contains(&self.probability)).then_some("probability: expected 0 to 1")
     }
 }
 
 /// A body that arrived.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Arrival {
-    /// SHA-256 in hex.
-    pub digest: String,
+pub struct SinkArrival {
+    /// SHA-256, in hex where it is serialised.
+    #[serde(with = "hex::serde")]
+    pub digest: [u8; 32],
     /// How often it came.
     pub received: u64,
     /// How often it was answered with 2xx.
@@ -130,21 +132,13 @@ pub struct SinkReport {
     pub untracked: u64,
 }
 
-#[derive(Debug, Default, Clone, Copy)]
-struct Seen {
-    received: u64,
-    accepted: u64,
-    first_ms: u64,
-    last_ms: u64,
-}
-
 #[derive(Debug, Default)]
 struct SinkState {
     report: SinkReport,
     secret: Option<String>,
     behaviours: Vec<Behaviour>,
     ids: HashMap<String, u64>,
-    digests: HashMap<Digest, Seen>,
+    digests: BTreeMap<Digest, SinkArrival>,
     latest: VecDeque<Received>,
 }
 
@@ -159,31 +153,34 @@ pub struct Sink {
 
 impl Sink {
     fn new(seed: u64, max_entries: usize) -> Self {
-        Self { state: Mutex::default(), rng: Mutex::new(Rng::new(seed)), max_entries, accepted: watch::Sender::new(0) }
+        Self {
+            state: Mutex::default(),
+            rng: Mutex::new(Rng::with_seed(seed)),
+            max_entries,
+            accepted: watch::Sender::new(0),
+        }
     }
 
     /// Sets the secret that signatures are checked with: `whsec_` and base64, or any other text as its bytes; `None` ends the checks.
     pub fn set_secret(&self, secret: Option<String>) {
-        lock(&self.state).secret = secret;
+        self.state.lock().secret = secret;
     }
 
     /// Adds a misbehaviour. The first that applies is used; the error says which field is wrong.
     pub fn behave(&self, behaviour: Behaviour) -> Result<(), &'static str> {
-        if let Some(problem) = behaviour.problem() {
-            return Err(problem);
-        }
-        lock(&self.state).behaviours.push(behaviour);
+        behaviour.check()?;
+        self.state.lock().behaviours.push(behaviour);
         Ok(())
     }
 
     /// Ends all misbehaviour.
     pub fn behave_well(&self) {
-        lock(&self.state).behaviours.clear();
+        self.state.lock().behaviours.clear();
     }
 
     /// The figures now.
     pub fn report(&self) -> SinkReport {
-        let state = lock(&self.state);
+        let state = self.state.lock();
         SinkReport {
             distinct_ids: state.ids.len() as u64,
             distinct_digests: state.digests.len() as u64,
@@ -192,25 +189,18 @@ impl Sink {
     }
 
     /// What is known of one body.
-    pub fn arrival(&self, digest: &[u8; 32]) -> Option<Arrival> {
-        lock(&self.state).digests.get(digest).map(|seen| arrival(digest, seen))
+    pub fn arrival(&self, digest: &[u8; 32]) -> Option<SinkArrival> {
+        self.state.lock().digests.get(digest).copied()
     }
 
     /// All bodies that arrived, by digest.
-    pub fn arrivals(&self) -> Vec<Arrival> {
-        let mut all: Vec<_> = lock(&self.state).digests.iter().map(|(digest, seen)| arrival(digest, seen)).collect();
-        all.sort_by(|a, b| a.digest.cmp(&b.digest));
-        all
-    }
-
-    /// Whether this body was accepted at least once.
-    pub fn has_accepted(&self, digest: &[u8; 32]) -> bool {
-        lock(&self.state).digests.get(digest).is_some_and(|seen| seen.accepted > 0)
+    pub fn arrivals(&self) -> Vec<SinkArrival> {
+        self.state.lock().digests.values().copied().collect()
     }
 
     /// The latest requests, oldest first: at most 20.
     pub fn latest(&self) -> Vec<Received> {
-        lock(&self.state).latest.iter().cloned().collect()
+        self.state.lock().latest.iter().cloned().collect()
     }
 
     /// Waits until `count` requests were accepted since the start or the last reset.
@@ -220,15 +210,15 @@ impl Sink {
     }
 
     fn reset(&self) {
-        *lock(&self.state) = SinkState::default();
+        *self.state.lock() = SinkState::default();
         self.accepted.send_replace(0);
     }
 
     /// The behaviour of this request.
     pub(crate) fn behaviour(&self) -> Option<Behaviour> {
-        let mut state = lock(&self.state);
-        let mut rng = lock(&self.rng);
-        let chosen = state.behaviours.iter_mut().find(|one| one.times != Some(0) && rng.chance(one.probability))?;
+        let mut state = self.state.lock();
+        let mut rng = self.rng.lock();
+        let chosen = state.behaviours.iter_mut().find(|one| one.times != Some(0) && rng.f64() < one.probability)?;
         chosen.times = chosen.times.map(|times| times.saturating_sub(1));
         let chosen = chosen.clone();
         state.behaviours.retain(|one| one.times != Some(0));
@@ -238,7 +228,7 @@ impl Sink {
     pub(crate) fn record(&self, headers: &HeaderMap, body: &[u8], status: u16, at_ms: u64) {
         let digest = sha256(body);
         let is_accepted = (200..300).contains(&status);
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         let state = &mut *state;
         let report = &mut state.report;
         report.received += 1;
@@ -246,23 +236,24 @@ impl Sink {
         *report.answers.entry(status).or_default() += 1;
         if let Some(secret) = &state.secret {
             match standard_webhooks(secret, headers, body, at_ms) {
-                Verdict::Good => report.good_signatures += 1,
-                Verdict::Bad => report.bad_signatures += 1,
-                Verdict::Missing => report.unsigned += 1,
+                SignatureCheck::Good => report.good_signatures += 1,
+                SignatureCheck::Bad => report.bad_signatures += 1,
+                SignatureCheck::Missing => report.unsigned += 1,
             }
         }
         let mut tracked = true;
         match headers.get("webhook-id").map(|id| String::from_utf8_lossy(id.as_bytes()).into_owned()) {
             None => report.without_id += 1,
-            Some(id) if state.ids.contains_key(&id) || state.ids.len() < self.max_entries => {
+            Some(id) if state.ids.len() < self.max_entries || state.ids.contains_key(&id) => {
                 let accepted = state.ids.entry(id).or_default();
                 report.duplicates += u64::from(is_accepted && *accepted > 0);
                 *accepted += u64::from(is_accepted);
             }
             Some(_) => tracked = false,
         }
-        if state.digests.contains_key(&digest) || state.digests.len() < self.max_entries {
-            let seen = state.digests.entry(digest).or_insert(Seen { first_ms: at_ms, ..Seen::default() });
+        if state.digests.len() < self.max_entries || state.digests.contains_key(&digest) {
+            let new = SinkArrival { digest, first_ms: at_ms, ..SinkArrival::default() };
+            let seen = state.digests.entry(digest).or_insert(new);
             seen.received += 1;
             report.accepted_digests += u64::from(is_accepted && seen.accepted == 0);
             seen.accepted += u64::from(is_accepted);
@@ -281,14 +272,9 @@ impl Sink {
             headers: headers.iter().map(|(name, value)| (name.to_string(), text(value))).collect(),
             body: String::from_utf8_lossy(body.get(..LATEST_BODY_BYTES).unwrap_or(body)).into_owned(),
         });
-        // Still under the lock: whoever is woken finds the figures.
+        // Still under the lock, so that a waiter that is woken finds the figures.
         self.accepted.send_modify(|accepted| *accepted += u64::from(is_accepted));
     }
-}
-
-fn arrival(digest: &Digest, seen: &Seen) -> Arrival {
-    let Seen { received, accepted, first_ms, last_ms } = *seen;
-    Arrival { digest: hex(digest), received, accepted, first_ms, last_ms }
 }
 
 /// All sinks by name.
@@ -306,7 +292,7 @@ impl Sinks {
 
     /// The sink of this name, made if need be. `None` when there are too many.
     pub(crate) fn get(&self, name: &str) -> Option<Arc<Sink>> {
-        let mut all = lock(&self.all);
+        let mut all = self.all.lock();
         if !all.contains_key(name) && all.len() >= MAX_SINKS {
             return None;
         }
@@ -315,11 +301,11 @@ impl Sinks {
     }
 
     pub(crate) fn reports(&self) -> BTreeMap<String, SinkReport> {
-        lock(&self.all).iter().map(|(name, sink)| (name.clone(), sink.report())).collect()
+        self.all.lock().iter().map(|(name, sink)| (name.clone(), sink.report())).collect()
     }
 
     /// Empties every sink. The sinks stay: somebody may wait at one.
     pub(crate) fn reset(&self) {
-        lock(&self.all).values().for_each(|sink| sink.reset());
+        self.all.lock().values().for_each(|sink| sink.reset());
     }
 }

@@ -2,17 +2,28 @@
 //!
 //! Pure over the time passed in. What a field must hold is decided in `api/`.
 
+use crate::error::VendorError;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 /// The two subscription APIs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Api {
+pub enum SubscriptionApi {
     /// `/api/v2/webhooks/webhooks`.
     Webhooks,
     /// `/api/v2/conversations/messaging/integrations/open`.
     OpenMessaging,
+}
+
+impl SubscriptionApi {
+    /// What the vendor's errors call one subscription.
+    fn noun(self) -> &'static str {
+        match self {
+            Self::Webhooks => "webhook",
+            Self::OpenMessaging => "integration",
+        }
+    }
 }
 
 /// Carries a webhook's signing secret, in `customProperties`.
@@ -22,7 +33,7 @@ pub(crate) const SECRET_PROPERTY: &str = "webhook.signature.secret";
 #[derive(Clone, Debug)]
 pub(crate) struct Entity {
     pub(crate) id: String,
-    pub(crate) api: Api,
+    pub(crate) api: SubscriptionApi,
     pub(crate) version: u64,
     pub(crate) created_ms: u64,
     pub(crate) modified_ms: u64,
@@ -41,6 +52,23 @@ pub(crate) struct Entity {
 }
 
 impl Entity {
+    /// The first version. Reads find it `lag_ms` after its creation.
+    pub(crate) fn new(id: String, api: SubscriptionApi, fields: Map<String, Value>, now_ms: u64, lag_ms: u64) -> Self {
+        Self {
+            id,
+            api,
+            version: 1,
+            created_ms: now_ms,
+            modified_ms: now_ms,
+            visible_at_ms: now_ms.saturating_add(lag_ms),
+            ready_at_ms: now_ms,
+            create_error: None,
+            gone_at_ms: None,
+            fields,
+            hidden_secret: None,
+        }
+    }
+
     pub(crate) fn text(&self, name: &str) -> &str {
         self.fields.get(name).and_then(Value::as_str).unwrap_or("")
     }
@@ -48,15 +76,15 @@ impl Entity {
     /// Where deliveries go.
     pub(crate) fn address(&self) -> &str {
         match self.api {
-            Api::Webhooks => self.text("address"),
-            Api::OpenMessaging => self.text("outboundNotificationWebhookUrl"),
+            SubscriptionApi::Webhooks => self.text("address"),
+            SubscriptionApi::OpenMessaging => self.text("outboundNotificationWebhookUrl"),
         }
     }
 
     pub(crate) fn secret(&self) -> Option<&str> {
         match self.api {
-            Api::Webhooks => self.fields.get("customProperties")?.get(SECRET_PROPERTY)?.as_str(),
-            Api::OpenMessaging => self.hidden_secret.as_deref(),
+            SubscriptionApi::Webhooks => self.fields.get("customProperties")?.get(SECRET_PROPERTY)?.as_str(),
+            SubscriptionApi::OpenMessaging => self.hidden_secret.as_deref(),
         }
     }
 
@@ -87,17 +115,13 @@ impl Entity {
     /// Somebody else changes something that every well-behaved writer keeps.
     pub(crate) fn changed_by_somebody_else(&mut self, now_ms: u64) {
         let (map, key) = match self.api {
-            Api::Webhooks => ("customProperties", "changed.by.somebody.else"),
-            Api::OpenMessaging => ("webhookHeaders", "X-Changed-By-Somebody-Else"),
+            SubscriptionApi::Webhooks => ("customProperties", "changed.by.somebody.else"),
+            SubscriptionApi::OpenMessaging => ("webhookHeaders", "X-Changed-By-Somebody-Else"),
         };
         let value = Value::from(format!("change {}", self.version));
-        match self.fields.get_mut(map) {
-            Some(Value::Object(properties)) => {
-                properties.insert(key.to_owned(), value);
-            }
-            _ => {
-                self.fields.insert(map.to_owned(), Value::Object(Map::from_iter([(key.to_owned(), value)])));
-            }
+        // A map of texts or nothing: `api` has checked it.
+        if let Value::Object(properties) = self.fields.entry(map).or_insert_with(|| Map::new().into()) {
+            properties.insert(key.to_owned(), value);
         }
         self.touch(now_ms);
     }
@@ -105,31 +129,32 @@ impl Entity {
 
 /// All subscriptions, in the order of their creation.
 #[derive(Debug, Default)]
-pub(crate) struct Store {
+pub(crate) struct SubscriptionStore {
     entities: Vec<Entity>,
 }
 
-impl Store {
+impl SubscriptionStore {
     pub(crate) fn insert(&mut self, entity: Entity, now_ms: u64) {
         self.entities.retain(|known| known.gone_at_ms.is_none_or(|gone_ms| now_ms < gone_ms));
         self.entities.push(entity);
     }
 
     /// What a list shows.
-    pub(crate) fn list(&self, api: Api, now_ms: u64) -> impl Iterator<Item = &Entity> {
+    pub(crate) fn list(&self, api: SubscriptionApi, now_ms: u64) -> impl Iterator<Item = &Entity> {
         self.entities.iter().filter(move |entity| entity.api == api && entity.is_listed(now_ms))
     }
 
     /// What a read by id finds.
-    pub(crate) fn get(&self, api: Api, id: &str, now_ms: u64) -> Option<&Entity> {
-        self.list(api, now_ms).find(|entity| entity.id == id)
+    pub(crate) fn get(&self, api: SubscriptionApi, id: &str, now_ms: u64) -> Result<&Entity, VendorError> {
+        self.list(api, now_ms).find(|entity| entity.id == id).ok_or_else(|| VendorError::not_found(api.noun(), id))
     }
 
     /// What a write by id finds: unlike a read, nothing that was deleted.
-    pub(crate) fn get_mut(&mut self, api: Api, id: &str, now_ms: u64) -> Option<&mut Entity> {
-        self.entities.iter_mut().find(|entity| {
+    pub(crate) fn get_mut(&mut self, api: SubscriptionApi, id: &str, now_ms: u64) -> Result<&mut Entity, VendorError> {
+        let is_found = |entity: &&mut Entity| {
             entity.api == api && entity.id == id && entity.visible_at_ms <= now_ms && entity.gone_at_ms.is_none()
-        })
+        };
+        self.entities.iter_mut().find(is_found).ok_or_else(|| VendorError::not_found(api.noun(), id))
     }
 
     /// Everything that is there, whatever the API shows at this moment.

@@ -21,7 +21,7 @@ function program(): string {
   if (given) {
     return given;
   }
-  const build = ["build", "-p", "genesys-simulator", "--message-format=json"];
+  const build = ["build", "--workspace", "--bin", "genesys-simulator", "--message-format=json"];
   const messages = execFileSync("cargo", build, { cwd: root, encoding: "utf8", stdio: ["ignore", "pipe", "inherit"] });
   for (const line of messages.split("\n").filter((text) => text.startsWith("{"))) {
     const message = JSON.parse(line);

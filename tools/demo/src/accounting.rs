@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 /// What the sender saw: one for every request that it made, repeats included, by the answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Sender {
+pub(crate) struct SenderCounts {
     /// Requests that were made.
     pub(crate) sent: u64,
     /// Answered 2xx.
@@ -27,7 +27,7 @@ pub(crate) struct Sender {
 ///
 /// The two that count what is on its way are signed: the counters of a queue's two ends arrive in any order.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-pub(crate) struct Gateway {
+pub(crate) struct GatewayCounts {
     pub(crate) received: u64,
     pub(crate) accepted: u64,
     pub(crate) refused: u64,
@@ -44,7 +44,7 @@ pub(crate) struct Gateway {
 
 /// What arrived at the destination.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Sink {
+pub(crate) struct SinkCounts {
     /// Requests that were made to it.
     pub(crate) received: u64,
     /// Different deliveries that it has confirmed.
@@ -57,12 +57,12 @@ pub(crate) struct Sink {
 
 /// One sum, and whether it comes out.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Line {
+pub(crate) struct AccountLine {
     pub(crate) text: String,
     pub(crate) holds: bool,
 }
 
-impl Line {
+impl AccountLine {
     fn sum(what: &str, left: u64, names: &str, parts: &[i128]) -> Self {
         let shown: Vec<String> = parts.iter().map(ToString::to_string).collect();
         let holds = i128::from(left) == parts.iter().sum::<i128>();
@@ -76,59 +76,59 @@ impl Line {
 }
 
 /// What was refused was forged or broken, and stays refused when it is judged again; only what was given up may be delivered.
-pub(crate) fn judged(judged: &Judged, gateway: &Gateway) -> Line {
-    let Judged { matched, replayed, still_refused } = judged;
+pub(crate) fn dry_replay(replay: &DryReplay, gateway: &GatewayCounts) -> AccountLine {
+    let DryReplay { matched, replayed, still_refused } = replay;
     let holds = *matched > 0 && *replayed <= gateway.dead && still_refused + replayed == *matched;
-    Line { text: format!("a replay would refuse {still_refused} of {matched} dead letters again"), holds }
+    AccountLine { text: format!("a replay would refuse {still_refused} of {matched} dead letters again"), holds }
 }
 
 /// The audit trail has entries, and its chain holds.
-pub(crate) fn checked(checked: &Checked) -> Line {
-    let Checked { intact, checked } = *checked;
-    Line { text: format!("audit trail: the chain of {checked} entries holds"), holds: intact && checked > 0 }
+pub(crate) fn audit(check: &AuditCheck) -> AccountLine {
+    let AuditCheck { intact, checked } = *check;
+    AccountLine { text: format!("audit trail: the chain of {checked} entries holds"), holds: intact && checked > 0 }
 }
 
 /// Every sum of the accounting. The run is in order if all of them hold.
 ///
 /// A request without an answer may or may not have reached the gateway, so it widens the comparisons between the two by one.
-pub(crate) fn lines(sender: &Sender, gateway: &Gateway, sink: &Sink) -> Vec<Line> {
+pub(crate) fn lines(sender: &SenderCounts, gateway: &GatewayCounts, sink: &SinkCounts) -> Vec<AccountLine> {
     let unknown = sender.unanswered;
     vec![
-        Line::sum(
+        AccountLine::sum(
             "sender: sent",
             sender.sent,
             "accepted + refused + unavailable + unanswered",
             &[sender.accepted, sender.refused, sender.unavailable, sender.unanswered].map(i128::from),
         ),
-        Line::sum(
+        AccountLine::sum(
             "gateway: received",
             gateway.received,
             "accepted + refused + unavailable",
             &[gateway.accepted, gateway.refused, gateway.unavailable].map(i128::from),
         ),
-        Line::sum(
+        AccountLine::sum(
             "gateway: accepted",
             gateway.accepted,
             "delivered + duplicate + pending + dead",
             &[gateway.delivered.into(), gateway.duplicate.into(), gateway.pending.into(), gateway.dead.into()],
         ),
-        Line::equal("sender: accepted", sender.accepted, gateway.accepted, unknown),
-        Line::equal("sender: refused", sender.refused, gateway.refused, unknown),
-        Line::equal("sender: unavailable", sender.unavailable, gateway.unavailable, unknown),
-        Line::equal("sink: distinct deliveries", sink.distinct, gateway.delivered, sink.untracked),
-        Line {
+        AccountLine::equal("sender: accepted", sender.accepted, gateway.accepted, unknown),
+        AccountLine::equal("sender: refused", sender.refused, gateway.refused, unknown),
+        AccountLine::equal("sender: unavailable", sender.unavailable, gateway.unavailable, unknown),
+        AccountLine::equal("sink: distinct deliveries", sink.distinct, gateway.delivered, sink.untracked),
+        AccountLine {
             text: format!("sink: {} requests with a wrong signature", sink.badly_signed),
             holds: sink.badly_signed == 0,
         },
-        Line { text: format!("gateway: {} still on their way", gateway.pending), holds: gateway.pending == 0 },
-        Line { text: format!("sender: {} were sent", sender.sent), holds: sender.sent > 0 },
+        AccountLine { text: format!("gateway: {} still on their way", gateway.pending), holds: gateway.pending == 0 },
+        AccountLine { text: format!("sender: {} were sent", sender.sent), holds: sender.sent > 0 },
     ]
 }
 
 /// A dry run of a replay.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Judged {
+pub(crate) struct DryReplay {
     /// Letters that were looked at.
     pub(crate) matched: u64,
     /// Those that would be delivered.
@@ -139,7 +139,7 @@ pub(crate) struct Judged {
 
 /// A walk along the audit trail.
 #[derive(Debug, Deserialize)]
-pub(crate) struct Checked {
+pub(crate) struct AuditCheck {
     pub(crate) intact: bool,
     pub(crate) checked: u64,
 }
@@ -148,9 +148,9 @@ pub(crate) struct Checked {
 mod tests {
     use super::*;
 
-    fn in_order() -> (Sender, Gateway, Sink) {
-        let sender = Sender { sent: 100, accepted: 80, refused: 15, unavailable: 5, unanswered: 0 };
-        let gateway = Gateway {
+    fn in_order() -> (SenderCounts, GatewayCounts, SinkCounts) {
+        let sender = SenderCounts { sent: 100, accepted: 80, refused: 15, unavailable: 5, unanswered: 0 };
+        let gateway = GatewayCounts {
             received: 100,
             accepted: 80,
             refused: 15,
@@ -159,12 +159,12 @@ mod tests {
             duplicate: 9,
             pending: 0,
             dead: 1,
-            ..Gateway::default()
+            ..GatewayCounts::default()
         };
-        (sender, gateway, Sink { received: 74, distinct: 70, ..Sink::default() })
+        (sender, gateway, SinkCounts { received: 74, distinct: 70, ..SinkCounts::default() })
     }
 
-    fn broken(sender: &Sender, gateway: &Gateway, sink: &Sink) -> Vec<String> {
+    fn broken(sender: &SenderCounts, gateway: &GatewayCounts, sink: &SinkCounts) -> Vec<String> {
         lines(sender, gateway, sink).into_iter().filter(|line| !line.holds).map(|line| line.text).collect()
     }
 
@@ -187,7 +187,7 @@ mod tests {
 
     #[test]
     fn a_single_count_that_is_off_by_one_is_found() {
-        let changes: [fn(&mut Sender, &mut Gateway, &mut Sink); 13] = [
+        let changes: [fn(&mut SenderCounts, &mut GatewayCounts, &mut SinkCounts); 13] = [
             |sender, _, _| sender.sent += 1,
             |sender, _, _| sender.accepted += 1,
             |sender, _, _| sender.refused += 1,
@@ -248,6 +248,9 @@ mod tests {
 
     #[test]
     fn a_run_that_sent_nothing_proves_nothing() {
-        assert_eq!(broken(&Sender::default(), &Gateway::default(), &Sink::default()), ["sender: 0 were sent"]);
+        assert_eq!(
+            broken(&SenderCounts::default(), &GatewayCounts::default(), &SinkCounts::default()),
+            ["sender: 0 were sent"]
+        );
     }
 }

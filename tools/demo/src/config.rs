@@ -20,7 +20,7 @@ const SECRET_BYTES: usize = 32;
 
 /// What the gateway has to reach, and how it is reached itself. Addresses, without a slash at the end.
 #[derive(Debug)]
-pub(crate) struct Surroundings {
+pub(crate) struct DemoAddresses {
     /// The gateway, as the sender reaches it.
     pub(crate) gateway: String,
     /// The vendor: its OAuth server and its API.
@@ -31,18 +31,18 @@ pub(crate) struct Surroundings {
 
 /// What the gateway and the simulator have to agree on.
 #[derive(Debug)]
-pub(crate) struct Demo {
+pub(crate) struct DemoFiles {
     /// The configuration file for wrangler.
     pub(crate) config_path: PathBuf,
     /// By the names of the Worker's secrets.
     pub(crate) secrets: BTreeMap<String, String>,
     /// The sources, as `wrangler.toml` names them.
-    pub(crate) sources: Vec<Source>,
+    pub(crate) sources: Vec<DemoSource>,
 }
 
 /// One source of the gateway.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Source {
+pub(crate) struct DemoSource {
     /// The name of the secret that what is handed on is signed with.
     pub(crate) destination_secret: Option<String>,
     /// The name of the subscription that its deliveries come from.
@@ -53,7 +53,7 @@ pub(crate) struct Source {
 ///
 /// # Errors
 /// The configuration is not what the gateway expects, or the system has no randomness.
-pub(crate) fn draw_secrets(wrangler_toml: &str) -> Result<(BTreeMap<String, String>, Vec<Source>)> {
+pub(crate) fn draw_secrets(wrangler_toml: &str) -> Result<(BTreeMap<String, String>, Vec<DemoSource>)> {
     let config: Table = wrangler_toml.parse().context("wrangler.toml is not valid TOML")?;
     let mut secrets = BTreeMap::new();
     for name in ["ADMIN_TOKEN", "GENESYS_CLIENT_ID", "GENESYS_CLIENT_SECRET"] {
@@ -73,7 +73,7 @@ pub(crate) fn draw_secrets(wrangler_toml: &str) -> Result<(BTreeMap<String, Stri
         }
         let subscription =
             source.get("subscription").and_then(|value| value.get("name")).and_then(Value::as_str).map(str::to_owned);
-        sources.push(Source { destination_secret, subscription });
+        sources.push(DemoSource { destination_secret, subscription });
     }
     Ok((secrets, sources))
 }
@@ -82,7 +82,7 @@ pub(crate) fn draw_secrets(wrangler_toml: &str) -> Result<(BTreeMap<String, Stri
 ///
 /// # Errors
 /// The configuration is not what the gateway expects.
-pub(crate) fn derive(wrangler_toml: &str, around: &Surroundings) -> Result<String> {
+pub(crate) fn derive(wrangler_toml: &str, around: &DemoAddresses) -> Result<String> {
     let mut config: Table = wrangler_toml.parse().context("wrangler.toml is not valid TOML")?;
     config.remove("build");
     config.insert("main".to_owned(), project::MODULE.into());
@@ -111,8 +111,8 @@ pub(crate) fn write(
     build_dir: &Path,
     derived: &str,
     secrets: BTreeMap<String, String>,
-    sources: Vec<Source>,
-) -> Result<Demo> {
+    sources: Vec<DemoSource>,
+) -> Result<DemoFiles> {
     if folder.exists() {
         fs::remove_dir_all(folder).with_context(|| format!("cannot remove {}", folder.display()))?;
     }
@@ -124,7 +124,7 @@ pub(crate) fn write(
     for name in [project::MODULE, project::WASM] {
         fs::copy(build_dir.join(name), folder.join(name)).with_context(|| format!("cannot copy {name}"))?;
     }
-    Ok(Demo { config_path, secrets, sources })
+    Ok(DemoFiles { config_path, secrets, sources })
 }
 
 fn write_private(path: &Path, text: &str) -> Result<()> {
@@ -160,21 +160,12 @@ fn random_bytes() -> Result<[u8; SECRET_BYTES]> {
 }
 
 fn random_hex() -> Result<String> {
-    Ok(hex(&random_bytes()?))
+    Ok(hex::encode(random_bytes()?))
 }
 
 /// As Standard Webhooks writes its keys.
 fn random_base64() -> Result<String> {
     Ok(format!("whsec_{}", base64::engine::general_purpose::STANDARD.encode(random_bytes()?)))
-}
-
-/// Lower-case hexadecimal.
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 #[cfg(test)]
@@ -185,8 +176,8 @@ mod tests {
         fs::read_to_string(project::root().join("wrangler.toml")).expect("the configuration is committed")
     }
 
-    fn around() -> Surroundings {
-        Surroundings {
+    fn around() -> DemoAddresses {
+        DemoAddresses {
             gateway: "http://127.0.0.1:1".to_owned(),
             vendor: "http://127.0.0.1:2".to_owned(),
             sink: "http://127.0.0.1:2/sink/demo".to_owned(),
@@ -245,8 +236,8 @@ mod tests {
         assert_eq!(
             sources,
             [
-                Source { destination_secret: Some("HANDOVER".into()), subscription: Some("Production".into()) },
-                Source { destination_secret: None, subscription: None },
+                DemoSource { destination_secret: Some("HANDOVER".into()), subscription: Some("Production".into()) },
+                DemoSource { destination_secret: None, subscription: None },
             ]
         );
         assert_ne!(secrets["NEW"], secrets["OLD"]);

@@ -5,21 +5,17 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use http_body_util::{BodyExt, Full};
-use hyper::{Method, Request, StatusCode, body::Bytes};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
+use reqwest::{Client, Method, RequestBuilder, StatusCode};
 use serde::de::DeserializeOwned;
 
-use super::accounting::{self, Checked, Judged};
-use crate::process::Group;
+use crate::accounting::{self, AuditCheck, DryReplay};
+use crate::process::ProcessGroup;
 use crate::project;
 
 /// From the start of wrangler to the first answer of the gateway; a few seconds on an idle machine.
 const START_LIMIT: Duration = Duration::from_secs(90);
 const START_ATTEMPTS: u32 = 3;
-/// How workerd reports a port that was taken in the meantime.
+/// What workerd reports where another program took the port in the meantime.
 const PORT_TAKEN: &str = "Address already in use";
 const START_POLL: Duration = Duration::from_millis(200);
 /// One question to the gateway. The scheduled handler, which reconciles, is the slowest.
@@ -29,9 +25,9 @@ const CALL_LIMIT: Duration = Duration::from_secs(30);
 const RECONCILE_CRON: &str = "*/5 * * * *";
 
 /// A running gateway; dropping it ends it.
-pub(crate) struct Gateway {
-    group: Group,
-    client: Client<HttpConnector, Full<Bytes>>,
+pub(crate) struct GatewayProcess {
+    group: ProcessGroup,
+    client: Client,
     base_url: String,
     admin_token: String,
     log: PathBuf,
@@ -39,8 +35,8 @@ pub(crate) struct Gateway {
 
 /// What `GET /metrics` says, as far as the demo shows it.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Metrics {
-    pub(crate) accounting: accounting::Gateway,
+pub(crate) struct GatewayMetrics {
+    pub(crate) accounting: accounting::GatewayCounts,
     /// Objects that did not answer in time: the counts are too low by what they hold.
     pub(crate) incomplete: bool,
 }
@@ -71,7 +67,7 @@ pub(crate) fn free_port(wanted: Option<u16>) -> Result<u16> {
     bail!("no free port was found on 127.0.0.1");
 }
 
-impl Gateway {
+impl GatewayProcess {
     /// Starts `wrangler dev` with the configuration at `config`, its output going to a file next to it, and waits for the gateway.
     ///
     /// wrangler takes further ports by itself and ends if another program is faster; then it is started again.
@@ -102,8 +98,8 @@ impl Gateway {
         wrangler.args(["--log-level", "info", "--show-interactive-dev-session=false"]);
         wrangler.env("WRANGLER_SEND_METRICS", "false").env("NO_COLOR", "1");
         Ok(Self {
-            group: Group::start(wrangler, "wrangler dev", &log)?,
-            client: Client::builder(TokioExecutor::new()).build_http(),
+            group: ProcessGroup::start(wrangler, "wrangler dev", &log)?,
+            client: Client::builder().no_proxy().timeout(CALL_LIMIT).build()?,
             base_url: format!("http://127.0.0.1:{port}"),
             admin_token,
             log,
@@ -118,7 +114,7 @@ impl Gateway {
         let started = project::now();
         loop {
             self.check_running()?;
-            if matches!(self.get("/healthz").await, Ok((StatusCode::OK, _))) {
+            if matches!(answer(self.get("/healthz")).await, Ok((StatusCode::OK, _))) {
                 return Ok(());
             }
             if started.elapsed() > START_LIMIT {
@@ -144,8 +140,8 @@ impl Gateway {
     /// The handler failed or did not end in time.
     pub(crate) async fn run_scheduled(&self) -> Result<()> {
         let cron = RECONCILE_CRON.replace(' ', "+").replace('/', "%2F");
-        let (status, body) = self.get(&format!("/cdn-cgi/handler/scheduled?cron={cron}&format=json")).await?;
-        let body = String::from_utf8_lossy(&body);
+        let path = format!("/cdn-cgi/handler/scheduled?cron={cron}&format=json");
+        let (status, body) = answer(self.get(&path)).await?;
         ensure!(status == StatusCode::OK && body.contains("\"ok\""), "the scheduled handler answered {status}: {body}");
         Ok(())
     }
@@ -154,41 +150,30 @@ impl Gateway {
     ///
     /// # Errors
     /// The gateway did not answer, or with something else.
-    pub(crate) async fn metrics(&self) -> Result<Metrics> {
-        let (status, body) = self.get("/metrics").await?;
-        ensure!(status == StatusCode::OK, "GET /metrics answered {status}: {}", String::from_utf8_lossy(&body));
-        parse_metrics(&body)
+    pub(crate) async fn metrics(&self) -> Result<GatewayMetrics> {
+        parse_metrics(&succeeded(self.get("/metrics")).await?)
     }
 
     /// What a replay of the dead letters would come to.
     ///
     /// # Errors
     /// The gateway did not answer, or with something else.
-    pub(crate) async fn dry_replay(&self) -> Result<Judged> {
-        let order = Full::from(r#"{"filter":{},"dryRun":true}"#);
-        self.answer(Method::POST, "/api/dead-letters/replay", order).await
+    pub(crate) async fn dry_replay(&self) -> Result<DryReplay> {
+        let order = serde_json::json!({ "filter": {}, "dryRun": true });
+        read(self.request(Method::POST, "/api/dead-letters/replay").json(&order)).await
     }
 
     /// Whether the chain of the audit trail holds, as far as one step of the check reaches.
     ///
     /// # Errors
     /// The gateway did not answer, or with something else.
-    pub(crate) async fn check_audit(&self) -> Result<Checked> {
-        self.answer(Method::GET, "/api/audit/verify?limit=10000", Full::default()).await
-    }
-
-    async fn answer<T: DeserializeOwned>(&self, method: Method, path: &str, body: Full<Bytes>) -> Result<T> {
-        let (status, body) = self.call(method, path, body).await?;
-        ensure!(status == StatusCode::OK, "{path} answered {status}: {}", String::from_utf8_lossy(&body));
-        serde_json::from_slice(&body).with_context(|| format!("{path} did not answer as expected"))
+    pub(crate) async fn check_audit(&self) -> Result<AuditCheck> {
+        read(self.get("/api/audit/verify?limit=10000")).await
     }
 
     /// The text of the last reconciliation's report, for the reader of an error.
     pub(crate) async fn reconcile_report(&self) -> String {
-        match self.get("/api/reconcile").await {
-            Ok((_, body)) => String::from_utf8_lossy(&body).into_owned(),
-            Err(error) => format!("{error:#}"),
-        }
+        answer(self.get("/api/reconcile")).await.map_or_else(|error| format!("{error:#}"), |(_, body)| body)
     }
 
     /// Where the gateway can be reached.
@@ -206,35 +191,44 @@ impl Gateway {
         self.group.end();
     }
 
-    async fn get(&self, path: &str) -> Result<(StatusCode, Bytes)> {
-        self.call(Method::GET, path, Full::default()).await
+    fn get(&self, path: &str) -> RequestBuilder {
+        self.request(Method::GET, path)
     }
 
-    async fn call(&self, method: Method, path: &str, body: Full<Bytes>) -> Result<(StatusCode, Bytes)> {
-        let request = Request::builder()
-            .method(method)
-            .uri(format!("{}{path}", self.base_url))
-            .header("authorization", format!("Bearer {}", self.admin_token))
-            .header("accept", "application/json")
-            .body(body)?;
-        let call = async {
-            let response = self.client.request(request).await?;
-            let status = response.status();
-            anyhow::Ok((status, response.into_body().collect().await?.to_bytes()))
-        };
-        tokio::time::timeout(CALL_LIMIT, call).await.with_context(|| format!("{path} got no answer in time"))?
+    fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        let request = self.client.request(method, format!("{}{path}", self.base_url));
+        request.bearer_auth(&self.admin_token).header("accept", "application/json")
     }
 }
 
-fn parse_metrics(body: &[u8]) -> Result<Metrics> {
-    let value: serde_json::Value = serde_json::from_slice(body).context("GET /metrics did not answer JSON")?;
-    let mut accounting: accounting::Gateway =
+/// Status and body of what the gateway answers.
+async fn answer(request: RequestBuilder) -> Result<(StatusCode, String)> {
+    let response = request.send().await?;
+    Ok((response.status(), response.text().await?))
+}
+
+/// The body of an answer with 200.
+async fn succeeded(request: RequestBuilder) -> Result<String> {
+    let response = request.send().await?;
+    let (status, path) = (response.status(), response.url().path().to_owned());
+    let body = response.text().await?;
+    ensure!(status == StatusCode::OK, "{path} answered {status}: {body}");
+    Ok(body)
+}
+
+async fn read<T: DeserializeOwned>(request: RequestBuilder) -> Result<T> {
+    serde_json::from_str(&succeeded(request).await?).context("the gateway did not answer as expected")
+}
+
+fn parse_metrics(body: &str) -> Result<GatewayMetrics> {
+    let value: serde_json::Value = serde_json::from_str(body).context("GET /metrics did not answer JSON")?;
+    let mut accounting: accounting::GatewayCounts =
         serde_json::from_value(value["accounting"].clone()).context("GET /metrics has no accounting as expected")?;
     accounting.refused_by_reason = serde_json::from_value(value["refusedByReason"].clone())
         .context("GET /metrics has no refusedByReason as expected")?;
     accounting.dead_letters = value["deadLetters"]["stored"].as_u64().unwrap_or_default();
     let incomplete = value["missing"].as_array().is_some_and(|missing| !missing.is_empty());
-    Ok(Metrics { accounting, incomplete })
+    Ok(GatewayMetrics { accounting, incomplete })
 }
 
 #[cfg(test)]
@@ -243,7 +237,7 @@ mod tests {
 
     #[test]
     fn the_accounting_is_read_from_the_metrics() {
-        let body = br#"{
+        let body = r#"{
             "version": "0.1.0", "totalRequests": 9,
             "accounting": {"received":9,"accepted":6,"refused":2,"unavailable":1,"delivered":4,"duplicate":1,"pending":-1,"queued":0,"dead":2},
             "refusedByReason": {"signature_mismatch": 2},
@@ -262,7 +256,7 @@ mod tests {
     #[test]
     fn an_answer_that_is_no_metrics_is_an_error() {
         for body in ["", "ok", "{}", r#"{"accounting": {"received": 1}}"#] {
-            assert!(parse_metrics(body.as_bytes()).is_err(), "{body}");
+            assert!(parse_metrics(body).is_err(), "{body}");
         }
     }
 

@@ -13,7 +13,7 @@ use clap::Parser as _;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    match run::run(&run::Options::parse()) {
+    match run::run(&run::DemoOptions::parse()) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error:#}");

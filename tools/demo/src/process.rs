@@ -1,7 +1,7 @@
 //! Programs that run beside this one: started as a process group of their own, ended as a group, whatever happens here.
 //!
 //! `wrangler dev` starts further processes; ending only the first would leave workerd running. The group gets SIGTERM, a few
-//! seconds to end, then SIGKILL; dropping a [`Group`] does the same, so that an error or a panic here leaves nothing behind.
+//! seconds to end, then SIGKILL; dropping a [`ProcessGroup`] does the same, so that an error or a panic here leaves nothing behind.
 //! Out of scope: this program being killed with SIGKILL, which nothing can react to.
 
 use std::fs::File;
@@ -18,14 +18,14 @@ const GRACE: Duration = if cfg!(test) { Duration::from_millis(300) } else { Dura
 const POLL: Duration = Duration::from_millis(50);
 
 /// A running program with everything that it started.
-pub(crate) struct Group {
+pub(crate) struct ProcessGroup {
     child: Child,
     name: &'static str,
     log: PathBuf,
     ended: bool,
 }
 
-impl Group {
+impl ProcessGroup {
     /// Starts `command` without input; its output goes to the file `log`.
     ///
     /// # Errors
@@ -92,7 +92,7 @@ impl Group {
     }
 }
 
-impl Drop for Group {
+impl Drop for ProcessGroup {
     fn drop(&mut self) {
         self.end();
     }
@@ -125,7 +125,7 @@ mod tests {
     #[test]
     fn ending_a_group_ends_what_its_program_started() {
         let log = log("group");
-        let mut group = Group::start(shell("sleep 600 & echo $!; wait"), "a shell", &log).expect("it starts");
+        let mut group = ProcessGroup::start(shell("sleep 600 & echo $!; wait"), "a shell", &log).expect("it starts");
         wait_for("the shell names its child", || !group.last_lines(1).is_empty());
         let grandchild = group.last_lines(1).trim().parse().ok().and_then(Pid::from_raw).expect("a process id");
         group.end();
@@ -141,7 +141,7 @@ mod tests {
     fn a_program_that_ended_by_itself_is_reported_with_its_last_lines() {
         let log = log("died");
         let mut group =
-            Group::start(shell("echo first; echo the reason >&2; exit 3"), "a shell", &log).expect("it starts");
+            ProcessGroup::start(shell("echo first; echo the reason >&2; exit 3"), "a shell", &log).expect("it starts");
         let mut error = None;
         wait_for("the shell has ended", || {
             error = group.check_running().err().map(|error| error.to_string());
@@ -155,8 +155,9 @@ mod tests {
     #[test]
     fn a_group_that_ignores_the_request_to_end_is_killed() {
         let log = log("stubborn");
-        let mut group = Group::start(shell("trap '' TERM; echo ready; while :; do sleep 1; done"), "a shell", &log)
-            .expect("it starts");
+        let mut group =
+            ProcessGroup::start(shell("trap '' TERM; echo ready; while :; do sleep 1; done"), "a shell", &log)
+                .expect("it starts");
         wait_for("the shell is ready", || group.last_lines(1) == "ready");
         group.end();
         assert!(group.child.try_wait().expect("it was waited for").is_some());

@@ -11,16 +11,16 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::config::{self, Demo, Surroundings};
-use crate::gateway::{self, Gateway, Metrics};
+use crate::config::{self, DemoAddresses, DemoFiles};
+use crate::gateway::{self, GatewayMetrics, GatewayProcess};
 use crate::simulation::Simulation;
-use crate::view::{Snapshot, View};
+use crate::view::{DemoScreen, DemoSnapshot};
 use crate::{accounting, project};
 
 /// What the demo was asked for.
 #[derive(Debug, clap::Parser)]
 #[command(name = "npm start --", about = "Runs the gateway against a simulated Genesys Cloud, on this machine alone.")]
-pub(crate) struct Options {
+pub(crate) struct DemoOptions {
     /// Ends by itself after this time, e.g. 20s or 2m; fails if the accounting does not hold.
     #[arg(long = "for", value_name = "DURATION", value_parser = limit)]
     pub(crate) limit: Option<Duration>,
@@ -64,7 +64,7 @@ const SETTLED_POLLS: u32 = 4;
 ///
 /// # Errors
 /// A part could not be started or ended by itself.
-pub(crate) fn run(options: &Options) -> Result<ExitCode> {
+pub(crate) fn run(options: &DemoOptions) -> Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let in_order = runtime.block_on(demonstrate(options));
     // What is left waits for nothing that matters: the accounting is done or the error is on its way.
@@ -72,8 +72,8 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     Ok(if in_order? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-async fn demonstrate(options: &Options) -> Result<bool> {
-    let mut ending = Ending::listen()?;
+async fn demonstrate(options: &DemoOptions) -> Result<bool> {
+    let mut ending = EndSignals::listen()?;
     let folder = project::root().join(".wrangler");
     std::fs::create_dir_all(&folder)?;
     // Held until the end: a second demo in the same folder would take the files of the first away.
@@ -85,7 +85,7 @@ async fn demonstrate(options: &Options) -> Result<bool> {
 
     progress("starting the simulated Genesys Cloud");
     let simulation = Simulation::start(&secrets, &sources).await?;
-    let around = Surroundings {
+    let around = DemoAddresses {
         gateway: format!("http://127.0.0.1:{port}"),
         vendor: simulation.base_url(),
         sink: simulation.sink_url(),
@@ -94,7 +94,7 @@ async fn demonstrate(options: &Options) -> Result<bool> {
     let demo = config::write(&folder.join("demo"), &project::build_dir(), &derived, secrets, sources)?;
 
     progress("starting the gateway in wrangler dev");
-    let starting = Gateway::start(&demo.config_path, port, &demo.secrets["ADMIN_TOKEN"]);
+    let starting = GatewayProcess::start(&demo.config_path, port, &demo.secrets["ADMIN_TOKEN"]);
     let mut gateway = tokio::select! {
         gateway = starting => gateway?,
         () = ending.asked() => return Ok(true),
@@ -119,7 +119,12 @@ fn progress(message: &str) {
 }
 
 /// From a gateway that is ready to the end of the demo's time.
-async fn show(options: &Options, demo: &Demo, simulation: &Simulation, gateway: &mut Gateway) -> Result<()> {
+async fn show(
+    options: &DemoOptions,
+    demo: &DemoFiles,
+    simulation: &Simulation,
+    gateway: &mut GatewayProcess,
+) -> Result<()> {
     progress("the gateway is ready; running its scheduled handler, which subscribes it");
     gateway.run_scheduled().await?;
     wait_until_subscribed(demo, simulation, gateway).await?;
@@ -127,9 +132,9 @@ async fn show(options: &Options, demo: &Demo, simulation: &Simulation, gateway: 
 
     let hints = hints(demo, gateway);
     let started = project::now();
-    let mut metrics = Metrics::default();
-    let mut view = View::open(options.plain)?;
-    if matches!(view, View::Plain) {
+    let mut metrics = GatewayMetrics::default();
+    let mut view = DemoScreen::open(options.plain)?;
+    if matches!(view, DemoScreen::Plain) {
         for hint in &hints {
             progress(hint);
         }
@@ -141,7 +146,7 @@ async fn show(options: &Options, demo: &Demo, simulation: &Simulation, gateway: 
         // A gateway that is too busy to answer is shown with its last figures; the accounting at the end waits for it.
         metrics = gateway.metrics().await.unwrap_or(metrics);
         let elapsed = started.elapsed();
-        view.show(&Snapshot {
+        view.show(&DemoSnapshot {
             elapsed,
             limit: options.limit,
             subscriptions: simulation.subscriptions(),
@@ -158,7 +163,7 @@ async fn show(options: &Options, demo: &Demo, simulation: &Simulation, gateway: 
     }
 }
 
-fn hints(demo: &Demo, gateway: &Gateway) -> Vec<String> {
+fn hints(demo: &DemoFiles, gateway: &GatewayProcess) -> Vec<String> {
     let (url, token) = (gateway.base_url(), &demo.secrets["ADMIN_TOKEN"]);
     vec![
         format!("curl -H 'Authorization: Bearer {token}' {url}/metrics"),
@@ -168,7 +173,7 @@ fn hints(demo: &Demo, gateway: &Gateway) -> Vec<String> {
 }
 
 /// Every source with a subscription in the configuration has to have one at the vendor.
-async fn wait_until_subscribed(demo: &Demo, simulation: &Simulation, gateway: &Gateway) -> Result<()> {
+async fn wait_until_subscribed(demo: &DemoFiles, simulation: &Simulation, gateway: &GatewayProcess) -> Result<()> {
     let wanted: Vec<&str> = demo.sources.iter().filter_map(|source| source.subscription.as_deref()).collect();
     let started = project::now();
     loop {
@@ -190,7 +195,12 @@ async fn wait_until_subscribed(demo: &Demo, simulation: &Simulation, gateway: &G
 }
 
 /// Lets everything that is on its way arrive, then prints the sums. A second request to end skips the waiting.
-async fn account(demo: &Demo, simulation: &Simulation, gateway: &mut Gateway, ending: &mut Ending) -> Result<bool> {
+async fn account(
+    demo: &DemoFiles,
+    simulation: &Simulation,
+    gateway: &mut GatewayProcess,
+    ending: &mut EndSignals,
+) -> Result<bool> {
     println!("The sender stops; waiting until nothing is on its way any more (Ctrl-C skips this).");
     let drained = tokio::select! {
         drained = drain(simulation, gateway) => drained?,
@@ -204,8 +214,8 @@ async fn account(demo: &Demo, simulation: &Simulation, gateway: &mut Gateway, en
         println!("Some of the gateway's counters did not answer: its counts may be too low.");
     }
     let mut lines = accounting::lines(&simulation.sender(), &metrics.accounting, &simulation.sink());
-    lines.push(accounting::judged(&gateway.dry_replay().await?, &metrics.accounting));
-    lines.push(accounting::checked(&gateway.check_audit().await?));
+    lines.push(accounting::dry_replay(&gateway.dry_replay().await?, &metrics.accounting));
+    lines.push(accounting::audit(&gateway.check_audit().await?));
     let in_order = lines.iter().all(|line| line.holds);
     println!("\nAccounting");
     for line in &lines {
@@ -223,7 +233,7 @@ async fn account(demo: &Demo, simulation: &Simulation, gateway: &mut Gateway, en
 }
 
 /// Whether everything arrived in time.
-async fn drain(simulation: &Simulation, gateway: &mut Gateway) -> Result<bool> {
+async fn drain(simulation: &Simulation, gateway: &mut GatewayProcess) -> Result<bool> {
     let started = project::now();
     let stopped = tokio::time::timeout(DRAIN_LIMIT, simulation.stop_sending()).await.is_ok();
     let mut before = None;
@@ -246,14 +256,14 @@ async fn drain(simulation: &Simulation, gateway: &mut Gateway) -> Result<bool> {
 }
 
 /// The signals by which a demo is told to end.
-struct Ending {
+struct EndSignals {
     interrupt: Signal,
     terminate: Signal,
     hang_up: Signal,
     last: Option<std::time::Instant>,
 }
 
-impl Ending {
+impl EndSignals {
     fn listen() -> Result<Self> {
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,
@@ -287,8 +297,8 @@ mod tests {
     use super::*;
     use clap::Parser as _;
 
-    fn parse(list: &[&str]) -> Result<Options, clap::Error> {
-        Options::try_parse_from(std::iter::once(&"demo").chain(list))
+    fn parse(list: &[&str]) -> Result<DemoOptions, clap::Error> {
+        DemoOptions::try_parse_from(std::iter::once(&"demo").chain(list))
     }
 
     #[test]

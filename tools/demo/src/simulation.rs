@@ -6,11 +6,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result};
-use genesys_simulator::{Config, Handle, OauthClient, Simulator};
+use genesys_simulator::{Handle, OauthClient, Simulator, SimulatorConfig};
 
-use super::accounting::{Sender, Sink};
-use super::config::Source;
-use super::view::Latency;
+use crate::accounting::{SenderCounts, SinkCounts};
+use crate::config::DemoSource;
+use crate::view::AnswerTimes;
 
 const SINK: &str = "demo";
 
@@ -25,11 +25,12 @@ impl Simulation {
     ///
     /// # Errors
     /// It cannot listen.
-    pub(crate) async fn start(secrets: &BTreeMap<String, String>, sources: &[Source]) -> Result<Self> {
+    pub(crate) async fn start(secrets: &BTreeMap<String, String>, sources: &[DemoSource]) -> Result<Self> {
         let secret = |name: &str| secrets.get(name).cloned().unwrap_or_default();
         let client =
             OauthClient { id: secret("GENESYS_CLIENT_ID"), secret: secret("GENESYS_CLIENT_SECRET"), permissions: None };
-        let config = Config { clients: vec![client], max_sink_entries: SINK_ENTRIES, ..Config::default() };
+        let config =
+            SimulatorConfig { clients: vec![client], max_sink_entries: SINK_ENTRIES, ..SimulatorConfig::default() };
         let handle = Simulator::start(config).await.context("the simulated Genesys Cloud does not start")?;
 
         // All sources share the sink, so it can check signatures only where they share the secret as well.
@@ -82,12 +83,12 @@ impl Simulation {
     }
 
     /// What the sender has sent, and how it was answered.
-    pub(crate) fn sender(&self) -> Sender {
+    pub(crate) fn sender(&self) -> SenderCounts {
         let figures = self.0.sender().state().report.total;
-        let mut sender = Sender {
+        let mut sender = SenderCounts {
             sent: figures.attempts,
             unanswered: figures.timeouts + figures.connection_errors,
-            ..Sender::default()
+            ..SenderCounts::default()
         };
         for (status, answers) in figures.answers {
             *match status {
@@ -100,15 +101,15 @@ impl Simulation {
     }
 
     /// How long the sender waited for its answers.
-    pub(crate) fn latency(&self) -> Latency {
+    pub(crate) fn latency(&self) -> AnswerTimes {
         let latency = self.0.sender().state().report.total.latency_ms;
-        Latency { p50_ms: latency.p50, p99_ms: latency.p99 }
+        AnswerTimes { p50_ms: latency.p50, p99_ms: latency.p99 }
     }
 
     /// What arrived at the destination.
-    pub(crate) fn sink(&self) -> Sink {
+    pub(crate) fn sink(&self) -> SinkCounts {
         let report = self.0.sink(SINK).map(|sink| sink.report()).unwrap_or_default();
-        Sink {
+        SinkCounts {
             received: report.received,
             distinct: report.accepted_digests,
             badly_signed: report.bad_signatures,

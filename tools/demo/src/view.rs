@@ -14,40 +14,40 @@ use ratatui::text::{Line, Text};
 use ratatui::widgets::{Block, Paragraph, Wrap};
 use ratatui::{DefaultTerminal, Frame};
 
-use super::accounting::{Gateway, Sender, Sink};
+use crate::accounting::{GatewayCounts, SenderCounts, SinkCounts};
 
 /// One moment of the demo.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Snapshot {
+pub(crate) struct DemoSnapshot {
     pub(crate) elapsed: Duration,
     /// How long it is to run, if that is limited.
     pub(crate) limit: Option<Duration>,
     /// Each subscription with its state, in words.
     pub(crate) subscriptions: Vec<String>,
-    pub(crate) sender: Sender,
-    pub(crate) latency: Latency,
-    pub(crate) gateway: Gateway,
+    pub(crate) sender: SenderCounts,
+    pub(crate) latency: AnswerTimes,
+    pub(crate) gateway: GatewayCounts,
     /// Not all of the gateway's counters answered.
     pub(crate) incomplete: bool,
-    pub(crate) sink: Sink,
+    pub(crate) sink: SinkCounts,
     /// What a reader can do: addresses, files, keys.
     pub(crate) hints: Vec<String>,
 }
 
 /// How long the sender waited for answers, in milliseconds.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Latency {
+pub(crate) struct AnswerTimes {
     pub(crate) p50_ms: f64,
     pub(crate) p99_ms: f64,
 }
 
 /// Where the snapshots go.
-pub(crate) enum View {
+pub(crate) enum DemoScreen {
     Terminal(DefaultTerminal),
     Plain,
 }
 
-impl View {
+impl DemoScreen {
     /// A live view if standard output is a terminal and `plain` is not asked for.
     ///
     /// # Errors
@@ -59,7 +59,7 @@ impl View {
         Ok(Self::Terminal(ratatui::try_init()?))
     }
 
-    /// How often [`View::show`] should be called.
+    /// How often [`DemoScreen::show`] should be called.
     pub(crate) fn interval(&self) -> Duration {
         match self {
             Self::Terminal(_) => Duration::from_millis(250),
@@ -71,7 +71,7 @@ impl View {
     ///
     /// # Errors
     /// The terminal cannot be written.
-    pub(crate) fn show(&mut self, snapshot: &Snapshot) -> Result<()> {
+    pub(crate) fn show(&mut self, snapshot: &DemoSnapshot) -> Result<()> {
         match self {
             Self::Terminal(terminal) => {
                 terminal.draw(|frame| draw(frame, snapshot))?;
@@ -102,7 +102,7 @@ impl View {
     }
 }
 
-impl Drop for View {
+impl Drop for DemoScreen {
     fn drop(&mut self) {
         if matches!(self, Self::Terminal(_)) {
             ratatui::restore();
@@ -110,8 +110,8 @@ impl Drop for View {
     }
 }
 
-fn plain_line(snapshot: &Snapshot) -> String {
-    let Snapshot { sender, gateway, sink, latency, .. } = snapshot;
+fn plain_line(snapshot: &DemoSnapshot) -> String {
+    let DemoSnapshot { sender, gateway, sink, latency, .. } = snapshot;
     format!(
         "{:>4} s  sent {} = {} accepted + {} refused + {} unavailable + {} unanswered | handed on {}, duplicates {}, pending {}, \
          dead {}, dead letters {} | sink {} | p50 {:.1} ms, p99 {:.1} ms",
@@ -132,7 +132,7 @@ fn plain_line(snapshot: &Snapshot) -> String {
     )
 }
 
-fn draw(frame: &mut Frame, snapshot: &Snapshot) {
+fn draw(frame: &mut Frame, snapshot: &DemoSnapshot) {
     let subscriptions = lines_high(snapshot.subscriptions.len());
     let hints = lines_high(snapshot.hints.len());
     let [title, top, middle, bottom] = Layout::vertical([
@@ -158,7 +158,7 @@ fn lines_high(lines: usize) -> u16 {
     u16::try_from(lines.max(1) + 2).unwrap_or(u16::MAX)
 }
 
-fn heading(snapshot: &Snapshot) -> String {
+fn heading(snapshot: &DemoSnapshot) -> String {
     let limit = snapshot.limit.map_or_else(String::new, |limit| format!(" of {} s", limit.as_secs()));
     format!(
         " genesys-webhook-gateway: {} s{limit}. Ctrl-C ends everything and prints the accounting.",
@@ -184,8 +184,8 @@ fn fault(name: &str, value: u64) -> Line<'static> {
     if value == 0 { line } else { line.style(Style::new().fg(Color::Yellow)) }
 }
 
-fn sender_text(snapshot: &Snapshot) -> Text<'static> {
-    let Snapshot { sender, latency, .. } = snapshot;
+fn sender_text(snapshot: &DemoSnapshot) -> Text<'static> {
+    let DemoSnapshot { sender, latency, .. } = snapshot;
     Text::from(vec![
         count("sent", sender.sent).bold(),
         count("accepted (2xx)", sender.accepted),
@@ -197,7 +197,7 @@ fn sender_text(snapshot: &Snapshot) -> Text<'static> {
     ])
 }
 
-fn gateway_text(snapshot: &Snapshot) -> Text<'static> {
+fn gateway_text(snapshot: &DemoSnapshot) -> Text<'static> {
     let gateway = &snapshot.gateway;
     let mut lines = vec![
         count("received", gateway.received).bold(),
@@ -213,8 +213,8 @@ fn gateway_text(snapshot: &Snapshot) -> Text<'static> {
     Text::from(lines)
 }
 
-fn sink_text(snapshot: &Snapshot) -> Text<'static> {
-    let Snapshot { gateway, sink, .. } = snapshot;
+fn sink_text(snapshot: &DemoSnapshot) -> Text<'static> {
+    let DemoSnapshot { gateway, sink, .. } = snapshot;
     Text::from(vec![
         count("handed on", gateway.delivered).bold(),
         count("duplicates held back", gateway.duplicate),
@@ -232,21 +232,21 @@ mod tests {
 
     use super::*;
 
-    fn snapshot() -> Snapshot {
-        Snapshot {
+    fn snapshot() -> DemoSnapshot {
+        DemoSnapshot {
             elapsed: Duration::from_secs(7),
             limit: Some(Duration::from_secs(20)),
             subscriptions: vec!["Production Webhook: there, enabled".to_owned()],
-            sender: Sender { sent: 1234, accepted: 1200, refused: 34, ..Sender::default() },
-            gateway: Gateway {
+            sender: SenderCounts { sent: 1234, accepted: 1200, refused: 34, ..SenderCounts::default() },
+            gateway: GatewayCounts {
                 received: 1234,
                 refused_by_reason: [("signature_mismatch".to_owned(), 34)].into(),
                 delivered: 1180,
                 dead_letters: 34,
-                ..Gateway::default()
+                ..GatewayCounts::default()
             },
             hints: vec!["log: .wrangler/demo/wrangler.log".to_owned()],
-            ..Snapshot::default()
+            ..DemoSnapshot::default()
         }
     }
 

@@ -1,32 +1,30 @@
-//! `/api/v2/conversations/messaging/integrations/open`: PATCH, no version, created asynchronously, eventually consistent, and a secret that
-//! is never given back.
+//! `/api/v2/conversations/messaging/integrations/open`: PATCH, no version, created asynchronously, eventually consistent, and a
+//! secret that is never given back.
 
-use super::{Page, is_text, is_text_map, is_url, object, page, writable};
+use super::{ApiCall, ListPage, ListQuery, is_text, is_text_map, is_url, object, required, writable};
 use crate::clock::{iso8601, now_ms};
-use crate::error::ApiError;
-use crate::gate::Interference;
-use crate::lock::lock;
-use crate::oauth::Caller;
-use crate::shared::Shared;
-use crate::store::{Api, Entity};
+use crate::error::VendorError;
+use crate::state::SimulatorState;
+use crate::store::{Entity, SubscriptionApi};
+use axum::Json;
 use axum::body::Bytes;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, Query};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
-use axum::{Extension, Json};
 use serde_json::{Map, Value, json};
-use std::collections::HashMap;
-use std::sync::Arc;
 
-const API: Api = Api::OpenMessaging;
-const WHAT: &str = "integration";
+const API: SubscriptionApi = SubscriptionApi::OpenMessaging;
+/// Where integrations are.
+pub(super) const PATH: &str = "/api/v2/conversations/messaging/integrations/open";
+
+/// The field of the signing secret.
 const SECRET: &str = "outboundNotificationWebhookSignatureSecretToken";
 
 /// The vendor demands a secret of more than 15 characters.
 const MIN_SECRET_CHARS: usize = 16;
 
 /// The fields of a create or of a PATCH, and the secret apart.
-fn fields(body: Map<String, Value>) -> Result<(Map<String, Value>, Option<String>), ApiError> {
+fn fields(body: Map<String, Value>) -> Result<(Map<String, Value>, Option<String>), VendorError> {
     let mut fields = writable(
         body,
         &[
@@ -66,7 +64,7 @@ fn show(entity: &Entity, now_ms: u64) -> Value {
         ("createdBy", user.clone()),
         ("modifiedBy", user),
         ("createStatus", json!(status)),
-        ("selfUri", json!(format!("/api/v2/conversations/messaging/integrations/open/{}", entity.id))),
+        ("selfUri", json!(format!("{PATH}/{}", entity.id))),
     ] {
         shown.insert(name.to_owned(), value);
     }
@@ -78,48 +76,31 @@ fn show(entity: &Entity, now_ms: u64) -> Value {
 }
 
 /// Creates an integration; also what the control API uses.
-pub(crate) fn create(shared: &Shared, body: Map<String, Value>, fails: bool) -> Result<Entity, ApiError> {
+pub(crate) fn create(state: &SimulatorState, body: Map<String, Value>, fails: bool) -> Result<Entity, VendorError> {
     let (fields, hidden_secret) = fields(body)?;
-    for name in ["name", "outboundNotificationWebhookUrl"] {
-        if !fields.contains_key(name) {
-            return Err(ApiError::bad_request(format!("The field {name} is required.")));
-        }
-    }
+    required(&fields, &["name", "outboundNotificationWebhookUrl"])?;
     if hidden_secret.is_none() {
-        return Err(ApiError::bad_request(format!("The field {SECRET} is required.")));
+        return Err(VendorError::bad_request(format!("The field {SECRET} is required.")));
     }
     let now_ms = now_ms();
-    let settings = shared.settings();
+    let settings = state.settings();
     let entity = Entity {
-        id: shared.uuid(),
-        api: API,
-        version: 1,
-        created_ms: now_ms,
-        modified_ms: now_ms,
-        visible_at_ms: now_ms.saturating_add(settings.open_messaging_lag_ms),
         ready_at_ms: now_ms.saturating_add(settings.create_completes_after_ms),
         create_error: fails.then(|| "The integration could not be provisioned.".to_owned()),
-        gone_at_ms: None,
-        fields,
         hidden_secret,
+        ..Entity::new(state.uuid(), API, fields, now_ms, settings.open_messaging_lag_ms)
     };
-    lock(&shared.store).insert(entity.clone(), now_ms);
+    state.store.lock().insert(entity.clone(), now_ms);
     Ok(entity)
 }
 
 /// `GET` of the list.
-pub(super) async fn list(
-    State(shared): State<Arc<Shared>>,
-    Extension(caller): Extension<Caller>,
-    Query(query): Query<HashMap<String, String>>,
-) -> Result<Json<Value>, ApiError> {
-    caller.needs("messaging:integration:view")?;
+pub(super) async fn list(call: ApiCall, Query(query): ListQuery) -> Result<Json<Value>, VendorError> {
+    call.caller.needs("messaging:integration:view")?;
     let now_ms = now_ms();
-    let items = lock(&shared.store).list(API, now_ms).map(|entity| show(entity, now_ms)).collect();
-    let Page { entities, size, number, total, count } = page(items, &query, "pageNumber", 25)?;
-    let uri = |number: usize| {
-        format!("/api/v2/conversations/messaging/integrations/open?pageSize={size}&pageNumber={number}")
-    };
+    let items = call.state.store.lock().list(API, now_ms).map(|entity| show(entity, now_ms)).collect();
+    let ListPage { entities, size, number, total, count } = ListPage::of(items, &query, "pageNumber")?;
+    let uri = |number: usize| format!("{PATH}?pageSize={size}&pageNumber={number}");
     let mut list = json!({
         "entities": entities, "pageSize": size, "pageNumber": number, "total": total, "pageCount": count,
         "firstUri": uri(1), "lastUri": uri(count.max(1)), "selfUri": uri(number),
@@ -131,70 +112,47 @@ pub(super) async fn list(
 }
 
 /// `POST`: 202 while it is being provisioned, 200 when that takes no time.
-pub(super) async fn post(
-    State(shared): State<Arc<Shared>>,
-    Extension(caller): Extension<Caller>,
-    Extension(interference): Extension<Interference>,
-    body: Bytes,
-) -> Result<Response, ApiError> {
-    caller.needs("messaging:integration:add")?;
-    let entity = create(&shared, object(&body)?, interference.create_fails)?;
+pub(super) async fn post(call: ApiCall, body: Bytes) -> Result<Response, VendorError> {
+    call.caller.needs("messaging:integration:add")?;
+    let entity = create(&call.state, object(&body)?, call.interference.create_fails)?;
     let now_ms = entity.created_ms;
     let status = if now_ms < entity.ready_at_ms { StatusCode::ACCEPTED } else { StatusCode::OK };
     Ok((status, Json(show(&entity, now_ms))).into_response())
 }
 
 /// `GET` of one.
-pub(super) async fn get(
-    State(shared): State<Arc<Shared>>,
-    Extension(caller): Extension<Caller>,
-    Path(id): Path<String>,
-) -> Result<Json<Value>, ApiError> {
-    caller.needs("messaging:integration:view")?;
+pub(super) async fn get(call: ApiCall, Path(id): Path<String>) -> Result<Json<Value>, VendorError> {
+    call.caller.needs("messaging:integration:view")?;
     let now_ms = now_ms();
-    let store = lock(&shared.store);
-    let entity = store.get(API, &id, now_ms).ok_or_else(|| ApiError::not_found(WHAT, &id))?;
-    Ok(Json(show(entity, now_ms)))
+    Ok(Json(show(call.state.store.lock().get(API, &id, now_ms)?, now_ms)))
 }
 
 /// `PATCH`: the fields that are named. Without versions the last writer wins, unless a fault gives the status of a mismatch.
-pub(super) async fn patch(
-    State(shared): State<Arc<Shared>>,
-    Extension(caller): Extension<Caller>,
-    Extension(interference): Extension<Interference>,
-    Path(id): Path<String>,
-    body: Bytes,
-) -> Result<Json<Value>, ApiError> {
-    caller.needs("messaging:integration:edit")?;
+pub(super) async fn patch(call: ApiCall, Path(id): Path<String>, body: Bytes) -> Result<Json<Value>, VendorError> {
+    call.caller.needs("messaging:integration:edit")?;
     let (changed, secret) = fields(object(&body)?)?;
     let now_ms = now_ms();
-    let mut store = lock(&shared.store);
-    let entity = store.get_mut(API, &id, now_ms).ok_or_else(|| ApiError::not_found(WHAT, &id))?;
-    if let Some(writer) = interference.concurrent_writer {
+    let mut store = call.state.store.lock();
+    let entity = store.get_mut(API, &id, now_ms)?;
+    if call.interference.other_writer {
         let given = entity.version;
         entity.changed_by_somebody_else(now_ms);
-        if let Some(status) = writer.status {
-            return Err(ApiError::version_mismatch(status, &given.to_string(), entity.version));
+        if let Some(status) = call.interference.mismatch_status {
+            return Err(VendorError::version_mismatch(status, &given.to_string(), entity.version));
         }
     }
     entity.fields.extend(changed);
-    if secret.is_some() {
-        entity.hidden_secret = secret;
-    }
+    entity.hidden_secret = secret.or(entity.hidden_secret.take());
     entity.touch(now_ms);
     Ok(Json(show(entity, now_ms)))
 }
 
 /// `DELETE`: reads find it for a while after.
-pub(super) async fn delete(
-    State(shared): State<Arc<Shared>>,
-    Extension(caller): Extension<Caller>,
-    Path(id): Path<String>,
-) -> Result<StatusCode, ApiError> {
-    caller.needs("messaging:integration:delete")?;
+pub(super) async fn delete(call: ApiCall, Path(id): Path<String>) -> Result<StatusCode, VendorError> {
+    call.caller.needs("messaging:integration:delete")?;
     let now_ms = now_ms();
-    let mut store = lock(&shared.store);
-    let entity = store.get_mut(API, &id, now_ms).ok_or_else(|| ApiError::not_found(WHAT, &id))?;
-    entity.gone_at_ms = Some(now_ms.saturating_add(shared.settings().open_messaging_lag_ms));
+    let mut store = call.state.store.lock();
+    let entity = store.get_mut(API, &id, now_ms)?;
+    entity.gone_at_ms = Some(now_ms.saturating_add(call.state.settings().open_messaging_lag_ms));
     Ok(StatusCode::NO_CONTENT)
 }

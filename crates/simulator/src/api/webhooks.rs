@@ -1,26 +1,21 @@
 //! `/api/v2/webhooks/webhooks`: the whole object by PUT, guarded by `ETag` and `If-Match`.
 
-use super::{Page, is_text, is_text_map, is_url, object, page, writable};
+use super::{ApiCall, ListPage, ListQuery, is_text, is_text_map, is_url, object, required, writable};
 use crate::clock::{iso8601, now_ms};
-use crate::error::ApiError;
+use crate::error::VendorError;
 use crate::gate::Interference;
-use crate::lock::lock;
-use crate::oauth::Caller;
-use crate::shared::Shared;
-use crate::store::{Api, Entity, SECRET_PROPERTY};
+use crate::state::SimulatorState;
+use crate::store::{Entity, SECRET_PROPERTY, SubscriptionApi};
+use axum::Json;
 use axum::body::Bytes;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, Query};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
-use axum::{Extension, Json};
 use serde_json::{Map, Value, json};
-use std::collections::HashMap;
-use std::sync::Arc;
 
-const API: Api = Api::Webhooks;
-const WHAT: &str = "webhook";
+const API: SubscriptionApi = SubscriptionApi::Webhooks;
 
-fn fields(shared: &Shared, body: Map<String, Value>) -> Result<Map<String, Value>, ApiError> {
+fn fields(state: &SimulatorState, body: Map<String, Value>) -> Result<Map<String, Value>, VendorError> {
     let mut fields = writable(
         body,
         &[
@@ -31,24 +26,17 @@ fn fields(shared: &Shared, body: Map<String, Value>) -> Result<Map<String, Value
             ("customProperties", is_text_map, "a map of texts"),
         ],
     )?;
-    for name in ["name", "address", "eventFilters"] {
-        if !fields.contains_key(name) {
-            return Err(ApiError::bad_request(format!("The field {name} is required.")));
-        }
-    }
+    required(&fields, &["name", "address", "eventFilters"])?;
     for filter in fields.get("eventFilters").and_then(Value::as_array).into_iter().flatten() {
         let text = |name| filter.get(name).and_then(Value::as_str);
         let event_type = text("eventType")
-            .ok_or_else(|| ApiError::bad_request("The field eventFilters[].eventType is required."))?;
+            .ok_or_else(|| VendorError::bad_request("The field eventFilters[].eventType is required."))?;
         if text("filter").is_none() {
-            return Err(ApiError::bad_request("The field eventFilters[].filter is required."));
+            return Err(VendorError::bad_request("The field eventFilters[].filter is required."));
         }
-        if !shared.event_types.iter().any(|known| known == event_type) {
-            return Err(ApiError::new(
-                400,
-                "invalid.event.type",
-                format!("The event type {event_type} does not exist."),
-            ));
+        if !state.event_types.iter().any(|known| known == event_type) {
+            let problem = format!("The event type {event_type} does not exist.");
+            return Err(VendorError::new(400, "invalid.event.type", problem));
         }
     }
     fields.entry("enabled").or_insert(Value::Bool(true));
@@ -70,123 +58,86 @@ fn show(entity: &Entity, secret_readable: bool) -> Value {
     Value::Object(shown)
 }
 
-fn answer(shared: &Shared, status: StatusCode, entity: &Entity) -> Response {
-    let body = Json(show(entity, shared.settings().webhook_secret_readable));
+fn answer(state: &SimulatorState, status: StatusCode, entity: &Entity) -> Response {
+    let body = Json(show(entity, state.settings().webhook_secret_readable));
     (status, [(header::ETAG, entity.etag())], body).into_response()
 }
 
 /// Creates a webhook; also what the control API uses.
-pub(crate) fn create(shared: &Shared, body: Map<String, Value>) -> Result<Entity, ApiError> {
-    let fields = fields(shared, body)?;
+pub(crate) fn create(state: &SimulatorState, body: Map<String, Value>) -> Result<Entity, VendorError> {
+    let fields = fields(state, body)?;
     let now_ms = now_ms();
-    let entity = Entity {
-        id: shared.uuid(),
-        api: API,
-        version: 1,
-        created_ms: now_ms,
-        modified_ms: now_ms,
-        visible_at_ms: now_ms.saturating_add(shared.settings().webhooks_lag_ms),
-        ready_at_ms: now_ms,
-        create_error: None,
-        gone_at_ms: None,
-        fields,
-        hidden_secret: None,
-    };
-    lock(&shared.store).insert(entity.clone(), now_ms);
+    let entity = Entity::new(state.uuid(), API, fields, now_ms, state.settings().webhooks_lag_ms);
+    state.store.lock().insert(entity.clone(), now_ms);
     Ok(entity)
 }
 
 /// `GET` of the list.
-pub(super) async fn list(
-    State(shared): State<Arc<Shared>>,
-    Extension(caller): Extension<Caller>,
-    Query(query): Query<HashMap<String, String>>,
-) -> Result<Json<Value>, ApiError> {
-    caller.needs("webhook:read")?;
-    let readable = shared.settings().webhook_secret_readable;
-    let items = lock(&shared.store).list(API, now_ms()).map(|entity| show(entity, readable)).collect();
-    let Page { entities, size, number, total, count } = page(items, &query, "page", 25)?;
-    Ok(Json(json!({ "entities": entities, "pageSize": size, "page": number, "total": total, "totalPageCount": count })))
+pub(super) async fn list(call: ApiCall, Query(query): ListQuery) -> Result<Json<Value>, VendorError> {
+    call.caller.needs("webhook:read")?;
+    let readable = call.state.settings().webhook_secret_readable;
+    let items = call.state.store.lock().list(API, now_ms()).map(|entity| show(entity, readable)).collect();
+    Ok(ListPage::of(items, &query, "page")?.into_json())
 }
 
 /// `POST`.
-pub(super) async fn post(
-    State(shared): State<Arc<Shared>>,
-    Extension(caller): Extension<Caller>,
-    body: Bytes,
-) -> Result<Response, ApiError> {
-    caller.needs("webhook:write")?;
-    let entity = create(&shared, object(&body)?)?;
-    Ok(answer(&shared, StatusCode::CREATED, &entity))
+pub(super) async fn post(call: ApiCall, body: Bytes) -> Result<Response, VendorError> {
+    call.caller.needs("webhook:write")?;
+    let entity = create(&call.state, object(&body)?)?;
+    Ok(answer(&call.state, StatusCode::CREATED, &entity))
 }
 
 /// `GET` of one, with its `ETag`.
-pub(super) async fn get(
-    State(shared): State<Arc<Shared>>,
-    Extension(caller): Extension<Caller>,
-    Path(id): Path<String>,
-) -> Result<Response, ApiError> {
-    caller.needs("webhook:read")?;
-    let store = lock(&shared.store);
-    let entity = store.get(API, &id, now_ms()).ok_or_else(|| ApiError::not_found(WHAT, &id))?;
-    Ok(answer(&shared, StatusCode::OK, entity))
+pub(super) async fn get(call: ApiCall, Path(id): Path<String>) -> Result<Response, VendorError> {
+    call.caller.needs("webhook:read")?;
+    Ok(answer(&call.state, StatusCode::OK, call.state.store.lock().get(API, &id, now_ms())?))
 }
 
-/// Whether `If-Match` (RFC 9110 §13.1.1: a list of quoted tags, or `*`) names the current version.
-fn check(shared: &Shared, headers: &HeaderMap, entity: &Entity, interference: Interference) -> Result<(), ApiError> {
+/// Whether `If-Match` (RFC 9110 §13.1.1: a list of quoted tags, or `*`) names the current version. Another writer may come first.
+fn check(call: &ApiCall, headers: &HeaderMap, entity: &mut Entity, now_ms: u64) -> Result<(), VendorError> {
+    let Interference { other_writer, mismatch_status, .. } = call.interference;
+    if other_writer {
+        entity.changed_by_somebody_else(now_ms);
+    }
     let Some(given) = headers.get(header::IF_MATCH).map(|value| value.to_str().unwrap_or("")) else { return Ok(()) };
     if given.split(',').map(str::trim).any(|tag| tag == "*" || tag == entity.etag()) {
         return Ok(());
     }
-    let status = interference
-        .concurrent_writer
-        .and_then(|writer| writer.status)
-        .unwrap_or(shared.settings().version_mismatch_status);
-    Err(ApiError::version_mismatch(status, given, entity.version))
+    Err(VendorError::version_mismatch(mismatch_status.unwrap_or(412), given, entity.version))
 }
 
 /// `PUT`: replaces everything that a caller may set.
 pub(super) async fn put(
-    State(shared): State<Arc<Shared>>,
-    Extension(caller): Extension<Caller>,
-    Extension(interference): Extension<Interference>,
+    call: ApiCall,
     Path(id): Path<String>,
     headers: HeaderMap,
     body: Bytes,
-) -> Result<Response, ApiError> {
-    caller.needs("webhook:write")?;
-    let fields = fields(&shared, object(&body)?)?;
+) -> Result<Response, VendorError> {
+    call.caller.needs("webhook:write")?;
+    let fields = fields(&call.state, object(&body)?)?;
     let now_ms = now_ms();
-    let mut store = lock(&shared.store);
-    let entity = store.get_mut(API, &id, now_ms).ok_or_else(|| ApiError::not_found(WHAT, &id))?;
-    if interference.concurrent_writer.is_some() {
-        entity.changed_by_somebody_else(now_ms);
-    }
+    let mut store = call.state.store.lock();
+    let entity = store.get_mut(API, &id, now_ms)?;
+    check(&call, &headers, entity, now_ms)?;
     if !headers.contains_key(header::IF_MATCH) {
-        return Err(ApiError::new(428, "precondition.required", "The If-Match header is required."));
+        return Err(VendorError::new(428, "precondition.required", "The If-Match header is required."));
     }
-    check(&shared, &headers, entity, interference)?;
     entity.fields = fields;
     entity.touch(now_ms);
-    Ok(answer(&shared, StatusCode::OK, entity))
+    Ok(answer(&call.state, StatusCode::OK, entity))
 }
 
 /// `DELETE`: `If-Match` is optional.
 pub(super) async fn delete(
-    State(shared): State<Arc<Shared>>,
-    Extension(caller): Extension<Caller>,
-    Extension(interference): Extension<Interference>,
+    call: ApiCall,
     Path(id): Path<String>,
     headers: HeaderMap,
-) -> Result<StatusCode, ApiError> {
-    caller.needs("webhook:write")?;
+) -> Result<StatusCode, VendorError> {
+    call.caller.needs("webhook:write")?;
     let now_ms = now_ms();
-    let mut store = lock(&shared.store);
-    let entity = store.get_mut(API, &id, now_ms).ok_or_else(|| ApiError::not_found(WHAT, &id))?;
-    if interference.concurrent_writer.is_some() {
-        entity.changed_by_somebody_else(now_ms);
-    }
-    check(&shared, &headers, entity, interference)?;
-    entity.gone_at_ms = Some(now_ms.saturating_add(shared.settings().webhooks_lag_ms));
+    let mut store = call.state.store.lock();
+    let entity = store.get_mut(API, &id, now_ms)?;
+    check(&call, &headers, entity, now_ms)?;
+    entity.gone_at_ms = Some(now_ms.saturating_add(call.state.settings().webhooks_lag_ms));
     Ok(StatusCode::NO_CONTENT)
 }

@@ -1,20 +1,15 @@
 //! The subscriptions as they are, and new ones as somebody else would make them.
 
-use super::{Answer, ControlError, read};
+use super::{ControlError, ControlResult, Given};
 use crate::api::{create_integration, create_webhook};
 use crate::clock::now_ms;
-use crate::error::ApiError;
-use crate::lock::lock;
 use crate::sender::loopback;
-use crate::shared::Shared;
-use crate::signature::{hex, sha256};
-use crate::store::{Api, Entity};
+use crate::signature::sha256;
+use crate::state::{Sim, SimulatorState};
+use crate::store::{Entity, SubscriptionApi};
 use axum::Json;
-use axum::body::Bytes;
-use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
-use std::sync::Arc;
 
 /// A subscription as it is, whatever the API shows of it.
 #[derive(Clone, Debug, Serialize)]
@@ -23,7 +18,7 @@ pub struct SubscriptionView {
     /// Its id.
     pub id: String,
     /// Which API it belongs to.
-    pub api: Api,
+    pub api: SubscriptionApi,
     /// Its name.
     pub name: String,
     /// Where deliveries go.
@@ -56,39 +51,39 @@ fn view(entity: &Entity, now_ms: u64) -> SubscriptionView {
         delivers: entity.delivers(now_ms),
         loopback: loopback(entity.address()).is_some(),
         deleted: entity.gone_at_ms.is_some(),
-        secret_sha256: entity.secret().map(|secret| hex(&sha256(secret.as_bytes()))),
+        secret_sha256: entity.secret().map(|secret| hex::encode(sha256(secret.as_bytes()))),
         fields,
     }
 }
 
-pub(crate) fn views(shared: &Shared) -> Vec<SubscriptionView> {
+pub(crate) fn views(state: &SimulatorState) -> Vec<SubscriptionView> {
     let now_ms = now_ms();
-    lock(&shared.store).all(now_ms).map(|entity| view(entity, now_ms)).collect()
+    state.store.lock().all(now_ms).map(|entity| view(entity, now_ms)).collect()
 }
 
-pub(crate) fn create(shared: &Shared, api: Api, body: Map<String, Value>) -> Result<String, String> {
+pub(crate) fn create(state: &SimulatorState, api: SubscriptionApi, body: Map<String, Value>) -> Result<String, String> {
     let created = match api {
-        Api::Webhooks => create_webhook(shared, body),
-        Api::OpenMessaging => create_integration(shared, body, false),
+        SubscriptionApi::Webhooks => create_webhook(state, body),
+        SubscriptionApi::OpenMessaging => create_integration(state, body, false),
     };
-    created.map(|entity| entity.id).map_err(ApiError::into_message)
+    created.map(|entity| entity.id).map_err(|error| error.message)
 }
 
 /// `GET /control/subscriptions`.
-pub(super) async fn list(State(shared): State<Arc<Shared>>) -> Json<Vec<SubscriptionView>> {
-    Json(views(&shared))
+pub(super) async fn list(state: Sim) -> Json<Vec<SubscriptionView>> {
+    Json(views(&state))
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Create {
-    api: Api,
+pub(super) struct CreateSubscription {
+    api: SubscriptionApi,
     body: Map<String, Value>,
 }
 
 /// `POST /control/subscriptions` `{"api": "webhooks" | "open-messaging", "body": {…}}`.
-pub(super) async fn post(State(shared): State<Arc<Shared>>, body: Bytes) -> Answer<Value> {
-    let Create { api, body } = read(&body)?;
-    let id = create(&shared, api, body).map_err(ControlError::bad)?;
+pub(super) async fn post(state: Sim, Given(wanted): Given<CreateSubscription>) -> ControlResult<Value> {
+    let CreateSubscription { api, body } = wanted;
+    let id = create(&state, api, body).map_err(ControlError::bad)?;
     Ok(Json(json!({ "id": id })))
 }

@@ -1,20 +1,23 @@
 //! The sender's accounting: what was sent, what was answered, and what became of every single delivery.
 
-use super::forge::Prepared;
-use super::histogram::Histogram;
-use super::transport::Answer;
-use crate::config::Kind;
-use crate::lock::lock;
-use crate::signature::{Digest, hex};
-use serde::{Deserialize, Serialize, Serializer};
+use super::forge::PreparedDelivery;
+use super::transport::Attempt;
+use crate::config::DeliveryKind;
+use crate::signature::Digest;
+use hdrhistogram::Histogram;
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use tokio::sync::watch;
+
+/// The longest latency that is told from longer ones: ten minutes, in µs.
+const LATENCY_MAX_US: u64 = 600_000_000;
 
 /// What became of a delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Outcome {
+pub enum SendOutcome {
     /// Answered with 2xx: from here on the receiver answers for it.
     Accepted,
     /// Answered with a status that the policy does not repeat: final.
@@ -36,9 +39,9 @@ pub struct DeliveryRecord {
     /// The subscription's id.
     pub subscription: String,
     /// What it was made to be.
-    pub kind: Kind,
+    pub kind: DeliveryKind,
     /// SHA-256 of the body that was sent, in hex.
-    #[serde(serialize_with = "as_hex")]
+    #[serde(with = "hex::serde")]
     pub digest: Digest,
     /// Length of the body.
     pub bytes: usize,
@@ -47,7 +50,7 @@ pub struct DeliveryRecord {
     /// How often it was sent.
     pub attempts: u32,
     /// How it ended.
-    pub outcome: Outcome,
+    pub outcome: SendOutcome,
     /// The last status, if any attempt was answered with one.
     pub status: Option<u16>,
     /// The beginning of the last answer.
@@ -58,22 +61,14 @@ pub struct DeliveryRecord {
     pub duration_ms: u64,
 }
 
-fn as_hex<S: Serializer>(digest: &Digest, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(&hex(digest))
-}
-
-/// Latencies of answered attempts, in milliseconds.
-#[derive(Clone, Debug, Serialize)]
+/// Latencies of answered attempts, in milliseconds; exact to 1 %.
+#[derive(Clone, Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Latency {
+pub struct SenderLatency {
     /// How many attempts were answered.
     pub count: u64,
-    /// The mean.
-    pub mean: f64,
     /// Half are faster.
     pub p50: f64,
-    /// Nine in ten are faster.
-    pub p90: f64,
     /// 99 in 100 are faster.
     pub p99: f64,
     /// The slowest.
@@ -82,20 +77,20 @@ pub struct Latency {
 
 /// Figures of one kind, or of all: `deliveries = accepted + refused + exhausted + unreachable + aborted + inFlight`, and
 /// `attempts = answers + timeouts + connectionErrors` once nothing is in flight and nothing was aborted.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Figures {
+pub struct SenderFigures {
     /// Deliveries started.
     pub deliveries: u64,
-    /// See [`Outcome::Accepted`].
+    /// See [`SendOutcome::Accepted`].
     pub accepted: u64,
-    /// See [`Outcome::Refused`].
+    /// See [`SendOutcome::Refused`].
     pub refused: u64,
-    /// See [`Outcome::Exhausted`].
+    /// See [`SendOutcome::Exhausted`].
     pub exhausted: u64,
-    /// See [`Outcome::Unreachable`].
+    /// See [`SendOutcome::Unreachable`].
     pub unreachable: u64,
-    /// See [`Outcome::Aborted`].
+    /// See [`SendOutcome::Aborted`].
     pub aborted: u64,
     /// Deliveries that are not over.
     pub in_flight: u64,
@@ -110,7 +105,7 @@ pub struct Figures {
     /// Attempts whose connection failed.
     pub connection_errors: u64,
     /// Latency of the answered attempts.
-    pub latency_ms: Latency,
+    pub latency_ms: SenderLatency,
     /// The last answer that was not 2xx, or the last error.
     pub last_error: Option<String>,
 }
@@ -118,118 +113,117 @@ pub struct Figures {
 /// Figures by kind and in all.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Report {
+pub struct SenderReport {
     /// All kinds together.
-    pub total: Figures,
+    pub total: SenderFigures,
     /// Each kind that was sent.
-    pub by_kind: BTreeMap<Kind, Figures>,
+    pub by_kind: BTreeMap<DeliveryKind, SenderFigures>,
     /// Duplicates for which no accepted delivery was there to repeat: sent as valid ones, and counted as such.
     pub substituted: u64,
 }
 
-#[derive(Clone, Debug, Default)]
-struct Tally {
-    deliveries: u64,
-    outcomes: [u64; 5],
-    attempts: u64,
-    bytes: u64,
-    answers: BTreeMap<u16, u64>,
-    timeouts: u64,
-    connection_errors: u64,
-    latency: Histogram,
-    last_error: Option<String>,
+#[derive(Debug)]
+struct KindTally {
+    figures: SenderFigures,
+    latency_us: Histogram<u64>,
 }
 
-impl Tally {
-    fn figures(&self) -> Figures {
-        let [accepted, refused, exhausted, unreachable, aborted] = self.outcomes;
-        let latency = &self.latency;
-        Figures {
-            deliveries: self.deliveries,
-            accepted,
-            refused,
-            exhausted,
-            unreachable,
-            aborted,
-            in_flight: self.deliveries.saturating_sub(self.outcomes.iter().sum()),
-            attempts: self.attempts,
-            bytes: self.bytes,
-            answers: self.answers.clone(),
-            timeouts: self.timeouts,
-            connection_errors: self.connection_errors,
-            latency_ms: Latency {
-                count: latency.count(),
-                mean: latency.mean_ms(),
-                p50: latency.quantile_ms(0.5),
-                p90: latency.quantile_ms(0.9),
-                p99: latency.quantile_ms(0.99),
-                max: latency.max_ms(),
-            },
-            last_error: self.last_error.clone(),
-        }
+impl Default for KindTally {
+    fn default() -> Self {
+        let latency_us = Histogram::new_with_max(LATENCY_MAX_US, 2).expect("the bounds are constants that fit");
+        Self { figures: SenderFigures::default(), latency_us }
+    }
+}
+
+impl KindTally {
+    fn figures(&self) -> SenderFigures {
+        let latency = &self.latency_us;
+        let quantile_ms = |quantile| latency.value_at_quantile(quantile).min(latency.max()) as f64 / 1_000.0;
+        let latency_ms = SenderLatency {
+            count: latency.len(),
+            p50: quantile_ms(0.5),
+            p99: quantile_ms(0.99),
+            max: quantile_ms(1.0),
+        };
+        SenderFigures { latency_ms, ..self.figures.clone() }
     }
 
-    fn attempted(&mut self, bytes: usize, answer: &Answer, took_us: u64) {
-        self.attempts += 1;
-        self.bytes += bytes as u64;
-        match answer {
-            Answer::Status(status, text) => {
-                *self.answers.entry(*status).or_default() += 1;
-                self.latency.add(took_us);
-                if !(200..300).contains(status) {
-                    self.last_error = Some(format!("{status} {text}"));
-                }
+    fn ended(&mut self, outcome: SendOutcome) {
+        let figures = &mut self.figures;
+        figures.in_flight -= 1;
+        *match outcome {
+            SendOutcome::Accepted => &mut figures.accepted,
+            SendOutcome::Refused => &mut figures.refused,
+            SendOutcome::Exhausted => &mut figures.exhausted,
+            SendOutcome::Unreachable => &mut figures.unreachable,
+            SendOutcome::Aborted => &mut figures.aborted,
+        } += 1;
+    }
+
+    fn attempted(&mut self, bytes: usize, attempt: &Attempt, took_us: u64) {
+        let figures = &mut self.figures;
+        figures.attempts += 1;
+        figures.bytes += bytes as u64;
+        let error = match attempt {
+            Attempt::Status(status, text) => {
+                *figures.answers.entry(*status).or_default() += 1;
+                self.latency_us.saturating_record(took_us);
+                (!(200..300).contains(status)).then(|| format!("{status} {text}"))
             }
-            Answer::Timeout => {
-                self.timeouts += 1;
-                self.last_error = Some("no answer in time".to_owned());
+            Attempt::Timeout => {
+                figures.timeouts += 1;
+                Some("no answer in time".to_owned())
             }
-            Answer::Connection(error) => {
-                self.connection_errors += 1;
-                self.last_error = Some(error.clone());
+            Attempt::Connection(error) => {
+                figures.connection_errors += 1;
+                Some(error.clone())
             }
-        }
+        };
+        figures.last_error = error.or(figures.last_error.take());
     }
 }
 
 #[derive(Debug, Default)]
-struct Pages {
-    total: Tally,
-    by_kind: BTreeMap<Kind, Tally>,
+struct BookPages {
+    total: KindTally,
+    by_kind: BTreeMap<DeliveryKind, KindTally>,
     substituted: u64,
 }
 
 /// Books over a set of deliveries: all of a session, or those of one burst.
 #[derive(Debug, Default)]
 pub(super) struct Books {
-    pages: Mutex<Pages>,
-    /// How many deliveries are not over, for those who wait.
+    pages: Mutex<BookPages>,
+    /// How many deliveries are not over, for waiting.
     pub(super) open: watch::Sender<u64>,
 }
 
 impl Books {
-    fn each(&self, kind: Kind, change: impl Fn(&mut Tally)) {
-        let mut pages = lock(&self.pages);
+    fn each(&self, kind: DeliveryKind, change: impl Fn(&mut KindTally)) {
+        let mut pages = self.pages.lock();
         change(&mut pages.total);
         change(pages.by_kind.entry(kind).or_default());
     }
 
-    pub(super) fn started(&self, kind: Kind) {
-        self.each(kind, |tally| tally.deliveries += 1);
+    pub(super) fn started(&self, kind: DeliveryKind) {
+        self.each(kind, |tally| {
+            tally.figures.deliveries += 1;
+            tally.figures.in_flight += 1;
+        });
         self.open.send_modify(|open| *open += 1);
     }
 
-    pub(super) fn attempted(&self, prepared: &Prepared, answer: &Answer, took_us: u64) {
-        self.each(prepared.kind, |tally| tally.attempted(prepared.body.len(), answer, took_us));
+    pub(super) fn attempted(&self, prepared: &PreparedDelivery, attempt: &Attempt, took_us: u64) {
+        self.each(prepared.kind, |tally| tally.attempted(prepared.body.len(), attempt, took_us));
     }
 
-    pub(super) fn ended(&self, kind: Kind, outcome: Outcome) {
-        self.each(kind, |tally| tally.outcomes[outcome as usize] += 1);
+    pub(super) fn ended(&self, kind: DeliveryKind, outcome: SendOutcome) {
+        self.each(kind, |tally| tally.ended(outcome));
         self.open.send_modify(|open| *open = open.saturating_sub(1));
     }
 
     pub(super) fn substituted(&self) {
-        lock(&self.pages).substituted += 1;
+        self.pages.lock().substituted += 1;
     }
 
     /// Waits until every delivery that was started is over.
@@ -238,9 +232,9 @@ impl Books {
         let _ = self.open.subscribe().wait_for(|open| *open == 0).await;
     }
 
-    pub(super) fn report(&self) -> Report {
-        let pages = lock(&self.pages);
-        Report {
+    pub(super) fn report(&self) -> SenderReport {
+        let pages = self.pages.lock();
+        SenderReport {
             total: pages.total.figures(),
             by_kind: pages.by_kind.iter().map(|(kind, tally)| (*kind, tally.figures())).collect(),
             substituted: pages.substituted,

@@ -2,79 +2,60 @@
 //!
 //! Every kind is wrong in exactly one way, so that its refusal has one right reason.
 
-use super::target::Target;
-use crate::config::{Kind, Settings};
+use super::target::DeliveryTarget;
+use crate::config::{DeliveryKind, SimulatorSettings};
 use crate::events;
-use crate::random::Rng;
+use crate::seed::{of_item, weighted};
 use crate::signature::{Digest, genesys, open_messaging, sha256};
-use crate::store::Api;
+use crate::store::SubscriptionApi;
 use axum::body::Bytes;
+use fastrand::Rng;
 
 /// A delivery with everything that its attempts send. Retries repeat it as it is, signature included.
-pub(super) struct Prepared {
+pub(super) struct PreparedDelivery {
     pub(super) number: u64,
-    pub(super) kind: Kind,
-    pub(super) target: Target,
+    pub(super) kind: DeliveryKind,
+    pub(super) target: DeliveryTarget,
     pub(super) body: Bytes,
     pub(super) digest: Digest,
     pub(super) headers: Vec<(String, String)>,
     pub(super) events: u64,
 }
 
-/// Draws a size.
-fn size(rng: &mut Rng, settings: &Settings) -> usize {
-    let total = settings.sizes.iter().map(|size| u64::from(size.weight)).sum();
-    let mut at = rng.below(total);
-    for size in &settings.sizes {
-        let weight = u64::from(size.weight);
-        if at < weight {
-            return size.bytes;
-        }
-        at -= weight;
-    }
-    0
-}
-
 /// Draws a kind.
-pub(super) fn kind(rng: &mut Rng, settings: &Settings) -> Kind {
-    let weights = settings.mix.weights();
-    let mut at = rng.below(weights.iter().copied().map(u64::from).sum());
-    for (kind, weight) in Kind::MIXED.into_iter().zip(weights.map(u64::from)) {
-        if at < weight {
-            return kind;
-        }
-        at -= weight;
-    }
-    Kind::Valid
+pub(super) fn kind(rng: &mut Rng, settings: &SimulatorSettings) -> DeliveryKind {
+    let weights: Vec<_> = settings.mix.iter().map(|(kind, weight)| (*kind, *weight)).collect();
+    weighted(rng, &weights).unwrap_or(DeliveryKind::Valid)
 }
 
-/// Makes a delivery of any kind but [`Kind::Duplicate`], whose bytes exist already.
+/// Makes a delivery of any kind but [`DeliveryKind::Duplicate`], whose bytes exist already.
 pub(super) fn prepare(
     seed: u64,
     number: u64,
-    kind: Kind,
-    target: Target,
-    settings: &Settings,
+    kind: DeliveryKind,
+    target: DeliveryTarget,
+    settings: &SimulatorSettings,
     now_ms: u64,
-) -> Prepared {
-    let mut rng = Rng::of_item(seed, number);
-    let size = size(&mut rng, settings);
+) -> PreparedDelivery {
+    let mut rng = of_item(seed, number);
+    let sizes: Vec<_> = settings.sizes.iter().map(|size| (size.bytes, size.weight)).collect();
+    let size = weighted(&mut rng, &sizes).unwrap_or(0);
     let body = match target.api {
-        Api::Webhooks => events::webhook(&mut rng, &target.id, &target.event_types, size, now_ms),
-        Api::OpenMessaging => events::open_message(&mut rng, &target.id, size, now_ms),
+        SubscriptionApi::Webhooks => events::webhook(&mut rng, &target.id, &target.event_types, size, now_ms),
+        SubscriptionApi::OpenMessaging => events::open_message(&mut rng, &target.id, size, now_ms),
     };
     let text = match kind {
-        Kind::MalformedJson => malformed(&mut rng, &body.text),
-        Kind::MissingEvents => missing_events(&mut rng, target.api, &body.text),
+        DeliveryKind::MalformedJson => malformed(&mut rng, &body.text),
+        DeliveryKind::MissingEvents => missing_events(&mut rng, target.api, &body.text),
         _ => body.text,
     };
-    let mut signature = (kind != Kind::Unsigned).then(|| sign(&target, text.as_bytes())).flatten();
+    let mut signature = (kind != DeliveryKind::Unsigned).then(|| sign(&target, text.as_bytes())).flatten();
     let mut bytes = text.into_bytes();
-    if kind == Kind::Tampered {
-        match rng.below(3) {
+    if kind == DeliveryKind::Tampered {
+        match rng.u32(..3) {
             0 => alter(&mut bytes),
             1 => {
-                let forger = Target {
+                let forger = DeliveryTarget {
                     secret: target.secret.as_ref().map(|secret| format!("{secret}-forged")),
                     ..target.clone()
                 };
@@ -87,7 +68,13 @@ pub(super) fn prepare(
 }
 
 /// Signs a body as it is and makes it a delivery.
-pub(super) fn signed(number: u64, kind: Kind, target: Target, body: Bytes, events: u64) -> Prepared {
+pub(super) fn signed(
+    number: u64,
+    kind: DeliveryKind,
+    target: DeliveryTarget,
+    body: Bytes,
+    events: u64,
+) -> PreparedDelivery {
     let signature = sign(&target, &body);
     assemble(number, kind, target, body, events, signature)
 }
@@ -95,12 +82,12 @@ pub(super) fn signed(number: u64, kind: Kind, target: Target, body: Bytes, event
 /// Makes a delivery of given bytes and headers, unsigned.
 pub(super) fn assemble(
     number: u64,
-    kind: Kind,
-    target: Target,
+    kind: DeliveryKind,
+    target: DeliveryTarget,
     body: impl Into<Bytes>,
     events: u64,
     signature: Option<(String, String)>,
-) -> Prepared {
+) -> PreparedDelivery {
     let body = body.into();
     let mut headers = vec![
         ("content-type".to_owned(), "application/json; charset=utf-8".to_owned()),
@@ -109,14 +96,14 @@ pub(super) fn assemble(
     headers.extend(target.headers.iter().cloned());
     headers.extend(signature);
     let digest = sha256(&body);
-    Prepared { number, kind, target, body, digest, headers, events }
+    PreparedDelivery { number, kind, target, body, digest, headers, events }
 }
 
-fn sign(target: &Target, body: &[u8]) -> Option<(String, String)> {
+fn sign(target: &DeliveryTarget, body: &[u8]) -> Option<(String, String)> {
     let secret = target.secret.as_ref()?;
     Some(match target.api {
-        Api::Webhooks => ("x-genesys-signature".to_owned(), genesys(secret, body)),
-        Api::OpenMessaging => ("x-hub-signature-256".to_owned(), open_messaging(secret, body)),
+        SubscriptionApi::Webhooks => ("x-genesys-signature".to_owned(), genesys(secret, body)),
+        SubscriptionApi::OpenMessaging => ("x-hub-signature-256".to_owned(), open_messaging(secret, body)),
     })
 }
 
@@ -138,7 +125,7 @@ fn alter_signature(value: &str) -> String {
 fn malformed(rng: &mut Rng, text: &str) -> String {
     let text = text.trim_end();
     let inner = text.strip_suffix('}').unwrap_or(text);
-    match rng.below(4) {
+    match rng.u32(..4) {
         0 => inner.to_owned(),
         1 => format!("{inner},}}"),
         2 => format!("{text}}}"),
@@ -146,11 +133,11 @@ fn malformed(rng: &mut Rng, text: &str) -> String {
     }
 }
 
-fn missing_events(rng: &mut Rng, api: Api, text: &str) -> String {
+fn missing_events(rng: &mut Rng, api: SubscriptionApi, text: &str) -> String {
     match api {
         // Open Messaging demands no field: what is no object is no message.
-        Api::OpenMessaging => format!("[{text}]"),
-        Api::Webhooks => match rng.below(3) {
+        SubscriptionApi::OpenMessaging => format!("[{text}]"),
+        SubscriptionApi::Webhooks => match rng.u32(..3) {
             0 => text.replacen("\"events\"", "\"items\"", 1),
             1 => format!(r#"{{"events":{{"first":{text}}}}}"#),
             _ => format!(r#"{{"events":null,"payload":{text}}}"#),
@@ -160,28 +147,30 @@ fn missing_events(rng: &mut Rng, api: Api, text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Prepared, prepare};
-    use crate::config::{Kind, Settings};
-    use crate::sender::target::Target;
+    use super::{PreparedDelivery, prepare};
+    use crate::config::{DeliveryKind, SimulatorSettings};
+    use crate::sender::target::DeliveryTarget;
     use crate::signature::{genesys, open_messaging};
-    use crate::store::Api;
+    use crate::store::SubscriptionApi;
     use serde_json::Value;
 
-    fn samples(api: Api, kind: Kind) -> Vec<(Prepared, bool, Option<Value>)> {
-        let target = Target {
+    fn samples(api: SubscriptionApi, kind: DeliveryKind) -> Vec<(PreparedDelivery, bool, Option<Value>)> {
+        let target = DeliveryTarget {
             id: "t".to_owned(),
             api,
-            uri: "http://127.0.0.1:1/x".parse().unwrap(),
+            url: "http://127.0.0.1:1/x".parse().unwrap(),
             secret: Some("0123456789abcdef0123".to_owned()),
             headers: Vec::new(),
             event_types: vec!["call:created".to_owned()],
         };
         (0..60)
             .map(|number| {
-                let made = prepare(9, number, kind, target.clone(), &Settings::default(), 1_749_589_385_427);
+                let made = prepare(9, number, kind, target.clone(), &SimulatorSettings::default(), 1_749_589_385_427);
                 let (name, expected) = match api {
-                    Api::Webhooks => ("x-genesys-signature", genesys("0123456789abcdef0123", &made.body)),
-                    Api::OpenMessaging => ("x-hub-signature-256", open_messaging("0123456789abcdef0123", &made.body)),
+                    SubscriptionApi::Webhooks => ("x-genesys-signature", genesys("0123456789abcdef0123", &made.body)),
+                    SubscriptionApi::OpenMessaging => {
+                        ("x-hub-signature-256", open_messaging("0123456789abcdef0123", &made.body))
+                    }
                 };
                 let genuine = made.headers.contains(&(name.to_owned(), expected));
                 let json = serde_json::from_slice(&made.body).ok();
@@ -192,24 +181,26 @@ mod tests {
 
     #[test]
     fn each_kind_is_wrong_in_one_way_only() {
-        for api in [Api::Webhooks, Api::OpenMessaging] {
-            assert!(samples(api, Kind::Valid).iter().all(|(_, genuine, json)| *genuine && json.is_some()));
-            assert!(samples(api, Kind::Tampered).iter().all(|(made, genuine, json)| {
+        for api in [SubscriptionApi::Webhooks, SubscriptionApi::OpenMessaging] {
+            assert!(samples(api, DeliveryKind::Valid).iter().all(|(_, genuine, json)| *genuine && json.is_some()));
+            assert!(samples(api, DeliveryKind::Tampered).iter().all(|(made, genuine, json)| {
                 !genuine
                     && json.is_some()
                     && made.headers.iter().any(|(name, _)| name.ends_with("signature") || name.contains("hub"))
             }));
             assert!(
-                samples(api, Kind::Unsigned)
+                samples(api, DeliveryKind::Unsigned)
                     .iter()
                     .all(|(made, genuine, json)| { !genuine && json.is_some() && made.headers.len() == 2 })
             );
-            assert!(samples(api, Kind::MalformedJson).iter().all(|(_, genuine, json)| *genuine && json.is_none()));
-            assert!(samples(api, Kind::MissingEvents).iter().all(|(_, genuine, json)| {
+            assert!(
+                samples(api, DeliveryKind::MalformedJson).iter().all(|(_, genuine, json)| *genuine && json.is_none())
+            );
+            assert!(samples(api, DeliveryKind::MissingEvents).iter().all(|(_, genuine, json)| {
                 *genuine
-                    && json
-                        .as_ref()
-                        .is_some_and(|json| !json["events"].is_array() && (api == Api::Webhooks || json.is_array()))
+                    && json.as_ref().is_some_and(|json| {
+                        !json["events"].is_array() && (api == SubscriptionApi::Webhooks || json.is_array())
+                    })
             }));
         }
     }

@@ -6,30 +6,27 @@
 
 mod books;
 mod forge;
-mod histogram;
 mod session;
 mod target;
 mod transport;
 
 use crate::clock::now_ms;
-use crate::config::{Kind, MAX_BODY_BYTES, Settings};
-use crate::lock::lock;
-use crate::random::Rng;
-use crate::store::Store;
-use axum::body::Bytes;
-use forge::Prepared;
+use crate::config::{DeliveryKind, SimulatorSettings};
+use crate::seed::of_item;
+use crate::store::SubscriptionStore;
+use forge::PreparedDelivery;
+use parking_lot::Mutex;
 use serde::Deserialize;
-use session::{Permit, Session};
+use session::{Permit, Session, millis};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
-use transport::Transport;
 
-pub use books::{DeliveryRecord, Figures, Latency, Outcome, Report};
+pub use books::{DeliveryRecord, SendOutcome, SenderFigures, SenderLatency, SenderReport};
 pub(crate) use target::loopback;
 
 /// The largest burst.
@@ -61,7 +58,7 @@ pub struct Burst {
     /// How many deliveries, of kinds drawn from the mix.
     pub count: u64,
     /// Exactly so many of each kind, in shuffled order, on top of `count`. A duplicate waits until there is something to repeat.
-    pub counts: BTreeMap<Kind, u64>,
+    pub counts: BTreeMap<DeliveryKind, u64>,
     /// Deliveries a second; as fast as `maxInFlight` allows when absent.
     pub rate: Option<f64>,
     /// Only to this subscription (its id).
@@ -80,20 +77,7 @@ pub struct BurstReport {
     pub duration_ms: u64,
     /// The figures of its deliveries alone.
     #[serde(flatten)]
-    pub report: Report,
-}
-
-/// One body as given, for what the kinds do not cover.
-#[derive(Clone, Debug)]
-pub struct Custom {
-    /// The subscription's id.
-    pub subscription: String,
-    /// The body, up to 16 MiB.
-    pub body: Vec<u8>,
-    /// Whether it is signed with the subscription's secret.
-    pub sign: bool,
-    /// Headers sent on top.
-    pub headers: Vec<(String, String)>,
+    pub report: SenderReport,
 }
 
 /// The sender as it stands.
@@ -104,23 +88,20 @@ pub struct SenderState {
     pub rate: Option<f64>,
     /// The figures since the start or the last reset.
     #[serde(flatten)]
-    pub report: Report,
+    pub report: SenderReport,
     /// Deliveries that are over and counted, but for whose records there was no room.
     pub records_dropped: u64,
 }
 
 /// The sender; see the module.
-#[derive(Clone)]
-pub struct Sender(Arc<Engine>);
-
-struct Engine {
+pub struct Sender {
     seed: u64,
     /// The next delivery's number.
     next: AtomicU64,
     max_records: usize,
-    store: Arc<Mutex<Store>>,
-    settings: Arc<Mutex<Arc<Settings>>>,
-    transport: Arc<Transport>,
+    store: Arc<Mutex<SubscriptionStore>>,
+    settings: Arc<Mutex<Arc<SimulatorSettings>>>,
+    client: reqwest::Client,
     session: Mutex<Arc<Session>>,
 }
 
@@ -128,35 +109,34 @@ impl Sender {
     pub(crate) fn new(
         seed: u64,
         max_records: usize,
-        store: Arc<Mutex<Store>>,
-        settings: Arc<Mutex<Arc<Settings>>>,
+        store: Arc<Mutex<SubscriptionStore>>,
+        settings: Arc<Mutex<Arc<SimulatorSettings>>>,
     ) -> Self {
-        let session = Mutex::new(Arc::new(Session::new(&lock(&settings).clone(), max_records)));
-        let transport = Arc::new(Transport::new());
-        Self(Arc::new(Engine { seed, next: AtomicU64::new(1), max_records, store, settings, transport, session }))
+        let session = Mutex::new(Arc::new(Session::new(&settings.lock().clone(), max_records)));
+        Self { seed, next: AtomicU64::new(1), max_records, store, settings, client: transport::client(), session }
     }
 
     /// Starts to send `rate` deliveries a second, or changes the rate of what is running. Until there is a subscription nothing is sent.
     ///
     /// Must be called within a tokio runtime.
-    pub fn start(&self, rate: f64) -> Result<(), SenderError> {
+    pub fn start(self: &Arc<Self>, rate: f64) -> Result<(), SenderError> {
         check_rate(rate)?;
-        let session = self.0.session();
-        let mut running = lock(&session.rate);
+        let session = self.session();
+        let mut running = session.rate.lock();
         if let Some(current) = running.as_ref() {
             current.send_replace(Some(rate));
         } else {
             let (sender, receiver) = watch::channel(Some(rate));
             *running = Some(sender);
-            tokio::spawn(self.0.clone().dispatch(session.clone(), receiver));
+            tokio::spawn(self.clone().dispatch(session.clone(), receiver));
         }
         Ok(())
     }
 
     /// Stops sending and waits until everything in flight is over, retries (and bursts) included.
     pub async fn stop(&self) -> SenderState {
-        let session = self.0.session();
-        let running = lock(&session.rate).take();
+        let session = self.session();
+        let running = session.rate.lock().take();
         if let Some(rate) = running {
             rate.send_replace(None);
             // The dispatcher may be about to launch one more: it holds a receiver until it has ended.
@@ -166,66 +146,36 @@ impl Sender {
         self.state()
     }
 
-    /// Waits until nothing is in flight, without stopping anything.
-    pub async fn drain(&self) {
-        self.0.session().books.clone().settled().await;
-    }
-
-    /// Sends what `burst` says and waits for the end of it, retries included.
-    pub async fn burst(&self, burst: Burst) -> Result<BurstReport, SenderError> {
-        self.0.burst(burst).await
-    }
-
     /// Sends exactly `count` deliveries of the mix.
     pub async fn send_exactly(&self, count: u64) -> Result<BurstReport, SenderError> {
         self.burst(Burst { count, ..Burst::default() }).await
     }
 
-    /// Sends one body as given, with the delivery policy, and returns what became of it.
-    pub async fn send(&self, custom: Custom) -> Result<DeliveryRecord, SenderError> {
-        self.0.send(custom).await
-    }
-
     /// The figures now.
     pub fn state(&self) -> SenderState {
-        let session = self.0.session();
-        let rate = lock(&session.rate).as_ref().and_then(|rate| *rate.borrow());
+        let session = self.session();
+        let rate = session.rate.lock().as_ref().and_then(|rate| *rate.borrow());
         SenderState { rate, report: session.books.report(), records_dropped: session.records_dropped() }
     }
 
     /// What became of the deliveries for which `pick` returns something.
     pub fn records<T>(&self, pick: impl FnMut(&DeliveryRecord) -> Option<T>) -> Vec<T> {
-        self.0.session().records(pick)
+        self.session().records(pick)
     }
 
     /// Drops what is in flight and forgets what was sent.
     pub(crate) fn reset(&self) {
-        let settings = lock(&self.0.settings).clone();
-        let fresh = Arc::new(Session::new(&settings, self.0.max_records));
-        let old = std::mem::replace(&mut *lock(&self.0.session), fresh);
+        let fresh = Arc::new(Session::new(&self.settings(), self.max_records));
+        let old = std::mem::replace(&mut *self.session.lock(), fresh);
         old.abort();
     }
-}
 
-fn check_rate(rate: f64) -> Result<(), SenderError> {
-    let right = (0.001..=100_000.0).contains(&rate);
-    right.then_some(()).ok_or(SenderError::Invalid("rate: expected deliveries a second, 0.001 to 100,000"))
-}
-
-/// The next due time after `due`, not further back than the backlog.
-fn following(due: Instant, rate: f64) -> Instant {
-    let now = Instant::now();
-    let next = due + Duration::from_secs_f64(1.0 / rate);
-    next.max(now.checked_sub(MAX_BACKLOG).unwrap_or(now))
-}
-
-impl Engine {
     fn session(&self) -> Arc<Session> {
-        lock(&self.session).clone()
+        self.session.lock().clone()
     }
 
-    fn settings(&self) -> Arc<Settings> {
-        lock(&self.settings).clone()
+    fn settings(&self) -> Arc<SimulatorSettings> {
+        self.settings.lock().clone()
     }
 
     async fn dispatch(self: Arc<Self>, session: Arc<Session>, mut rates: watch::Receiver<Option<f64>>) {
@@ -244,14 +194,15 @@ impl Engine {
                 permit = session.permit() => permit,
             };
             let Some(permit) = permit else { return };
-            let kind = forge::kind(&mut Rng::of_item(!self.seed, self.next.load(Ordering::Relaxed)), &self.settings());
+            let kind = forge::kind(&mut of_item(!self.seed, self.next.load(Ordering::Relaxed)), &self.settings());
             // Without a subscription there is nothing to do until the next time.
             let _ = self.launch(&session, kind, None, permit, &[]);
             due = following(due, rate);
         }
     }
 
-    async fn burst(self: &Arc<Self>, burst: Burst) -> Result<BurstReport, SenderError> {
+    /// Sends what `burst` says and waits for the end of it, retries included.
+    pub async fn burst(&self, burst: Burst) -> Result<BurstReport, SenderError> {
         if let Some(rate) = burst.rate {
             check_rate(rate)?;
         }
@@ -259,21 +210,18 @@ impl Engine {
         if total == 0 || total > MAX_BURST {
             return Err(SenderError::Invalid("count, counts: expected 1 to 1,000,000 deliveries"));
         }
-        if burst.counts.contains_key(&Kind::Custom) {
-            return Err(SenderError::Invalid("counts: a custom delivery is sent with its body"));
-        }
         let session = self.session();
         let first_number = self.next.load(Ordering::Relaxed);
-        let mut rng = Rng::of_item(!self.seed, first_number);
+        let mut rng = of_item(!self.seed, first_number);
         let settings = self.settings();
-        let mut kinds: Vec<Kind> = (0..burst.count).map(|_| forge::kind(&mut rng, &settings)).collect();
+        let mut kinds: Vec<DeliveryKind> = (0..burst.count).map(|_| forge::kind(&mut rng, &settings)).collect();
         for (kind, count) in &burst.counts {
             kinds.extend((0..*count).map(|_| *kind));
         }
         rng.shuffle(&mut kinds);
         // Something to repeat comes before the first repetition.
         let first = |wanted| kinds.iter().position(|kind| *kind == wanted);
-        if let (Some(duplicate), Some(valid)) = (first(Kind::Duplicate), first(Kind::Valid))
+        if let (Some(duplicate), Some(valid)) = (first(DeliveryKind::Duplicate), first(DeliveryKind::Valid))
             && duplicate < valid
         {
             kinds.swap(duplicate, valid);
@@ -287,7 +235,7 @@ impl Engine {
                 tokio::time::sleep_until(due).await;
                 due = following(due, rate);
             }
-            if kind == Kind::Duplicate && session.repeatable(only).is_empty() {
+            if kind == DeliveryKind::Duplicate && session.repeatable(only).is_empty() {
                 books[0].clone().settled().await;
             }
             let permit = session.permit().await.ok_or(SenderError::Aborted)?;
@@ -304,73 +252,50 @@ impl Engine {
         Ok(BurstReport {
             first_number,
             last_number: self.next.load(Ordering::Relaxed) - 1,
-            duration_ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
+            duration_ms: millis(started.elapsed()),
             report,
         })
-    }
-
-    async fn send(self: &Arc<Self>, custom: Custom) -> Result<DeliveryRecord, SenderError> {
-        if custom.body.len() > MAX_BODY_BYTES {
-            return Err(SenderError::Invalid("body: more than 16 MiB"));
-        }
-        let session = self.session();
-        let permit = session.permit().await.ok_or(SenderError::Aborted)?;
-        let number = self.next.fetch_add(1, Ordering::Relaxed);
-        let target = target::choose(&lock(&self.store), Some(&custom.subscription), number, now_ms());
-        let target = target.ok_or(SenderError::NoSubscription)?;
-        let mut prepared = if custom.sign {
-            forge::signed(number, Kind::Custom, target, Bytes::from(custom.body), 0)
-        } else {
-            forge::assemble(number, Kind::Custom, target, custom.body, 0, None)
-        };
-        prepared.headers.extend(custom.headers);
-        self.spawn(&session, prepared, permit, &[]).await.map_err(|_| SenderError::Aborted)
     }
 
     /// Makes a delivery and sets it going.
     fn launch(
         &self,
         session: &Arc<Session>,
-        kind: Kind,
+        kind: DeliveryKind,
         only: Option<&str>,
         permit: Permit,
         books: &[Arc<books::Books>],
     ) -> Result<JoinHandle<DeliveryRecord>, SenderError> {
         let now_ms = now_ms();
         let number = self.next.load(Ordering::Relaxed);
-        let target = target::choose(&lock(&self.store), only, number, now_ms).ok_or(SenderError::NoSubscription)?;
+        let target = target::choose(&self.store.lock(), only, number, now_ms).ok_or(SenderError::NoSubscription)?;
         // Numbers are taken by deliveries only; two that draw at the same time get different ones here.
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        let repeated = if kind == Kind::Duplicate { self.repeat(session, number, only, now_ms) } else { None };
-        let prepared = match repeated {
-            Some(prepared) => prepared,
-            None if kind == Kind::Duplicate => {
-                session.books.substituted();
-                for books in books {
+        let fresh = |kind| forge::prepare(self.seed, number, kind, target, &self.settings(), now_ms);
+        let prepared = if kind == DeliveryKind::Duplicate {
+            self.repeat(session, number, only, now_ms).unwrap_or_else(|| {
+                for books in std::iter::once(&session.books).chain(books) {
                     books.substituted();
                 }
-                forge::prepare(self.seed, number, Kind::Valid, target, &self.settings(), now_ms)
-            }
-            None => forge::prepare(self.seed, number, kind, target, &self.settings(), now_ms),
+                fresh(DeliveryKind::Valid)
+            })
+        } else {
+            fresh(kind)
         };
         Ok(self.spawn(session, prepared, permit, books))
     }
 
     /// The bytes of an accepted delivery once more, signed as its subscription signs today.
-    fn repeat(&self, session: &Session, number: u64, only: Option<&str>, now_ms: u64) -> Option<Prepared> {
-        let earlier = session.repeatable(only);
-        if earlier.is_empty() {
-            return None;
-        }
-        let one = Rng::of_item(self.seed, number).pick(&earlier).clone();
-        let target = target::choose(&lock(&self.store), Some(&one.subscription), number, now_ms)?;
-        Some(forge::signed(number, Kind::Duplicate, target, one.body, one.events))
+    fn repeat(&self, session: &Session, number: u64, only: Option<&str>, now_ms: u64) -> Option<PreparedDelivery> {
+        let one = of_item(self.seed, number).choice(session.repeatable(only))?;
+        let target = target::choose(&self.store.lock(), Some(&one.subscription), number, now_ms)?;
+        Some(forge::signed(number, DeliveryKind::Duplicate, target, one.body, one.events))
     }
 
     fn spawn(
         &self,
         session: &Arc<Session>,
-        prepared: Prepared,
+        prepared: PreparedDelivery,
         permit: Permit,
         books: &[Arc<books::Books>],
     ) -> JoinHandle<DeliveryRecord> {
@@ -379,6 +304,18 @@ impl Engine {
             books.started(prepared.kind);
         }
         let policy = self.settings().policy.clone();
-        tokio::spawn(session.clone().deliver(self.transport.clone(), policy, prepared, permit, all))
+        tokio::spawn(session.clone().deliver(self.client.clone(), policy, prepared, permit, all))
     }
+}
+
+fn check_rate(rate: f64) -> Result<(), SenderError> {
+    let right = (0.001..=100_000.0).contains(&rate);
+    right.then_some(()).ok_or(SenderError::Invalid("rate: expected deliveries a second, 0.001 to 100,000"))
+}
+
+/// The next due time after `due`, not further back than the backlog.
+fn following(due: Instant, rate: f64) -> Instant {
+    let now = Instant::now();
+    let next = due + Duration::from_secs_f64(1.0 / rate);
+    next.max(now.checked_sub(MAX_BACKLOG).unwrap_or(now))
 }

@@ -1,13 +1,13 @@
 //! One stretch of sending, from the start or a reset to the next reset: its books, its limits, and the life of each delivery.
 
-use super::books::{Books, DeliveryRecord, Outcome};
-use super::forge::Prepared;
-use super::transport::{Answer, Transport};
-use crate::config::{Policy, Settings};
-use crate::lock::lock;
+use super::books::{Books, DeliveryRecord, SendOutcome};
+use super::forge::PreparedDelivery;
+use super::transport::{Attempt, attempt};
+use crate::config::{DeliveryKind, DeliveryPolicy, SimulatorSettings};
 use axum::body::Bytes;
+use parking_lot::Mutex;
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::Instant;
@@ -42,23 +42,22 @@ pub(super) struct Session {
     pub(super) rate: Mutex<Option<watch::Sender<Option<f64>>>>,
 }
 
-/// Counts a delivery as over when it goes, even when its task is dropped with the runtime.
-struct Open {
+/// A delivery that is not over. It counts as over when this is dropped, even when its task is dropped with the runtime.
+struct OpenDelivery {
     books: Vec<Arc<Books>>,
-    kind: crate::config::Kind,
-    outcome: Outcome,
+    record: DeliveryRecord,
 }
 
-impl Drop for Open {
+impl Drop for OpenDelivery {
     fn drop(&mut self) {
         for books in &self.books {
-            books.ended(self.kind, self.outcome);
+            books.ended(self.record.kind, self.record.outcome);
         }
     }
 }
 
 impl Session {
-    pub(super) fn new(settings: &Settings, max_records: usize) -> Self {
+    pub(super) fn new(settings: &SimulatorSettings, max_records: usize) -> Self {
         Self {
             books: Arc::default(),
             records: Mutex::default(),
@@ -74,7 +73,7 @@ impl Session {
     /// Drops everything that is under way.
     pub(super) fn abort(&self) {
         self.aborted.send_replace(true);
-        if let Some(rate) = lock(&self.rate).take() {
+        if let Some(rate) = self.rate.lock().take() {
             rate.send_replace(None);
         }
     }
@@ -97,11 +96,11 @@ impl Session {
 
     /// The accepted deliveries that can be repeated, the oldest first; of one subscription if `only` names it.
     pub(super) fn repeatable(&self, only: Option<&str>) -> Vec<Repeatable> {
-        lock(&self.repeatable).iter().filter(|one| only.is_none_or(|id| id == one.subscription)).cloned().collect()
+        self.repeatable.lock().iter().filter(|one| only.is_none_or(|id| id == one.subscription)).cloned().collect()
     }
 
-    fn remember(&self, prepared: &Prepared) {
-        let mut kept = lock(&self.repeatable);
+    fn remember(&self, prepared: &PreparedDelivery) {
+        let mut kept = self.repeatable.lock();
         kept.push_back(Repeatable {
             subscription: prepared.target.id.clone(),
             body: prepared.body.clone(),
@@ -114,26 +113,25 @@ impl Session {
 
     /// The records in the order in which the deliveries ended, and how many there was no room for.
     pub(super) fn records<T>(&self, pick: impl FnMut(&DeliveryRecord) -> Option<T>) -> Vec<T> {
-        lock(&self.records).iter().filter_map(pick).collect()
+        self.records.lock().iter().filter_map(pick).collect()
     }
 
     pub(super) fn records_dropped(&self) -> u64 {
         let total = self.books.report().total;
-        (total.deliveries - total.in_flight).saturating_sub(lock(&self.records).len() as u64)
+        (total.deliveries - total.in_flight).saturating_sub(self.records.lock().len() as u64)
     }
 
     /// Carries a delivery through: attempts, pauses, and the entry in the books.
     pub(super) async fn deliver(
         self: Arc<Self>,
-        transport: Arc<Transport>,
-        policy: Policy,
-        prepared: Prepared,
+        client: reqwest::Client,
+        policy: DeliveryPolicy,
+        prepared: PreparedDelivery,
         permit: Permit,
         books: Vec<Arc<Books>>,
     ) -> DeliveryRecord {
         let started = Instant::now();
-        let mut open = Open { books, kind: prepared.kind, outcome: Outcome::Aborted };
-        let mut record = DeliveryRecord {
+        let record = DeliveryRecord {
             number: prepared.number,
             subscription: prepared.target.id.clone(),
             kind: prepared.kind,
@@ -141,67 +139,68 @@ impl Session {
             bytes: prepared.body.len(),
             events: prepared.events,
             attempts: 0,
-            outcome: Outcome::Aborted,
+            outcome: SendOutcome::Aborted,
             status: None,
             answer: String::new(),
             error: None,
             duration_ms: 0,
         };
+        let mut open = OpenDelivery { books, record };
         let Permit { pending, slot } = permit;
         // `None`: aborted, and the record says so already.
-        if let Some(outcome) = self.attempts(&transport, &policy, &prepared, slot, &open.books, &mut record).await {
-            record.outcome = outcome;
+        if let Some(outcome) = self.attempts(&client, &policy, &prepared, slot, &mut open).await {
+            open.record.outcome = outcome;
         }
-        record.duration_ms = millis(started.elapsed());
-        if record.outcome == Outcome::Accepted && prepared.kind == crate::config::Kind::Valid {
+        open.record.duration_ms = millis(started.elapsed());
+        if open.record.outcome == SendOutcome::Accepted && prepared.kind == DeliveryKind::Valid {
             self.remember(&prepared);
         }
-        let mut records = lock(&self.records);
+        let record = open.record.clone();
+        let mut records = self.records.lock();
         if records.len() < self.max_records {
             records.push(record.clone());
         }
         drop(records);
         drop(pending);
-        // Last: whoever waits for the end finds the record.
-        open.outcome = record.outcome;
+        // Last: a caller that waits for the end finds the record.
+        drop(open);
         record
     }
 
     async fn attempts(
         &self,
-        transport: &Transport,
-        policy: &Policy,
-        prepared: &Prepared,
+        client: &reqwest::Client,
+        policy: &DeliveryPolicy,
+        prepared: &PreparedDelivery,
         first_slot: OwnedSemaphorePermit,
-        books: &[Arc<Books>],
-        record: &mut DeliveryRecord,
-    ) -> Option<Outcome> {
+        OpenDelivery { books, record }: &mut OpenDelivery,
+    ) -> Option<SendOutcome> {
         let mut slot = first_slot;
         loop {
             let sent = Instant::now();
             record.attempts += 1;
-            let answer = self.unless_aborted(transport.send(prepared, policy.timeout_ms)).await?;
+            let attempt = self.unless_aborted(attempt(client, prepared, policy.timeout_ms)).await?;
             let took_us = u64::try_from(sent.elapsed().as_micros()).unwrap_or(u64::MAX);
-            for books in books {
-                books.attempted(prepared, &answer, took_us);
+            for books in books.iter() {
+                books.attempted(prepared, &attempt, took_us);
             }
             drop(slot);
-            let (ending, repeats) = match answer {
-                Answer::Status(status, text) => {
+            let (ending, repeats) = match attempt {
+                Attempt::Status(status, text) => {
                     (record.status, record.answer, record.error) = (Some(status), text, None);
                     match status {
-                        200..=299 => (Outcome::Accepted, false),
-                        429 | 500..=599 => (Outcome::Exhausted, true),
-                        _ => (Outcome::Refused, false),
+                        200..=299 => (SendOutcome::Accepted, false),
+                        429 | 500..=599 => (SendOutcome::Exhausted, true),
+                        _ => (SendOutcome::Refused, false),
                     }
                 }
-                Answer::Timeout => {
+                Attempt::Timeout => {
                     record.error = Some(format!("no answer in {} ms", policy.timeout_ms));
-                    (Outcome::Exhausted, true)
+                    (SendOutcome::Exhausted, true)
                 }
-                Answer::Connection(error) => {
+                Attempt::Connection(error) => {
                     record.error = Some(error);
-                    (Outcome::Unreachable, policy.retry_on_connection_error)
+                    (SendOutcome::Unreachable, false)
                 }
             };
             if !repeats || record.attempts > policy.retries {
@@ -214,6 +213,7 @@ impl Session {
     }
 }
 
-fn millis(duration: Duration) -> u64 {
+/// Whole milliseconds.
+pub(super) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

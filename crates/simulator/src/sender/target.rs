@@ -1,15 +1,15 @@
-//! Whom the sender sends to: the subscriptions that are enabled and ready, and only at loopback addresses.
+//! Where the sender sends to: subscriptions that are enabled and ready, and loopback addresses only.
 
-use crate::store::{Api, Entity, Store};
-use axum::http::Uri;
+use crate::store::{Entity, SubscriptionApi, SubscriptionStore};
+use reqwest::Url;
 use serde_json::Value;
 
 /// A subscription as a delivery needs it.
 #[derive(Clone, Debug)]
-pub(super) struct Target {
+pub(super) struct DeliveryTarget {
     pub(super) id: String,
-    pub(super) api: Api,
-    pub(super) uri: Uri,
+    pub(super) api: SubscriptionApi,
+    pub(super) url: Url,
     pub(super) secret: Option<String>,
     /// Headers sent with every delivery.
     pub(super) headers: Vec<(String, String)>,
@@ -18,22 +18,21 @@ pub(super) struct Target {
 }
 
 /// The address if it may be sent to: plain http to a loopback address or to `localhost` (which is not looked up).
-pub(crate) fn loopback(address: &str) -> Option<Uri> {
-    let uri: Uri = address.parse().ok()?;
-    let host = uri.host()?;
+pub(crate) fn loopback(address: &str) -> Option<Url> {
+    let url: Url = address.parse().ok()?;
+    let host = url.host_str()?;
     let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-    let is_loopback =
-        bare.eq_ignore_ascii_case("localhost") || bare.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback());
-    (uri.scheme_str() == Some("http") && is_loopback).then_some(uri)
+    let is_loopback = bare == "localhost" || bare.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback());
+    (url.scheme() == "http" && is_loopback).then_some(url)
 }
 
-fn target(entity: &Entity) -> Option<Target> {
+fn target(entity: &Entity) -> Option<DeliveryTarget> {
     let headers = entity.fields.get("webhookHeaders").and_then(Value::as_object);
     let filters = entity.fields.get("eventFilters").and_then(Value::as_array);
-    Some(Target {
+    Some(DeliveryTarget {
         id: entity.id.clone(),
         api: entity.api,
-        uri: loopback(entity.address())?,
+        url: loopback(entity.address())?,
         secret: entity.secret().map(str::to_owned),
         headers: headers
             .into_iter()
@@ -49,7 +48,12 @@ fn target(entity: &Entity) -> Option<Target> {
 }
 
 /// The target of delivery `number`: those that can be delivered to take turns. `only` names one of them.
-pub(super) fn choose(store: &Store, only: Option<&str>, number: u64, now_ms: u64) -> Option<Target> {
+pub(super) fn choose(
+    store: &SubscriptionStore,
+    only: Option<&str>,
+    number: u64,
+    now_ms: u64,
+) -> Option<DeliveryTarget> {
     let deliverable = || {
         store.all(now_ms).filter(|entity| {
             entity.delivers(now_ms) && only.is_none_or(|id| id == entity.id) && loopback(entity.address()).is_some()

@@ -1,17 +1,9 @@
-//! One attempt over HTTP: to loopback and nowhere else, without proxies and without following redirects.
+//! One attempt over HTTP: to the address in the delivery, without proxies, without following redirects, with a name for loopback only.
 
-use super::forge::Prepared;
-use axum::body::Bytes;
-use http_body_util::{BodyExt as _, Full, Limited};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::client::legacy::connect::dns::Name;
-use hyper_util::rt::TokioExecutor;
-use std::future::{Ready, ready};
+use super::forge::PreparedDelivery;
+use reqwest::redirect;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::task::{Context, Poll};
 use std::time::Duration;
-use tower::Service;
 
 /// How much of an answer is read.
 const ANSWER_BYTES: usize = 64 * 1024;
@@ -19,31 +11,9 @@ const ANSWER_BYTES: usize = 64 * 1024;
 /// How much of an answer is kept.
 const EXCERPT_CHARS: usize = 200;
 
-/// Knows `localhost` and nothing else. Addresses in digits do not come here; `target::loopback` has checked them.
-#[derive(Clone)]
-struct Loopback;
-
-impl Service<Name> for Loopback {
-    type Response = std::array::IntoIter<SocketAddr, 2>;
-    type Error = std::io::Error;
-    type Future = Ready<Result<Self::Response, Self::Error>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, name: Name) -> Self::Future {
-        ready(if name.as_str().eq_ignore_ascii_case("localhost") {
-            Ok([SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), SocketAddr::from((Ipv6Addr::LOCALHOST, 0))].into_iter())
-        } else {
-            Err(std::io::Error::other("only loopback is sent to"))
-        })
-    }
-}
-
 /// What an attempt came to.
 #[derive(Debug)]
-pub(super) enum Answer {
+pub(super) enum Attempt {
     /// A status, and the beginning of the answer.
     Status(u16, String),
     /// No answer in time.
@@ -52,54 +22,43 @@ pub(super) enum Answer {
     Connection(String),
 }
 
-pub(super) struct Transport {
-    client: Client<HttpConnector<Loopback>, Full<Bytes>>,
+/// A client that looks no name up: `target::loopback` lets addresses and `localhost` through.
+pub(super) fn client() -> reqwest::Client {
+    let localhost = [SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), SocketAddr::from((Ipv6Addr::LOCALHOST, 0))];
+    let client = reqwest::Client::builder().no_proxy().redirect(redirect::Policy::none());
+    client.resolve_to_addrs("localhost", &localhost).build().expect("without TLS nothing can be missing")
 }
 
-impl Transport {
-    pub(super) fn new() -> Self {
-        let mut connector = HttpConnector::new_with_resolver(Loopback);
-        connector.set_nodelay(true);
-        Self { client: Client::builder(TokioExecutor::new()).build(connector) }
+/// Sends once and waits at most `timeout_ms` for the whole answer.
+pub(super) async fn attempt(client: &reqwest::Client, prepared: &PreparedDelivery, timeout_ms: u64) -> Attempt {
+    let mut request = client.post(prepared.target.url.clone()).timeout(Duration::from_millis(timeout_ms));
+    for (name, value) in &prepared.headers {
+        request = request.header(name, value);
     }
-
-    /// Sends once and waits at most `timeout_ms` for the whole answer.
-    pub(super) async fn send(&self, prepared: &Prepared, timeout_ms: u64) -> Answer {
-        let mut request = hyper::Request::post(prepared.target.uri.clone());
-        for (name, value) in &prepared.headers {
-            request = request.header(name, value);
+    match exchange(request.body(prepared.body.clone())).await {
+        Ok((status, body)) => {
+            Attempt::Status(status, String::from_utf8_lossy(&body).chars().take(EXCERPT_CHARS).collect())
         }
-        let request = match request.body(Full::new(prepared.body.clone())) {
-            Ok(request) => request,
-            Err(error) => return Answer::Connection(format!("not sendable: {error}")),
-        };
-        match tokio::time::timeout(Duration::from_millis(timeout_ms), self.exchange(request)).await {
-            Ok(answer) => answer,
-            Err(_) => Answer::Timeout,
-        }
-    }
-
-    async fn exchange(&self, request: hyper::Request<Full<Bytes>>) -> Answer {
-        let response = match self.client.request(request).await {
-            Ok(response) => response,
-            Err(error) => return Answer::Connection(chain(&error)),
-        };
-        let status = response.status().as_u16();
-        // A longer answer costs its connection and nothing else: the status has come.
-        let body = Limited::new(response.into_body(), ANSWER_BYTES).collect().await;
-        let body = body.map(http_body_util::Collected::to_bytes).unwrap_or_default();
-        Answer::Status(status, String::from_utf8_lossy(&body).chars().take(EXCERPT_CHARS).collect())
+        Err(error) if error.is_timeout() => Attempt::Timeout,
+        Err(error) => Attempt::Connection(chain(&error)),
     }
 }
 
-/// An error with its causes: the outermost text alone says only "client error".
+async fn exchange(request: reqwest::RequestBuilder) -> reqwest::Result<(u16, Vec<u8>)> {
+    let mut response = request.send().await?;
+    let mut body = Vec::new();
+    // A longer answer costs its connection and nothing else: the status has come.
+    while body.len() < ANSWER_BYTES {
+        match response.chunk().await {
+            Ok(Some(chunk)) => body.extend_from_slice(&chunk),
+            Err(error) if error.is_timeout() => return Err(error),
+            Ok(None) | Err(_) => break,
+        }
+    }
+    Ok((response.status().as_u16(), body))
+}
+
+/// An error with its causes: the outermost text alone says only that the request failed.
 fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        text.push_str(": ");
-        text.push_str(&inner.to_string());
-        cause = inner.source();
-    }
-    text
+    std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

@@ -1,7 +1,7 @@
 //! Tokens, the catalogue, webhooks, permissions and limits.
 
 use crate::support::{WEBHOOKS, fields, read, start, start_with, webhook};
-use genesys_simulator::{Api, OauthClient};
+use genesys_simulator::{OauthClient, SubscriptionApi};
 use serde_json::json;
 use std::collections::HashSet;
 
@@ -139,7 +139,7 @@ async fn lists_come_in_pages_in_the_order_of_creation() {
     let running = start().await;
     for number in 0..5 {
         let body = webhook(&format!("w{number}"), "https://hooks.example.com/");
-        running.simulator.create_subscription(Api::Webhooks, fields(&body)).unwrap();
+        running.simulator.create_subscription(SubscriptionApi::Webhooks, fields(&body)).unwrap();
     }
     let last = running.call("GET", &format!("{WEBHOOKS}?pageSize=2&page=3"), None).await;
     assert_eq!((&last.body["totalPageCount"], last.body["entities"].as_array().unwrap().len()), (&json!(3), 1));
@@ -153,7 +153,7 @@ async fn a_missing_scope_is_403_and_named() {
     let limited = OauthClient { id: "limited".to_owned(), secret: "s".to_owned(), permissions };
     running.simulator.oauth().put_client(limited);
     let token = running.ask_for_token("limited", "s").await.body["access_token"].as_str().unwrap().to_owned();
-    let running = crate::support::Running { token, ..running };
+    let running = crate::support::TestSimulator { token, ..running };
     assert_eq!(running.call("GET", WEBHOOKS, None).await.status, 200);
     for (method, path, missing) in [
         ("POST", WEBHOOKS, "webhook:write"),
@@ -193,7 +193,7 @@ async fn the_rate_limit_counts_down_and_says_when_to_come_back() {
     );
 
     let other_token = running.new_token().await;
-    let running = crate::support::Running { token: other_token, ..running };
+    let running = crate::support::TestSimulator { token: other_token, ..running };
     assert_eq!(running.call("GET", WEBHOOKS, None).await.status, 200, "the limit is by token");
 
     let mut settings = (*running.simulator.settings()).clone();

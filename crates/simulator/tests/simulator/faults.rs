@@ -1,6 +1,6 @@
 //! What goes wrong on purpose goes wrong exactly so, and the write has happened or not as the fault says.
 
-use crate::support::{OPEN, Running, WEBHOOKS, eventually, integration, start, webhook};
+use crate::support::{OPEN, TestSimulator, WEBHOOKS, eventually, integration, start, webhook};
 use genesys_simulator::{Fault, FaultKind};
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -9,7 +9,7 @@ fn body() -> Value {
     webhook("one", "https://hooks.example.com/")
 }
 
-async fn create_under(fault: Fault) -> (Running, crate::support::Answer) {
+async fn create_under(fault: Fault) -> (TestSimulator, crate::support::Reply) {
     let running = start().await;
     running.simulator.faults().add(fault.times(1)).unwrap();
     let answer = running.call("POST", WEBHOOKS, Some(body())).await;
@@ -48,7 +48,7 @@ async fn a_cut_connection_leaves_the_caller_in_doubt() {
         let error = request.send().await.unwrap_err();
         assert!(error.is_request() && !error.is_timeout(), "{error:?}");
         assert_eq!(running.names().len(), usize::from(applied));
-        assert_eq!(running.simulator.requests().latest().last().unwrap().status, 0);
+        assert_eq!(running.simulator.requests().latest.back().unwrap().status, 0);
         assert_eq!(running.call("GET", WEBHOOKS, None).await.status, 200, "the next connection works");
     }
 }
@@ -63,7 +63,7 @@ async fn a_slow_answer_outlasts_the_callers_patience_before_or_after_the_write()
         assert!(request.timeout(Duration::from_millis(500)).send().await.unwrap_err().is_timeout());
         assert_eq!(running.names().len(), usize::from(applied));
         eventually(|| {
-            running.simulator.requests().latest().last().is_some_and(|last| last.method == "POST" && last.status == 0)
+            running.simulator.requests().latest.back().is_some_and(|last| last.method == "POST" && last.status == 0)
         })
         .await;
     }
@@ -84,7 +84,7 @@ async fn a_revoked_token_is_no_token_any_more() {
     let (running, answer) = create_under(Fault::new(FaultKind::TokenRevoked)).await;
     assert_eq!(answer.status, 401);
     assert_eq!(running.call("GET", WEBHOOKS, None).await.status, 401);
-    let running = Running { token: running.new_token().await, ..running };
+    let running = TestSimulator { token: running.new_token().await, ..running };
     assert_eq!(running.call("POST", WEBHOOKS, Some(body())).await.status, 201);
 }
 

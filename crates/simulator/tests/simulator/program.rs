@@ -46,8 +46,8 @@ fn it_ends_on_signals() {
 fn it_serves_this_machine_only_and_says_what_is_wrong() {
     for (arguments, code, text) in [
         (&["--bind", "0.0.0.0"][..], 1, "not a loopback address"),
-        (&["--port", "x"], 2, "--port: x is not valid"),
-        (&["--nonsense"], 2, "unknown option"),
+        (&["--port", "x"], 2, "invalid value 'x' for '--port"),
+        (&["--nonsense"], 2, "unexpected argument"),
         (&["--config", r#"{"settings":{"sizes":[]}}"#], 1, "sizes"),
         (&["--config", r#"{"bind":"192.0.2.1"}"#], 1, "not a loopback address"),
     ] {

@@ -1,6 +1,6 @@
 //! The sink counts what arrives and fails as it was told.
 
-use crate::support::{Running, start, start_with};
+use crate::support::{TestSimulator, start, start_with};
 use base64::Engine as _;
 use genesys_simulator::Behaviour;
 use hmac::{Hmac, KeyInit as _, Mac as _};
@@ -12,7 +12,7 @@ fn now_s() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
 }
 
-async fn post(running: &Running, id: &str, body: &str, key: &[u8], timestamp_s: u64) -> u16 {
+async fn post(running: &TestSimulator, id: &str, body: &str, key: &[u8], timestamp_s: u64) -> u16 {
     let mut mac = Hmac::<Sha256>::new_from_slice(key).unwrap();
     mac.update(format!("{id}.{timestamp_s}.{body}").as_bytes());
     let signature = base64::engine::general_purpose::STANDARD.encode(mac.finalize().into_bytes());

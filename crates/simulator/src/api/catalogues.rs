@@ -1,17 +1,13 @@
-//! The catalogues: `/api/v2/eventtypes` in pages, and the published API's topics in one piece.
+//! The catalogues: event types in pages; topics and address ranges in one piece.
 
-use super::page;
-use crate::error::ApiError;
-use crate::oauth::Caller;
-use crate::shared::Shared;
-use axum::extract::{Query, State};
-use axum::{Extension, Json};
+use super::{ApiCall, ListPage, ListQuery};
+use crate::error::VendorError;
+use axum::Json;
+use axum::extract::Query;
 use serde_json::{Value, json};
-use std::collections::HashMap;
-use std::sync::Arc;
 
 /// The topics of `/api/v2/notifications/availabletopics`.
-pub(crate) const TOPICS: [(&str, &str); 12] = [
+const TOPICS: [(&str, &str); 12] = [
     ("v2.detail.events.conversation.{id}.customer.start", "A customer joined the conversation"),
     ("v2.detail.events.conversation.{id}.customer.end", "A customer left the conversation"),
     ("v2.detail.events.conversation.{id}.acd.start", "The conversation entered a queue"),
@@ -27,20 +23,13 @@ pub(crate) const TOPICS: [(&str, &str); 12] = [
 ];
 
 /// `GET /api/v2/eventtypes?pageSize&page`.
-pub(super) async fn list(
-    State(shared): State<Arc<Shared>>,
-    Extension(caller): Extension<Caller>,
-    Query(query): Query<HashMap<String, String>>,
-) -> Result<Json<Value>, ApiError> {
-    caller.needs("eventtype:read")?;
-    let entities = shared.event_types.iter().map(|name| {
+pub(super) async fn event_types(call: ApiCall, Query(query): ListQuery) -> Result<Json<Value>, VendorError> {
+    call.caller.needs("eventtype:read")?;
+    let entities = call.state.event_types.iter().map(|name| {
         let (subject, happening) = name.split_once(':').unwrap_or((name, "occurred"));
         json!({ "id": name, "name": name, "description": format!("Sent when a {subject} is {happening}.") })
     });
-    let page = page(entities.collect(), &query, "page", 25)?;
-    Ok(Json(json!({
-        "entities": page.entities, "pageSize": page.size, "page": page.number, "total": page.total, "totalPageCount": page.count,
-    })))
+    Ok(ListPage::of(entities.collect(), &query, "page")?.into_json())
 }
 
 /// `GET /api/v2/notifications/availabletopics`: no pages.
@@ -48,5 +37,19 @@ pub(super) async fn topics() -> Json<Value> {
     let entities = TOPICS.map(|(id, description)| {
         json!({ "id": id, "description": description, "visibility": "Public", "transports": ["All"], "enforced": true })
     });
+    Json(json!({ "entities": entities }))
+}
+
+/// `GET /api/v2/ipranges`: where webhooks come from. The addresses are reserved for documentation (RFC 5737, RFC 3849).
+pub(super) async fn ip_ranges() -> Json<Value> {
+    let entities = [
+        ("192.0.2.0/26", "open-messaging", "outbound"),
+        ("192.0.2.64/26", "data-actions", "outbound"),
+        ("198.51.100.0/25", "open-messaging", "both"),
+        ("2001:db8:17::/48", "data-actions", "both"),
+        ("198.51.100.128/25", "smtp", "outbound"),
+        ("203.0.113.0/24", "open-messaging", "inbound"),
+    ]
+    .map(|(cidr, service, direction)| json!({ "cidr": cidr, "service": service, "region": "us-east-1", "direction": direction }));
     Json(json!({ "entities": entities }))
 }
