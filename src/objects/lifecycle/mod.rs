@@ -19,8 +19,10 @@ use gateway_core::lifecycle::{Answered, LifecycleCall, RUN_MS, RUN_REQUESTS};
 use gateway_core::metrics::RefusedRuns;
 use gateway_core::metrics::counters::{Metric, labels};
 use genesys_client::auth::{CachedToken, OAuthTokens};
-use genesys_client::client::{RunBudget, Client};
-use genesys_client::reconcile::{AuditAction, AuditEvent, ReconcileOptions, ReconcileState, ReconcileReport, reconcile};
+use genesys_client::client::{Client, RunBudget};
+use genesys_client::reconcile::{
+    AuditAction, AuditEvent, ReconcileOptions, ReconcileReport, ReconcileState, reconcile,
+};
 use genesys_client::secret::Secret;
 use genesys_client::subscription::{ApiKind, Desired, EventFilter, Marks};
 use genesys_webhook::profile::Profile;
@@ -97,9 +99,10 @@ impl Lifecycle {
             return answered;
         }
         let gateway = gateway?;
-        let client = self
-            .client(&gateway)?
-            .with_budget(RunBudget { deadline_ms: clock::now_ms().saturating_add(CALL_MS), max_requests: CALL_REQUESTS });
+        let client = self.client(&gateway)?.with_budget(RunBudget {
+            deadline_ms: clock::now_ms().saturating_add(CALL_MS),
+            max_requests: CALL_REQUESTS,
+        });
         self.call(&gateway, &client, call).await
     }
 
