@@ -7,7 +7,7 @@
 //! (`gateway_core::deliver::ledger`), what opens a circuit (`gateway_core::deliver::circuit_breaker`), whose turn it is (`gateway_core::deliver::scheduler`).
 
 use super::attempt::{STORAGE_DELAY_S, Settlement, Tried, Work, attempt};
-use super::dead_letters::{self, with_facts};
+use super::dead_letters::{self, facts};
 use crate::config::{Configured, Gateway};
 use crate::deliver::circuit_breakers;
 use crate::deliver::letter::send_letter;
@@ -78,8 +78,7 @@ fn read(message: &QueueMessage) -> Result<Option<Work<'_>>, (Vec<u8>, String)> {
 }
 
 async fn bury_unreadable(message: &QueueMessage, bytes: Vec<u8>, error: &str, env: &Env) {
-    let size_bytes = bytes.len() as u64;
-    let mut letter = with_facts(message, |facts| undecodable("deliveries", facts, size_bytes, error, clock::now_ms()));
+    let mut letter = undecodable("deliveries", &facts(message), bytes.len() as u64, error, clock::now_ms());
     match send_letter(env, &mut letter, &RawBody::Wasm(bytes)).await {
         Ok(()) => message.ack(),
         Err((cause, error)) => {

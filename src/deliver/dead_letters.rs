@@ -85,7 +85,7 @@ async fn nack(message: &QueueMessage, env: &Env) {
 /// Tells the ledger of deaths, and the store which letters' deliveries are not dead. Answers the objects of the ledger whose
 /// letters are to come again.
 async fn report(deaths: impl Iterator<Item = &DeathReport>, env: &Env) -> Vec<String> {
-    let told = join_all(by_shard(deaths).into_iter().map(|(shard, known, items)| async move {
+    let told = join_all(by_shard(deaths).into_iter().map(|((shard, known), items)| async move {
         report_to(shard, known, items, env).await.map_err(|error| {
             log::error("give_up_failed", &[("shard", shard), ("error", &error.to_string())]);
             shard.to_owned()
@@ -107,7 +107,7 @@ async fn report_to(shard: &str, known: bool, items: Vec<ClaimItem>, env: &Env) -
 /// identifier, and why.
 async fn read(message: &QueueMessage, env: &Env) -> Result<(StoredDeadLetter, Option<DeathReport>), (String, String)> {
     let bytes = message.bytes();
-    let mut arrived = with_facts(message, |facts| ArrivedLetter::read(&bytes, facts, clock::now_ms()));
+    let mut arrived = ArrivedLetter::read(&bytes, &facts(message), clock::now_ms());
     let death = arrived.death.take();
     let Some(key) = arrived.bucket_key() else { return Ok((arrived.stored(None), death)) };
     let (size_bytes, sha256) = (arrived.body.len() as u64, r2::sha256_hex(arrived.body));
@@ -117,8 +117,7 @@ async fn read(message: &QueueMessage, env: &Env) -> Result<(StoredDeadLetter, Op
     Ok((arrived.stored(Some(BodyRef::Stored { key, size_bytes, sha256 })), death))
 }
 
-/// Lends what the queue says of a message.
-pub(super) fn with_facts<T>(message: &QueueMessage, f: impl FnOnce(MessageFacts<'_>) -> T) -> T {
-    let id = message.id();
-    f(MessageFacts { id: &id, sent_at_ms: message.sent_at_ms(), attempts: message.attempts() })
+/// What the queue says of a message.
+pub(super) fn facts(message: &QueueMessage) -> MessageFacts {
+    MessageFacts { id: message.id(), sent_at_ms: message.sent_at_ms(), attempts: message.attempts() }
 }

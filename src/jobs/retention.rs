@@ -15,7 +15,7 @@ use crate::platform::{clock, log, r2};
 use gateway_core::audit::retention_draft;
 use gateway_core::config::GatewayConfig;
 use gateway_core::dead_letters::INLINE_MAX_BYTES;
-use gateway_core::dead_letters::retention::{MAX_STEPS, Removed, STEP};
+use gateway_core::dead_letters::retention::{MAX_STEPS, Removed, STEP, before_ms};
 use gateway_core::deliver::ledger::{
     DeliveryRow, LOST_LIMIT, LostRow, ledger_shards, lost_before_ms, lost_letter, suspected_before_ms,
 };
@@ -52,12 +52,12 @@ async fn remove(env: &Env, config: &GatewayConfig, removed: &mut Removed) {
     let received_before_ms = retention.received_before_ms(longest_ms, now_ms);
     // Before bodies go that they may still need.
     lost(env, now_ms, removed).await;
-    letters(env, retention.letters_before_ms(now_ms), received_before_ms, removed).await;
-    ledgers(env, retention.ledger_before_ms(now_ms), removed).await;
+    letters(env, before_ms(retention.letter_days, now_ms), received_before_ms, removed).await;
+    ledgers(env, before_ms(retention.dedupe_days, now_ms), removed).await;
     for prefix in BODY_PREFIXES {
         bodies(env, prefix, &retention.bodies_before_key(prefix, longest_ms, now_ms), removed).await;
     }
-    crate::jobs::audit_export::run(env, retention.audit_before_ms(now_ms), removed).await;
+    crate::jobs::audit_export::run(env, before_ms(retention.audit_days, now_ms), removed).await;
 }
 
 /// Repeats a step until it answers that nothing is left, or fails.

@@ -3,7 +3,7 @@
 //! Promise: no other file calls an object, so a caller cannot mistake an object, a call or an answer. What each call does stands
 //! with its type in `gateway_core`, on which the object's dispatcher matches. Out of scope: repeating a call.
 
-use crate::platform::objects::{CallError, Object};
+use crate::platform::objects::{CallError, ObjectRef};
 use gateway_core::audit::{AUDIT_OBJECT, Anchor, AuditCall, Draft, EntryFilter, Lines};
 use gateway_core::dead_letters::replay::{Job, JobAction, JobOrder, LetterPosition, Replayed};
 use gateway_core::dead_letters::{
@@ -26,7 +26,7 @@ macro_rules! clients {
     })*) => {$(
         $(#[$doc])*
         #[derive(Clone, Copy)]
-        pub(crate) struct $client<'a>(Object<'a>);
+        pub(crate) struct $client<'a>(ObjectRef<'a>);
 
         impl<'a> $client<'a> {
             pub(crate) const fn new($env: &'a Env $(, $key: &'a str)?) -> Self {
@@ -42,13 +42,13 @@ macro_rules! clients {
 
 clients! {
     /// Sums of what isolates have counted; one of several shards.
-    CountersClient(env, shard) = Object::new(env, "COUNTERS", shard) => {
+    CountersClient(env, shard) = ObjectRef::new(env, "COUNTERS", shard) => {
         add(flush: Flush) -> () = CountersCall::Add(flush);
         read() -> Totals = CountersCall::Read;
     }
 
     /// How deliveries stand; one of several shards.
-    LedgerClient(env, shard) = Object::new(env, "DELIVERY_LEDGER", shard) => {
+    LedgerClient(env, shard) = ObjectRef::new(env, "DELIVERY_LEDGER", shard) => {
         claim(items: Vec<ClaimItem>) -> Vec<Claimed> = LedgerCall::Claim { items };
         settle(items: Vec<SettleItem>) -> Settled = LedgerCall::Settle { items };
         give_up(items: Vec<ClaimItem>, known: bool) -> Vec<State> = LedgerCall::GiveUp { items, known };
@@ -62,7 +62,7 @@ clients! {
     }
 
     /// Dead letters and the jobs that replay them; one object.
-    DeadLetterClient(env) = Object::new(env, "DEAD_LETTER_STORE", STORE_OBJECT) => {
+    DeadLetterClient(env) = ObjectRef::new(env, "DEAD_LETTER_STORE", STORE_OBJECT) => {
         put(letters: Vec<StoredDeadLetter>) -> LettersPut = LettersCall::Put { letters };
         list(filter: LetterFilter, before: Option<LetterPosition>, limit: u32) -> Vec<Summary> =
             LettersCall::List { filter, before, limit };
@@ -80,7 +80,7 @@ clients! {
     }
 
     /// The audit trail; one object.
-    AuditLogClient(env) = Object::new(env, "AUDIT_LOG", AUDIT_OBJECT) => {
+    AuditLogClient(env) = ObjectRef::new(env, "AUDIT_LOG", AUDIT_OBJECT) => {
         append(drafts: &[Draft], batch: Option<&str>) -> u64 =
             AuditCall::Append { drafts: drafts.to_vec(), batch: batch.map(Into::into) };
         lines(from_seq: u64, limit: u32) -> Lines = AuditCall::Lines { from_seq, limit };
@@ -90,12 +90,12 @@ clients! {
     }
 
     /// The vendor's API; one object, whose calls all answer the same.
-    LifecycleClient(env) = Object::new(env, "LIFECYCLE", LIFECYCLE_OBJECT) => {
+    LifecycleClient(env) = ObjectRef::new(env, "LIFECYCLE", LIFECYCLE_OBJECT) => {
         call(call: &LifecycleCall) -> Answered = call;
     }
 
     /// The circuit of one source's destination; an object a source. A batch waits for it, for two seconds at most.
-    CircuitClient(env, name) = Object::new(env, "DESTINATIONS", name).answering_within(2_000) => {
+    CircuitClient(env, name) = ObjectRef::new(env, "DESTINATIONS", name).answering_within(2_000) => {
         ask(lease_ms: u64) -> Gate = CircuitCall::Ask { lease_ms };
         report(probe: Option<u64>, tally: Tally, settings: Settings) -> Reported =
             CircuitCall::Report { probe, tally, settings };
@@ -104,7 +104,7 @@ clients! {
     }
 
     /// The health monitor; one object.
-    MonitorClient(env) = Object::new(env, "MONITOR", MONITOR_OBJECT) => {
+    MonitorClient(env) = ObjectRef::new(env, "MONITOR", MONITOR_OBJECT) => {
         evaluate(observation: Observation) -> Health = MonitorCall::Evaluate(observation);
         read() -> Health = MonitorCall::Read;
     }

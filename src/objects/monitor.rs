@@ -19,7 +19,7 @@ use gateway_core::config::AlertDestination;
 use gateway_core::metrics::counters::Metric;
 use gateway_core::monitor::alerts::{Alerts, Notice};
 use gateway_core::monitor::calls::{Health, MonitorCall, Observation};
-use gateway_core::monitor::evaluation::{self, health};
+use gateway_core::monitor::evaluation::{MonitorState, health};
 use genesys_webhook::scheme::Scheme;
 use genesys_webhook::sign::sign_with_all;
 use serde::de::DeserializeOwned;
@@ -81,11 +81,11 @@ fn keep(sql: &SqlStorage, name: &str, value: &impl serde::Serialize) -> Result<(
 }
 
 /// What is remembered, and the histories as they are stored.
-fn load(sql: &SqlStorage) -> Result<(evaluation::Monitor, BTreeMap<String, String>)> {
+fn load(sql: &SqlStorage) -> Result<(MonitorState, BTreeMap<String, String>)> {
     let stored = rows(sql, "SELECT source, history FROM histories", vec![])?;
     let stored = stored.iter().map(|row| row.text(0).zip(row.text(1)).ok_or_else(|| unreadable("history")));
     let stored: BTreeMap<String, String> = stored.collect::<Result<_>>()?;
-    let mut monitor: evaluation::Monitor = evaluation::Monitor {
+    let mut monitor = MonitorState {
         alerts: kept::<Alerts>(sql, "alerts")?,
         said: kept::<Health>(sql, "health")?,
         ..Default::default()
@@ -97,7 +97,7 @@ fn load(sql: &SqlStorage) -> Result<(evaluation::Monitor, BTreeMap<String, Strin
 }
 
 /// Writes what has changed.
-fn store(sql: &SqlStorage, monitor: &evaluation::Monitor, stored: &BTreeMap<String, String>) -> Result<()> {
+fn store(sql: &SqlStorage, monitor: &MonitorState, stored: &BTreeMap<String, String>) -> Result<()> {
     for (source, history) in &monitor.histories {
         let history = json(history)?;
         if stored.get(source) != Some(&history) {

@@ -81,14 +81,14 @@ impl std::fmt::Display for CallError {
 
 /// One object, as its clients address it.
 #[derive(Clone, Copy)]
-pub(crate) struct Object<'a> {
+pub(crate) struct ObjectRef<'a> {
     env: &'a Env,
     binding: &'static str,
     name: &'a str,
     limit_ms: Option<u64>,
 }
 
-impl<'a> Object<'a> {
+impl<'a> ObjectRef<'a> {
     /// The object `name` of the class that is bound as `binding`.
     pub(crate) const fn new(env: &'a Env, binding: &'static str, name: &'a str) -> Self {
         Self { env, binding, name, limit_ms: None }

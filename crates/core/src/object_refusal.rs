@@ -13,7 +13,7 @@ pub enum ObjectRefusal {
     /// The call is none that this version of the object knows: the fault of the caller.
     #[error("call_not_understood: {0}")]
     CallNotUnderstood(String),
-    /// A newer version of the gateway has changed the tables: the fault of whoever deployed an older one.
+    /// A newer version of the gateway has changed the tables: the fault of the deployment of an older one.
     #[error("newer_schema: {0}")]
     NewerSchema(NewerSchema),
     /// The object's storage, its rows or what it calls failed: the fault of the platform or of the gateway.

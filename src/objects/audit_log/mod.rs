@@ -72,7 +72,7 @@ fn keep_head(sql: &SqlStorage, head: &Head) -> Result<()> {
 
 /// The hash that a stored entry says it has; `None` where it cannot be read any more.
 fn said_hash(entry: Option<String>) -> Option<String> {
-    Entry::from_json(&entry?).ok().map(|entry| entry.hash)
+    serde_json::from_str::<Entry>(&entry?).ok().map(|entry| entry.hash)
 }
 
 /// Number of the last row.

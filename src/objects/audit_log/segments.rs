@@ -1,4 +1,4 @@
-//! Segments of the chain: what is to be written to files, the anchors of what was, and the removal of old entries.
+//! Segments of the chain: writing them to files, their anchors, and the removal of old entries.
 //!
 //! Promises: an entry is removed only with its whole segment, and only when the anchor of that segment's file is kept; a
 //! segment that does not hold is not made good by a file and an anchor, and is an error for as long as it stays.
@@ -63,16 +63,15 @@ fn next(sql: &SqlStorage) -> Result<Option<Segment>> {
 pub(super) async fn export(sql: &SqlStorage, env: &Env, limit: u32) -> Result<u64> {
     let mut written = 0u64;
     for _ in 0..limit {
-        let segment = match next(sql) {
+        let Segment { anchor, lines } = match next(sql) {
             Ok(Some(segment)) => segment,
             Ok(None) => break,
             // What was written is answered first, and the next call answers what is wrong.
             Err(_) if written > 0 => break,
             Err(error) => return Err(error),
         };
-        let anchor = segment.anchor();
-        let key = audit_segment_key(segment.from, segment.to);
-        r2::put(env, &key, &RawBody::Wasm(segment.lines.into_bytes())).await.map_err(Error::RustError)?;
+        let key = audit_segment_key(anchor.from, anchor.to);
+        r2::put(env, &key, &RawBody::Wasm(lines.into_bytes())).await.map_err(Error::RustError)?;
         // Two exports at once write the same bytes under the same key.
         let parameters = vec![number(anchor.to), text(&serde_json::to_string(&anchor)?)];
         run(sql, "INSERT OR IGNORE INTO segments (to_seq, anchor) VALUES (?, ?)", parameters)?;

@@ -91,7 +91,7 @@ impl Head {
     /// It is not the one that follows, or not as it was written.
     pub fn follow(&mut self, text: &str) -> Result<Entry, Broken> {
         let seq = self.seq.saturating_add(1);
-        let entry = Entry::from_json(text).map_err(|_| Broken::Changed { seq })?;
+        let entry: Entry = serde_json::from_str(text).map_err(|_| Broken::Changed { seq })?;
         if entry.seq != seq {
             return Err(Broken::Gap { expected: seq });
         }

@@ -143,9 +143,8 @@ impl Draft {
 /// The user agent of every request and audit entry of the gateway.
 pub const USER_AGENT: &str = concat!("genesys-webhook-gateway/", env!("CARGO_PKG_VERSION"));
 
-/// A recorded entry. Written flat; read in two passes, because serde's own flattening buffers what it reads in a tree and
-/// doubles the code that reads it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+/// A recorded entry, written flat.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Entry {
     /// Number in the chain, from 1, without gaps.
@@ -159,27 +158,6 @@ pub struct Entry {
     pub previous_hash: String,
     /// Hash of this entry.
     pub hash: String,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Chained {
-    seq: u64,
-    timestamp: String,
-    previous_hash: String,
-    hash: String,
-}
-
-impl Entry {
-    /// Reads an entry as it was written.
-    ///
-    /// # Errors
-    /// The text is not the JSON of an entry.
-    pub fn from_json(text: &str) -> Result<Self, serde_json::Error> {
-        let draft: Draft = serde_json::from_str(text)?;
-        let Chained { seq, timestamp, previous_hash, hash } = serde_json::from_str(text)?;
-        Ok(Self { seq, timestamp, draft, previous_hash, hash })
-    }
 }
 
 #[cfg(test)]

@@ -13,8 +13,8 @@ use sha2::{Digest, Sha256};
 /// Entries of a segment: some 400 KB as JSON, which one call to the object carries and one look at R2 reads.
 pub const SEGMENT_ENTRIES: u64 = 1_000;
 
-/// Entries beyond which the oldest leave the log whatever their age, once they are in files: with their index some 2 GB of the
-/// 10 GB that an object may have. Whoever makes the gateway write many entries must not bring its log to a stop.
+/// Entries beyond which the oldest leave the log at any age, once they are in files: with their index some 2 GB of the 10 GB
+/// that an object may have. A sender who causes many entries must not bring the log to a stop.
 pub const MAX_ENTRIES: u64 = 2_000_000;
 
 /// First and last number of the entries of a segment, which are numbered from 1.
@@ -26,21 +26,13 @@ pub fn segment_bounds(segment: u64) -> (u64, u64) {
 /// A segment on its way into a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Segment {
-    /// Number of its first entry.
-    pub from: u64,
-    /// Number of its last entry.
-    pub to: u64,
-    /// When its last entry was recorded.
-    pub until_ms: u64,
-    /// Hash of the entry before its first.
-    pub previous_hash: String,
-    /// Hash of its last entry.
-    pub last_hash: String,
+    /// What the log keeps of it.
+    pub anchor: Anchor,
     /// The file: a line an entry.
     pub lines: String,
 }
 
-/// What the log keeps of a segment. Stored: fields may be added with a default, not changed.
+/// What the log keeps of a segment. Stored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Anchor {
@@ -70,20 +62,9 @@ impl Segment {
             return Err(Broken::Gap { expected: end.seq.saturating_add(1) });
         }
         let until_ms = last.and_then(|last| parse_rfc3339(&last.timestamp)).ok_or(Broken::Changed { seq: to })?;
-        let from = before.seq.saturating_add(1);
-        Ok(Self { from, to, until_ms, previous_hash: before.hash, last_hash: end.hash, lines })
-    }
-
-    /// Its anchor.
-    pub fn anchor(&self) -> Anchor {
-        Anchor {
-            from: self.from,
-            to: self.to,
-            until_ms: self.until_ms,
-            previous_hash: self.previous_hash.clone(),
-            last_hash: self.last_hash.clone(),
-            sha256: hex(&Sha256::digest(self.lines.as_bytes())),
-        }
+        let (from, sha256) = (before.seq.saturating_add(1), hex(&Sha256::digest(lines.as_bytes())));
+        let anchor = Anchor { from, to, until_ms, previous_hash: before.hash, last_hash: end.hash, sha256 };
+        Ok(Self { anchor, lines })
     }
 }
 

@@ -42,7 +42,7 @@ fn the_form_and_the_hash_of_an_entry_are_pinned() {
         r#"{"seq":1,"timestamp":"1970-01-01T00:00:00.000Z","action":"DLQ_ROUTE","actor":"consumer","source":"s","userAgent":"u/1"}"#
     );
     assert_eq!(entry.hash, hex(&Sha256::digest(said)));
-    assert_eq!(Entry::from_json(&text(&entry)).unwrap(), entry);
+    assert_eq!(serde_json::from_str::<Entry>(&text(&entry)).unwrap(), entry);
 }
 
 #[test]
@@ -145,9 +145,9 @@ fn lines(entries: &[Entry]) -> String {
 fn segment() -> Segment {
     let entries = entries();
     let segment = Segment::cut(Head::default(), 4, lines(&entries)).unwrap();
-    let last_hash = entries[3].hash.clone();
-    let (from, to, previous_hash) = (1, 4, GENESIS_HASH.into());
-    assert_eq!(segment, Segment { from, to, until_ms: 1000, previous_hash, last_hash, lines: lines(&entries) });
+    let Anchor { from, to, until_ms, previous_hash, last_hash, .. } = &segment.anchor;
+    assert_eq!((*from, *to, *until_ms), (1, 4, 1000));
+    assert_eq!((previous_hash.as_str(), last_hash, &segment.lines), (GENESIS_HASH, &entries[3].hash, &lines(&entries)));
     segment
 }
 
@@ -166,7 +166,7 @@ fn a_segment_is_cut_only_of_what_holds() {
 #[test]
 fn a_file_verifies_by_its_anchor_and_the_one_before_it() {
     let segment = segment();
-    let anchor = segment.anchor();
+    let anchor = segment.anchor.clone();
     assert_eq!(check_segment(&segment.lines, &anchor, None), Ok(4));
     let before = |to, hash: &str| Anchor { to, last_hash: hash.into(), ..anchor.clone() };
     let second = Anchor { from: 5, to: 8, previous_hash: "ab".into(), ..anchor.clone() };
@@ -179,7 +179,7 @@ fn a_file_verifies_by_its_anchor_and_the_one_before_it() {
 #[test]
 fn a_file_that_was_touched_is_named_by_what_breaks_first() {
     let segment = segment();
-    let anchor = segment.anchor();
+    let anchor = segment.anchor.clone();
     let lines: Vec<&str> = segment.lines.lines().collect();
     for (text, broken) in [
         (segment.lines.replace("202", "203"), SegmentBroken::Chain(Broken::Changed { seq: 3 })),
@@ -196,7 +196,7 @@ fn a_file_that_was_touched_is_named_by_what_breaks_first() {
 
 #[test]
 fn entries_leave_the_log_when_they_are_old_or_too_many_came_after_them() {
-    let anchor = Anchor { until_ms: 5_000, ..segment().anchor() };
+    let anchor = Anchor { until_ms: 5_000, ..segment().anchor };
     for (before_ms, head_seq, leaves) in [
         (5_000, 4, false),
         (5_001, 4, true),
@@ -244,7 +244,7 @@ fn letter(id: &str, source: &str, reason: &str, verified: bool) -> DeadLetter {
 }
 
 #[test]
-fn letters_that_nobody_vouches_for_share_an_entry_a_source_and_reason() {
+fn letters_without_a_proof_share_an_entry_a_source_and_reason() {
     let letters = [
         letter("1", "a", "signature_mismatch", false),
         letter("2", "a", "retries_exhausted", true),
@@ -254,7 +254,7 @@ fn letters_that_nobody_vouches_for_share_an_entry_a_source_and_reason() {
         letter("6", "a", "missing_signature", false),
         letter("7", "a", "signature_mismatch", false),
         letter("8", "", "undecodable_message", false),
-        // The same reason of somebody who is known is another matter.
+        // The same reason of a sender who is known is another matter.
         letter("9", "a", "signature_mismatch", true),
     ];
     let said: Vec<_> = letter_drafts(&letters)

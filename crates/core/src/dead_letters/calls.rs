@@ -71,7 +71,7 @@ pub enum LettersCall {
         /// What to do.
         action: JobAction,
     },
-    /// Marks letters whose deliveries stand otherwise than dead, so that nobody replays them; answers how many of them it
+    /// Marks letters whose deliveries stand otherwise than dead, so that nothing replays them; answers how many it
     /// marked.
     Outlived {
         /// Those that the ledger named.
@@ -168,7 +168,7 @@ impl Summary {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LetterTotals {
-    /// Those that wait for somebody.
+    /// Those that wait for an operator.
     pub stored: u64,
     /// The same by reason.
     pub by_reason: BTreeMap<String, u64>,

@@ -1,7 +1,7 @@
 //! What is old enough to be removed.
 //!
 //! Promises: a stored body outlives everything that may refer to it, because its cutoff lies a day behind the longest of the
-//! others; whoever removes works in bounded steps and says what it removed. Out of scope: removing.
+//! others. Out of scope: removing.
 
 use crate::messages::keys::bodies_before_key;
 use crate::time::DAY_MS;
@@ -40,27 +40,11 @@ impl Default for Retention {
 }
 
 impl Retention {
-    /// Letters that died before this time are removed.
-    pub fn letters_before_ms(&self, now_ms: u64) -> u64 {
-        now_ms.saturating_sub(self.letter_days.saturating_mul(DAY_MS))
-    }
-
-    /// Settled deliveries that changed last before this time are removed.
-    pub fn ledger_before_ms(&self, now_ms: u64) -> u64 {
-        now_ms.saturating_sub(self.dedupe_days.saturating_mul(DAY_MS))
-    }
-
-    /// Exported audit entries that were recorded before this time are removed.
-    pub fn audit_before_ms(&self, now_ms: u64) -> u64 {
-        now_ms.saturating_sub(self.audit_days.saturating_mul(DAY_MS))
-    }
-
     /// Replayed letters whose request arrived before this time are removed, whenever they died last. A letter that dies
     /// again begins another retention each time, its body does not: the longest life is that of a letter which died at the
     /// end of the longest way (`longest_ms`: [`crate::deliver::retry_policy::longest_ms`] of the sources).
     pub fn received_before_ms(&self, longest_ms: u64, now_ms: u64) -> u64 {
-        let kept_ms = self.letter_days.max(self.dedupe_days).saturating_mul(DAY_MS);
-        now_ms.saturating_sub(kept_ms).saturating_sub(longest_ms)
+        before_ms(self.letter_days.max(self.dedupe_days), now_ms).saturating_sub(longest_ms)
     }
 
     /// The key below which stored bodies under `prefix` are removed: those of requests that arrived a whole way and a
@@ -71,6 +55,11 @@ impl Retention {
         let before_ms = letters_ms.saturating_sub(longest_ms).saturating_sub(DAY_MS);
         bodies_before_key(prefix, before_ms)
     }
+}
+
+/// What is older than `days` is from before this time.
+pub const fn before_ms(days: u64, now_ms: u64) -> u64 {
+    now_ms.saturating_sub(days.saturating_mul(DAY_MS))
 }
 
 /// What one run removed.
@@ -110,6 +99,5 @@ mod tests {
         let row_goes_ms = retention.received_before_ms(120_000_000, now_ms);
         assert_eq!(row_goes_ms, now_ms - 30 * DAY_MS - 120_000_000);
         assert!(bodies_before_key("payloads/", row_goes_ms - 120_000_000) > body_goes);
-        assert_eq!(retention.letters_before_ms(now_ms), now_ms - 30 * DAY_MS);
     }
 }

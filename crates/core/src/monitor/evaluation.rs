@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 
 /// Everything that the monitor remembers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Monitor {
+pub struct MonitorState {
     /// What was learned of each source.
     pub histories: BTreeMap<String, History>,
     /// What is raised, and which notices wait.
@@ -20,7 +20,7 @@ pub struct Monitor {
     pub said: Health,
 }
 
-impl Monitor {
+impl MonitorState {
     /// Judges what holds at `now_ms`; answers the notices that arose.
     pub fn evaluate(&mut self, config: &GatewayConfig, observation: Observation, now_ms: u64) -> Vec<Notice> {
         let mut before = std::mem::take(&mut self.said.sources);
@@ -72,7 +72,7 @@ mod tests {
 
     #[test]
     fn an_incomplete_observation_changes_nothing_that_was_said_of_silence() {
-        let (config, mut monitor) = (config(&["a", "b"]), Monitor::default());
+        let (config, mut monitor) = (config(&["a", "b"]), MonitorState::default());
         assert_eq!(monitor.evaluate(&config, seen(&[], true), 0), []);
         assert_eq!(monitor.said.sources, BTreeMap::new());
         let now_ms = 10 * HOUR_MS;
@@ -88,7 +88,7 @@ mod tests {
 
     #[test]
     fn a_source_that_is_not_configured_any_more_is_forgotten() {
-        let mut monitor = Monitor::default();
+        let mut monitor = MonitorState::default();
         monitor.evaluate(&config(&["a", "b"]), seen(&[("a", 1), ("b", 1)], false), HOUR_MS);
         monitor.evaluate(&config(&["a"]), seen(&[("b", 1)], true), HOUR_MS);
         assert!(monitor.histories.contains_key("b"), "nothing is forgotten for an incomplete observation");

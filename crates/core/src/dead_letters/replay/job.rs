@@ -1,7 +1,7 @@
-//! A replay of many letters, as a row that outlives whoever works on it.
+//! A replay of many letters, as a row that outlives the object that works on it.
 //!
-//! Promises: only letters that died before the job began are meant, oldest first, each judged once; progress is a place in
-//! that order and counts, stored together after every letter, so that whoever goes on knows where. Out of scope: storing.
+//! Promises: only letters that died before the job began are meant, oldest first, each judged once; progress is a position in
+//! that order and counts, stored together after every letter, so that a job goes on where it was. Out of scope: storing.
 
 use super::{Fate, ReplayVerdict};
 use crate::dead_letters::LetterFilter;
@@ -17,7 +17,7 @@ pub const MAX_RATE_PER_S: u32 = 200;
 /// The most letters that one dry run judges: it answers within one request, reading every body.
 pub const MAX_DRY_RUN: u32 = 200;
 
-/// How often a job waits for what is ours to repair (a queue or a bucket that fails) before it skips the letter in its way.
+/// Times that a job waits for what may pass (a queue or a bucket that fails) before it skips the letter in its way.
 pub const MAX_STALLS: u32 = 10;
 
 /// Bytes of letters that a step replays side by side: the object shares its isolate's 128 MB with what else lives there, and a

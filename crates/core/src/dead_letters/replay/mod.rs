@@ -1,9 +1,13 @@
 //! What a replay does with a dead letter.
 //!
-//! Promises: a refused letter is verified and validated again, over what was kept of it, with today's secrets and
-//! configuration and at the time of its receipt (a dated signature was fresh then); what was accepted before is sent again
-//! as it is; the replayed delivery keeps its identifier and carries a higher replay number, by which the ledger hands it on
-//! once however often it is sent. Out of scope: reading bodies, sending, leases (the `DEAD_LETTER_STORE` object).
+//! Promises:
+//! - a refused letter is verified and validated again, over what was kept of it, with today's secrets and configuration and at
+//!   the time of its receipt (a dated signature was fresh then);
+//! - what was accepted before is sent again as it is;
+//! - the replayed delivery keeps its identifier and carries a higher replay number, by which the ledger delivers it once however
+//!   often it is sent.
+//!
+//! Out of scope: reading bodies, sending, leases (the `DEAD_LETTER_STORE` object).
 
 mod job;
 pub use job::{
@@ -36,7 +40,7 @@ pub enum Fate {
 
 /// Why a letter was skipped; the names are part of the API.
 pub mod skipped {
-    /// Somebody else is replaying it.
+    /// Another caller is replaying it.
     pub const BEING_REPLAYED: &str = "being_replayed";
     /// It was replayed before.
     pub const ALREADY_REPLAYED: &str = "already_replayed";
@@ -54,7 +58,7 @@ pub mod skipped {
     pub const BAD_CONFIGURATION: &str = "bad_configuration";
 }
 
-/// Why a letter is done with though nobody replayed it; the names are part of the API.
+/// Why a letter is done with that was not replayed; the names are part of the API.
 pub mod outlived {
     /// Its destination took the delivery after it had been given up.
     pub const DELIVERED_LATE: &str = "delivered_late";
@@ -108,7 +112,7 @@ impl ReplayVerdict {
         Self { outcome: Fate::Skipped, code: Some(code.into()), detail, diagnosis: None }
     }
 
-    /// Whether it is ours to repair, so that trying again later may come to something else.
+    /// Whether its cause may pass, so that trying again later may come to something else.
     pub fn is_transient(&self) -> bool {
         let ours = [skipped::BODY_UNAVAILABLE, skipped::QUEUE_FAILED, skipped::BAD_CONFIGURATION];
         self.outcome == Fate::Skipped && self.code.as_deref().is_some_and(|code| ours.contains(&code))
@@ -222,7 +226,7 @@ fn verify(letter: &DeadLetter, verifier: &Verifier, limit_bytes: u64, body: &[u8
         dedupe_key,
         ..delivery(letter, Origin::Refused)
     };
-    // A secret that is configured only now may stand in a header that was kept when nobody knew it for one.
+    // A secret that is configured only now may stand in a header that was kept when it was none.
     let texts = SecretTexts::of(verifier);
     delivery.headers.retain(|(_, value)| !texts.are_carried_by(value));
     Ok(delivery)

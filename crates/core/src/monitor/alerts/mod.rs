@@ -238,7 +238,7 @@ pub struct Alerts {
 }
 
 impl Alerts {
-    /// Takes in what holds at `now_ms`; answers the notices that arose. They also wait to be sent, where somebody is told.
+    /// Takes in what holds at `now_ms`; answers the notices that arose. They also wait to be sent, where there is an alert destination.
     pub fn evaluate(&mut self, now_ms: u64, conditions: &Conditions, rules: Rules) -> Vec<Notice> {
         let mut notices = vec![];
         let letters = conditions.dead_letters;

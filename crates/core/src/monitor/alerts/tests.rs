@@ -94,7 +94,7 @@ fn who_asks_three_times_in_a_row_has_not_waited_a_quarter_of_an_hour() {
 fn a_budget_is_exceeded_when_its_counter_grows() {
     let mut alerts = Alerts::default();
     let lost = |n| Conditions { not_quarantined: Some(n), ..Conditions::default() };
-    // What was lost before anybody looked is no news.
+    // What was lost before the first evaluation is no news.
     let told: Vec<usize> = (0..)
         .zip([7, 7, 9, 9, 9, 9, 9])
         .map(|(now, n)| alerts.evaluate(now * STEP_MS, &lost(n), RULES).len())
@@ -124,7 +124,7 @@ fn notices_wait_in_order_until_they_are_delivered() {
     assert_eq!(alerts.next(), Some(&first));
     alerts.delivered(&first.id);
     assert_eq!(alerts.next().unwrap().kind, AlertKind::Silence);
-    // Nobody to tell: nothing waits for him.
+    // Without an alert destination nothing waits.
     alerts.evaluate(1, &letters(11), Rules { told: false, ..RULES });
     assert_eq!(alerts.waiting(), 0);
 }

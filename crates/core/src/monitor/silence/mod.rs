@@ -1,15 +1,19 @@
 //! Whether a source that used to deliver has gone quiet.
 //!
-//! Promises: a source is compared with its own history by hour of the week (UTC): an hour counts as busy when the source
-//! was active in it in every one of the last weeks that were observed, at least two (of three or more, one may be missing),
-//! and so it was in the hours before and behind it (a shift may begin and end anywhere within its first and last hour).
-//! Nights, weekends and the first weeks therefore never flag; a busy time without a delivery does, once it has lasted longer
-//! than [`LEAST_MS`] and than twice the longest pause of the last weeks, and only a delivery ends it. Time without a delivery
-//! teaches nothing before the next one shows what it was: a pause is what is usual from then on, an outage that was flagged
-//! is not. A source that keeps away from an hour for good is therefore flagged for it in up to three weeks, then no more.
-//! A configured limit takes the place of all that. Out of scope: when deliveries came (the counters), who is told (`alerts`).
+//! Promises:
+//! - a source is compared with its own history by hour of the week (UTC): an hour is busy when the source was active in it in
+//!   every one of the last weeks that were observed, at least two (of three or more, one may be missing), and so it was in the
+//!   hours before and behind it (a shift may begin and end anywhere within its first and last hour);
+//! - nights, weekends and the first weeks therefore never flag; busy time without a delivery does, once it has lasted longer
+//!   than [`LEAST_MS`] and than twice the longest pause of the last weeks, and only a delivery ends it;
+//! - time without a delivery teaches nothing before the next one shows what it was: a pause is usual from then on, an outage
+//!   that was flagged is not. A source that keeps away from an hour for good is flagged for it in up to three weeks;
+//! - a configured limit takes the place of all that.
+//!
+//! Out of scope: when deliveries came (the counters), which notices are sent (`alerts`).
 
 use crate::time::HOUR_MS;
+use genesys_webhook::encoding::{hex, unhex};
 use serde::{Deserialize, Serialize};
 
 /// Hours of a week, the slots of the history.
@@ -21,7 +25,7 @@ const WEEKS: u32 = 4;
 /// Weeks in which a source must have been active in an hour before it is expected to be busy.
 const LEAST_WEEKS: u32 = 2;
 
-/// Of the weeks that were observed, how many may have been without a delivery: a short outage or a holiday that nobody flagged
+/// Weeks, of those that were observed, that may have been without a delivery: a short outage or a holiday that was not flagged
 /// must not blind the monitor for its hours.
 const MISSED_WEEKS: u32 = 1;
 
@@ -88,23 +92,14 @@ impl WeekBits {
 
 impl Serialize for WeekBits {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&genesys_webhook::encoding::hex(&self.0))
+        serializer.serialize_str(&hex(&self.0))
     }
 }
 
 impl<'de> Deserialize<'de> for WeekBits {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-        let mut bytes = vec![];
-        let mut digits = text.bytes();
-        while let (Some(high), Some(low)) = (digits.next(), digits.next()) {
-            let (Some(high), Some(low)) = (digit(high), digit(low)) else {
-                return Err(serde::de::Error::custom("expected hexadecimal digits"));
-            };
-            bytes.push(high.wrapping_shl(4) | low);
-        }
-        Ok(Self(bytes))
+        unhex(&text).map(Self).ok_or_else(|| serde::de::Error::custom("expected hexadecimal digits"))
     }
 }
 
@@ -230,7 +225,7 @@ impl History {
         [before, slot, behind].into_iter().all(|slot| self.busy(slot))
     }
 
-    /// The part of a time that counts, looking back a week at most: whoever has been quiet for longer has been quiet for
+    /// The part of a time that counts, looking back a week at most: a source that was quiet for longer was quiet for
     /// every hour that counts.
     fn busy_ms(&self, from_ms: u64, until_ms: u64) -> u64 {
         let mut from_ms = from_ms.max(until_ms.saturating_sub(SLOTS.saturating_mul(HOUR_MS)));
