@@ -1,6 +1,6 @@
 /**
- * A panic in the middle of other requests, on the real runtime: a build with the feature `crash-test` (its route `/crash` does
- * what a defect would do) must answer everybody who was in flight and serve the next request from a new instance.
+ * A panic in the middle of other requests, on the real runtime. A build with the feature `crash-test` (its route `/crash` does
+ * what a defect would do) must answer every request in flight and serve the next one from a new instance.
  */
 
 import assert from "node:assert/strict";
@@ -46,7 +46,7 @@ async function forgedDelivery() {
   return { status: response.status, ...(await response.json()) };
 }
 
-test("whoever was in flight is told to repeat, and the next request is served", async () => {
+test("requests in flight are answered 503, and the next request is served", async () => {
   const inFlight = Array.from({ length: 5 }, () => beginDelivery(forged));
   // The instance has begun to read them once a later request on the same process is answered.
   assert.equal((await fetch(url("/healthz"))).status, 200);

@@ -98,7 +98,7 @@ test("a run without the secret of a source names it and does nothing: what seems
   assert.deepEqual([run.code, run.detail], ["missing_secret", "SECRET_CLOSED"]);
   const { report, refused } = await partial.ask("GET", "/api/reconcile");
   assert.deepEqual([report, refused.code], [null, "missing_secret"]);
-  // Nobody looks after what was declared, of the other source either.
+  // No run looks after what was declared, of the other source either.
   const { sources } = await partial.ask("POST", "/api/health");
   const blind = { state: "unrepaired", error: "missing_secret" };
   assert.deepEqual([sources.open.subscription, sources.closed.subscription], [blind, blind]);

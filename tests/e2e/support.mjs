@@ -153,7 +153,7 @@ class Simulator {
     return (await this.requests(method, path)).map((one) => one.status);
   }
 
-  /** Somebody else with access to the same organisation. Its requests are in the log too, so take it before the test counts. */
+  /** Another client of the same organisation. Its requests are in the log too, so take it before the test counts. */
   async anotherWriter() {
     const other = { id: "another-writer", secret: "another-writers-secret" };
     await this.control("PUT", "oauth/clients", other);

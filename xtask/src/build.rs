@@ -63,7 +63,7 @@ pub(crate) struct BuildOptions {
     /// For development: compiled in parts and not optimised as a whole, in a fifth of the time; larger and slower.
     #[arg(long)]
     pub(crate) fast: bool,
-    /// Leaves wasm-opt out, for a build that nothing is measured with and nobody deploys.
+    /// Leaves wasm-opt out, for a build that is neither measured nor deployed.
     #[arg(skip)]
     pub(crate) without_wasm_opt: bool,
 }

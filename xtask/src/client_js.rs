@@ -46,7 +46,7 @@ pub(crate) fn run() -> Result<()> {
     wasm_opt.args(WASM_FEATURES.map(|feature| format!("--enable-{feature}")));
     wasm_opt.args(["--strip-debug", "--strip-producers"]);
     run_step(wasm_opt, "wasm-opt")?;
-    // Describes the wasm's own exports, which nobody calls by hand.
+    // Describes the wasm's own exports, which only the glue calls.
     let _ = fs::remove_file(staging.join(format!("{NAME}_bg.wasm.d.ts")));
 
     let source = project::root().join("crates/client-js");

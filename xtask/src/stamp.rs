@@ -1,7 +1,7 @@
 //! What a build was made from: decides whether the next one has anything to do, and whether the tools fit together.
 //!
 //! The stamp is a hash over every input of the steps after cargo (cargo decides for itself), and over what they produced, so a
-//! result that somebody edited or half deleted is built again. Out of scope: caching more than the last build.
+//! result that was edited or half deleted is built again. Out of scope: caching more than the last build.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -22,7 +22,7 @@ pub enum FaultKind {
     Slow,
     /// The token that the request carries is revoked first.
     TokenRevoked,
-    /// Somebody else modifies the object just before this PUT, PATCH or DELETE is carried out. `status` chooses how the mismatch is answered.
+    /// Another writer modifies the object just before this PUT, PATCH or DELETE is carried out. `status` chooses how the mismatch is answered.
     ConcurrentWriter,
     /// An integration created now ends with `createStatus` `Error`.
     CreateFails,

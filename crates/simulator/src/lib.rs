@@ -52,7 +52,7 @@ pub use sender::{
     SenderState,
 };
 pub use sink::{Behaviour, Received, Sink, SinkArrival, SinkReport};
-pub use store::SubscriptionApi;
+pub use store::VendorApi;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -167,8 +167,8 @@ impl Handle {
         control::subscriptions::views(&self.state)
     }
 
-    /// Creates a subscription as somebody else would, without token and limits. The error is the API's message.
-    pub fn create_subscription(&self, api: SubscriptionApi, body: Map<String, Value>) -> Result<String, String> {
+    /// Creates a subscription as another client would, without token and limits. The error is the API's message.
+    pub fn create_subscription(&self, api: VendorApi, body: Map<String, Value>) -> Result<String, String> {
         control::subscriptions::create(&self.state, api, body)
     }
 

@@ -55,7 +55,7 @@ async fn connection(stream: TcpStream, router: Router, mut ended: watch::Receive
         router.clone().oneshot(request)
     });
     tokio::select! {
-        // Errors of one connection (a peer that left, garbage) concern nobody else.
+        // Errors of one connection (a peer that left, garbage) do not concern the others.
         _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service) => {}
         () = cut.0.notified() => {}
         _ = ended.wait_for(|ended| *ended) => {}

@@ -304,7 +304,7 @@ impl Sinks {
         self.all.lock().iter().map(|(name, sink)| (name.clone(), sink.report())).collect()
     }
 
-    /// Empties every sink. The sinks stay: somebody may wait at one.
+    /// Empties every sink. The sinks stay, because a call may wait at one.
     pub(crate) fn reset(&self) {
         self.all.lock().values().for_each(|sink| sink.reset());
     }

@@ -9,14 +9,14 @@ use serde_json::{Map, Value};
 /// The two subscription APIs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum SubscriptionApi {
+pub enum VendorApi {
     /// `/api/v2/webhooks/webhooks`.
     Webhooks,
     /// `/api/v2/conversations/messaging/integrations/open`.
     OpenMessaging,
 }
 
-impl SubscriptionApi {
+impl VendorApi {
     /// What the vendor's errors call one subscription.
     fn noun(self) -> &'static str {
         match self {
@@ -33,7 +33,7 @@ pub(crate) const SECRET_PROPERTY: &str = "webhook.signature.secret";
 #[derive(Clone, Debug)]
 pub(crate) struct Entity {
     pub(crate) id: String,
-    pub(crate) api: SubscriptionApi,
+    pub(crate) api: VendorApi,
     pub(crate) version: u64,
     pub(crate) created_ms: u64,
     pub(crate) modified_ms: u64,
@@ -53,7 +53,7 @@ pub(crate) struct Entity {
 
 impl Entity {
     /// The first version. Reads find it `lag_ms` after its creation.
-    pub(crate) fn new(id: String, api: SubscriptionApi, fields: Map<String, Value>, now_ms: u64, lag_ms: u64) -> Self {
+    pub(crate) fn new(id: String, api: VendorApi, fields: Map<String, Value>, now_ms: u64, lag_ms: u64) -> Self {
         Self {
             id,
             api,
@@ -76,15 +76,15 @@ impl Entity {
     /// Where deliveries go.
     pub(crate) fn address(&self) -> &str {
         match self.api {
-            SubscriptionApi::Webhooks => self.text("address"),
-            SubscriptionApi::OpenMessaging => self.text("outboundNotificationWebhookUrl"),
+            VendorApi::Webhooks => self.text("address"),
+            VendorApi::OpenMessaging => self.text("outboundNotificationWebhookUrl"),
         }
     }
 
     pub(crate) fn secret(&self) -> Option<&str> {
         match self.api {
-            SubscriptionApi::Webhooks => self.fields.get("customProperties")?.get(SECRET_PROPERTY)?.as_str(),
-            SubscriptionApi::OpenMessaging => self.hidden_secret.as_deref(),
+            VendorApi::Webhooks => self.fields.get("customProperties")?.get(SECRET_PROPERTY)?.as_str(),
+            VendorApi::OpenMessaging => self.hidden_secret.as_deref(),
         }
     }
 
@@ -101,7 +101,7 @@ impl Entity {
         self.is_enabled() && self.gone_at_ms.is_none() && self.create_error.is_none() && self.ready_at_ms <= now_ms
     }
 
-    /// A change by anybody.
+    /// A change by any writer.
     pub(crate) fn touch(&mut self, now_ms: u64) {
         self.version += 1;
         self.modified_ms = now_ms;
@@ -112,11 +112,11 @@ impl Entity {
         format!("\"{}\"", self.version)
     }
 
-    /// Somebody else changes something that every well-behaved writer keeps.
-    pub(crate) fn changed_by_somebody_else(&mut self, now_ms: u64) {
+    /// Another writer changes something that every well-behaved writer keeps.
+    pub(crate) fn changed_by_another_writer(&mut self, now_ms: u64) {
         let (map, key) = match self.api {
-            SubscriptionApi::Webhooks => ("customProperties", "changed.by.somebody.else"),
-            SubscriptionApi::OpenMessaging => ("webhookHeaders", "X-Changed-By-Somebody-Else"),
+            VendorApi::Webhooks => ("customProperties", "changed.by.somebody.else"),
+            VendorApi::OpenMessaging => ("webhookHeaders", "X-Changed-By-Somebody-Else"),
         };
         let value = Value::from(format!("change {}", self.version));
         // A map of texts or nothing: `api` has checked it.
@@ -140,17 +140,17 @@ impl SubscriptionStore {
     }
 
     /// What a list shows.
-    pub(crate) fn list(&self, api: SubscriptionApi, now_ms: u64) -> impl Iterator<Item = &Entity> {
+    pub(crate) fn list(&self, api: VendorApi, now_ms: u64) -> impl Iterator<Item = &Entity> {
         self.entities.iter().filter(move |entity| entity.api == api && entity.is_listed(now_ms))
     }
 
     /// What a read by id finds.
-    pub(crate) fn get(&self, api: SubscriptionApi, id: &str, now_ms: u64) -> Result<&Entity, VendorError> {
+    pub(crate) fn get(&self, api: VendorApi, id: &str, now_ms: u64) -> Result<&Entity, VendorError> {
         self.list(api, now_ms).find(|entity| entity.id == id).ok_or_else(|| VendorError::not_found(api.noun(), id))
     }
 
     /// What a write by id finds: unlike a read, nothing that was deleted.
-    pub(crate) fn get_mut(&mut self, api: SubscriptionApi, id: &str, now_ms: u64) -> Result<&mut Entity, VendorError> {
+    pub(crate) fn get_mut(&mut self, api: VendorApi, id: &str, now_ms: u64) -> Result<&mut Entity, VendorError> {
         let is_found = |entity: &&mut Entity| {
             entity.api == api && entity.id == id && entity.visible_at_ms <= now_ms && entity.gone_at_ms.is_none()
         };

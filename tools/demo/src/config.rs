@@ -43,7 +43,7 @@ pub(crate) struct DemoFiles {
 /// One source of the gateway.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct DemoSource {
-    /// The name of the secret that what is handed on is signed with.
+    /// The name of the secret that requests to the destination are signed with.
     pub(crate) destination_secret: Option<String>,
     /// The name of the subscription that its deliveries come from.
     pub(crate) subscription: Option<String>,

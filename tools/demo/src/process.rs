@@ -130,7 +130,7 @@ mod tests {
         let grandchild = group.last_lines(1).trim().parse().ok().and_then(Pid::from_raw).expect("a process id");
         group.end();
         wait_for("the child of the shell is gone", || {
-            // A process that nobody has waited for yet exists, but does nothing any more.
+            // A process that was not waited for yet exists, but does nothing any more.
             let state = std::fs::read_to_string(format!("/proc/{}/stat", grandchild.as_raw_nonzero()));
             state.map_or_else(|_| rustix::process::test_kill_process(grandchild).is_err(), |text| text.contains(") Z "))
         });

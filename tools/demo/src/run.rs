@@ -52,7 +52,7 @@ fn rate(text: &str) -> Result<f64> {
 /// From the end of the cron handler until the simulator has the subscriptions; they are there when the handler ends, unless
 /// the simulator was told to show them late.
 const SUBSCRIBED_LIMIT: Duration = Duration::from_secs(15);
-/// From the last delivery until nothing is on its way any more. The gateway repeats a failed hand-over after 5 s and after
+/// From the last delivery until nothing is on its way any more. The gateway repeats a failed attempt after 5 s and after
 /// 5 min; waiting for the second repeat would take too long for a demo.
 const DRAIN_LIMIT: Duration = Duration::from_secs(45);
 const POLL: Duration = Duration::from_millis(500);

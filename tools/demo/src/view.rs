@@ -113,7 +113,7 @@ impl Drop for DemoScreen {
 fn plain_line(snapshot: &DemoSnapshot) -> String {
     let DemoSnapshot { sender, gateway, sink, latency, .. } = snapshot;
     format!(
-        "{:>4} s  sent {} = {} accepted + {} refused + {} unavailable + {} unanswered | handed on {}, duplicates {}, pending {}, \
+        "{:>4} s  sent {} = {} accepted + {} refused + {} unavailable + {} unanswered | delivered {}, duplicates {}, pending {}, \
          dead {}, dead letters {} | sink {} | p50 {:.1} ms, p99 {:.1} ms",
         snapshot.elapsed.as_secs(),
         sender.sent,
@@ -216,8 +216,8 @@ fn gateway_text(snapshot: &DemoSnapshot) -> Text<'static> {
 fn sink_text(snapshot: &DemoSnapshot) -> Text<'static> {
     let DemoSnapshot { gateway, sink, .. } = snapshot;
     Text::from(vec![
-        count("handed on", gateway.delivered).bold(),
-        count("duplicates held back", gateway.duplicate),
+        count("delivered", gateway.delivered).bold(),
+        count("duplicates", gateway.duplicate),
         count("pending", gateway.pending),
         fault("given up (dead letter)", gateway.dead),
         count("requests at the sink", sink.received),

@@ -5,7 +5,7 @@ use super::{ApiCall, ListPage, ListQuery, is_text, is_text_map, is_url, object, 
 use crate::clock::{iso8601, now_ms};
 use crate::error::VendorError;
 use crate::state::SimulatorState;
-use crate::store::{Entity, SubscriptionApi};
+use crate::store::{Entity, VendorApi};
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Path, Query};
@@ -13,7 +13,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use serde_json::{Map, Value, json};
 
-const API: SubscriptionApi = SubscriptionApi::OpenMessaging;
+const API: VendorApi = VendorApi::OpenMessaging;
 /// Where integrations are.
 pub(super) const PATH: &str = "/api/v2/conversations/messaging/integrations/open";
 
@@ -136,7 +136,7 @@ pub(super) async fn patch(call: ApiCall, Path(id): Path<String>, body: Bytes) ->
     let entity = store.get_mut(API, &id, now_ms)?;
     if call.interference.other_writer {
         let given = entity.version;
-        entity.changed_by_somebody_else(now_ms);
+        entity.changed_by_another_writer(now_ms);
         if let Some(status) = call.interference.mismatch_status {
             return Err(VendorError::version_mismatch(status, &given.to_string(), entity.version));
         }

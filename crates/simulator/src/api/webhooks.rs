@@ -5,7 +5,7 @@ use crate::clock::{iso8601, now_ms};
 use crate::error::VendorError;
 use crate::gate::Interference;
 use crate::state::SimulatorState;
-use crate::store::{Entity, SECRET_PROPERTY, SubscriptionApi};
+use crate::store::{Entity, SECRET_PROPERTY, VendorApi};
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Path, Query};
@@ -13,7 +13,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use serde_json::{Map, Value, json};
 
-const API: SubscriptionApi = SubscriptionApi::Webhooks;
+const API: VendorApi = VendorApi::Webhooks;
 
 fn fields(state: &SimulatorState, body: Map<String, Value>) -> Result<Map<String, Value>, VendorError> {
     let mut fields = writable(
@@ -97,7 +97,7 @@ pub(super) async fn get(call: ApiCall, Path(id): Path<String>) -> Result<Respons
 fn check(call: &ApiCall, headers: &HeaderMap, entity: &mut Entity, now_ms: u64) -> Result<(), VendorError> {
     let Interference { other_writer, mismatch_status, .. } = call.interference;
     if other_writer {
-        entity.changed_by_somebody_else(now_ms);
+        entity.changed_by_another_writer(now_ms);
     }
     let Some(given) = headers.get(header::IF_MATCH).map(|value| value.to_str().unwrap_or("")) else { return Ok(()) };
     if given.split(',').map(str::trim).any(|tag| tag == "*" || tag == entity.etag()) {

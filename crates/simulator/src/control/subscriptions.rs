@@ -1,4 +1,4 @@
-//! The subscriptions as they are, and new ones as somebody else would make them.
+//! The subscriptions as they are, and new ones as another client would make them.
 
 use super::{ControlError, ControlResult, Given};
 use crate::api::{create_integration, create_webhook};
@@ -6,7 +6,7 @@ use crate::clock::now_ms;
 use crate::sender::loopback;
 use crate::signature::sha256;
 use crate::state::{Sim, SimulatorState};
-use crate::store::{Entity, SubscriptionApi};
+use crate::store::{Entity, VendorApi};
 use axum::Json;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -18,7 +18,7 @@ pub struct SubscriptionView {
     /// Its id.
     pub id: String,
     /// Which API it belongs to.
-    pub api: SubscriptionApi,
+    pub api: VendorApi,
     /// Its name.
     pub name: String,
     /// Where deliveries go.
@@ -61,10 +61,10 @@ pub(crate) fn views(state: &SimulatorState) -> Vec<SubscriptionView> {
     state.store.lock().all(now_ms).map(|entity| view(entity, now_ms)).collect()
 }
 
-pub(crate) fn create(state: &SimulatorState, api: SubscriptionApi, body: Map<String, Value>) -> Result<String, String> {
+pub(crate) fn create(state: &SimulatorState, api: VendorApi, body: Map<String, Value>) -> Result<String, String> {
     let created = match api {
-        SubscriptionApi::Webhooks => create_webhook(state, body),
-        SubscriptionApi::OpenMessaging => create_integration(state, body, false),
+        VendorApi::Webhooks => create_webhook(state, body),
+        VendorApi::OpenMessaging => create_integration(state, body, false),
     };
     created.map(|entity| entity.id).map_err(|error| error.message)
 }
@@ -77,7 +77,7 @@ pub(super) async fn list(state: Sim) -> Json<Vec<SubscriptionView>> {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct CreateSubscription {
-    api: SubscriptionApi,
+    api: VendorApi,
     body: Map<String, Value>,
 }
 

@@ -1,7 +1,7 @@
 //! The sender's accounting: what was sent, what was answered, and what became of every single delivery.
 
 use super::forge::PreparedDelivery;
-use super::transport::Attempt;
+use super::transport::SendAttempt;
 use crate::config::DeliveryKind;
 use crate::signature::Digest;
 use hdrhistogram::Histogram;
@@ -160,21 +160,21 @@ impl KindTally {
         } += 1;
     }
 
-    fn attempted(&mut self, bytes: usize, attempt: &Attempt, took_us: u64) {
+    fn attempted(&mut self, bytes: usize, attempt: &SendAttempt, took_us: u64) {
         let figures = &mut self.figures;
         figures.attempts += 1;
         figures.bytes += bytes as u64;
         let error = match attempt {
-            Attempt::Status(status, text) => {
+            SendAttempt::Status(status, text) => {
                 *figures.answers.entry(*status).or_default() += 1;
                 self.latency_us.saturating_record(took_us);
                 (!(200..300).contains(status)).then(|| format!("{status} {text}"))
             }
-            Attempt::Timeout => {
+            SendAttempt::Timeout => {
                 figures.timeouts += 1;
                 Some("no answer in time".to_owned())
             }
-            Attempt::Connection(error) => {
+            SendAttempt::Connection(error) => {
                 figures.connection_errors += 1;
                 Some(error.clone())
             }
@@ -213,7 +213,7 @@ impl Books {
         self.open.send_modify(|open| *open += 1);
     }
 
-    pub(super) fn attempted(&self, prepared: &PreparedDelivery, attempt: &Attempt, took_us: u64) {
+    pub(super) fn attempted(&self, prepared: &PreparedDelivery, attempt: &SendAttempt, took_us: u64) {
         self.each(prepared.kind, |tally| tally.attempted(prepared.body.len(), attempt, took_us));
     }
 

@@ -7,7 +7,7 @@ use crate::config::{DeliveryKind, SimulatorSettings};
 use crate::events;
 use crate::seed::{of_item, weighted};
 use crate::signature::{Digest, genesys, open_messaging, sha256};
-use crate::store::SubscriptionApi;
+use crate::store::VendorApi;
 use axum::body::Bytes;
 use fastrand::Rng;
 
@@ -41,8 +41,8 @@ pub(super) fn prepare(
     let sizes: Vec<_> = settings.sizes.iter().map(|size| (size.bytes, size.weight)).collect();
     let size = weighted(&mut rng, &sizes).unwrap_or(0);
     let body = match target.api {
-        SubscriptionApi::Webhooks => events::webhook(&mut rng, &target.id, &target.event_types, size, now_ms),
-        SubscriptionApi::OpenMessaging => events::open_message(&mut rng, &target.id, size, now_ms),
+        VendorApi::Webhooks => events::webhook(&mut rng, &target.id, &target.event_types, size, now_ms),
+        VendorApi::OpenMessaging => events::open_message(&mut rng, &target.id, size, now_ms),
     };
     let text = match kind {
         DeliveryKind::MalformedJson => malformed(&mut rng, &body.text),
@@ -102,8 +102,8 @@ pub(super) fn assemble(
 fn sign(target: &DeliveryTarget, body: &[u8]) -> Option<(String, String)> {
     let secret = target.secret.as_ref()?;
     Some(match target.api {
-        SubscriptionApi::Webhooks => ("x-genesys-signature".to_owned(), genesys(secret, body)),
-        SubscriptionApi::OpenMessaging => ("x-hub-signature-256".to_owned(), open_messaging(secret, body)),
+        VendorApi::Webhooks => ("x-genesys-signature".to_owned(), genesys(secret, body)),
+        VendorApi::OpenMessaging => ("x-hub-signature-256".to_owned(), open_messaging(secret, body)),
     })
 }
 
@@ -133,11 +133,11 @@ fn malformed(rng: &mut Rng, text: &str) -> String {
     }
 }
 
-fn missing_events(rng: &mut Rng, api: SubscriptionApi, text: &str) -> String {
+fn missing_events(rng: &mut Rng, api: VendorApi, text: &str) -> String {
     match api {
         // Open Messaging demands no field: what is no object is no message.
-        SubscriptionApi::OpenMessaging => format!("[{text}]"),
-        SubscriptionApi::Webhooks => match rng.u32(..3) {
+        VendorApi::OpenMessaging => format!("[{text}]"),
+        VendorApi::Webhooks => match rng.u32(..3) {
             0 => text.replacen("\"events\"", "\"items\"", 1),
             1 => format!(r#"{{"events":{{"first":{text}}}}}"#),
             _ => format!(r#"{{"events":null,"payload":{text}}}"#),
@@ -151,10 +151,10 @@ mod tests {
     use crate::config::{DeliveryKind, SimulatorSettings};
     use crate::sender::target::DeliveryTarget;
     use crate::signature::{genesys, open_messaging};
-    use crate::store::SubscriptionApi;
+    use crate::store::VendorApi;
     use serde_json::Value;
 
-    fn samples(api: SubscriptionApi, kind: DeliveryKind) -> Vec<(PreparedDelivery, bool, Option<Value>)> {
+    fn samples(api: VendorApi, kind: DeliveryKind) -> Vec<(PreparedDelivery, bool, Option<Value>)> {
         let target = DeliveryTarget {
             id: "t".to_owned(),
             api,
@@ -167,8 +167,8 @@ mod tests {
             .map(|number| {
                 let made = prepare(9, number, kind, target.clone(), &SimulatorSettings::default(), 1_749_589_385_427);
                 let (name, expected) = match api {
-                    SubscriptionApi::Webhooks => ("x-genesys-signature", genesys("0123456789abcdef0123", &made.body)),
-                    SubscriptionApi::OpenMessaging => {
+                    VendorApi::Webhooks => ("x-genesys-signature", genesys("0123456789abcdef0123", &made.body)),
+                    VendorApi::OpenMessaging => {
                         ("x-hub-signature-256", open_messaging("0123456789abcdef0123", &made.body))
                     }
                 };
@@ -181,7 +181,7 @@ mod tests {
 
     #[test]
     fn each_kind_is_wrong_in_one_way_only() {
-        for api in [SubscriptionApi::Webhooks, SubscriptionApi::OpenMessaging] {
+        for api in [VendorApi::Webhooks, VendorApi::OpenMessaging] {
             assert!(samples(api, DeliveryKind::Valid).iter().all(|(_, genuine, json)| *genuine && json.is_some()));
             assert!(samples(api, DeliveryKind::Tampered).iter().all(|(made, genuine, json)| {
                 !genuine
@@ -199,7 +199,7 @@ mod tests {
             assert!(samples(api, DeliveryKind::MissingEvents).iter().all(|(_, genuine, json)| {
                 *genuine
                     && json.as_ref().is_some_and(|json| {
-                        !json["events"].is_array() && (api == SubscriptionApi::Webhooks || json.is_array())
+                        !json["events"].is_array() && (api == VendorApi::Webhooks || json.is_array())
                     })
             }));
         }

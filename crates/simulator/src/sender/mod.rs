@@ -38,7 +38,7 @@ const MAX_BACKLOG: Duration = Duration::from_secs(1);
 /// Why the sender cannot do what it was asked to.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SenderError {
-    /// There is nobody to send to.
+    /// No subscription can be sent to.
     #[error(
         "no subscription that is enabled, ready and at a loopback address (http://127.0.0.1, http://[::1], http://localhost)"
     )]

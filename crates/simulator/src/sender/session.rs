@@ -2,7 +2,7 @@
 
 use super::books::{Books, DeliveryRecord, SendOutcome};
 use super::forge::PreparedDelivery;
-use super::transport::{Attempt, attempt};
+use super::transport::{SendAttempt, attempt};
 use crate::config::{DeliveryKind, DeliveryPolicy, SimulatorSettings};
 use axum::body::Bytes;
 use parking_lot::Mutex;
@@ -186,7 +186,7 @@ impl Session {
             }
             drop(slot);
             let (ending, repeats) = match attempt {
-                Attempt::Status(status, text) => {
+                SendAttempt::Status(status, text) => {
                     (record.status, record.answer, record.error) = (Some(status), text, None);
                     match status {
                         200..=299 => (SendOutcome::Accepted, false),
@@ -194,11 +194,11 @@ impl Session {
                         _ => (SendOutcome::Refused, false),
                     }
                 }
-                Attempt::Timeout => {
+                SendAttempt::Timeout => {
                     record.error = Some(format!("no answer in {} ms", policy.timeout_ms));
                     (SendOutcome::Exhausted, true)
                 }
-                Attempt::Connection(error) => {
+                SendAttempt::Connection(error) => {
                     record.error = Some(error);
                     (SendOutcome::Unreachable, false)
                 }

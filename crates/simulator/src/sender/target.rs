@@ -1,6 +1,6 @@
 //! Where the sender sends to: subscriptions that are enabled and ready, and loopback addresses only.
 
-use crate::store::{Entity, SubscriptionApi, SubscriptionStore};
+use crate::store::{Entity, SubscriptionStore, VendorApi};
 use reqwest::Url;
 use serde_json::Value;
 
@@ -8,7 +8,7 @@ use serde_json::Value;
 #[derive(Clone, Debug)]
 pub(super) struct DeliveryTarget {
     pub(super) id: String,
-    pub(super) api: SubscriptionApi,
+    pub(super) api: VendorApi,
     pub(super) url: Url,
     pub(super) secret: Option<String>,
     /// Headers sent with every delivery.

@@ -13,7 +13,7 @@ const EXCERPT_CHARS: usize = 200;
 
 /// What an attempt came to.
 #[derive(Debug)]
-pub(super) enum Attempt {
+pub(super) enum SendAttempt {
     /// A status, and the beginning of the answer.
     Status(u16, String),
     /// No answer in time.
@@ -30,17 +30,17 @@ pub(super) fn client() -> reqwest::Client {
 }
 
 /// Sends once and waits at most `timeout_ms` for the whole answer.
-pub(super) async fn attempt(client: &reqwest::Client, prepared: &PreparedDelivery, timeout_ms: u64) -> Attempt {
+pub(super) async fn attempt(client: &reqwest::Client, prepared: &PreparedDelivery, timeout_ms: u64) -> SendAttempt {
     let mut request = client.post(prepared.target.url.clone()).timeout(Duration::from_millis(timeout_ms));
     for (name, value) in &prepared.headers {
         request = request.header(name, value);
     }
     match exchange(request.body(prepared.body.clone())).await {
         Ok((status, body)) => {
-            Attempt::Status(status, String::from_utf8_lossy(&body).chars().take(EXCERPT_CHARS).collect())
+            SendAttempt::Status(status, String::from_utf8_lossy(&body).chars().take(EXCERPT_CHARS).collect())
         }
-        Err(error) if error.is_timeout() => Attempt::Timeout,
-        Err(error) => Attempt::Connection(chain(&error)),
+        Err(error) if error.is_timeout() => SendAttempt::Timeout,
+        Err(error) => SendAttempt::Connection(chain(&error)),
     }
 }
 

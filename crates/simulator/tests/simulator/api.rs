@@ -1,7 +1,7 @@
 //! Tokens, the catalogue, webhooks, permissions and limits.
 
 use crate::support::{WEBHOOKS, fields, read, start, start_with, webhook};
-use genesys_simulator::{OauthClient, SubscriptionApi};
+use genesys_simulator::{OauthClient, VendorApi};
 use serde_json::json;
 use std::collections::HashSet;
 
@@ -139,7 +139,7 @@ async fn lists_come_in_pages_in_the_order_of_creation() {
     let running = start().await;
     for number in 0..5 {
         let body = webhook(&format!("w{number}"), "https://hooks.example.com/");
-        running.simulator.create_subscription(SubscriptionApi::Webhooks, fields(&body)).unwrap();
+        running.simulator.create_subscription(VendorApi::Webhooks, fields(&body)).unwrap();
     }
     let last = running.call("GET", &format!("{WEBHOOKS}?pageSize=2&page=3"), None).await;
     assert_eq!((&last.body["totalPageCount"], last.body["entities"].as_array().unwrap().len()), (&json!(3), 1));

@@ -1,7 +1,7 @@
 //! Open Messaging integrations: asynchronous, eventually consistent, without versions, with a secret that nobody gets back.
 
 use crate::support::{OPEN, SECRET, fields, integration, start, start_with};
-use genesys_simulator::SubscriptionApi;
+use genesys_simulator::VendorApi;
 use serde_json::json;
 
 #[tokio::test]
@@ -85,7 +85,7 @@ async fn the_list_leads_from_page_to_page() {
     let running = start().await;
     for number in 0..3 {
         let body = integration(&format!("i{number}"), "https://hooks.example.com/");
-        running.simulator.create_subscription(SubscriptionApi::OpenMessaging, fields(&body)).unwrap();
+        running.simulator.create_subscription(VendorApi::OpenMessaging, fields(&body)).unwrap();
     }
     let mut path = Some(format!("{OPEN}?pageSize=2"));
     let mut names = Vec::new();

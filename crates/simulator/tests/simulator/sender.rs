@@ -2,7 +2,7 @@
 
 use crate::support::{SECRET, TestSimulator, WEBHOOKS, eventually, fields, integration, start, start_with, webhook};
 use base64::Engine as _;
-use genesys_simulator::{Behaviour, Burst, DeliveryKind, SendOutcome, SenderError, SenderFigures, SubscriptionApi};
+use genesys_simulator::{Behaviour, Burst, DeliveryKind, SendOutcome, SenderError, SenderFigures, VendorApi};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde_json::Value;
 use sha2::Sha256;
@@ -50,7 +50,7 @@ async fn genuine_deliveries_carry_the_signature_of_their_profile() {
 
     let running = start().await;
     let body = integration("open", &running.sink_url("open"));
-    let id = running.simulator.create_subscription(SubscriptionApi::OpenMessaging, fields(&body)).unwrap();
+    let id = running.simulator.create_subscription(VendorApi::OpenMessaging, fields(&body)).unwrap();
     running.simulator.sender().burst(of(DeliveryKind::Valid, 10)).await.unwrap();
     for received in running.simulator.sink("open").unwrap().latest() {
         let base64 = base64::engine::general_purpose::STANDARD.encode(mac(&received.body));
@@ -126,7 +126,7 @@ async fn only_subscriptions_that_deliver_at_loopback_are_sent_to() {
     let mut disabled = webhook("disabled", &running.sink_url("disabled"));
     disabled["enabled"] = false.into();
     for body in [webhook("far", "https://hooks.example.com/"), webhook("near", "http://10.0.0.1/"), disabled] {
-        running.simulator.create_subscription(SubscriptionApi::Webhooks, fields(&body)).unwrap();
+        running.simulator.create_subscription(VendorApi::Webhooks, fields(&body)).unwrap();
     }
     let sender = running.simulator.sender();
     assert_eq!(sender.send_exactly(1).await.unwrap_err(), SenderError::NoSubscription);

@@ -1,8 +1,6 @@
 //! A running simulator with a client and a token, and short ways to say what tests say often.
 
-use genesys_simulator::{
-    DeliveryPolicy, DeliveryRecord, Handle, SendOutcome, Simulator, SimulatorConfig, SubscriptionApi,
-};
+use genesys_simulator::{DeliveryPolicy, DeliveryRecord, Handle, SendOutcome, Simulator, SimulatorConfig, VendorApi};
 use reqwest::{Method, RequestBuilder, Response};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
@@ -99,9 +97,7 @@ impl TestSimulator {
 
     /// Subscribes the sink `name` to two event types and returns the subscription's id.
     pub(crate) fn subscribe(&self, name: &str) -> String {
-        self.simulator
-            .create_subscription(SubscriptionApi::Webhooks, fields(&webhook(name, &self.sink_url(name))))
-            .unwrap()
+        self.simulator.create_subscription(VendorApi::Webhooks, fields(&webhook(name, &self.sink_url(name)))).unwrap()
     }
 
     /// The bodies that were answered with 2xx.
