@@ -91,7 +91,7 @@ pub fn hex(bytes: &[u8]) -> String {
 }
 
 /// Hexadecimal of either case; `None` for an odd length or any other character.
-pub(crate) fn unhex(text: &str) -> Option<Vec<u8>> {
+pub fn unhex(text: &str) -> Option<Vec<u8>> {
     base16ct::mixed::decode_vec(text).ok()
 }
 
