@@ -1,8 +1,8 @@
-/** The schema of each object: its version, the way from an older one, and what happens to tables of a newer one. */
+/** The schema of each object (its version, the way from an older one, tables of a newer one), and what callers learn of an object that fails. */
 
 import { evictDurableObject, runInDurableObject } from "cloudflare:test";
 import { env } from "cloudflare:workers";
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 
 import { api } from "./support/client.ts";
 import { call } from "./support/messages.ts";
@@ -91,4 +91,17 @@ it("names what an operator has to do in the answer of the API", async () => {
   expect(json).toEqual({ error: "Storage is not available", code: "storage_unavailable", detail });
   await setVersion(stub, 1);
   expect((await api("/api/audit")).status).toBe(200);
+});
+
+it("tells an object that was stopped while it worked from one that refuses", async () => {
+  const stub = env.AUDIT_LOG.getByName("audit") as Stub;
+  // The call waits behind it, and the object is stopped.
+  const stopped = runInDurableObject(stub, (_, state) =>
+    state.blockConcurrencyWhile(() => new Promise<void>((_, fail) => setTimeout(() => fail(new Error("stopped")), 500))),
+  ).catch(String);
+  const { status, json } = await api("/api/audit");
+  expect(await stopped).toBe("Error: stopped");
+  expect([status, json.code]).toEqual([503, "storage_unavailable"]);
+  expect(json.detail).toMatch(/^AUDIT_LOG: reset: /);
+  await vi.waitFor(async () => expect((await api("/api/audit")).status).toBe(200));
 });

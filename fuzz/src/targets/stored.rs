@@ -4,7 +4,7 @@
 
 use crate::split_once;
 use gateway_core::audit::{AuditCall, Entry, Head};
-use gateway_core::dead_letters::{BodyText, Letter, LettersCall, Summary};
+use gateway_core::dead_letters::{BodyText, LettersCall, StoredDeadLetter, Summary};
 use gateway_core::deliver::ledger::{Claimed, DeliveryRow, LedgerCall, LedgerTotals};
 use gateway_core::lifecycle::{Answered, LifecycleCall};
 use gateway_core::messages::{DecodeError, Message, dead_letter_header, decode, delivery_header, frame};
@@ -40,7 +40,7 @@ pub fn run(input: &[u8]) -> bool {
         "letters" => drop(again::<LettersCall>(json)),
         "summary" => drop(again::<Summary>(json)),
         "letter" => {
-            let inline = again::<Letter>(json).and_then(|letter| letter.inline);
+            let inline = again::<StoredDeadLetter>(json).and_then(|letter| letter.inline);
             let bytes = inline.and_then(|body| body.to_bytes());
             if let Some(bytes) = bytes {
                 assert_eq!(BodyText::from_bytes(&bytes).to_bytes(), Some(bytes));
@@ -88,9 +88,8 @@ fn again<T: Serialize + DeserializeOwned + PartialEq + Debug>(json: &str) -> Opt
 }
 
 fn entry(json: &str) {
-    let Ok(entry) = Entry::from_json(json) else { return };
+    let Some(entry) = again::<Entry>(json) else { return };
     let written = serde_json::to_string(&entry).expect("an entry can be written");
-    assert_eq!(Entry::from_json(&written).expect("and read"), entry);
     let mut head = Head { seq: entry.seq.saturating_sub(1), hash: entry.previous_hash.clone() };
     // What holds is what is written, to the byte.
     if head.clone().follow(json).is_ok() {

@@ -39,6 +39,14 @@ pub(super) const SCHEMA: [SchemaStep; 1] = ["
             replayed = replayed - (SELECT COUNT(*) FROM states WHERE id = old.id AND status = 2)
             WHERE source = old.source AND verified = old.verified AND reason = old.reason;
         DELETE FROM states WHERE id = old.id;
+    END;
+    CREATE TRIGGER letter_replayed AFTER UPDATE OF status ON states WHEN new.status = 2 AND old.status < 2 BEGIN
+        UPDATE held SET replayed = replayed + 1
+            WHERE (source, verified, reason) = (SELECT source, verified, reason FROM letters WHERE id = new.id);
+    END;
+    CREATE TRIGGER letter_outlived AFTER INSERT ON states WHEN new.status = 2 BEGIN
+        UPDATE held SET replayed = replayed + 1
+            WHERE (source, verified, reason) = (SELECT source, verified, reason FROM letters WHERE id = new.id);
     END;"];
 
 /// A letter whose holder's lease has run out is not being replayed. `?1` is the time.
@@ -262,16 +270,12 @@ pub(super) fn claim(sql: &SqlStorage, id: &str, now_ms: u64) -> Result<LetterCla
 /// `job`: the job that is through with it.
 pub(super) fn finish(sql: &SqlStorage, id: &str, until_ms: u64, last: &LastReplay, job: Option<&str>) -> Result<()> {
     let status = LetterStatus::after(last.verdict.outcome);
-    let marked = rows(
+    run(
         sql,
         "UPDATE states SET status = ?1, lease_until_ms = 0, last = ?2, job = COALESCE(?3, job)
-            WHERE id = ?4 AND status = 1 AND lease_until_ms = ?5 RETURNING id",
+            WHERE id = ?4 AND status = 1 AND lease_until_ms = ?5",
         vec![number(status.number()), text(&json(last)?), optional(job), text(id), number(until_ms)],
-    )?;
-    if status == LetterStatus::Replayed && !marked.is_empty() {
-        count_replayed(sql, id)?;
-    }
-    Ok(())
+    )
 }
 
 /// Marks a letter whose delivery stands otherwise than dead, unless it went on its way already or died again since.
@@ -286,19 +290,7 @@ pub(super) fn outlive(sql: &SqlStorage, outlived: &Outlived, now_ms: u64) -> Res
             ON CONFLICT (id) DO UPDATE SET status = 2, lease_until_ms = 0, last = excluded.last WHERE status < 2 RETURNING id",
         vec![text(&json(&last)?), text(&outlived.id), number(outlived.replay.into())],
     )?;
-    if !marked.is_empty() {
-        count_replayed(sql, &outlived.id)?;
-    }
     Ok(!marked.is_empty())
-}
-
-/// `held` has no trigger for it: a letter is marked as replayed here only.
-fn count_replayed(sql: &SqlStorage, id: &str) -> Result<()> {
-    run(
-        sql,
-        "UPDATE held SET replayed = replayed + 1 WHERE (source, verified, reason) = (SELECT source, verified, reason FROM letters WHERE id = ?)",
-        vec![text(id)],
-    )
 }
 
 /// Removes what is old.

@@ -43,10 +43,11 @@ pub struct JobOrder {
 }
 
 /// How far a job got.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum JobState {
     /// Steps are to follow.
+    #[default]
     Running,
     /// Every letter was judged.
     Done,
@@ -84,7 +85,7 @@ pub enum JobStep {
 }
 
 /// A job and its progress, stored and shown in this form.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Job {
     /// Its identifier.
@@ -128,21 +129,13 @@ impl Job {
     pub fn new(order: JobOrder, now_ms: u64) -> Self {
         Self {
             id: order.id,
-            state: JobState::Running,
             dry_run: order.dry_run,
-            cut: false,
             actor: order.actor,
             filter: order.filter,
             rate_per_s: order.rate_per_s.clamp(1, MAX_RATE_PER_S),
             started_at_ms: now_ms,
             updated_at_ms: now_ms,
-            after: None,
-            matched: 0,
-            replayed: 0,
-            still_refused: 0,
-            skipped: 0,
-            stalls: 0,
-            by_code: BTreeMap::new(),
+            ..Self::default()
         }
     }
 

@@ -278,14 +278,8 @@ impl Alerts {
         let Some(holding) = holding else { return };
         for subject in &holding {
             if !self.tracked.iter().any(|tracked| (tracked.kind, &tracked.subject) == (kind, subject)) {
-                self.tracked.push(Tracked {
-                    kind,
-                    subject: subject.clone(),
-                    against: 0,
-                    counted_ms: None,
-                    raised_ms: None,
-                    told_ms: 0,
-                });
+                let subject = subject.clone();
+                self.tracked.push(Tracked { kind, subject, against: 0, counted_ms: None, raised_ms: None, told_ms: 0 });
             }
         }
         self.tracked.retain_mut(|tracked| {
