@@ -1,7 +1,7 @@
 //! 64 bytes of a text as masks: bit `n` of a mask speaks of byte `n`.
 //!
 //! Promises: a mask costs a few vector instructions where the target is wasm with `simd128`, as the Worker is
-//! (docs/adr/0006). Elsewhere it is a look at each byte, which says the same and is slow.
+//! (docs/adr/0007-envelopes-by-vector-instructions.md). Elsewhere it is a look at each byte, which says the same and is slow.
 //! Out of scope: what the bytes mean, which is [`super::skip_container`]'s.
 
 pub(super) use masks::Block;
