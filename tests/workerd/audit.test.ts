@@ -1,4 +1,4 @@
-/** The audit trail: its entries, its lists, and what its chain of hashes finds (DESIGN §6). */
+/** The audit trail: its entries, its lists, and what its chain of hashes finds. */
 
 import { evictDurableObject, runInDurableObject } from "cloudflare:test";
 import { env } from "cloudflare:workers";

@@ -1,4 +1,4 @@
-/** The consumer of deliveries: claim, hand on, settle (DESIGN §3.7). */
+/** The consumer of deliveries: claim, hand on, settle. */
 
 import { env } from "cloudflare:workers";
 import { afterEach, beforeAll, describe, expect, it, vi } from "vitest";

@@ -1,6 +1,6 @@
 /**
  * Two thousand requests with known outcomes, while counter objects are evicted, lose flushes before and after they have
- * counted them, and cannot store: in the end the counters are the truth, exactly (DESIGN §3).
+ * counted them, and cannot store: in the end the counters are the truth, exactly.
  */
 
 import { evictAllDurableObjects, runInDurableObject } from "cloudflare:test";
