@@ -110,11 +110,11 @@ describe("errors have one form", () => {
 
   it("400 for a query parameter that a call does not know, with those that it knows", async () => {
     for (const { method, path, query } of ROUTES) {
-      const answer = await api(`${path}?limt=1`, { method });
+      const answer = await api(`${path}?size=1`, { method });
       const known = query.length > 0 ? `known here: ${query.join(", ")}` : "none is known here";
       expect([answer.status, answer.json], `${method} ${path}`).toEqual([
         400,
-        { error: "Invalid parameter", code: "invalid_parameter", detail: `limt: unknown parameter; ${known}` },
+        { error: "Invalid parameter", code: "invalid_parameter", detail: `size: unknown parameter; ${known}` },
       ]);
       for (const name of query) {
         const twice = await api(`${path}?${name}=1&${name}=1`, { method });
@@ -129,7 +129,7 @@ describe("errors have one form", () => {
       const detail = takesBody ? expect.stringContaining("unknown field `dryRn`") : "this call takes no body";
       expect([answer.status, answer.json], `${method} ${path}`).toEqual([400, { error: "Invalid body", code: "invalid_body", detail }]);
     }
-    const filter = await api("/api/dead-letters/replay", { method: "POST", body: '{"filter":{"sorce":"a"}}' });
+    const filter = await api("/api/dead-letters/replay", { method: "POST", body: '{"filter":{"origin":"a"}}' });
     expect([filter.status, filter.json.code]).toEqual([400, "invalid_body"]);
   });
 

@@ -65,7 +65,7 @@ mod tests {
             ("", None),
             ("&&", None),
             ("limit=1&source=&", None),
-            ("limit=1&sorce=a", Some("sorce: unknown parameter; known here: source, limit")),
+            ("limit=1&origin=a", Some("origin: unknown parameter; known here: source, limit")),
             ("Limit=1", Some("Limit: unknown parameter; known here: source, limit")),
             ("=1", Some(": unknown parameter; known here: source, limit")),
             ("limit=1&source=a&limit=1", Some("limit: given twice")),
