@@ -87,7 +87,7 @@ async fn check(env: &Env) -> (u16, String) {
         ("counters", answers(CountersClient::new(env, counters).read())),
         ("delivery_ledger", answers(LedgerClient::new(env, ledger).get(""))),
         ("dead_letter_store", answers(DeadLetterClient::new(env).get(""))),
-        ("audit_log", answers(AuditLogClient::new(env).anchored(0))),
+        ("audit_log", answers(AuditLogClient::new(env).marks())),
         ("lifecycle", answers(LifecycleClient::new(env).call(&LifecycleCall::Last))),
         ("monitor", answers(MonitorClient::new(env).read())),
         ("destinations", answers(CircuitClient::new(env, PROBED_DESTINATION).read())),

@@ -9,6 +9,7 @@
 
 use crate::config::gateway;
 use crate::deliver::letter::send_letter;
+use crate::jobs::audit_export;
 use crate::objects::clients::{DeadLetterClient, LedgerClient};
 use crate::platform::body::RawBody;
 use crate::platform::{clock, log, r2};
@@ -41,7 +42,7 @@ pub(crate) async fn run(env: &Env, actor: &str) -> Removed {
         Err(_) => failed(&mut removed, "bad_configuration"),
     }
     let figures = serde_json::to_string(&removed).unwrap_or_default();
-    log::info("retention", &[("removed", &figures)]);
+    log::info("retention", &[("removed", &figures), ("audit_head", &audit_export::head(env).await)]);
     crate::audit::append(env, retention_draft(&removed, actor).into_iter().collect()).await;
     removed
 }
@@ -57,7 +58,7 @@ async fn remove(env: &Env, config: &GatewayConfig, removed: &mut Removed) {
     for prefix in BODY_PREFIXES {
         bodies(env, prefix, &retention.bodies_before_key(prefix, longest_ms, now_ms), removed).await;
     }
-    crate::jobs::audit_export::run(env, before_ms(retention.audit_days, now_ms), removed).await;
+    audit_export::run(env, before_ms(retention.audit_days, now_ms), removed).await;
 }
 
 /// Repeats a step until it answers that nothing is left, or fails.

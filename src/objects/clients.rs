@@ -4,7 +4,7 @@
 //! with its type in `gateway_core`, on which the object's dispatcher matches. Out of scope: repeating a call.
 
 use crate::platform::objects::{CallError, ObjectRef};
-use gateway_core::audit::{AUDIT_OBJECT, Anchor, AuditCall, Draft, EntryFilter, Lines};
+use gateway_core::audit::{AUDIT_OBJECT, AuditCall, Draft, EntryFilter, Lines, Marks};
 use gateway_core::dead_letters::replay::{Job, JobAction, JobOrder, LetterPosition, Replayed};
 use gateway_core::dead_letters::{
     Expired, LetterFilter, LetterTotals, LettersCall, LettersPut, Outlived, STORE_OBJECT, StoredDeadLetter, Summary,
@@ -83,10 +83,10 @@ clients! {
     AuditLogClient(env) = ObjectRef::new(env, "AUDIT_LOG", AUDIT_OBJECT) => {
         append(drafts: &[Draft], batch: Option<&str>) -> u64 =
             AuditCall::Append { drafts: drafts.to_vec(), batch: batch.map(Into::into) };
-        lines(from_seq: u64, limit: u32) -> Lines = AuditCall::Lines { from_seq, limit };
-        export(limit: u32) -> u64 = AuditCall::Export { limit };
-        anchored(segment: u64) -> Option<Anchor> = AuditCall::Anchored { segment };
+        lines(from_seq: u64, limit: u32) -> Option<Lines> = AuditCall::Lines { from_seq, limit };
+        export() -> u64 = AuditCall::Export;
         expire(before_ms: u64) -> u64 = AuditCall::Expire { before_ms };
+        marks() -> Marks = AuditCall::Marks;
     }
 
     /// The vendor's API; one object, whose calls all answer the same.

@@ -15,7 +15,7 @@ const CLASSES: [string, DurableObjectNamespace, number, unknown][] = [
   ["Counters", env.COUNTERS, 1, "read"],
   ["DeliveryLedger", env.DELIVERY_LEDGER, 1, "totals"],
   ["DeadLetterStore", env.DEAD_LETTER_STORE, 1, "totals"],
-  ["AuditLog", env.AUDIT_LOG, 1, { anchored: { segment: 1 } }],
+  ["AuditLog", env.AUDIT_LOG, 1, "marks"],
   ["Lifecycle", env.LIFECYCLE, 1, "last"],
   ["Destination", env.DESTINATIONS, 1, "read"],
   ["Monitor", env.MONITOR, 1, "read"],

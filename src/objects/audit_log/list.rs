@@ -4,7 +4,7 @@
 //! JSON any more spoils no page; a page looks at a bounded number of rows however long the trail is. Every index on `entries`
 //! would be billed with every entry, so times are found by their order and sources by reading on, page by page.
 
-use super::{last_seq, segments};
+use super::{REMOVED, last_seq, mark};
 use crate::platform::sql::{number, rows, text};
 use gateway_core::audit::EntryFilter;
 use worker::{Result, SqlStorage};
@@ -38,7 +38,7 @@ fn first_since(sql: &SqlStorage, time: &str, mut low: u64, mut high: u64) -> Res
 /// that is not full says where to go on where there may be more.
 pub(super) fn page(sql: &SqlStorage, filter: &EntryFilter, before_seq: Option<u64>, limit: u32) -> Result<String> {
     let EntryFilter { action, source, since, until } = filter;
-    let (first, end) = (segments::first_seq(sql)?.unwrap_or(1), last_seq(sql)?.saturating_add(1));
+    let (first, end) = (mark(sql, REMOVED)?.seq.saturating_add(1), last_seq(sql)?.saturating_add(1));
     let bound =
         |time: &Option<String>, other| time.as_ref().map_or(Ok(other), |time| first_since(sql, time, first, end));
     let (from, to) = (bound(since, first)?, bound(until, end)?.min(before_seq.unwrap_or(u64::MAX)));

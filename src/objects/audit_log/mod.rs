@@ -2,8 +2,9 @@
 //!
 //! Promises:
 //! - entries are numbered without gaps and chained in the order in which they arrive;
-//! - an entry is removed only when it is in a verified file, and never changed;
-//! - the head of the chain is kept apart from the entries: the next entry needs none of them, and the loss of the last shows;
+//! - an entry is removed only when it is in a file, and never changed;
+//! - three marks, a number and a hash each, are kept apart from the entries: the head (the next entry needs no other, and the
+//!   loss of the last shows), where the exported part ends, and where the removed part does;
 //! - whatever is wrong with a row, a walk names it and the next entry is recorded.
 //!
 //! Out of scope: what the hashes cover (`gateway_core::audit`).
@@ -13,16 +14,19 @@ mod segments;
 
 use super::{SchemaStep, Tables, json};
 use crate::platform::clock;
-use crate::platform::sql::{Row, number, optional, rows, run, text};
-use gateway_core::audit::{Anchor, AuditCall, Broken, Draft, Entry, Head, Verification, segment_bounds};
+use crate::platform::sql::{number, optional, rows, run, text};
+use gateway_core::audit::{AuditCall, Broken, Draft, Entry, Head, Lines, Marks, Verification};
 use worker::{DurableObject, Env, Request, Response, Result, SqlStorage, State, durable_object};
 
 const SCHEMA: [SchemaStep; 1] = ["
     CREATE TABLE entries (seq INTEGER PRIMARY KEY, action TEXT NOT NULL, entry TEXT NOT NULL);
     CREATE INDEX by_action ON entries (action, seq);
     CREATE TABLE batches (n INTEGER PRIMARY KEY, batch TEXT NOT NULL);
-    CREATE TABLE segments (to_seq INTEGER PRIMARY KEY, anchor TEXT NOT NULL);
-    CREATE TABLE head (id INTEGER PRIMARY KEY CHECK (id = 1), seq INTEGER NOT NULL, hash TEXT NOT NULL);"];
+    CREATE TABLE marks (name TEXT PRIMARY KEY, seq INTEGER NOT NULL, hash TEXT NOT NULL) WITHOUT ROWID;"];
+
+const HEAD: &str = "head";
+const EXPORTED: &str = "exported";
+const REMOVED: &str = "removed";
 
 /// Names of batches that are remembered. A batch is repeated within seconds, while far fewer others arrive.
 const MAX_BATCHES: u64 = 256;
@@ -45,34 +49,34 @@ impl DurableObject for AuditLog {
                 json(&self.tables.transaction(|sql| append(sql, drafts, batch.as_deref()))?)
             }
             AuditCall::List { filter, before_seq, limit } => list::page(sql, &filter, before_seq, limit),
-            AuditCall::Verify { from_seq, limit } => json(&walk(sql, from_seq, limit)?),
-            AuditCall::Lines { from_seq, limit } => json(&segments::lines(sql, from_seq, limit)?),
-            AuditCall::Export { limit } => json(&segments::export(sql, &self.env, limit).await?),
-            AuditCall::Anchored { segment } => json(&segments::at(sql, segment_bounds(segment).1)?),
-            AuditCall::Expire { before_ms } => json(&self.tables.transaction(|sql| segments::expire(sql, before_ms))?),
+            AuditCall::Verify { from_seq, limit } => json(&verify(sql, from_seq, limit)?),
+            AuditCall::Lines { from_seq, limit } => json(&lines(sql, from_seq, limit)?),
+            AuditCall::Export => json(&segments::repeat(async || segments::export(sql, &self.env).await).await?),
+            AuditCall::Expire { before_ms } => {
+                let step = async || segments::expire(&self.tables, sql, &self.env, before_ms).await;
+                json(&segments::repeat(step).await?)
+            }
+            AuditCall::Marks => json(&kept_marks(sql)?),
         };
         self.tables.serve(request, answer).await
     }
 }
 
-/// Where the log has got to.
-fn kept_head(sql: &SqlStorage) -> Result<Head> {
-    let found = rows(sql, "SELECT seq, hash FROM head", vec![])?;
-    let read = |row: &Row| Some(Head { seq: row.number(0)?, hash: row.text(1)? });
-    Ok(found.first().and_then(read).unwrap_or_default())
+fn mark(sql: &SqlStorage, name: &str) -> Result<Head> {
+    let found = rows(sql, "SELECT seq, hash FROM marks WHERE name = ?", vec![text(name)])?;
+    let read = found.first().and_then(|row| Some(Head { seq: row.number(0)?, hash: row.text(1)? }));
+    Ok(read.unwrap_or_default())
 }
 
-fn keep_head(sql: &SqlStorage, head: &Head) -> Result<()> {
-    run(
-        sql,
-        "INSERT INTO head (id, seq, hash) VALUES (1, ?, ?) ON CONFLICT DO UPDATE SET seq = excluded.seq, hash = excluded.hash",
-        vec![number(head.seq), text(&head.hash)],
-    )
+fn kept_marks(sql: &SqlStorage) -> Result<Marks> {
+    Ok(Marks { head: mark(sql, HEAD)?, exported: mark(sql, EXPORTED)?, removed: mark(sql, REMOVED)? })
 }
 
-/// The hash that a stored entry says it has; `None` where it cannot be read any more.
-fn said_hash(entry: Option<String>) -> Option<String> {
-    serde_json::from_str::<Entry>(&entry?).ok().map(|entry| entry.hash)
+/// Moves a mark on; never back, whichever of two calls comes last.
+fn set_mark(sql: &SqlStorage, name: &str, head: &Head) -> Result<()> {
+    let statement = "INSERT INTO marks (name, seq, hash) VALUES (?, ?, ?) ON CONFLICT DO UPDATE
+        SET seq = excluded.seq, hash = excluded.hash WHERE excluded.seq > marks.seq";
+    run(sql, statement, vec![text(name), number(head.seq), text(&head.hash)])
 }
 
 /// Number of the last row.
@@ -94,7 +98,7 @@ fn append(sql: &SqlStorage, mut drafts: Vec<Draft>, batch: Option<&str>) -> Resu
         drafts.clear();
         None
     };
-    let mut head = kept_head(sql)?;
+    let mut head = mark(sql, HEAD)?;
     // Behind a row that the log did not append the next entry goes on: a walk finds that row, and nothing is lost.
     head.seq = head.seq.max(last_seq(sql)?);
     let now_ms = clock::now_ms();
@@ -108,7 +112,7 @@ fn append(sql: &SqlStorage, mut drafts: Vec<Draft>, batch: Option<&str>) -> Resu
         )?;
     }
     if is_news {
-        keep_head(sql, &head)?;
+        set_mark(sql, HEAD, &head)?;
     }
     if let Some(batch) = batch {
         remember(sql, batch)?;
@@ -116,48 +120,73 @@ fn append(sql: &SqlStorage, mut drafts: Vec<Draft>, batch: Option<&str>) -> Resu
     Ok(head.seq)
 }
 
-/// The head of the chain before a walk that begins behind entry `seq`: it was checked by the walk that ended there.
-fn head_at(sql: &SqlStorage, seq: u64, removed: Option<Anchor>) -> Result<std::result::Result<Head, Broken>> {
-    let head = |hash| Ok(Head { seq, hash });
+/// The entry of a number, as its row says it.
+fn entry_at(sql: &SqlStorage, seq: u64) -> Result<std::result::Result<Entry, Broken>> {
     let found = rows(sql, "SELECT entry FROM entries WHERE seq = ?", vec![number(seq)])?;
-    Ok(match (found.first(), removed.filter(|anchor| anchor.to == seq)) {
-        _ if seq == 0 => Ok(Head::default()),
-        (Some(row), _) => said_hash(row.text(0)).map_or(Err(Broken::Changed { seq }), head),
-        (None, Some(anchor)) => head(anchor.last_hash),
-        (None, None) => Err(Broken::Gap { expected: seq }),
-    })
+    let Some(row) = found.first() else { return Ok(Err(Broken::Gap { expected: seq })) };
+    let entry = serde_json::from_str(&row.text(0).unwrap_or_default());
+    Ok(entry.map_err(|_| Broken::Changed { seq }))
 }
 
-fn walk(sql: &SqlStorage, from_seq: u64, limit: u32) -> Result<Verification> {
-    // What is only in files any more is verified there; the walk begins behind it.
-    let removed = segments::removed(sql)?;
-    let after_anchor = removed.as_ref().map(|anchor| anchor.to).filter(|to| from_seq <= *to);
-    let before_seq = after_anchor.unwrap_or_else(|| from_seq.saturating_sub(1));
-    let mut head = match head_at(sql, before_seq, removed)? {
-        Ok(head) => head,
-        Err(broken) => {
-            let broken = Some(broken);
-            return Ok(Verification { intact: false, checked: 0, after_anchor, next_seq: None, broken });
-        }
-    };
-    let found = rows(
-        sql,
-        "SELECT seq, action, entry FROM entries WHERE seq > ? ORDER BY seq LIMIT ?",
-        vec![number(before_seq), number(limit.into())],
-    )?;
-    let (mut checked, mut broken) = (0u64, None);
+/// A walk along rows: how many there were, the last that held, the lines up to it, and what did not hold.
+struct Walked {
+    rows: u64,
+    end: Head,
+    lines: String,
+    broken: Option<Broken>,
+}
+
+fn walk(sql: &SqlStorage, before: Head, limit: u64, marks: &Marks) -> Result<Walked> {
+    let statement = "SELECT seq, action, entry FROM entries WHERE seq > ? ORDER BY seq LIMIT ?";
+    let found = rows(sql, statement, vec![number(before.seq), number(limit)])?;
+    let mut walked = Walked { rows: found.len() as u64, end: before, lines: String::new(), broken: None };
     for row in &found {
         let (action, entry) = (row.text(1).unwrap_or_default(), row.text(2).unwrap_or_default());
-        broken = head.follow_row(row.number(0).unwrap_or(0), &action, &entry).err();
-        if broken.is_some() {
+        let mut end = walked.end.clone();
+        let followed = end.follow_row(row.number(0).unwrap_or(0), &action, &entry);
+        walked.broken = followed.and_then(|()| marks.check(&end)).err();
+        if walked.broken.is_some() {
             break;
         }
-        checked = checked.saturating_add(1);
+        walked.end = end;
+        walked.lines.extend([&entry, "\n"]);
     }
-    let is_end = (found.len() as u64) < u64::from(limit);
-    let next_seq = found.last().and_then(|row| row.number(0)).filter(|_| !is_end).map(|seq| seq.saturating_add(1));
-    if is_end && broken.is_none() {
-        broken = head.check_end(&kept_head(sql)?).err();
+    Ok(walked)
+}
+
+/// Walks behind what is only in files, and compares the end with the head. The entry before `from_seq` was checked by the walk
+/// that ended there.
+fn verify(sql: &SqlStorage, from_seq: u64, limit: u32) -> Result<Verification> {
+    let marks = kept_marks(sql)?;
+    let removed = marks.removed.clone();
+    let after_files = Some(removed.seq).filter(|seq| from_seq <= *seq);
+    let before_seq = removed.seq.max(from_seq.saturating_sub(1));
+    let before = if before_seq == removed.seq {
+        removed
+    } else {
+        match entry_at(sql, before_seq)? {
+            Ok(entry) => Head { seq: before_seq, hash: entry.hash },
+            Err(broken) => return Ok(Verification { broken: Some(broken), ..Verification::default() }),
+        }
+    };
+    let limit = u64::from(limit);
+    let Walked { rows, end, mut broken, .. } = walk(sql, before, limit, &marks)?;
+    let next_seq = (rows == limit).then(|| before_seq.saturating_add(limit).saturating_add(1));
+    if next_seq.is_none() && broken.is_none() {
+        broken = end.check_end(&marks.head).err();
     }
-    Ok(Verification { intact: broken.is_none(), checked, after_anchor, next_seq, broken })
+    let checked = end.seq.saturating_sub(before_seq);
+    Ok(Verification { intact: broken.is_none(), checked, after_files, next_seq, broken })
+}
+
+/// Entries from a number on; `None` where that one is only in a file.
+fn lines(sql: &SqlStorage, from_seq: u64, limit: u32) -> Result<Option<Lines>> {
+    if from_seq <= mark(sql, REMOVED)?.seq {
+        return Ok(None);
+    }
+    let statement = "SELECT entry || char(10), seq FROM entries WHERE seq >= ? ORDER BY seq LIMIT ?";
+    let found = rows(sql, statement, vec![number(from_seq), number(limit.into())])?;
+    let is_full = found.len() as u64 == u64::from(limit);
+    let next_seq = found.last().and_then(|row| row.number(1)).filter(|_| is_full).map(|seq| seq.saturating_add(1));
+    Ok(Some(Lines { lines: found.iter().filter_map(|row| row.text(0)).collect(), next_seq }))
 }

@@ -1,6 +1,6 @@
 //! The calls to the audit log's object, and what it answers.
 
-use super::{Action, Anchor, Broken, Draft};
+use super::{Action, Broken, Draft, Head};
 use serde::{Deserialize, Serialize};
 
 /// Name of the object: there is one chain.
@@ -33,28 +33,44 @@ pub enum AuditCall {
         /// At most so many entries.
         limit: u32,
     },
-    /// Answers the entries from `from_seq` on as [`Lines`].
+    /// Answers the entries from `from_seq` on as [`Lines`]; `None` where that entry is only in a file.
     Lines {
         /// First number, from 1.
         from_seq: u64,
         /// At most so many.
         limit: u32,
     },
-    /// Writes the oldest complete segments that have no file yet, and keeps their anchors; answers how many entries.
-    Export {
-        /// At most so many segments.
-        limit: u32,
-    },
-    /// Answers the [`Anchor`] of a segment, as an `Option`.
-    Anchored {
-        /// Number of the segment, from 1.
-        segment: u64,
-    },
-    /// Removes the entries of the oldest anchored segments that [may leave](Anchor::may_leave); answers how many entries.
+    /// Writes the oldest complete segments that have no file yet; answers how many entries.
+    Export,
+    /// Removes the oldest segments that [may leave](super::may_leave) and have their files; answers how many entries.
     Expire {
         /// Segments whose last entry was recorded before this time.
         before_ms: u64,
     },
+    /// Answers the [`Marks`].
+    Marks,
+}
+
+/// What the log knows of its chain without looking at an entry.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Marks {
+    /// The last entry.
+    pub head: Head,
+    /// The last entry that is in a file.
+    pub exported: Head,
+    /// The last entry that is only in a file.
+    pub removed: Head,
+}
+
+impl Marks {
+    /// Compares a walk that has got to `end` with the marks that stand there.
+    ///
+    /// # Errors
+    /// The entry is not the one that the log recorded, whatever hash it gives itself.
+    pub fn check(&self, end: &Head) -> Result<(), Broken> {
+        let mut here = [&self.head, &self.exported, &self.removed].into_iter().filter(|mark| mark.seq == end.seq);
+        here.try_for_each(|mark| end.check_end(mark))
+    }
 }
 
 /// Which entries a list shows.
@@ -77,21 +93,19 @@ pub struct Lines {
     pub lines: String,
     /// Where the next call goes on; absent at the end.
     pub next_seq: Option<u64>,
-    /// The segment whose file has them, where the log has them no longer.
-    pub anchor: Option<Anchor>,
 }
 
 /// What a walk along the chain found.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Verification {
     /// Whether everything checked holds.
     pub intact: bool,
     /// Entries checked.
     pub checked: u64,
-    /// The last entry that is only in a file any more: the walk went on behind it, from its segment's anchor.
+    /// The last entry that is only in a file: the walk began behind it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub after_anchor: Option<u64>,
+    pub after_files: Option<u64>,
     /// Where the next walk goes on; absent when the end was reached.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_seq: Option<u64>,

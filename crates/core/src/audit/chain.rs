@@ -4,7 +4,7 @@
 //! the first entry after it; the canonical form is the JSON of an entry without its two hashes, fields in the order of the
 //! declaration, absent ones left out. What is stored has to be what was written, to the byte, because that is what is shown
 //! and exported: a field that no hash covers is a change like any other. The end of the chain has nothing after it; it is
-//! kept apart ([`Head`]) and compared.
+//! kept apart ([`Head`]) and compared, by the log with its own and by others with what they have noted.
 
 use super::{Draft, Entry};
 use crate::deliver::circuit_breaker::shown_url;
@@ -60,7 +60,7 @@ pub enum Broken {
 }
 
 /// Where a chain, or a walk along it, has got to: number and hash of the last entry.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Head {
     /// Number of the last entry, 0 before the first.
     pub seq: u64,
@@ -120,16 +120,16 @@ impl Head {
         if entry.draft.action.as_str() == action { Ok(()) } else { Err(Broken::Changed { seq }) }
     }
 
-    /// Goes on to the entries that were written as the lines of `text`; answers the last of them.
+    /// Goes on to the entries that were written as the lines of `text`, each with its newline.
     ///
     /// # Errors
     /// The first that does not follow, or is not as it was written.
-    pub fn follow_lines(&mut self, text: &str) -> Result<Option<Entry>, Broken> {
-        let mut last = None;
-        for line in text.lines() {
-            last = Some(self.follow(line)?);
+    pub fn follow_lines(&mut self, text: &str) -> Result<(), Broken> {
+        for line in text.split_inclusive('\n') {
+            let seq = self.seq.saturating_add(1);
+            self.follow(line.strip_suffix('\n').ok_or(Broken::Changed { seq })?)?;
         }
-        Ok(last)
+        Ok(())
     }
 
     /// Compares the end of a walk with the head that was kept when the last entry was appended.

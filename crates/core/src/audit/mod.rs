@@ -7,16 +7,17 @@ mod chain;
 mod letters;
 mod segments;
 
-pub use calls::{AUDIT_OBJECT, AuditCall, EntryFilter, Lines, Verification};
+pub use calls::{AUDIT_OBJECT, AuditCall, EntryFilter, Lines, Marks, Verification};
 pub use chain::{Broken, GENESIS_HASH, Head};
 pub use letters::{job_draft, letter_drafts, purge_drafts, replay_draft, retention_draft};
-pub use segments::{Anchor, MAX_ENTRIES, SEGMENT_ENTRIES, Segment, SegmentBroken, check_segment, segment_bounds};
+pub use segments::{MAX_ENTRIES, SEGMENT_ENTRIES, SegmentFile, may_leave, segment_bounds, segment_of};
 
 use serde::{Deserialize, Serialize};
 
 /// What was done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, strum::IntoStaticStr, strum::VariantArray)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+#[strum(serialize_all = "SCREAMING_SNAKE_CASE")]
 pub enum Action {
     /// A subscription was created.
     Create,
@@ -48,44 +49,11 @@ pub enum Action {
 
 impl Action {
     /// All actions.
-    pub const ALL: [Self; 13] = [
-        Self::Create,
-        Self::Update,
-        Self::Delete,
-        Self::Validate,
-        Self::DlqRoute,
-        Self::Replay,
-        Self::Reconcile,
-        Self::Probe,
-        Self::Rotate,
-        Self::Alert,
-        Self::CircuitOpen,
-        Self::CircuitClose,
-        Self::Purge,
-    ];
+    pub const ALL: &'static [Self] = <Self as strum::VariantArray>::VARIANTS;
 
     /// The name that is stored and shown.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Create => "CREATE",
-            Self::Update => "UPDATE",
-            Self::Delete => "DELETE",
-            Self::Validate => "VALIDATE",
-            Self::DlqRoute => "DLQ_ROUTE",
-            Self::Replay => "REPLAY",
-            Self::Reconcile => "RECONCILE",
-            Self::Probe => "PROBE",
-            Self::Rotate => "ROTATE",
-            Self::Alert => "ALERT",
-            Self::CircuitOpen => "CIRCUIT_OPEN",
-            Self::CircuitClose => "CIRCUIT_CLOSE",
-            Self::Purge => "PURGE",
-        }
-    }
-
-    /// The action of a name.
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|action| action.as_str() == name)
+    pub fn as_str(self) -> &'static str {
+        self.into()
     }
 }
 

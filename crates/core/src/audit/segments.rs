@@ -1,14 +1,12 @@
 //! Segments of the chain that are kept as files.
 //!
-//! Promises: a segment is a fixed run of entries, one line each, as they are stored; its anchor, which stays in the log,
-//! ties the file to the chain by the hashes before and at its end, and by a digest of the file. A file that was changed in
-//! any byte, cut, or put in another's place does not verify. Out of scope: writing and reading files.
+//! Promises: a segment is a fixed run of entries, one line each, as they are stored; the name of its file has its first number
+//! and the hash of its last entry, so that the names and the files alone are a chain. A file that was changed in any byte, cut,
+//! renamed, added or put in another's place does not verify. Out of scope: writing and reading files.
 
-use super::{Broken, GENESIS_HASH, Head};
+use super::{Broken, Entry, Head, Marks};
+use crate::messages::keys::{audit_segment_key, audit_segment_prefix};
 use crate::time::parse_rfc3339;
-use genesys_webhook::encoding::hex;
-use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 /// Entries of a segment: some 400 KB as JSON, which one call to the object carries and one look at R2 reads.
 pub const SEGMENT_ENTRIES: u64 = 1_000;
@@ -17,104 +15,71 @@ pub const SEGMENT_ENTRIES: u64 = 1_000;
 /// that an object may have. A sender who causes many entries must not bring the log to a stop.
 pub const MAX_ENTRIES: u64 = 2_000_000;
 
-/// First and last number of the entries of a segment, which are numbered from 1.
+/// Number of the segment of entry `seq`; both from 1.
+pub fn segment_of(seq: u64) -> u64 {
+    seq.div_ceil(SEGMENT_ENTRIES)
+}
+
+/// First and last number of the entries of a segment.
 pub fn segment_bounds(segment: u64) -> (u64, u64) {
-    let to = segment.saturating_mul(SEGMENT_ENTRIES);
-    (to.saturating_sub(SEGMENT_ENTRIES).saturating_add(1), to)
+    let last = segment.saturating_mul(SEGMENT_ENTRIES);
+    (last.saturating_sub(SEGMENT_ENTRIES).saturating_add(1), last)
 }
 
-/// A segment on its way into a file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Segment {
-    /// What the log keeps of it.
-    pub anchor: Anchor,
-    /// The file: a line an entry.
-    pub lines: String,
+/// Whether the segment that ends with `last` may leave a log that has got to number `head_seq`: it is older than `before_ms`,
+/// or too many entries came after it. An entry that says no time is not as it was written.
+pub fn may_leave(last: &Entry, head_seq: u64, before_ms: u64) -> Result<bool, Broken> {
+    let recorded_ms = parse_rfc3339(&last.timestamp).ok_or(Broken::Changed { seq: last.seq })?;
+    Ok(recorded_ms < before_ms || head_seq.saturating_sub(last.seq) >= MAX_ENTRIES)
 }
 
-/// What the log keeps of a segment. Stored.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Anchor {
-    /// Number of its first entry.
-    pub from: u64,
-    /// Number of its last entry.
-    pub to: u64,
-    /// When its last entry was recorded.
-    pub until_ms: u64,
-    /// Hash of the entry before its first.
-    pub previous_hash: String,
-    /// Hash of its last entry.
-    pub last_hash: String,
-    /// SHA-256 of the file, hexadecimal.
-    pub sha256: String,
+/// A segment as the bucket has it.
+#[derive(Clone, Debug)]
+pub struct SegmentFile<'a> {
+    /// Number of the segment, from 1.
+    pub segment: u64,
+    /// Keys of the segment before it.
+    pub keys_before: &'a [String],
+    /// Its own keys.
+    pub keys: &'a [String],
+    /// What is stored under its key.
+    pub text: &'a str,
 }
 
-impl Segment {
-    /// The segment of `lines`, which follow `before` and end with number `to`.
+impl SegmentFile<'_> {
+    /// Checks names and entries, and the end against the log's marks.
     ///
     /// # Errors
-    /// They do not hold: a file and its anchor would make that good.
-    pub fn cut(before: Head, to: u64, lines: String) -> Result<Self, Broken> {
-        let mut end = before.clone();
-        let last = end.follow_lines(&lines)?;
-        if end.seq < to {
-            return Err(Broken::Gap { expected: end.seq.saturating_add(1) });
+    /// The first entry that was changed, is missing, or was not recorded by the log.
+    pub fn check(&self, marks: &Marks) -> Result<(), Broken> {
+        let before = match self.segment {
+            0 | 1 => Head::default(),
+            segment => named_end(segment.saturating_sub(1), self.keys_before)?,
+        };
+        let named = named_end(self.segment, self.keys)?;
+        let mut end = before;
+        end.follow_lines(self.text)?;
+        end.check_end(&named)?;
+        marks.check(&end)
+    }
+}
+
+/// Number and hash of a segment's last entry, as the name of its only file says them.
+fn named_end(segment: u64, keys: &[String]) -> Result<Head, Broken> {
+    let (first, seq) = segment_bounds(segment);
+    match keys {
+        [] => Err(Broken::Gap { expected: first }),
+        [key] => {
+            let hash = key.strip_prefix(&audit_segment_prefix(first)).and_then(|rest| rest.strip_suffix(".jsonl"));
+            Ok(Head { seq, hash: hash.ok_or(Broken::Unrecorded { seq: first })?.into() })
         }
-        let until_ms = last.and_then(|last| parse_rfc3339(&last.timestamp)).ok_or(Broken::Changed { seq: to })?;
-        let (from, sha256) = (before.seq.saturating_add(1), hex(&Sha256::digest(lines.as_bytes())));
-        let anchor = Anchor { from, to, until_ms, previous_hash: before.hash, last_hash: end.hash, sha256 };
-        Ok(Self { anchor, lines })
+        _ => Err(Broken::Unrecorded { seq: first }),
     }
 }
 
-impl Anchor {
-    /// Whether its entries may leave a log that has got to number `head_seq`: they are older than `before_ms`, or too many
-    /// came after them.
-    pub fn may_leave(&self, before_ms: u64, head_seq: u64) -> bool {
-        self.until_ms < before_ms || head_seq.saturating_sub(self.to) >= MAX_ENTRIES
+impl Head {
+    /// The key of the segment behind this entry that ends with the hash `last_hash`.
+    pub fn next_key(&self, last_hash: &str) -> String {
+        audit_segment_key(self.seq.saturating_add(1), last_hash)
     }
-}
-
-/// Why a file is not the segment that was written.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, thiserror::Error)]
-#[serde(rename_all = "snake_case")]
-pub enum SegmentBroken {
-    /// Its digest is another.
-    #[error("the file is not the one that was written")]
-    File,
-    /// Its chain does not hold.
-    #[error("{0}")]
-    Chain(Broken),
-    /// It does not end where its anchor does.
-    #[error("the segment does not end with entry {to} as anchored")]
-    End {
-        /// The last number of the anchor.
-        to: u64,
-    },
-    /// It does not begin where the segment before it ended.
-    #[error("the segment does not follow the one before it")]
-    Before,
-}
-
-/// Checks a file against its anchor, and the anchor against the one before it (`None`: it is the first, or that one is
-/// not known). Answers the number of entries; the error names what breaks first, the entry where one can be named.
-pub fn check_segment(text: &str, anchor: &Anchor, before: Option<&Anchor>) -> Result<u64, SegmentBroken> {
-    let follows = match before {
-        Some(before) => before.last_hash == anchor.previous_hash && before.to.saturating_add(1) == anchor.from,
-        None => anchor.from > 1 || anchor.previous_hash == GENESIS_HASH,
-    };
-    if !follows {
-        return Err(SegmentBroken::Before);
-    }
-    let before_seq = anchor.from.saturating_sub(1);
-    let mut end = Head { seq: before_seq, hash: anchor.previous_hash.clone() };
-    end.follow_lines(text).map_err(SegmentBroken::Chain)?;
-    if end.seq != anchor.to || end.hash != anchor.last_hash {
-        return Err(SegmentBroken::End { to: anchor.to });
-    }
-    if hex(&Sha256::digest(text.as_bytes())) != anchor.sha256 {
-        return Err(SegmentBroken::File);
-    }
-    Ok(end.seq.saturating_sub(before_seq))
 }

@@ -130,92 +130,99 @@ fn the_end_is_compared_with_what_was_kept() {
 }
 
 #[test]
-fn names_of_actions_come_back() {
+fn actions_are_shown_as_they_are_stored() {
     for action in Action::ALL {
-        assert_eq!(Action::from_name(action.as_str()), Some(action));
-        assert_eq!(serde_json::to_string(&action).unwrap(), format!("\"{}\"", action.as_str()));
-    }
-}
-
-fn lines(entries: &[Entry]) -> String {
-    entries.iter().map(|entry| text(entry) + "\n").collect()
-}
-
-/// The entries of [`entries`] as a file.
-fn segment() -> Segment {
-    let entries = entries();
-    let segment = Segment::cut(Head::default(), 4, lines(&entries)).unwrap();
-    let Anchor { from, to, until_ms, previous_hash, last_hash, .. } = &segment.anchor;
-    assert_eq!((*from, *to, *until_ms), (1, 4, 1000));
-    assert_eq!((previous_hash.as_str(), last_hash, &segment.lines), (GENESIS_HASH, &entries[3].hash, &lines(&entries)));
-    segment
-}
-
-#[test]
-fn a_segment_is_cut_only_of_what_holds() {
-    let mut entries = entries();
-    let cut = |entries: &[Entry], to| Segment::cut(Head::default(), to, lines(entries)).err();
-    assert_eq!(cut(&entries, 5), Some(Broken::Gap { expected: 5 }));
-    assert_eq!(cut(&[], 5), Some(Broken::Gap { expected: 1 }));
-    entries[2].draft.actor.push('x');
-    assert_eq!(cut(&entries, 4), Some(Broken::Changed { seq: 3 }));
-    entries.remove(2);
-    assert_eq!(cut(&entries, 4), Some(Broken::Gap { expected: 3 }));
-}
-
-#[test]
-fn a_file_verifies_by_its_anchor_and_the_one_before_it() {
-    let segment = segment();
-    let anchor = segment.anchor.clone();
-    assert_eq!(check_segment(&segment.lines, &anchor, None), Ok(4));
-    let before = |to, hash: &str| Anchor { to, last_hash: hash.into(), ..anchor.clone() };
-    let second = Anchor { from: 5, to: 8, previous_hash: "ab".into(), ..anchor.clone() };
-    assert_eq!(check_segment("", &second, Some(&before(4, "cd"))), Err(SegmentBroken::Before));
-    assert_eq!(check_segment("", &second, Some(&before(3, "ab"))), Err(SegmentBroken::Before));
-    assert_eq!(check_segment("", &second, Some(&before(4, "ab"))), Err(SegmentBroken::End { to: 8 }));
-    assert_eq!(check_segment("", &Anchor { previous_hash: "ab".into(), ..anchor }, None), Err(SegmentBroken::Before));
-}
-
-#[test]
-fn a_file_that_was_touched_is_named_by_what_breaks_first() {
-    let segment = segment();
-    let anchor = segment.anchor.clone();
-    let lines: Vec<&str> = segment.lines.lines().collect();
-    for (text, broken) in [
-        (segment.lines.replace("202", "203"), SegmentBroken::Chain(Broken::Changed { seq: 3 })),
-        (lines[..3].join("\n"), SegmentBroken::End { to: 4 }),
-        ([lines[0], lines[2], lines[1], lines[3]].join("\n"), SegmentBroken::Chain(Broken::Gap { expected: 2 })),
-        (segment.lines.replacen('{', "", 1), SegmentBroken::Chain(Broken::Changed { seq: 1 })),
-        (segment.lines.replacen("\"actor\"", "\"x\":1,\"actor\"", 1), SegmentBroken::Chain(Broken::Changed { seq: 1 })),
-        (lines.join("\n"), SegmentBroken::File),
-        (String::new(), SegmentBroken::End { to: 4 }),
-    ] {
-        assert_eq!(check_segment(&text, &anchor, None), Err(broken));
+        assert_eq!(serde_json::to_string(action).unwrap(), format!("\"{}\"", action.as_str()));
     }
 }
 
 #[test]
 fn entries_leave_the_log_when_they_are_old_or_too_many_came_after_them() {
-    let anchor = Anchor { until_ms: 5_000, ..segment().anchor };
-    for (before_ms, head_seq, leaves) in [
-        (5_000, 4, false),
-        (5_001, 4, true),
-        (0, 4 + MAX_ENTRIES - 1, false),
-        (0, 4 + MAX_ENTRIES, true),
-        (0, 0, false),
-    ] {
-        assert_eq!(anchor.may_leave(before_ms, head_seq), leaves, "{before_ms} {head_seq}");
+    let entry = entries().pop().unwrap();
+    for (before_ms, head_seq, leaves) in
+        [(1_000, 4, false), (1_001, 4, true), (0, 3 + MAX_ENTRIES, false), (0, 4 + MAX_ENTRIES, true), (0, 0, false)]
+    {
+        assert_eq!(may_leave(&entry, head_seq, before_ms), Ok(leaves), "{before_ms} {head_seq}");
     }
+    let timeless = Entry { timestamp: "x".into(), ..entry };
+    assert_eq!(may_leave(&timeless, 4, 0), Err(Broken::Changed { seq: 4 }));
+}
+
+/// Two segments: their keys and their files.
+fn two_segments() -> (Vec<String>, Vec<String>, Marks) {
+    let (mut head, mut keys, mut files) = (Head::default(), vec![], vec![]);
+    let mut segment = || {
+        let before = head.clone();
+        let lines = (0..SEGMENT_ENTRIES).map(|_| text(&head.append(Draft::new(Action::Create, "cron"), 0)) + "\n");
+        files.push(lines.collect::<String>());
+        keys.push(before.next_key(&head.hash));
+        head.clone()
+    };
+    let marks = Marks { removed: segment(), exported: segment(), head: Head::default() };
+    (keys, files, marks)
 }
 
 #[test]
-fn segments_and_their_anchors_have_a_pinned_form() {
+fn segments_have_bounds_and_names() {
     assert_eq!([segment_bounds(1), segment_bounds(2)], [(1, 1_000), (1_001, 2_000)]);
-    let anchor =
-        Anchor { from: 1, to: 2, until_ms: 3, previous_hash: "a".into(), last_hash: "b".into(), sha256: "c".into() };
-    let json = r#"{"from":1,"to":2,"untilMs":3,"previousHash":"a","lastHash":"b","sha256":"c"}"#;
-    assert_eq!(serde_json::to_string(&anchor).unwrap(), json);
-    assert_eq!(serde_json::from_str::<Anchor>(json).unwrap(), anchor);
+    assert_eq!([1, 1_000, 1_001].map(segment_of), [1, 1, 2]);
+    assert_eq!(Head { seq: 1_000, hash: "a".into() }.next_key("b"), "audit/000000001001-b.jsonl");
+}
+
+#[test]
+fn a_segment_verifies_by_the_names_around_it_and_the_marks_of_the_log() {
+    let (keys, files, marks) = two_segments();
+    let check = |segment, keys_before: &[String], keys: &[String], text: &str| {
+        SegmentFile { segment, keys_before, keys, text }.check(&marks)
+    };
+    let (first, second) = (&keys[..1], &keys[1..]);
+    assert_eq!(check(1, &[], first, &files[0]), Ok(()));
+    assert_eq!(check(2, first, second, &files[1]), Ok(()));
+
+    let line = |n: usize| files[1].split_inclusive('\n').nth(n).unwrap();
+    let changed = |seq| Err(Broken::Changed { seq });
+    let gap = |expected| Err(Broken::Gap { expected });
+    for (text, broken) in [
+        (files[1].replacen("cron", "none", 1), changed(1_001)),
+        (files[1].replacen("\"actor\"", "\"x\":1,\"actor\"", 1), changed(1_001)),
+        (files[1].replacen('\n', "\r\n", 1), changed(1_001)),
+        (files[1].replacen('\n', "\n\n", 1), changed(1_002)),
+        (files[1].trim_end().to_owned(), changed(2_000)),
+        (files[1].replace(line(1), ""), gap(1_002)),
+        (files[1].replace(line(999), ""), gap(2_000)),
+        (files[1].replace(line(0), ""), gap(1_001)),
+        (files[0].clone(), gap(1_001)),
+        (String::new(), gap(1_001)),
+        (files[1].clone() + line(999), gap(2_001)),
+    ] {
+        assert_eq!(check(2, first, second, &text), broken);
+    }
+
+    // Names: none, one too many, another's, and one that says nothing.
+    let other = ["audit/000000000001-ab.jsonl".to_owned()];
+    let unrecorded = |seq| Err(Broken::Unrecorded { seq });
+    assert_eq!(check(2, first, &[], &files[1]), gap(1_001));
+    assert_eq!(check(2, &[], second, &files[1]), gap(1));
+    assert_eq!(check(2, first, &keys, &files[1]), unrecorded(1_001));
+    assert_eq!(check(2, &keys, second, &files[1]), unrecorded(1));
+    assert_eq!(check(2, first, &["audit/000000001001-".to_owned()], &files[1]), unrecorded(1_001));
+    assert_eq!(check(1, &[], &other, &files[0]), changed(1_000));
+    assert_eq!(check(2, &other, second, &files[1]), Err(Broken::Unlinked { seq: 1_001 }));
+}
+
+#[test]
+fn a_segment_that_was_chained_anew_is_not_the_one_that_the_log_recorded() {
+    let (keys, _, marks) = two_segments();
+    // All that is public is known to a forger: names, files, and how they are chained.
+    let mut forged = Head { seq: 1_000, hash: marks.removed.hash.clone() };
+    let before = forged.clone();
+    let file: String =
+        (0..SEGMENT_ENTRIES).map(|_| text(&forged.append(Draft::new(Action::Create, "nobody"), 0)) + "\n").collect();
+    let file = SegmentFile { segment: 2, keys_before: &keys[..1], keys: &[before.next_key(&forged.hash)], text: &file };
+    assert_eq!(file.check(&Marks::default()), Ok(()));
+    for marks in [&marks, &Marks { removed: marks.exported.clone(), ..Marks::default() }] {
+        assert_eq!(file.check(marks), Err(Broken::Changed { seq: 2_000 }));
+    }
 }
 
 #[test]
@@ -227,7 +234,7 @@ fn the_forms_of_calls_are_pinned() {
             r#"{"list":{"filter":{"action":"PROBE","source":null,"since":null,"until":null},"before_seq":9,"limit":5}}"#,
         ),
         (AuditCall::Append { drafts: vec![], batch: None }, r#"{"append":{"drafts":[],"batch":null}}"#),
-        (AuditCall::Anchored { segment: 2 }, r#"{"anchored":{"segment":2}}"#),
+        (AuditCall::Export, r#""export""#),
     ] {
         assert_eq!(serde_json::to_string(&call).unwrap(), json);
         assert_eq!(serde_json::from_str::<AuditCall>(json).unwrap(), call);

@@ -28,9 +28,14 @@ pub fn archive_key(source: &str, delivery_id: &str, received_at_ms: u64) -> Stri
     format!("deliveries/{source}/{}/{delivery_id}.json", date_path(received_at_ms))
 }
 
-/// Where the entries `from..=to` of the audit trail are kept; keys sort as the numbers do.
-pub fn audit_segment_key(from: u64, to: u64) -> String {
-    format!("audit/{from:012}-{to:012}.jsonl")
+/// What the key of the segment begins with whose first entry has number `first`; keys sort as the numbers do.
+pub fn audit_segment_prefix(first: u64) -> String {
+    format!("audit/{first:012}-")
+}
+
+/// Where a segment of the audit trail is kept, named by its first number and the hash of its last entry.
+pub fn audit_segment_key(first: u64, last_hash: &str) -> String {
+    format!("{}{last_hash}.jsonl", audit_segment_prefix(first))
 }
 
 #[cfg(test)]
@@ -50,6 +55,6 @@ mod tests {
             assert!(*key < bodies_before_key(prefix, day_ms + crate::time::DAY_MS), "the next day is not: {key}");
         }
         assert_eq!(archive_key("s", "1", day_ms), "deliveries/s/2026/11/23/1.json");
-        assert_eq!(audit_segment_key(1, 1_000), "audit/000000000001-000000001000.jsonl");
+        assert_eq!(audit_segment_key(1_001, "ab"), "audit/000000001001-ab.jsonl");
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Promises:
 //! - both are made from the same accounts, the text by the encoder of the Prometheus project's own Rust client;
-//! - label values are bounded: names of configured sources, codes of closed lists, labels of secrets;
+//! - label values are bounded: names of configured sources, codes of closed lists, labels of secrets, one hash at a time;
 //! - the text leaves out a family to which an object that did not answer would have added: readers pass over a gap, and take a
 //!   counter that falls for one that was reset;
 //! - the JSON says what is there and what is missing.
@@ -22,6 +22,7 @@ mod tests;
 pub use health::HealthJson;
 pub use reconcile::{ErrorFigures, ItemFigures, ItemState, ReconcileFigures, Reconciled, RefusedRuns};
 
+use crate::audit::Head;
 use crate::config::ConfigProblem;
 use crate::dead_letters::LetterTotals;
 use crate::deliver::circuit_breaker::{CircuitRow, CircuitState};
@@ -53,6 +54,8 @@ pub struct MetricsSnapshot {
     pub reconcile: Option<Reconciled>,
     /// Sources that declare a subscription; `None` where no configuration can be read.
     pub declared: Option<Vec<String>>,
+    /// The last entry of the audit trail; `None` where its object did not answer.
+    pub audit_head: Option<Head>,
     /// What the monitor says; `None` where it did not answer.
     pub health: Option<Health>,
     /// Circuits of the sources with failed attempts, the only ones that can be open; `None` where no configuration can be read.
@@ -94,6 +97,7 @@ pub struct MetricsJson<'a> {
     queues: &'a BTreeMap<String, Backlog>,
     reconcile: Option<&'a ReconcileFigures>,
     reconcile_refused: Option<&'a RefusedRuns>,
+    audit_head: Option<&'a Head>,
     health: Option<&'a Health>,
     /// Those that are not closed.
     circuits: Vec<&'a CircuitRow>,
@@ -153,6 +157,7 @@ impl MetricsSnapshot {
             queues: &self.queues,
             reconcile: self.reconcile.as_ref().and_then(|known| known.last.as_ref()),
             reconcile_refused: self.reconcile.as_ref().and_then(|known| known.refused.as_ref()),
+            audit_head: self.audit_head.as_ref(),
             health: self.health.as_ref(),
             circuits: self.not_closed().collect(),
             own,

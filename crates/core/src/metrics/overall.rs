@@ -134,6 +134,11 @@ impl MetricsSnapshot {
         flushes.add(&[], self.accounts.own.flush_failures);
         let mut lost = Family::counter("audit_entries_lost", "Audit entries that could not be appended.");
         lost.add(&[], self.accounts.own.audit_lost);
+        let mut head =
+            Family::gauge("audit_head", "Number and hash of the last entry of the audit trail, to be noted elsewhere.");
+        if let Some(own) = &self.audit_head {
+            head.set(&[("hash", &own.hash)], own.seq as f64);
+        }
         let mut missing = Family::gauge(
             "objects_missing",
             "Objects that did not answer this scrape: what they would have added to is left out.",
@@ -149,6 +154,6 @@ impl MetricsSnapshot {
         );
         valid.set(&[], if self.configuration_valid() { 1.0 } else { 0.0 });
         let counted = self.counters_complete().then_some([flushes, lost]).into_iter().flatten();
-        counted.chain([missing, configuration, valid, build]).collect()
+        counted.chain([head, missing, configuration, valid, build]).collect()
     }
 }

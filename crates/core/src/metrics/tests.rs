@@ -60,6 +60,7 @@ fn snapshot() -> MetricsSnapshot {
             CircuitRow { state: CircuitState::Open, ..CircuitRow::unknown("a", None, String::new()) },
             CircuitRow { state: CircuitState::Closed, ..CircuitRow::unknown("c", None, String::new()) },
         ]),
+        audit_head: Some(Head { seq: 7, hash: "ab".into() }),
         health: Some(Health {
             evaluated_at_ms: Some(4_000),
             sources: [
@@ -84,6 +85,7 @@ fn the_json_has_what_was_counted_and_what_is_known() {
         ("/sources/a/lastDeliveryAtMs", 8_000.into()),
         ("/vendorRequests/webhooks/429", 1.into()),
         ("/flushFailures", 5.into()),
+        ("/auditHead/seq", 7.into()),
         ("/queues/deliveries/oldestAtMs", 2_500.into()),
         ("/health/sources/a/activity", "silent".into()),
         ("/reconcile/lastSuccessAtMs", 6_000.into()),
@@ -118,6 +120,7 @@ fn the_text_has_the_values_of_every_kind() {
         r#"genesys_gateway_circuit_state{source="a",state="open"} 1.0"#,
         r#"genesys_gateway_circuit_state{source="c",state="open"} 0.0"#,
         r#"genesys_gateway_alerts_raised{kind="silence"} 1.0"#,
+        r#"genesys_gateway_audit_head{hash="ab"} 7.0"#,
         r#"genesys_gateway_alerts_raised{kind="circuit_open"} 0.0"#,
         r#"genesys_gateway_build_info{version="1.2.3"} 1"#,
     ] {
