@@ -19,7 +19,8 @@ use gateway_core::audit::{AuditCall, Broken, Draft, Entry, Head, Lines, Marks, V
 use worker::{DurableObject, Env, Request, Response, Result, SqlStorage, State, durable_object};
 
 const SCHEMA: [SchemaStep; 1] = ["
-    CREATE TABLE entries (seq INTEGER PRIMARY KEY, action TEXT NOT NULL, entry TEXT NOT NULL);
+    CREATE TABLE entries (seq INTEGER PRIMARY KEY, entry TEXT NOT NULL,
+        action TEXT AS (CASE WHEN json_valid(entry) THEN entry ->> '$.action' END) VIRTUAL);
     CREATE INDEX by_action ON entries (action, seq);
     CREATE TABLE batches (n INTEGER PRIMARY KEY, batch TEXT NOT NULL);
     CREATE TABLE marks (name TEXT PRIMARY KEY, seq INTEGER NOT NULL, hash TEXT NOT NULL) WITHOUT ROWID;"];
@@ -107,8 +108,8 @@ fn append(sql: &SqlStorage, mut drafts: Vec<Draft>, batch: Option<&str>) -> Resu
         let next = head.append(draft, now_ms);
         run(
             sql,
-            "INSERT INTO entries (seq, action, entry) VALUES (?, ?, ?)",
-            vec![number(next.seq), text(next.draft.action.as_str()), text(&serde_json::to_string(&next)?)],
+            "INSERT INTO entries (seq, entry) VALUES (?, ?)",
+            vec![number(next.seq), text(&serde_json::to_string(&next)?)],
         )?;
     }
     if is_news {
@@ -123,9 +124,9 @@ fn append(sql: &SqlStorage, mut drafts: Vec<Draft>, batch: Option<&str>) -> Resu
 /// The entry of a number, as its row says it.
 fn entry_at(sql: &SqlStorage, seq: u64) -> Result<std::result::Result<Entry, Broken>> {
     let found = rows(sql, "SELECT entry FROM entries WHERE seq = ?", vec![number(seq)])?;
-    let Some(row) = found.first() else { return Ok(Err(Broken::Gap { expected: seq })) };
+    let Some(row) = found.first() else { return Ok(Err(Broken::Missing(seq))) };
     let entry = serde_json::from_str(&row.text(0).unwrap_or_default());
-    Ok(entry.map_err(|_| Broken::Changed { seq }))
+    Ok(entry.map_err(|_| Broken::Changed(seq)))
 }
 
 /// A walk along rows: how many there were, the last that held, the lines up to it, and what did not hold.
@@ -137,14 +138,16 @@ struct Walked {
 }
 
 fn walk(sql: &SqlStorage, before: Head, limit: u64, marks: &Marks) -> Result<Walked> {
-    let statement = "SELECT seq, action, entry FROM entries WHERE seq > ? ORDER BY seq LIMIT ?";
+    let statement = "SELECT seq, entry FROM entries WHERE seq > ? ORDER BY seq LIMIT ?";
     let found = rows(sql, statement, vec![number(before.seq), number(limit)])?;
     let mut walked = Walked { rows: found.len() as u64, end: before, lines: String::new(), broken: None };
     for row in &found {
-        let (action, entry) = (row.text(1).unwrap_or_default(), row.text(2).unwrap_or_default());
+        let entry = row.text(1).unwrap_or_default();
         let mut end = walked.end.clone();
-        let followed = end.follow_row(row.number(0).unwrap_or(0), &action, &entry);
-        walked.broken = followed.and_then(|()| marks.check(&end)).err();
+        let followed = end.follow(&entry).and_then(|entry| {
+            if row.number(0) == Some(entry.seq) { marks.check(&end) } else { Err(Broken::Missing(entry.seq)) }
+        });
+        walked.broken = followed.err();
         if walked.broken.is_some() {
             break;
         }

@@ -42,7 +42,7 @@ pub(super) async fn export(sql: &SqlStorage, env: &Env) -> Result<bool> {
         return Ok(false);
     }
     let walked = walk(sql, marks.exported.clone(), SEGMENT_ENTRIES, &marks)?;
-    let missing = Broken::Gap { expected: walked.end.seq.saturating_add(1) };
+    let missing = Broken::Missing(walked.end.seq.saturating_add(1));
     let cut = walked.broken.or((walked.end.seq < to).then_some(missing));
     cut.map_or(Ok(()), Err).map_err(broken)?;
     let key = marks.exported.next_key(&walked.end.hash);

@@ -11,6 +11,7 @@ use crate::deliver::circuit_breaker::shown_url;
 use genesys_webhook::encoding::hex;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use std::cmp::Ordering;
 
 /// The `previousHash` of the first entry.
 pub const GENESIS_HASH: &str = "0000000000000000000000000000000000000000000000000000000000000000";
@@ -29,34 +30,22 @@ fn chain_hash(previous_hash: &str, seq: u64, timestamp: &str, draft: &Draft) -> 
     hex(&Sha256::new().chain_update(previous_hash).chain_update("\n").chain_update(canonical).finalize())
 }
 
-/// Why a chain does not hold.
+/// Why a chain does not hold, with the number of the first entry where it does not.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[serde(rename_all = "snake_case")]
 pub enum Broken {
-    /// A number is missing or out of order.
-    #[error("entry {expected} is missing")]
-    Gap {
-        /// The number that should have come.
-        expected: u64,
-    },
-    /// The entry does not follow the one before it.
-    #[error("entry {seq} does not follow the entry before it")]
-    Unlinked {
-        /// Its number.
-        seq: u64,
-    },
-    /// The entry is not what was written.
-    #[error("entry {seq} was changed")]
-    Changed {
-        /// Its number.
-        seq: u64,
-    },
-    /// The log did not append the entry.
-    #[error("entry {seq} was not recorded by the log")]
-    Unrecorded {
-        /// Its number.
-        seq: u64,
-    },
+    /// It is missing, or another is in its place.
+    #[error("entry {0} is missing")]
+    Missing(u64),
+    /// It does not follow the entry before it.
+    #[error("entry {0} does not follow the entry before it")]
+    Unlinked(u64),
+    /// It is not what was written.
+    #[error("entry {0} was changed")]
+    Changed(u64),
+    /// The log did not append it.
+    #[error("entry {0} was not recorded by the log")]
+    Unrecorded(u64),
 }
 
 /// Where a chain, or a walk along it, has got to: number and hash of the last entry.
@@ -91,33 +80,19 @@ impl Head {
     /// It is not the one that follows, or not as it was written.
     pub fn follow(&mut self, text: &str) -> Result<Entry, Broken> {
         let seq = self.seq.saturating_add(1);
-        let entry: Entry = serde_json::from_str(text).map_err(|_| Broken::Changed { seq })?;
+        let entry: Entry = serde_json::from_str(text).map_err(|_| Broken::Changed(seq))?;
         if entry.seq != seq {
-            return Err(Broken::Gap { expected: seq });
+            return Err(Broken::Missing(seq));
         }
         if entry.previous_hash != self.hash {
-            return Err(Broken::Unlinked { seq });
+            return Err(Broken::Unlinked(seq));
         }
         let hash = chain_hash(&self.hash, seq, &entry.timestamp, &entry.draft);
-        let is_as_written = || serde_json::to_string(&entry).is_ok_and(|written| written == text);
-        if hash != entry.hash || !is_as_written() {
-            return Err(Broken::Changed { seq });
+        if hash != entry.hash || serde_json::to_string(&entry).ok().as_deref() != Some(text) {
+            return Err(Broken::Changed(seq));
         }
         *self = Self { seq, hash };
         Ok(entry)
-    }
-
-    /// Goes on to a row: as [`Self::follow`], and the columns beside the text, by which rows are found, say the same.
-    ///
-    /// # Errors
-    /// It is not the one that follows, or not as it was written.
-    pub fn follow_row(&mut self, seq: u64, action: &str, text: &str) -> Result<(), Broken> {
-        let expected = self.seq.saturating_add(1);
-        if seq != expected {
-            return Err(Broken::Gap { expected });
-        }
-        let entry = self.follow(text)?;
-        if entry.draft.action.as_str() == action { Ok(()) } else { Err(Broken::Changed { seq }) }
     }
 
     /// Goes on to the entries that were written as the lines of `text`, each with its newline.
@@ -127,7 +102,7 @@ impl Head {
     pub fn follow_lines(&mut self, text: &str) -> Result<(), Broken> {
         for line in text.split_inclusive('\n') {
             let seq = self.seq.saturating_add(1);
-            self.follow(line.strip_suffix('\n').ok_or(Broken::Changed { seq })?)?;
+            self.follow(line.strip_suffix('\n').ok_or(Broken::Changed(seq))?)?;
         }
         Ok(())
     }
@@ -137,12 +112,11 @@ impl Head {
     /// # Errors
     /// Entries are missing at the end, were changed there, or were put behind it.
     pub fn check_end(&self, kept: &Self) -> Result<(), Broken> {
-        if self.seq < kept.seq {
-            return Err(Broken::Gap { expected: self.seq.saturating_add(1) });
+        match self.seq.cmp(&kept.seq) {
+            Ordering::Less => Err(Broken::Missing(self.seq.saturating_add(1))),
+            Ordering::Greater => Err(Broken::Unrecorded(kept.seq.saturating_add(1))),
+            Ordering::Equal if self.hash == kept.hash => Ok(()),
+            Ordering::Equal => Err(Broken::Changed(self.seq)),
         }
-        if self.seq > kept.seq {
-            return Err(Broken::Unrecorded { seq: kept.seq.saturating_add(1) });
-        }
-        if self.hash == kept.hash { Ok(()) } else { Err(Broken::Changed { seq: self.seq }) }
     }
 }

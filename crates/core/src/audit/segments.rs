@@ -29,7 +29,7 @@ pub fn segment_bounds(segment: u64) -> (u64, u64) {
 /// Whether the segment that ends with `last` may leave a log that has got to number `head_seq`: it is older than `before_ms`,
 /// or too many entries came after it. An entry that says no time is not as it was written.
 pub fn may_leave(last: &Entry, head_seq: u64, before_ms: u64) -> Result<bool, Broken> {
-    let recorded_ms = parse_rfc3339(&last.timestamp).ok_or(Broken::Changed { seq: last.seq })?;
+    let recorded_ms = parse_rfc3339(&last.timestamp).ok_or(Broken::Changed(last.seq))?;
     Ok(recorded_ms < before_ms || head_seq.saturating_sub(last.seq) >= MAX_ENTRIES)
 }
 
@@ -68,12 +68,12 @@ impl SegmentFile<'_> {
 fn named_end(segment: u64, keys: &[String]) -> Result<Head, Broken> {
     let (first, seq) = segment_bounds(segment);
     match keys {
-        [] => Err(Broken::Gap { expected: first }),
+        [] => Err(Broken::Missing(first)),
         [key] => {
             let hash = key.strip_prefix(&audit_segment_prefix(first)).and_then(|rest| rest.strip_suffix(".jsonl"));
-            Ok(Head { seq, hash: hash.ok_or(Broken::Unrecorded { seq: first })?.into() })
+            Ok(Head { seq, hash: hash.ok_or(Broken::Unrecorded(first))?.into() })
         }
-        _ => Err(Broken::Unrecorded { seq: first }),
+        _ => Err(Broken::Unrecorded(first)),
     }
 }
 
