@@ -5,7 +5,7 @@ use crate::objects::clients::AuditLogClient;
 use crate::platform::http::{ApiProblem, json, json_text, text};
 use crate::platform::r2;
 use gateway_core::audit::{
-    Action, Broken, EntryFilter, Lines, SEGMENT_ENTRIES, SegmentFile, Verification, segment_bounds, segment_of,
+    Action, Broken, EntryFilter, Lines, SEGMENT_ENTRIES, Verification, check_segment, segment_bounds, segment_of,
 };
 use gateway_core::messages::keys::audit_segment_prefix;
 use gateway_core::time::rfc3339;
@@ -80,7 +80,7 @@ async fn read(env: &Env, segment: u64) -> Result<(String, Result<(), Broken>), A
         None => vec![],
     };
     let text = String::from_utf8_lossy(&bytes).into_owned();
-    let checked = SegmentFile { segment, keys_before: &keys_before, keys: &keys, text: &text }.check(&marks);
+    let checked = check_segment(segment, &keys_before, &keys, &text, &marks);
     Ok((text, checked))
 }
 

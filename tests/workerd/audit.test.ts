@@ -11,19 +11,8 @@ const GENESIS_HASH = "0".repeat(64);
 const ENTRIES = 60;
 
 /** What an entry may say, in the order in which it is hashed. */
-const FIELDS = [
-  "seq",
-  "timestamp",
-  "action",
-  "actor",
-  "source",
-  "webhookId",
-  "targetUrl",
-  "statusCode",
-  "error",
-  "correlationId",
-  "userAgent",
-];
+const FIELDS =
+  "seq timestamp action actor source webhookId targetUrl statusCode error correlationId userAgent".split(" ");
 
 const log = env.AUDIT_LOG.getByName("audit");
 const sqlOf =
@@ -175,43 +164,23 @@ describe("verification", () => {
 });
 
 describe("whatever became of the last entry, the next is recorded", () => {
-  let objects = 0;
-  /** A log of its own with three entries. */
-  async function three() {
-    objects += 1;
-    const object = env.AUDIT_LOG.getByName(`three-${objects}`);
-    const append = () => call(object, { append: { drafts: [draft(0)] } });
-    for (let seq = 1; seq <= 3; seq += 1) {
-      expect(await append()).toBe(seq);
-    }
-    return { object, append, run: sqlOf(object), verify: () => call(object, { verify: { from_seq: 1, limit: 100 } }) };
-  }
-  const UNREADABLE = "UPDATE entries SET entry = replace(entry, '\"PROBE\"', '\"MAYBE\"') WHERE seq = 3";
-
-  it("behind one that cannot be read", async () => {
-    const { append, run, verify } = await three();
-    await run(UNREADABLE);
-    expect(await append()).toBe(4);
-    expect(await verify()).toEqual({ intact: false, checked: 2, broken: { changed: 3 } });
+  it.each([
     // It was only made unreadable: once that is undone, the chain holds.
-    await run("UPDATE entries SET entry = replace(entry, '\"MAYBE\"', '\"PROBE\"') WHERE seq = 3");
-    expect(await verify()).toEqual({ intact: true, checked: 4 });
+    ["behind one that cannot be read", "UPDATE entries SET entry = '{' || entry WHERE seq = 3", 4, { checked: 2, broken: { changed: 3 } }, "UPDATE entries SET entry = substr(entry, 2) WHERE seq = 3"],
+    ["under a number of its own behind those that were removed", "DELETE FROM entries WHERE seq >= 2", 4, { checked: 1, broken: { missing: 2 } }, null],
+    ["behind one that the log did not record, which stays a break", "INSERT INTO entries (seq, entry) SELECT 4, entry FROM entries WHERE seq = 3", 5, { checked: 3, broken: { missing: 4 } }, null],
+  ])("%s", async (name, damage, next, found, repair) => {
+    const object = env.AUDIT_LOG.getByName(name);
+    const verify = () => call(object, { verify: { from_seq: 1, limit: 100 } });
+    expect(await call(object, { append: { drafts: [draft(0), draft(0), draft(0)] } })).toBe(3);
+    await sqlOf(object)(damage);
+    expect(await call(object, { append: { drafts: [draft(0)] } })).toBe(next);
+    expect(await verify()).toEqual({ intact: false, ...found });
+    if (repair !== null) {
+      await sqlOf(object)(repair);
+      expect(await verify()).toEqual({ intact: true, checked: 4 });
+    }
   });
-
-  it("under a number of its own behind those that were removed", async () => {
-    const { append, run, verify } = await three();
-    await run("DELETE FROM entries WHERE seq >= 2");
-    expect(await append()).toBe(4);
-    expect(await verify()).toEqual({ intact: false, checked: 1, broken: { missing: 2 } });
-  });
-
-  it("behind one that the log did not record, which stays a break", async () => {
-    const { append, run, verify } = await three();
-    await run("INSERT INTO entries (seq, entry) SELECT 4, entry FROM entries WHERE seq = 3");
-    expect(await append()).toBe(5);
-    expect(await verify()).toMatchObject({ intact: false, checked: 3 });
-  });
-
 });
 
 describe("a list", () => {

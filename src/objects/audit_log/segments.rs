@@ -9,6 +9,7 @@ use crate::platform::body::RawBody;
 use crate::platform::r2;
 use crate::platform::sql::{number, run};
 use gateway_core::audit::{Broken, Head, Marks, SEGMENT_ENTRIES, may_leave};
+use gateway_core::messages::keys::audit_segment_key;
 use worker::{Env, Error, Result, SqlStorage};
 
 /// Segments that one call writes or removes: twenty thousand entries, each of them hashed within one event of the object.
@@ -28,7 +29,7 @@ pub(super) async fn repeat(step: impl AsyncFn() -> Result<bool>) -> Result<u64> 
     Ok(done)
 }
 
-#[allow(clippy::needless_pass_by_value)] // passed to `map_err`
+#[allow(clippy::needless_pass_by_value)] // given to `map_err`
 fn broken(broken: Broken) -> Error {
     Error::RustError(broken.to_string())
 }
@@ -42,10 +43,13 @@ pub(super) async fn export(sql: &SqlStorage, env: &Env) -> Result<bool> {
         return Ok(false);
     }
     let walked = walk(sql, marks.exported.clone(), SEGMENT_ENTRIES, &marks)?;
-    let missing = Broken::Missing(walked.end.seq.saturating_add(1));
-    let cut = walked.broken.or((walked.end.seq < to).then_some(missing));
-    cut.map_or(Ok(()), Err).map_err(broken)?;
-    let key = marks.exported.next_key(&walked.end.hash);
+    if let Some(found) = walked.broken {
+        return Err(broken(found));
+    }
+    if walked.end.seq < to {
+        return Err(broken(Broken::Missing(walked.end.seq.saturating_add(1))));
+    }
+    let key = audit_segment_key(marks.exported.seq.saturating_add(1), &walked.end.hash);
     r2::put(env, &key, &RawBody::Wasm(walked.lines.into_bytes())).await.map_err(Error::RustError)?;
     set_mark(sql, EXPORTED, &walked.end)?;
     Ok(true)
@@ -62,7 +66,7 @@ pub(super) async fn expire(tables: &Tables, sql: &SqlStorage, env: &Env, before_
     if !may_leave(&last, head.seq, before_ms).map_err(broken)? {
         return Ok(false);
     }
-    let key = removed.next_key(&last.hash);
+    let key = audit_segment_key(removed.seq.saturating_add(1), &last.hash);
     if !r2::exists(env, &key).await.map_err(Error::RustError)? {
         return Err(Error::RustError(format!("no file {key}")));
     }

@@ -10,7 +10,7 @@ mod segments;
 pub use calls::{AUDIT_OBJECT, AuditCall, EntryFilter, Lines, Marks, Verification};
 pub use chain::{Broken, GENESIS_HASH, Head};
 pub use letters::{job_draft, letter_drafts, purge_drafts, replay_draft, retention_draft};
-pub use segments::{MAX_ENTRIES, SEGMENT_ENTRIES, SegmentFile, may_leave, segment_bounds, segment_of};
+pub use segments::{MAX_ENTRIES, SEGMENT_ENTRIES, check_segment, may_leave, segment_bounds, segment_of};
 
 use serde::{Deserialize, Serialize};
 

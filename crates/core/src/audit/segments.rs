@@ -5,7 +5,7 @@
 //! renamed, added or put in another's place does not verify. Out of scope: writing and reading files.
 
 use super::{Broken, Entry, Head, Marks};
-use crate::messages::keys::{audit_segment_key, audit_segment_prefix};
+use crate::messages::keys::audit_segment_prefix;
 use crate::time::parse_rfc3339;
 
 /// Entries of a segment: some 400 KB as JSON, which one call to the object carries and one look at R2 reads.
@@ -33,35 +33,23 @@ pub fn may_leave(last: &Entry, head_seq: u64, before_ms: u64) -> Result<bool, Br
     Ok(recorded_ms < before_ms || head_seq.saturating_sub(last.seq) >= MAX_ENTRIES)
 }
 
-/// A segment as the bucket has it.
-#[derive(Clone, Debug)]
-pub struct SegmentFile<'a> {
-    /// Number of the segment, from 1.
-    pub segment: u64,
-    /// Keys of the segment before it.
-    pub keys_before: &'a [String],
-    /// Its own keys.
-    pub keys: &'a [String],
-    /// What is stored under its key.
-    pub text: &'a str,
-}
-
-impl SegmentFile<'_> {
-    /// Checks names and entries, and the end against the log's marks.
-    ///
-    /// # Errors
-    /// The first entry that was changed, is missing, or was not recorded by the log.
-    pub fn check(&self, marks: &Marks) -> Result<(), Broken> {
-        let before = match self.segment {
-            0 | 1 => Head::default(),
-            segment => named_end(segment.saturating_sub(1), self.keys_before)?,
-        };
-        let named = named_end(self.segment, self.keys)?;
-        let mut end = before;
-        end.follow_lines(self.text)?;
-        end.check_end(&named)?;
-        marks.check(&end)
-    }
+/// Checks a segment as the bucket has it: its keys and those of the segment before it, what is stored under its key, and its end
+/// against the log's marks.
+///
+/// # Errors
+/// The first entry that was changed, is missing, or was not recorded by the log.
+pub fn check_segment(
+    segment: u64,
+    keys_before: &[String],
+    keys: &[String],
+    text: &str,
+    marks: &Marks,
+) -> Result<(), Broken> {
+    let mut end = if segment <= 1 { Head::default() } else { named_end(segment.saturating_sub(1), keys_before)? };
+    let named = named_end(segment, keys)?;
+    end.follow_lines(text)?;
+    end.check_end(&named)?;
+    marks.check(&end)
 }
 
 /// Number and hash of a segment's last entry, as the name of its only file says them.
@@ -74,12 +62,5 @@ fn named_end(segment: u64, keys: &[String]) -> Result<Head, Broken> {
             Ok(Head { seq, hash: hash.ok_or(Broken::Unrecorded(first))?.into() })
         }
         _ => Err(Broken::Unrecorded(first)),
-    }
-}
-
-impl Head {
-    /// The key of the segment behind this entry that ends with the hash `last_hash`.
-    pub fn next_key(&self, last_hash: &str) -> String {
-        audit_segment_key(self.seq.saturating_add(1), last_hash)
     }
 }
