@@ -42,13 +42,19 @@ pub enum Action {
     CircuitOpen,
     /// It closed, by itself or by hand.
     CircuitClose,
+    /// A person paused the deliveries to a destination.
+    CircuitPause,
+    /// A person resumed them.
+    CircuitResume,
+    /// A person had a destination tried before its wait was over.
+    CircuitProbe,
     /// What was kept was removed: by retention, or because a source had too much.
     Purge,
 }
 
 impl Action {
     /// All actions.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 16] = [
         Self::Create,
         Self::Update,
         Self::Delete,
@@ -61,6 +67,9 @@ impl Action {
         Self::Alert,
         Self::CircuitOpen,
         Self::CircuitClose,
+        Self::CircuitPause,
+        Self::CircuitResume,
+        Self::CircuitProbe,
         Self::Purge,
     ];
 
@@ -79,6 +88,9 @@ impl Action {
             Self::Alert => "ALERT",
             Self::CircuitOpen => "CIRCUIT_OPEN",
             Self::CircuitClose => "CIRCUIT_CLOSE",
+            Self::CircuitPause => "CIRCUIT_PAUSE",
+            Self::CircuitResume => "CIRCUIT_RESUME",
+            Self::CircuitProbe => "CIRCUIT_PROBE",
             Self::Purge => "PURGE",
         }
     }
