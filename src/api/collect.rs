@@ -93,7 +93,9 @@ async fn circuits(
     until_ms: u64,
 ) -> Vec<CircuitRow> {
     let is_of_interest = |source: &&Source| {
-        accounts.get(&source.name).is_some_and(|account| account.retries > 0 || account.dead > 0 || account.revived > 0 || account.pending > 0)
+        accounts.get(&source.name).is_some_and(|account| {
+            account.retries > 0 || account.dead > 0 || account.revived > 0 || account.pending > 0
+        })
     };
     let sources: Vec<&Source> = gateway.config.sources.iter().filter(is_of_interest).collect();
     circuits_of(env, &sources, until_ms).await

@@ -9,9 +9,7 @@ use gateway_core::dead_letters::replay::{Job, JobAction, JobOrder, LetterPositio
 use gateway_core::dead_letters::{
     Expired, LetterFilter, LetterTotals, LettersCall, LettersPut, Outlived, STORE_OBJECT, StoredDeadLetter, Summary,
 };
-use gateway_core::deliver::circuit_breaker::{
-    Circuit, CircuitCall, EndedAttempt, Gate, Reported, Settings, Tally,
-};
+use gateway_core::deliver::circuit_breaker::{Circuit, CircuitCall, EndedAttempt, Gate, Reported, Settings, Tally};
 use gateway_core::deliver::ledger::{
     ClaimItem, Claimed, DeliveryRow, LedgerCall, LedgerTotals, LostRow, SettleItem, Settled, State,
 };

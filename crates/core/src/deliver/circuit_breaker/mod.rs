@@ -123,7 +123,8 @@ impl Circuit {
         }
         let Some(open) = &mut self.open else {
             self.remember(&tally.calls, settings, now_ms);
-            return self.judge(settings, now_ms);
+            let is_bad = tally.calls.iter().any(|call| settings.is_bad(call));
+            return if is_bad { self.judge(settings, now_ms) } else { None };
         };
         if !open.is_probing || probe != Some(open.probe_at_ms) {
             return None;
