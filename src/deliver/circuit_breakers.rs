@@ -125,6 +125,10 @@ pub(crate) async fn by_hand(env: &Env, source: &Source, order: Order) -> Result<
         Order::Probe => (client.probe().await?, Action::CircuitProbe),
     };
     remember(&name, false);
+    if matches!(order, Order::Close) {
+        // They are of before.
+        drop(untold(&name));
+    }
     if before != matches!(order, Order::Pause) {
         announce(env, source, action, "admin", None, None).await;
     }
