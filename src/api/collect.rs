@@ -90,17 +90,20 @@ pub(crate) async fn collect(env: &Env) -> MetricsSnapshot {
     }
 }
 
-/// Only a destination with failed attempts can have an open circuit: with many healthy sources nothing is asked.
+/// Only a destination with failed attempts can have an open circuit, and only one with deliveries under way has any that wait: of
+/// sources that are quiet and healthy nothing is asked.
 async fn circuits(
     env: &Env,
     gateway: &Gateway,
     accounts: &BTreeMap<String, SourceAccount>,
     until_ms: u64,
 ) -> Vec<CircuitRow> {
-    let has_failed = |source: &&Source| {
-        accounts.get(&source.name).is_some_and(|account| account.retries > 0 || account.dead > 0 || account.revived > 0)
+    let is_of_interest = |source: &&Source| {
+        accounts.get(&source.name).is_some_and(|account| {
+            account.retries > 0 || account.dead > 0 || account.revived > 0 || account.pending > 0
+        })
     };
-    let sources: Vec<&Source> = gateway.config.sources.iter().filter(has_failed).collect();
+    let sources: Vec<&Source> = gateway.config.sources.iter().filter(is_of_interest).collect();
     circuits_of(env, &sources, until_ms).await
 }
 

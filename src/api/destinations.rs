@@ -1,10 +1,12 @@
-//! `GET /api/destinations`, `POST /api/destinations/{source}/close`: where deliveries go, and whether they wait.
+//! `GET /api/destinations`, `POST /api/destinations/{source}/{close,pause,resume,probe}`: where deliveries go, and whether they wait.
 
 use super::{ApiCall, Handled, configured, not_found};
-use crate::deliver::circuit_breakers;
+use crate::deliver::circuit_breakers::{self, Order};
 use crate::platform::http::json;
 use gateway_core::deliver::circuit_breaker::{CircuitRow, CircuitState};
 use serde::Serialize;
+use serde_json::Value;
+use std::collections::BTreeMap;
 
 #[derive(Serialize)]
 struct DestinationList {
@@ -21,17 +23,30 @@ pub(super) async fn list(call: &ApiCall<'_>) -> Handled {
     Ok(json(200, &DestinationList { missing: missing.collect(), destinations }))
 }
 
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct ClosedCircuit<'a> {
-    source: &'a str,
-    was_open: bool,
-}
-
-/// Closes a circuit by hand: a delivery that waits is tried when its wait is over, one that comes from now on at once.
-pub(super) async fn close(call: &ApiCall<'_>, source: &str) -> Handled {
+/// What was asked for by hand, and whether the destination was `was`.
+async fn by_hand(call: &ApiCall<'_>, source: &str, order: Order, was: &'static str) -> Handled {
     let gateway = configured(call.env)?;
     let Some(configured) = gateway.source(source) else { return Err(not_found("No such source")) };
-    let was_open = circuit_breakers::close(call.env, configured.source).await?;
-    Ok(json(200, &ClosedCircuit { source, was_open }))
+    let before = circuit_breakers::by_hand(call.env, configured.source, order).await?;
+    Ok(json(200, &BTreeMap::from([("source", Value::from(source)), (was, before.into())])))
+}
+
+/// Closes a circuit: a delivery that waits is tried when its wait is over, one that comes from now on at once.
+pub(super) async fn close(call: &ApiCall<'_>, source: &str) -> Handled {
+    by_hand(call, source, Order::Close, "wasOpen").await
+}
+
+/// Has deliveries wait until they are resumed.
+pub(super) async fn pause(call: &ApiCall<'_>, source: &str) -> Handled {
+    by_hand(call, source, Order::Pause, "wasPaused").await
+}
+
+/// Ends a pause.
+pub(super) async fn resume(call: &ApiCall<'_>, source: &str) -> Handled {
+    by_hand(call, source, Order::Resume, "wasPaused").await
+}
+
+/// Has the next delivery tried, whatever it would wait for except a pause.
+pub(super) async fn probe(call: &ApiCall<'_>, source: &str) -> Handled {
+    by_hand(call, source, Order::Probe, "wasWaiting").await
 }

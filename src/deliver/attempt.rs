@@ -10,9 +10,9 @@ use crate::deliver::letter::{failed, send_letter};
 use crate::platform::body::RawBody;
 use crate::platform::queue::{self, QueueMessage};
 use crate::platform::{clock, log, r2};
-use gateway_core::deliver::circuit_breaker::{Sign, sign};
+use gateway_core::deliver::circuit_breaker::{AttemptSign, EndedAttempt, sign, wait_s};
 use gateway_core::deliver::ledger::{ClaimItem, Outcome, SettleItem};
-use gateway_core::deliver::retry_policy::{Verdict, judge};
+use gateway_core::deliver::retry_policy::{Verdict, has_waited_too_long, judge, least_held_ms};
 use gateway_core::messages::{BodyRef, DeadLetter, Delivery, reason};
 use worker::Env;
 
@@ -35,7 +35,7 @@ pub(super) struct Work<'m> {
     pub(super) key: String,
     /// The attempt that the ledger has granted.
     pub(super) attempt: u32,
-    /// Whether it is given up untried: it has waited too long for an open circuit.
+    /// Whether it is given up untried: it has waited too long for its destination's circuit.
     pub(super) is_given_up: bool,
 }
 
@@ -69,6 +69,13 @@ impl Work<'_> {
         }
     }
 
+    /// Whether it is given up rather than put off for its destination's sake.
+    pub(super) fn has_waited_too_long(&self, configured: Option<Configured<'_>>) -> bool {
+        let Delivery { replay, received_at_ms, .. } = self.delivery;
+        let attempts = self.message.attempts();
+        has_waited_too_long(schedule_s(configured), replay, received_at_ms, attempts, clock::now_ms())
+    }
+
     /// Back to the queue.
     pub(super) async fn nack(&self, delay_s: u32, env: &Env) {
         super::nack(self.message, queue::DELIVERIES, delay_s, env).await;
@@ -86,11 +93,22 @@ pub(super) struct Settlement<'m> {
 }
 
 impl<'m> Settlement<'m> {
+    /// A claimed delivery that was not tried, or whose attempt does not count.
+    fn not_attempted(work: Work<'m>, delay_s: u32, status: Option<u16>, error: Option<String>) -> Self {
+        let outcome = Outcome::NotAttempted { next_attempt_ms: due_ms(delay_s) };
+        Self { work, outcome, status, error, delay_s: Some(delay_s) }
+    }
+
     /// A claimed delivery that was not tried.
     pub(super) fn given_back(work: Work<'m>) -> Self {
-        let next_attempt_ms = due_ms(GIVEN_BACK_DELAY_S);
-        let outcome = Outcome::NotAttempted { next_attempt_ms };
-        Self { work, outcome, status: None, error: None, delay_s: Some(GIVEN_BACK_DELAY_S) }
+        Self::not_attempted(work, GIVEN_BACK_DELAY_S, None, None)
+    }
+
+    /// A claimed delivery whose destination asked to be left alone.
+    pub(super) fn held(work: Work<'m>, until_ms: u64, status: Option<u16>, error: Option<String>) -> Self {
+        let now_ms = clock::now_ms();
+        let until_ms = until_ms.max(now_ms.saturating_add(least_held_ms(work.message.attempts())));
+        Self::not_attempted(work, wait_s(until_ms, now_ms, clock::jitter()), status, error)
     }
 
     pub(super) fn item(&self) -> SettleItem {
@@ -123,7 +141,9 @@ pub(super) struct Tried<'m> {
     /// `None` where the message was put off and the claim runs out by itself.
     pub(super) settlement: Option<Settlement<'m>>,
     /// What it says about the destination, with status and error.
-    pub(super) sign: Sign,
+    pub(super) call: EndedAttempt,
+    /// Until when the destination asked to be left alone.
+    pub(super) held_until_ms: Option<u64>,
     pub(super) status: Option<u16>,
     pub(super) error: Option<String>,
 }
@@ -134,12 +154,14 @@ pub(super) async fn attempt<'m>(configured: Option<Configured<'_>>, mut work: Wo
         let error = "its destination did not recover in time: the circuit is open".to_owned();
         let attempts = work.attempt.saturating_sub(1);
         let settlement = bury(work, reason::DESTINATION_UNAVAILABLE, attempts, None, Some(error), env).await;
-        return Tried { settlement, sign: Sign::None, status: None, error: None };
+        let call = EndedAttempt { at_ms: clock::now_ms(), duration_ms: 0, sign: AttemptSign::Nothing };
+        return Tried { settlement, call, held_until_ms: None, status: None, error: None };
     }
-    let Attempt { attempted, status, error, cause } = match configured {
+    let (at_ms, Attempt { attempted, status, error, cause }) = match configured {
         Some(configured) => hand_on_body(configured, &mut work, env).await,
-        None => Attempt::not_sent(format!("source {} is not configured", work.delivery.source)),
+        None => (0, Attempt::not_sent(format!("source {} is not configured", work.delivery.source))),
     };
+    let call = EndedAttempt { at_ms, duration_ms: clock::now_ms().saturating_sub(at_ms), sign: sign(&attempted) };
     if let Some(cause) = &cause {
         let attempts = work.attempt.to_string();
         let Delivery { id, source, headers, .. } = &work.delivery;
@@ -155,32 +177,45 @@ pub(super) async fn attempt<'m>(configured: Option<Configured<'_>>, mut work: Wo
             ],
         );
     }
-    let schedule_s = configured.map_or(&UNCONFIGURED_SCHEDULE_S[..], |configured| &configured.source.retry_schedule_s);
-    let (sign, told) = (sign(&attempted), error.clone());
-    let attempts = work.attempt;
-    let settlement = match judge(schedule_s, attempts, &attempted, clock::jitter()) {
+    let (told, attempts) = (error.clone(), work.attempt);
+    let mut held_until_ms = None;
+    let settlement = match judge(schedule_s(configured), attempts, &attempted, clock::jitter()) {
         Verdict::Delivered => Some(Settlement { work, outcome: Outcome::Delivered, status, error, delay_s: None }),
         Verdict::Retry { delay_s } => {
             let outcome = Outcome::Retry { next_attempt_ms: due_ms(delay_s) };
             Some(Settlement { work, outcome, status, error, delay_s: Some(delay_s) })
         }
+        Verdict::Held { delay_s } => {
+            let until_ms = due_ms(delay_s);
+            held_until_ms = Some(until_ms);
+            work.is_given_up = work.has_waited_too_long(configured);
+            if work.is_given_up {
+                bury(work, reason::DESTINATION_UNAVAILABLE, attempts.saturating_sub(1), status, error, env).await
+            } else {
+                Some(Settlement::held(work, until_ms, status, error))
+            }
+        }
         Verdict::Dead { reason } => bury(work, reason, attempts, status, error, env).await,
     };
-    Tried { settlement, sign, status, error: told }
+    Tried { settlement, call, held_until_ms, status, error: told }
 }
 
-/// What came with the message is lent for the attempt, and is there again for a letter.
-async fn hand_on_body(configured: Configured<'_>, work: &mut Work<'_>, env: &Env) -> Attempt {
+fn schedule_s(configured: Option<Configured<'_>>) -> &[u32] {
+    configured.map_or(&UNCONFIGURED_SCHEDULE_S, |configured| &configured.source.retry_schedule_s)
+}
+
+/// The attempt, and when the destination was first asked. What came with the message is lent for it, and is there again for a letter.
+async fn hand_on_body(configured: Configured<'_>, work: &mut Work<'_>, env: &Env) -> (u64, Attempt) {
     let Work { delivery, inline, .. } = work;
     match &delivery.body {
         BodyRef::Stored { key, sha256, .. } => match r2::get_in_place(env, key, sha256).await {
-            Ok(body) => hand_on(configured, env, delivery, &body).await,
-            Err(r2::ReadError::Gone(error)) => Attempt::body_unavailable(error),
-            Err(r2::ReadError::Failed(error)) => Attempt::not_sent(error),
+            Ok(body) => (clock::now_ms(), hand_on(configured, env, delivery, &body).await),
+            Err(r2::ReadError::Gone(error)) => (0, Attempt::body_unavailable(error)),
+            Err(r2::ReadError::Failed(error)) => (0, Attempt::not_sent(error)),
         },
         BodyRef::Inline { .. } | BodyRef::Omitted { .. } => {
             let body = RawBody::Wasm(std::mem::take(inline));
-            let attempt = hand_on(configured, env, delivery, &body).await;
+            let attempt = (clock::now_ms(), hand_on(configured, env, delivery, &body).await);
             if let RawBody::Wasm(bytes) = body {
                 *inline = bytes;
             }

@@ -1,8 +1,8 @@
 //! `DELIVERIES`: circuits → claims → attempts → settlements.
 //!
 //! Promises: nothing is handed on without a claim in the ledger, nothing is acknowledged before the ledger knows what
-//! became of it, a crash in between repeats and never loses; what waits for an open circuit is put off without a claim and
-//! without an attempt; the destinations of a batch take turns and are settled each by itself, so that a slow one does not
+//! became of it, a crash in between repeats and never loses; what waits for its circuit is put off without a claim and
+//! without an attempt, and so is the rest of a batch whose destination asks to be left alone; the destinations of a batch take turns and are settled each by itself, so that a slow one does not
 //! hold back the others; a message that cannot be read goes to the dead letters as it is. Out of scope: who may claim
 //! (`gateway_core::deliver::ledger`), what opens a circuit (`gateway_core::deliver::circuit_breaker`), whose turn it is (`gateway_core::deliver::scheduler`).
 
@@ -21,7 +21,6 @@ use gateway_core::config::DestinationConfig;
 use gateway_core::dead_letters::undecodable;
 use gateway_core::deliver::circuit_breaker::{Gate, PROBE_MARGIN_MS, Tally, wait_s};
 use gateway_core::deliver::ledger::{Claimed, LEASE_MS, State, delivery_key, ledger_shard};
-use gateway_core::deliver::retry_policy::has_waited_too_long;
 use gateway_core::deliver::scheduler::{CONNECTIONS, Memory, Place, Turn, Turns, Waiting};
 use gateway_core::messages::{Message, decode};
 use std::cell::RefCell;
@@ -99,7 +98,7 @@ async fn open<'g, 'm>(configured: Option<Configured<'g>>, works: VecDeque<Work<'
         Some(Configured { source, .. }) => {
             circuit_breakers::ask(env, source, timeout_ms(configured).saturating_add(PROBE_MARGIN_MS)).await
         }
-        None => Gate::Closed { failing: false },
+        None => Gate::Closed,
     };
     let mut lane = Lane {
         configured,
@@ -107,25 +106,22 @@ async fn open<'g, 'm>(configured: Option<Configured<'g>>, works: VecDeque<Work<'
         settlements: vec![],
         leftovers: vec![],
         tally: Tally::default(),
-        gate: gate.clone(),
+        gate,
     };
     let (until_ms, mut has_probe) = match gate {
-        Gate::Closed { .. } => {
+        Gate::Closed => {
             lane.works = works;
             return lane;
         }
-        Gate::Open { until_ms } => (until_ms, false),
-        Gate::Probe { until_ms, .. } => (until_ms, true),
+        Gate::Wait { until_ms } => (until_ms, false),
+        Gate::Probe { until_ms } => (until_ms, true),
     };
     let now_ms = clock::now_ms();
-    let schedule_s = configured.map_or(&[][..], |configured| &configured.source.retry_schedule_s);
     let mut waiting = vec![];
     for mut work in works {
-        let received_at_ms = work.delivery.received_at_ms;
         if std::mem::take(&mut has_probe) {
             lane.works.push_back(work);
-        } else if has_waited_too_long(schedule_s, work.delivery.replay, received_at_ms, work.message.attempts(), now_ms)
-        {
+        } else if work.has_waited_too_long(configured) {
             work.is_given_up = true;
             lane.works.push_back(work);
         } else {
@@ -201,7 +197,10 @@ impl<'m> Lane<'_, 'm> {
     }
 
     fn take_in(&mut self, tried: Tried<'m>) {
-        self.tally.add(tried.sign, clock::now_ms(), tried.status, tried.error.as_deref());
+        if let Some(until_ms) = tried.held_until_ms {
+            self.tally.hold(until_ms, tried.status, tried.error.as_deref());
+        }
+        self.tally.add(tried.call, tried.status, tried.error.as_deref());
         self.settlements.extend(tried.settlement);
     }
 }
@@ -218,6 +217,12 @@ thread_local! {
 /// Nothing holds it across an await, so it is never borrowed here already.
 fn with_memory<T>(f: impl FnOnce(&mut Memory) -> T) -> Option<T> {
     MEMORY.with(|cell| cell.try_borrow_mut().ok().map(|mut memory| f(&mut memory)))
+}
+
+fn give_back(place: Option<Place>) {
+    if let Some(place) = place {
+        with_memory(|memory| memory.give_back(place));
+    }
 }
 
 /// What a batch waits for.
@@ -242,12 +247,21 @@ async fn take_turns(lanes: Vec<Lane<'_, '_>>, claimed_ms: u64, env: &Env) {
                 Turn::GiveBack(index) => (index, None),
             };
             let Some(lane) = lanes.get_mut(index).and_then(Option::as_mut) else { continue };
-            let Some(work) = lane.works.pop_front() else { continue };
+            let Some(mut work) = lane.works.pop_front() else { continue };
             let Some(place) = start else {
                 lane.settlements.push(Settlement::given_back(work));
                 continue;
             };
             let configured = lane.configured;
+            if let Some(until_ms) = lane.tally.held_until_ms {
+                work.is_given_up = work.is_given_up || work.has_waited_too_long(configured);
+                if !work.is_given_up {
+                    lane.settlements.push(Settlement::held(work, until_ms, None, None));
+                    turns.done(index);
+                    give_back(place);
+                    continue;
+                }
+            }
             running.push(Either::Left(async move {
                 Ended::Attempt { lane: index, place, tried: attempt(configured, work, env).await }
             }));
@@ -275,9 +289,7 @@ async fn take_turns(lanes: Vec<Lane<'_, '_>>, claimed_ms: u64, env: &Env) {
             Some(Ended::Step) => steps = false,
             Some(Ended::Attempt { lane, place, tried }) => {
                 turns.done(lane);
-                if let Some(place) = place {
-                    with_memory(|memory| memory.give_back(place));
-                }
+                give_back(place);
                 if let Some(lane) = lanes.get_mut(lane).and_then(Option::as_mut) {
                     lane.take_in(tried);
                 }

@@ -9,7 +9,7 @@ use gateway_core::dead_letters::replay::{Job, JobAction, JobOrder, LetterPositio
 use gateway_core::dead_letters::{
     Expired, LetterFilter, LetterTotals, LettersCall, LettersPut, Outlived, STORE_OBJECT, StoredDeadLetter, Summary,
 };
-use gateway_core::deliver::circuit_breaker::{Change, Circuit, CircuitCall, Gate, Reported, Settings, Tally};
+use gateway_core::deliver::circuit_breaker::{Circuit, CircuitCall, EndedAttempt, Gate, Reported, Settings, Tally};
 use gateway_core::deliver::ledger::{
     ClaimItem, Claimed, DeliveryRow, LedgerCall, LedgerTotals, LostRow, SettleItem, Settled, State,
 };
@@ -96,10 +96,13 @@ clients! {
 
     /// The circuit of one source's destination; an object a source. A batch waits for it, for two seconds at most.
     CircuitClient(env, name) = ObjectRef::new(env, "DESTINATIONS", name).answering_within(2_000) => {
-        ask(lease_ms: u64) -> Gate = CircuitCall::Ask { lease_ms };
+        ask(lease_ms: u64, calls: Vec<EndedAttempt>, settings: Settings) -> Gate =
+            CircuitCall::Ask { lease_ms, calls, settings };
         report(probe: Option<u64>, tally: Tally, settings: Settings) -> Reported =
             CircuitCall::Report { probe, tally, settings };
-        close() -> Option<Change> = CircuitCall::Close;
+        close() -> bool = CircuitCall::Close;
+        pause(is_paused: bool) -> bool = CircuitCall::Pause(is_paused);
+        probe() -> bool = CircuitCall::Probe;
         read() -> Circuit = CircuitCall::Read;
     }
 

@@ -150,24 +150,6 @@ describe("trying again", () => {
     });
   });
 
-  it.each([
-    [20, 20],
-    [1, RETRY_SCHEDULE_S[0]],
-    [100_000, 3_600],
-  ])("after what Retry-After asks for, within bounds: %i s", async (retryAfterS, expected) => {
-    const one = parcel("contact-center");
-    await destination.behave({ status: 503, times: 1, retryAfterS });
-    expect(await consume(DELIVERIES, [one.message])).toEqual(putOff(one, expected));
-  });
-
-  it("after the date that Retry-After names", async () => {
-    const one = parcel("contact-center");
-    await destination.behave({ status: 429, times: 1, retryAfterS: 30, httpDate: true });
-    const outcome = await consume(DELIVERIES, [one.message]);
-    // The date has whole seconds.
-    expect([30, 31]).toContain(outcome.putOff[0].delaySeconds);
-  });
-
   it.each<[string, string, () => Promise<unknown>, RegExp]>([
     ["a connection that is cut", "contact-center", () => destination.behave({ cut: true, times: 1 }), /./],
     ["no answer in time", "slow", () => sink("slow").behave({ delayMs: 2_000, times: 1 }), /[Tt]ime/],

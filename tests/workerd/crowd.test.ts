@@ -36,8 +36,11 @@ const SLACK_MS = 3_000;
 const FAULTS = [
   { delayMs: 600_000, times: 3 },
   { status: 500, probability: 0.04 },
-  { status: 503, retryAfterS: 12, probability: 0.02 },
-  { status: 429, retryAfterS: 2, httpDate: true, probability: 0.01 },
+  // Each holds its destination.
+  { status: 503, retryAfterS: 12, times: 2 },
+  { status: 429, retryAfterS: 2, httpDate: true, times: 2 },
+  { status: 503, probability: 0.02 },
+  { status: 429, probability: 0.01 },
   { cut: true, probability: 0.02 },
   { status: 410, probability: 0.01 },
 ];

@@ -156,14 +156,14 @@ describe("/api/destinations", () => {
     const { destinations, missing } = await read("/api/destinations");
     expect(missing).toEqual([]);
     const bySource = new Map(destinations.map((row: any) => [row.source, row]));
-    expect(bySource.get("github")).toMatchObject({ url: null, state: "closed", consecutiveFailures: 0 });
+    expect(bySource.get("github")).toMatchObject({ url: null, state: "closed", failures: 0 });
     expect(bySource.get("unreachable")).toMatchObject({ url: "http://127.0.0.1:1/", state: "closed" });
   });
 
   it.each([
     ["GET", "/api/destinations/tripping/close", 405],
     ["POST", "/api/destinations", 405],
-    ["POST", "/api/destinations/nobody/close", 404],
+    ...["close", "pause", "resume", "probe"].map((order): [string, string, number] => ["POST", `/api/destinations/nobody/${order}`, 404]),
   ])("%s %s is %i", async (method, path, status) => {
     expect((await api(path, { method })).status).toBe(status);
   });

@@ -43,6 +43,12 @@ pub enum Action {
     CircuitOpen,
     /// It closed, by itself or by hand.
     CircuitClose,
+    /// A person paused the deliveries to a destination.
+    CircuitPause,
+    /// A person resumed them.
+    CircuitResume,
+    /// A person had a destination tried before its wait was over.
+    CircuitProbe,
     /// What was kept was removed: by retention, or because a source had too much.
     Purge,
 }

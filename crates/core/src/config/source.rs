@@ -7,7 +7,7 @@ use super::binding::{NOT_A_BINDING, is_binding};
 use super::destination::{self, DestinationConfig};
 use super::reader::{Table, kind};
 use crate::dead_letters::Caps;
-use crate::deliver::circuit_breaker::Settings;
+use crate::deliver::circuit_breaker::{Settings, WINDOW_CALLS};
 use crate::deliver::retry_policy::{DEFAULT_SCHEDULE_S, MAX_DELAY_S};
 use crate::receive::networks;
 use crate::receive::quarantine::QuarantineBudget;
@@ -297,8 +297,11 @@ fn read_subscription(table: &Table<'_>) -> Option<DeclaredSubscription> {
 fn read_circuit(table: &Table<'_>) -> Settings {
     let default = Settings::default();
     Settings {
-        after_ms: table.number("after_s", 1, 86_400).map_or(default.after_ms, |s| s.saturating_mul(1000)),
-        failures: table.number("failures", 1, 100_000).unwrap_or(default.failures),
+        window_ms: table.number("window_s", 1, 3_600).map_or(default.window_ms, |s| s.saturating_mul(1000)),
+        min_calls: table.number("min_calls", 1, WINDOW_CALLS as u64).unwrap_or(default.min_calls),
+        failure_percent: table.number("failure_percent", 1, 100).unwrap_or(default.failure_percent),
+        slow_percent: table.number("slow_percent", 0, 100).unwrap_or(default.slow_percent),
+        slow_after_ms: table.number("slow_after_s", 1, 60).map_or(default.slow_after_ms, |s| s.saturating_mul(1000)),
     }
 }
 

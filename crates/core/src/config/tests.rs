@@ -1,4 +1,5 @@
 use super::*;
+use crate::deliver::circuit_breaker::Settings;
 use crate::deliver::retry_policy::DEFAULT_SCHEDULE_S;
 use genesys_webhook::envelope::EnvelopeKind;
 use genesys_webhook::profile::Profile;
@@ -109,7 +110,10 @@ const MISTAKES: &str = r#"
 /sources/0/rate_limit | "rate limit" | sources[0].rate_limit: expected the name
 /sources/0/retry_schedule_s | [5, 90000] | sources[0].retry_schedule_s[1]: expected a whole number of seconds
 /sources/0/webhook_origins | ["a b"] | sources[0].webhook_origins[0]: expected a host name
-/sources/0/circuit | {"after_s": 0} | sources[0].circuit.after_s: expected a whole number from 1 to 86400
+/sources/0/circuit | {"window_s": 0} | sources[0].circuit.window_s: expected a whole number from 1 to 3600
+/sources/0/circuit | {"min_calls": 101} | sources[0].circuit.min_calls: expected a whole number from 1 to 100
+/sources/0/circuit | {"failure_percent": 0} | sources[0].circuit.failure_percent: expected a whole number from 1 to 100
+/sources/0/circuit | {"failures": 10} | sources[0].circuit.failures: unknown key; known here: window_s, min_calls, failure_percent
 /sources/0/destination/url | "https://10.0.0.1/" | sources[0].destination.url: the host
 /sources/0/destination/url | null | sources[0].destination.url: is missing
 /sources/0/destination/timeout_ms | 5 | sources[0].destination.timeout_ms: expected a whole number
@@ -145,7 +149,7 @@ fn every_mistake_is_named_with_its_key() {
 fn what_a_destination_is_sent_and_when_its_circuit_opens_are_read() {
     let mut config = minimal();
     let source = &mut config["sources"][0];
-    source["circuit"] = json!({"after_s": 90, "failures": 3});
+    source["circuit"] = json!({"window_s": 90, "min_calls": 3, "slow_percent": 80});
     source["webhook_origins"] = json!(["events.example", "*"]);
     source["destination"]["secret"] = json!(["NEW", "OLD"]);
     source["destination"]["headers"] = json!({"X-Tenant": "a b"});
@@ -153,7 +157,8 @@ fn what_a_destination_is_sent_and_when_its_circuit_opens_are_read() {
     source["destination"]["secret_headers"] = json!({"Authorization": "CRM_TOKEN"});
     let config = GatewayConfig::parse(&config.to_string()).unwrap();
     let source = config.source("contact-center").unwrap();
-    assert_eq!((source.circuit.after_ms, source.circuit.failures), (90_000, 3));
+    let expected = Settings { window_ms: 90_000, min_calls: 3, slow_percent: 80, ..Settings::default() };
+    assert_eq!(source.circuit, expected);
     assert_eq!(source.webhook_origins, ["events.example", "*"]);
     let destination = source.destination.https().unwrap();
     assert_eq!(destination.secrets, ["NEW", "OLD"]);

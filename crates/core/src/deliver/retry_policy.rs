@@ -1,8 +1,9 @@
 //! Handing a delivery on: what a destination's answer means, and when to try again.
 //!
 //! Promises: 2xx is delivered, 410 is given up at once, everything else is tried again on a schedule with jitter, where
-//! `Retry-After` may lengthen a wait and never shorten it; when the schedule is used up the delivery is dead; so is one that
-//! waited a day longer than its schedule for a destination that was not asked. Out of scope: sending.
+//! `Retry-After` may lengthen a wait and never shorten it; 429 and 503 with `Retry-After` hold the whole destination and cost no
+//! attempt; when the schedule is used up the delivery is dead; so is one that waited a day longer than its schedule for a destination
+//! that was not asked or asked to wait. Out of scope: sending.
 
 use crate::messages::reason;
 
@@ -16,7 +17,7 @@ pub const MAX_DELAY_S: u32 = 86_400;
 /// The longest `Retry-After` that is honoured, in seconds (1 h): a destination may ask for patience, not park a delivery.
 pub const MAX_RETRY_AFTER_S: u64 = 3_600;
 
-/// How long a delivery waits for an open circuit beyond the sum of its schedule, in milliseconds (24 h).
+/// How long a delivery waits for its destination's circuit beyond the sum of its schedule, in milliseconds (24 h).
 pub const PATIENCE_MS: u64 = 86_400_000;
 
 /// From this attempt of a queue's message on, it is sent again as a new one instead of being retried: Queues give a message
@@ -74,11 +75,22 @@ pub enum Verdict {
         /// Within `1..=MAX_DELAY_S`.
         delay_s: u32,
     },
+    /// The destination asked to be left alone for so many seconds: the attempt does not count.
+    Held {
+        /// Within `1..=MAX_RETRY_AFTER_S`.
+        delay_s: u32,
+    },
     /// Give up.
     Dead {
         /// Stable code.
         reason: &'static str,
     },
+}
+
+/// How long a message waits at least that is held and came back for the nth time, in milliseconds: a destination that asks for a
+/// second each time does not use up a replay's patience ([`has_waited_too_long`]) in minutes.
+pub fn least_held_ms(message_attempts: u32) -> u64 {
+    u64::from(message_attempts).saturating_sub(1).saturating_pow(2).min(900).saturating_mul(1000)
 }
 
 /// Judges attempt number `attempt` (from 1) under `schedule_s`. `random`: any 64 bits, spread the waits by up to a fifth.
@@ -87,6 +99,10 @@ pub fn judge(schedule_s: &[u32], attempt: u32, attempted: &Attempted, random: u6
         Attempted::Answered { status: 200..=299, .. } => return Verdict::Delivered,
         Attempted::Answered { status: 410, .. } => return Verdict::Dead { reason: reason::DESTINATION_GONE },
         Attempted::BodyUnavailable => return Verdict::Dead { reason: reason::BODY_UNAVAILABLE },
+        Attempted::Answered { status: 429 | 503, retry_after_s: Some(asked_s) } => {
+            let delay_s = (*asked_s).clamp(1, MAX_RETRY_AFTER_S);
+            return Verdict::Held { delay_s: u32::try_from(delay_s).unwrap_or(MAX_DELAY_S) };
+        }
         Attempted::Answered { retry_after_s, .. } => retry_after_s.unwrap_or(0).min(MAX_RETRY_AFTER_S),
         Attempted::Failed | Attempted::NotSent => 0,
     };
@@ -100,7 +116,7 @@ pub fn judge(schedule_s: &[u32], attempt: u32, attempted: &Attempted, random: u6
     Verdict::Retry { delay_s: u32::try_from(delay_s).unwrap_or(MAX_DELAY_S) }
 }
 
-/// Whether a delivery that would have to wait for an open circuit is given up instead.
+/// Whether a delivery that would have to wait for its destination's circuit is given up instead.
 ///
 /// The original has the sum of its schedule and [`PATIENCE_MS`] from its receipt. When a replay was asked for is not known
 /// to its message: it waits as long as one message can (`message_attempts`, some 20 h at the longest delay).
@@ -144,6 +160,7 @@ mod tests {
     #[test]
     fn answers_mean_what_they_say() {
         let s = &DEFAULT_SCHEDULE_S;
+        let asks = |status, retry_after_s| Attempted::Answered { status, retry_after_s: Some(retry_after_s) };
         for (attempt, attempted, verdict) in [
             (1, answered(200), Verdict::Delivered),
             (8, answered(204), Verdict::Delivered),
@@ -155,9 +172,12 @@ mod tests {
             (8, Attempted::Failed, Verdict::Dead { reason: "retries_exhausted" }),
             (1, Attempted::NotSent, Verdict::Retry { delay_s: 5 }),
             (1, Attempted::BodyUnavailable, Verdict::Dead { reason: "body_unavailable" }),
-            (1, Attempted::Answered { status: 429, retry_after_s: Some(60) }, Verdict::Retry { delay_s: 60 }),
-            (1, Attempted::Answered { status: 429, retry_after_s: Some(u64::MAX) }, Verdict::Retry { delay_s: 3_600 }),
-            (2, Attempted::Answered { status: 503, retry_after_s: Some(1) }, Verdict::Retry { delay_s: 300 }),
+            (1, answered(429), Verdict::Retry { delay_s: 5 }),
+            (1, asks(429, 60), Verdict::Held { delay_s: 60 }),
+            (8, asks(503, 0), Verdict::Held { delay_s: 1 }),
+            (1, asks(429, u64::MAX), Verdict::Held { delay_s: 3_600 }),
+            (1, asks(500, 60), Verdict::Retry { delay_s: 60 }),
+            (2, asks(500, 1), Verdict::Retry { delay_s: 300 }),
         ] {
             assert_eq!(judge(s, attempt, &attempted, 0), verdict, "{attempt} {attempted:?}");
         }
@@ -176,6 +196,13 @@ mod tests {
     }
 
     #[test]
+    fn a_replay_that_is_held_for_a_second_each_time_has_hours() {
+        let waits_ms = (1..RENEW_FROM_ATTEMPT).map(|n| least_held_ms(n).max(1_000));
+        assert!(waits_ms.sum::<u64>() > 12 * 3_600_000);
+        assert_eq!([1, 2, 4, u32::MAX].map(least_held_ms), [0, 1_000, 9_000, 900_000]);
+    }
+
+    #[test]
     fn a_message_is_renewed_before_its_queue_gives_it_up_or_drops_it() {
         for (attempts, age_ms, delay_s, expected) in [
             (79, 0, MAX_DELAY_S, false),
@@ -190,7 +217,7 @@ mod tests {
         const { assert!(RENEW_AFTER_MS + MAX_DELAY_S as u64 * 1_000 < 4 * 86_400_000) }
         // A replay ends waiting for an open circuit by its attempts, which a renewal would begin again.
         let longest_wait_ms = u64::from(crate::deliver::circuit_breaker::wait_s(
-            crate::deliver::circuit_breaker::MAX_DELAY_MS,
+            crate::deliver::circuit_breaker::LONGEST_WAIT_MS,
             0,
             u64::MAX / 2,
         )) * 1_200;

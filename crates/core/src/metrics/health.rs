@@ -4,7 +4,7 @@
 
 use super::{ItemState, MetricsSnapshot};
 use crate::config::GatewayConfig;
-use crate::deliver::circuit_breaker::CircuitState;
+use crate::deliver::circuit_breaker::{CircuitRow, CircuitState};
 use crate::monitor::alerts::{Conditions, OpenAlert};
 use crate::monitor::calls::Observation;
 use crate::monitor::silence::SilenceVerdict;
@@ -75,12 +75,13 @@ impl<'a> HealthJson<'a> {
 }
 
 impl MetricsSnapshot {
-    /// The sources whose deliveries wait; `None` where one of the circuits is not known, or not even asked because no ledger
+    /// The sources whose destination fails; one that is paused or asked to be left alone does not. `None` where one of the circuits is not known, or not even asked because no ledger
     /// told that it has failed attempts.
     fn open_circuits(&self) -> Option<Vec<String>> {
         let rows = self.circuits.as_ref().filter(|_| self.ledgers_complete())?;
         let known = rows.iter().all(|row| row.state != CircuitState::Unknown);
-        known.then(|| self.not_closed().map(|row| row.source.clone()).collect())
+        let is_open = |row: &&CircuitRow| matches!(row.state, CircuitState::Open | CircuitState::Probing);
+        known.then(|| rows.iter().filter(is_open).map(|row| row.source.clone()).collect())
     }
 
     /// Sources whose subscription is not as declared, or whose state is unknown; `None` where nothing is known of any.

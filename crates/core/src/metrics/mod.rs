@@ -58,7 +58,7 @@ pub struct MetricsSnapshot {
     pub audit_head: Option<Head>,
     /// What the monitor says; `None` where it did not answer.
     pub health: Option<Health>,
-    /// Circuits of the sources with failed attempts, the only ones that can be open; `None` where no configuration can be read.
+    /// Circuits of the sources with failed attempts or deliveries under way, the only ones whose state matters; `None` where no configuration can be read.
     pub circuits: Option<Vec<CircuitRow>>,
     /// Objects that did not answer: the figures are too low by what they hold.
     pub missing: Vec<String>,

@@ -47,7 +47,8 @@ impl MetricsSnapshot {
     }
 
     fn circuit_states(&self) -> Family {
-        let help = "1 for the state of a destination's circuit; only of sources with failed attempts.";
+        let help =
+            "1 for the state of a destination's circuit; only of sources with failed attempts or deliveries under way.";
         let mut state = Family::gauge("circuit_state", help);
         for row in self.circuits.iter().flatten() {
             state.set_state(&row.source, row.state.as_str(), CircuitState::ALL.iter().map(|state| state.as_str()));

@@ -59,6 +59,8 @@ fn snapshot() -> MetricsSnapshot {
         circuits: Some(vec![
             CircuitRow { state: CircuitState::Open, ..CircuitRow::unknown("a", None, String::new()) },
             CircuitRow { state: CircuitState::Closed, ..CircuitRow::unknown("c", None, String::new()) },
+            CircuitRow { state: CircuitState::Paused, ..CircuitRow::unknown("p", None, String::new()) },
+            CircuitRow { state: CircuitState::Held, ..CircuitRow::unknown("h", None, String::new()) },
         ]),
         audit_head: Some(Head { seq: 7, hash: "ab".into() }),
         health: Some(Health {
@@ -119,6 +121,8 @@ fn the_text_has_the_values_of_every_kind() {
         r#"genesys_gateway_subscription_state{source="a",state="as_declared"} 0.0"#,
         r#"genesys_gateway_circuit_state{source="a",state="open"} 1.0"#,
         r#"genesys_gateway_circuit_state{source="c",state="open"} 0.0"#,
+        r#"genesys_gateway_circuit_state{source="p",state="paused"} 1.0"#,
+        r#"genesys_gateway_circuit_state{source="h",state="held"} 1.0"#,
         r#"genesys_gateway_alerts_raised{kind="silence"} 1.0"#,
         r#"genesys_gateway_audit_head{hash="ab"} 7.0"#,
         r#"genesys_gateway_alerts_raised{kind="circuit_open"} 0.0"#,

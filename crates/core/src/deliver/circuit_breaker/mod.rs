@@ -1,59 +1,40 @@
 //! The circuit of a destination: whether deliveries are tried, wait, or are probed with one of them.
 //!
-//! Promises: a circuit opens when attempts have failed for [`Settings::after_ms`] without a success and at least
-//! [`Settings::failures`] of them; while it is open one probe at a time is let through, after waits that double from
-//! [`FIRST_DELAY_MS`] to [`MAX_DELAY_MS`]; a probe that is never reported is followed by another; it closes by itself. Only
-//! what speaks about the destination counts ([`sign`]): an answer that is about the delivery (a 4xx) is no failure, and it
-//! proves that somebody is there, so it ends an open circuit; in a closed one it is no success either, so that a
-//! destination which only fails and refuses still opens it. Out of scope: keeping the state (the `DESTINATIONS` objects),
-//! putting deliveries off (the consumer).
+//! Promises:
+//! - a circuit opens by the rate of failures, or of slow calls, over a window of calls ([`Settings`]), not by failures in a row;
+//! - while it is open one probe at a time is let through, after waits that double from [`FIRST_WAIT_MS`] to [`LONGEST_WAIT_MS`];
+//! - a probe that is never reported is followed by another; a probe that is answered closes the circuit;
+//! - a destination that asks to be left alone is, and so is one that a person paused, whatever its circuit does;
+//! - only what speaks about the destination counts ([`sign`]).
+//!
+//! Out of scope: keeping the state (the `DESTINATIONS` objects), putting deliveries off (the consumer).
 
+mod calls;
 mod row;
 
+pub use calls::{AttemptSign, Change, CircuitCall, EndedAttempt, Gate, Reported, Settings, Tally, sign};
 pub use row::{CircuitRow, CircuitState, shown_url};
 
-use crate::deliver::retry_policy::{Attempted, MAX_DELAY_S};
+use crate::deliver::retry_policy::MAX_DELAY_S;
 use serde::{Deserialize, Serialize};
+use std::collections::VecDeque;
+
+/// Calls that the window remembers at most.
+pub const WINDOW_CALLS: usize = 100;
 
 /// The wait before the first probe, in milliseconds: longer than a restart, short enough to be noticed by nobody.
-pub const FIRST_DELAY_MS: u64 = 30_000;
+pub const FIRST_WAIT_MS: u64 = 10_000;
 
 /// The longest wait between two probes, in milliseconds (15 min): a destination that recovers is used again within it.
-pub const MAX_DELAY_MS: u64 = 900_000;
+pub const LONGEST_WAIT_MS: u64 = 900_000;
 
 /// What a probe may take beyond the destination's own time limit, in milliseconds: reading a stored body, a settlement,
 /// and the rest of its batch.
 pub const PROBE_MARGIN_MS: u64 = 15_000;
 
-/// How long an isolate may take a circuit for closed without asking, in milliseconds. Bounded by a quarter of
-/// [`Settings::after_ms`] too, so that an isolate whose attempts succeed says so before failures elsewhere open the circuit.
+/// How long an isolate may take a circuit for closed without asking, in milliseconds: a pause or a hold that it has not heard of
+/// takes effect within it.
 pub const MEMORY_MS: u64 = 5_000;
-
-/// Longest error that is kept, in characters.
-const MAX_ERROR_CHARS: usize = 300;
-
-/// When a source's circuit opens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Settings {
-    /// For how long attempts must have failed without a success, in milliseconds.
-    pub after_ms: u64,
-    /// How many of them at least.
-    pub failures: u64,
-}
-
-impl Default for Settings {
-    /// A minute and ten attempts: more than a deployment of the destination or a few poisoned deliveries.
-    fn default() -> Self {
-        Self { after_ms: 60_000, failures: 10 }
-    }
-}
-
-impl Settings {
-    /// How long an isolate may remember that the circuit is closed, in milliseconds.
-    pub fn memory_ms(&self) -> u64 {
-        MEMORY_MS.min(self.after_ms.div_euclid(4))
-    }
-}
 
 /// Name of the object that keeps the circuit of `source`. Where its destination is replaced by one of another kind, the state of
 /// the one says nothing about the other.
@@ -61,258 +42,169 @@ pub fn object_name(source: &str, kind: &str) -> String {
     format!("{kind}:{source}")
 }
 
-/// What an attempt says about the destination.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sign {
-    /// It works.
-    Success,
-    /// It does not.
-    Failure,
-    /// It is there, and did not want this delivery.
-    Answer,
-    /// Nothing: it was not asked.
-    None,
-}
-
-/// What an attempt says about the destination.
-pub fn sign(attempted: &Attempted) -> Sign {
-    match attempted {
-        Attempted::Answered { status: 200..=299, .. } => Sign::Success,
-        Attempted::Answered { status: 408 | 429 | 500.., .. } | Attempted::Failed => Sign::Failure,
-        Attempted::Answered { .. } => Sign::Answer,
-        Attempted::NotSent | Attempted::BodyUnavailable => Sign::None,
-    }
-}
-
-/// What the attempts of one batch on one destination came to, in the order in which they ended.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Tally {
-    /// When the last success ended.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub succeeded_at_ms: Option<u64>,
-    /// Whether there was an answer that is neither success nor failure.
-    #[serde(default)]
-    pub answered: bool,
-    /// Failures since the last success.
-    #[serde(default)]
-    pub failures: u64,
-    /// When the first of them ended.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub failing_since_ms: Option<u64>,
-    /// What the last of them was, without secrets.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub error: Option<String>,
-    /// The HTTP status of the last of them.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub status: Option<u16>,
-}
-
-impl Tally {
-    /// Adds an attempt that ended at `now_ms`.
-    pub fn add(&mut self, sign: Sign, now_ms: u64, status: Option<u16>, error: Option<&str>) {
-        match sign {
-            Sign::Success => {
-                let answered = self.answered;
-                *self = Self { succeeded_at_ms: Some(now_ms), answered, ..Self::default() };
-            }
-            Sign::Failure => {
-                self.failures = self.failures.saturating_add(1);
-                self.failing_since_ms = self.failing_since_ms.or(Some(now_ms));
-                self.error = error.map(|error| error.chars().take(MAX_ERROR_CHARS).collect());
-                self.status = status;
-            }
-            Sign::Answer => self.answered = true,
-            Sign::None => {}
-        }
-    }
-
-    /// Whether the object has to hear of it: always of failures and of what became of a probe; of successes only where it
-    /// counts failures.
-    pub fn is_news(&self, gate: &Gate) -> bool {
-        match gate {
-            Gate::Closed { failing } => self.failures > 0 || *failing && self.succeeded_at_ms.is_some(),
-            Gate::Probe { .. } => true,
-            Gate::Open { .. } => false,
-        }
-    }
-}
-
-/// What may be done with the deliveries of a batch.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Gate {
-    /// Hand them on.
-    Closed {
-        /// Failures are being counted: a success is to be reported.
-        failing: bool,
-    },
-    /// Put them off.
-    Open {
-        /// Until when nothing changes.
-        until_ms: u64,
-    },
-    /// Hand on one, put off the others.
-    Probe {
-        /// Number of the probe, to be reported.
-        number: u64,
-        /// Until when it holds.
-        until_ms: u64,
-    },
-}
-
-/// A change of the state, for the log and the audit trail; reported to exactly one caller.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Change {
-    /// Deliveries wait from now on.
-    Opened,
-    /// They are handed on again.
-    Closed,
-}
-
-/// A call to a circuit's object.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum CircuitCall {
-    /// Before a batch: answers a [`Gate`].
-    Ask {
-        /// How long a probe may take.
-        lease_ms: u64,
-    },
-    /// After a batch: answers [`Reported`].
-    Report {
-        /// The number of the probe that this was.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        probe: Option<u64>,
-        /// What the attempts came to.
-        tally: Tally,
-        /// When the circuit opens.
-        settings: Settings,
-    },
-    /// Closes it by hand: answers `Option<Change>`.
-    Close,
-    /// Answers the [`Circuit`].
-    Read,
-}
-
-/// The answer to a report.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Reported {
-    /// What the report changed.
-    pub change: Option<Change>,
-    /// Whether the circuit is closed with failures being counted; `None` where it is open.
-    pub failing: Option<bool>,
-}
-
 /// An open circuit.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Open {
     since_ms: u64,
-    delay_ms: u64,
-    next_probe_ms: u64,
-    /// Number of the last probe.
-    probes: u64,
-    /// Until when the probe that is out may be reported.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    probe_until_ms: Option<u64>,
+    /// The wait before the next probe.
+    wait_ms: u64,
+    /// When a probe is due next; that is also when one that is out is given up.
+    probe_at_ms: u64,
+    /// Whether a probe is out.
+    is_probing: bool,
 }
 
 /// The state of a circuit, as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Circuit {
     v: u32,
-    /// Failures since the last success.
-    #[serde(default)]
-    failures: u64,
-    /// When the first of them ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    failing_since_ms: Option<u64>,
+    open: Option<Open>,
+    /// Until when the destination asked to be left alone.
+    #[serde(default)]
+    held_until_ms: u64,
+    /// Since when a person has it paused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    paused_since_ms: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     last_error: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     last_status: Option<u16>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    open: Option<Open>,
+    /// Successes and failures, the oldest first.
+    #[serde(default)]
+    window: VecDeque<EndedAttempt>,
+    /// Whether one of them is bad.
+    #[serde(default)]
+    is_failing: bool,
 }
 
 impl Default for Circuit {
     fn default() -> Self {
-        Self { v: 1, failures: 0, failing_since_ms: None, last_error: None, last_status: None, open: None }
+        Self {
+            v: 2,
+            open: None,
+            held_until_ms: 0,
+            paused_since_ms: None,
+            last_error: None,
+            last_status: None,
+            window: VecDeque::new(),
+            is_failing: false,
+        }
     }
 }
 
 impl Circuit {
-    /// What a batch may do now. A probe that is granted has to be reported within `lease_ms`.
-    pub fn ask(&mut self, lease_ms: u64, now_ms: u64) -> Gate {
-        let Some(open) = &mut self.open else { return Gate::Closed { failing: self.failures > 0 } };
-        let until_ms = open.next_probe_ms.max(open.probe_until_ms.unwrap_or(0));
-        if now_ms < until_ms {
-            return Gate::Open { until_ms };
+    /// What a batch may do now. A probe that is granted has to be reported within `lease_ms`. `calls`: what was not told yet.
+    pub fn ask(&mut self, calls: &[EndedAttempt], settings: &Settings, lease_ms: u64, now_ms: u64) -> Gate {
+        if self.open.is_none() {
+            self.remember(calls, settings, now_ms);
         }
-        open.probes = open.probes.saturating_add(1);
-        let until_ms = now_ms.saturating_add(lease_ms);
-        open.probe_until_ms = Some(until_ms);
-        Gate::Probe { number: open.probes, until_ms }
+        if let Some(since_ms) = self.paused_since_ms {
+            // The longer a pause has lasted, the longer it is likely to last.
+            let wait_ms = now_ms.saturating_sub(since_ms).clamp(FIRST_WAIT_MS, LONGEST_WAIT_MS);
+            return Gate::Wait { until_ms: now_ms.saturating_add(wait_ms) };
+        }
+        let until_ms = self.open.map_or(0, |open| open.probe_at_ms).max(self.held_until_ms);
+        if now_ms < until_ms {
+            return Gate::Wait { until_ms };
+        }
+        let Some(open) = &mut self.open else { return Gate::Closed };
+        open.is_probing = true;
+        open.probe_at_ms = now_ms.saturating_add(lease_ms.max(1));
+        Gate::Probe { until_ms: open.probe_at_ms }
     }
 
-    /// Takes in what the attempts of a batch came to.
+    /// Takes in what the attempts of a batch came to. While the circuit is open only its probe counts: what other batches find
+    /// began before.
     pub fn report(&mut self, probe: Option<u64>, tally: &Tally, settings: &Settings, now_ms: u64) -> Option<Change> {
-        let Some(open) = &mut self.open else { return self.count(tally, settings, now_ms) };
-        let is_current = probe.is_some_and(|number| number == open.probes) && open.probe_until_ms.is_some();
-        // A batch that began before the circuit opened may still prove that the destination is back.
-        let is_back = tally.succeeded_at_ms.is_some_and(|at_ms| at_ms > open.since_ms);
-        if is_back || is_current && tally.failures == 0 && (tally.answered || tally.succeeded_at_ms.is_some()) {
-            return self.close();
+        self.held_until_ms = self.held_until_ms.max(tally.held_until_ms.unwrap_or(0));
+        if tally.error.is_some() || tally.status.is_some() {
+            (self.last_error, self.last_status) = (tally.error.clone(), tally.status);
         }
-        if is_current {
-            open.probe_until_ms = None;
-            if tally.failures > 0 {
-                open.delay_ms = open.delay_ms.saturating_mul(2).min(MAX_DELAY_MS);
-                open.next_probe_ms = now_ms.saturating_add(open.delay_ms);
-            }
+        let Some(open) = &mut self.open else {
+            self.remember(&tally.calls, settings, now_ms);
+            let is_bad = tally.calls.iter().any(|call| settings.is_bad(call));
+            return if is_bad { self.judge(settings, now_ms) } else { None };
+        };
+        if !open.is_probing || probe != Some(open.probe_at_ms) {
+            return None;
         }
-        self.add_failures(tally);
+        open.is_probing = false;
+        open.probe_at_ms = now_ms;
+        if tally.calls.iter().any(|call| call.sign == AttemptSign::Failure) {
+            open.wait_ms = open.wait_ms.saturating_mul(2).min(LONGEST_WAIT_MS);
+            open.probe_at_ms = now_ms.saturating_add(open.wait_ms);
+        } else if !tally.calls.is_empty() {
+            self.close();
+            return Some(Change::Closed);
+        }
         None
     }
 
-    fn count(&mut self, tally: &Tally, settings: &Settings, now_ms: u64) -> Option<Change> {
-        if tally.succeeded_at_ms.is_some_and(|at_ms| self.failing_since_ms.is_none_or(|since| since <= at_ms)) {
-            (self.failures, self.failing_since_ms) = (0, None);
-        }
-        self.add_failures(tally);
-        let since_ms = self.failing_since_ms?;
-        if self.failures < settings.failures || now_ms.saturating_sub(since_ms) < settings.after_ms {
+    fn remember(&mut self, calls: &[EndedAttempt], settings: &Settings, now_ms: u64) {
+        self.window.extend(calls.iter().filter(|call| call.sign != AttemptSign::Answered));
+        let from_ms = now_ms.saturating_sub(settings.window_ms);
+        self.window.retain(|call| call.at_ms >= from_ms);
+        self.window.drain(..self.window.len().saturating_sub(WINDOW_CALLS));
+        self.is_failing = self.window.iter().any(|call| settings.is_bad(call));
+    }
+
+    fn judge(&mut self, settings: &Settings, now_ms: u64) -> Option<Change> {
+        let calls = self.window.len() as u64;
+        let percent = |count: usize| (count as u64).saturating_mul(100);
+        let failed = self.window.iter().filter(|call| call.sign == AttemptSign::Failure).count();
+        let slow = self.window.iter().filter(|call| settings.is_slow(call)).count();
+        let is_over = percent(failed) >= calls.saturating_mul(settings.failure_percent)
+            || settings.slow_percent > 0 && percent(slow) >= calls.saturating_mul(settings.slow_percent);
+        if calls < settings.min_calls.max(1) || !is_over {
             return None;
         }
-        self.open = Some(Open {
-            since_ms: now_ms,
-            delay_ms: FIRST_DELAY_MS,
-            next_probe_ms: now_ms.saturating_add(FIRST_DELAY_MS),
-            probes: 0,
-            probe_until_ms: None,
-        });
+        self.forget();
+        let probe_at_ms = now_ms.saturating_add(FIRST_WAIT_MS);
+        self.open = Some(Open { since_ms: now_ms, wait_ms: FIRST_WAIT_MS, probe_at_ms, is_probing: false });
         Some(Change::Opened)
     }
 
-    fn add_failures(&mut self, tally: &Tally) {
-        if tally.failures > 0 {
-            self.failures = self.failures.saturating_add(tally.failures);
-            self.failing_since_ms = [self.failing_since_ms, tally.failing_since_ms].into_iter().flatten().min();
-            self.last_error.clone_from(&tally.error);
-            self.last_status = tally.status;
-        }
+    fn forget(&mut self) {
+        self.window.clear();
+        self.is_failing = false;
     }
 
-    /// Closes it, by itself or by hand.
-    pub fn close(&mut self) -> Option<Change> {
-        let was_open = self.open.is_some();
-        (self.failures, self.failing_since_ms, self.open) = (0, None, None);
-        was_open.then_some(Change::Closed)
+    /// Closes it, by itself or by hand: nothing that the destination did before counts. Answers whether it was open.
+    pub fn close(&mut self) -> bool {
+        self.forget();
+        self.held_until_ms = 0;
+        self.open.take().is_some()
+    }
+
+    /// A person pauses or resumes it; answers whether it was paused.
+    pub fn pause(&mut self, is_paused: bool, now_ms: u64) -> bool {
+        let before = self.paused_since_ms;
+        self.paused_since_ms = is_paused.then(|| before.unwrap_or(now_ms));
+        before.is_some()
+    }
+
+    /// A person has the next delivery tried, whatever it would wait for except a pause; answers whether it would have waited. A
+    /// probe that is out stays the only one.
+    pub fn probe(&mut self, now_ms: u64) -> bool {
+        let was_waiting = self.open.is_some() || now_ms < self.held_until_ms;
+        self.held_until_ms = 0;
+        if let Some(open) = self.open.as_mut().filter(|open| !open.is_probing) {
+            open.probe_at_ms = open.probe_at_ms.min(now_ms);
+        }
+        was_waiting
+    }
+
+    /// Whether what changed since `before` has to outlive the object's memory: not the calls of a destination that works.
+    pub fn is_to_be_stored(&self, before: &Self) -> bool {
+        let is_same = Self { window: before.window.clone(), ..self.clone() } == *before;
+        !is_same || self.is_failing && self.window != before.window
     }
 
     /// The answer to a report that came to `change`.
-    pub fn reported(&self, change: Option<Change>) -> Reported {
-        Reported { change, failing: self.open.is_none().then_some(self.failures > 0) }
+    pub fn reported(&self, change: Option<Change>, now_ms: u64) -> Reported {
+        let is_closed = self.open.is_none() && self.paused_since_ms.is_none() && now_ms >= self.held_until_ms;
+        Reported { change, is_closed }
     }
 }
 

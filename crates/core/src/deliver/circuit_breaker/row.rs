@@ -2,26 +2,31 @@
 //!
 //! Promise: nothing of an address that may be secret. Out of scope: where it is shown.
 
-use super::Circuit;
+use super::{AttemptSign, Circuit, Settings};
 use serde::{Deserialize, Serialize};
 
 impl Circuit {
     /// What the API, the metrics and the alerts show of it.
-    pub fn row(self, source: &str, url: Option<String>, now_ms: u64) -> CircuitRow {
-        let out = self.open.as_ref().and_then(|open| open.probe_until_ms).is_some_and(|until_ms| now_ms < until_ms);
+    pub fn row(self, source: &str, url: Option<String>, settings: &Settings, now_ms: u64) -> CircuitRow {
+        let from_ms = now_ms.saturating_sub(settings.window_ms);
+        let calls: Vec<_> = self.window.iter().filter(|call| call.at_ms >= from_ms).collect();
+        let is_held = now_ms < self.held_until_ms;
         CircuitRow {
             source: source.into(),
             url,
-            state: match &self.open {
-                None => CircuitState::Closed,
-                Some(_) if out => CircuitState::Probing,
+            state: match self.open {
+                _ if self.paused_since_ms.is_some() => CircuitState::Paused,
+                Some(open) if open.is_probing && now_ms < open.probe_at_ms => CircuitState::Probing,
                 Some(_) => CircuitState::Open,
+                None if is_held => CircuitState::Held,
+                None => CircuitState::Closed,
             },
-            failing_since_ms: self.failing_since_ms,
-            consecutive_failures: self.failures,
-            opened_at_ms: self.open.as_ref().map(|open| open.since_ms),
-            next_probe_ms: self.open.as_ref().map(|open| open.next_probe_ms),
-            delay_s: self.open.as_ref().map(|open| open.delay_ms.div_euclid(1000)),
+            calls: calls.len(),
+            failures: calls.iter().filter(|call| call.sign == AttemptSign::Failure).count(),
+            opened_at_ms: self.open.map(|open| open.since_ms),
+            next_probe_ms: self.open.map(|open| open.probe_at_ms),
+            held_until_ms: is_held.then_some(self.held_until_ms),
+            paused_since_ms: self.paused_since_ms,
             last_error: self.last_error,
             last_status: self.last_status,
         }
@@ -38,13 +43,17 @@ pub enum CircuitState {
     Open,
     /// They wait for the probe that is out.
     Probing,
+    /// They wait because the destination asked for it.
+    Held,
+    /// They wait because a person said so.
+    Paused,
     /// The object did not answer; the consumers take such a circuit for closed.
     Unknown,
 }
 
 impl CircuitState {
     /// All states.
-    pub const ALL: [Self; 4] = [Self::Closed, Self::Open, Self::Probing, Self::Unknown];
+    pub const ALL: [Self; 6] = [Self::Closed, Self::Open, Self::Probing, Self::Held, Self::Paused, Self::Unknown];
 
     /// The name in the API and in metrics.
     pub const fn as_str(self) -> &'static str {
@@ -52,6 +61,8 @@ impl CircuitState {
             Self::Closed => "closed",
             Self::Open => "open",
             Self::Probing => "probing",
+            Self::Held => "held",
+            Self::Paused => "paused",
             Self::Unknown => "unknown",
         }
     }
@@ -67,16 +78,18 @@ pub struct CircuitRow {
     pub url: Option<String>,
     /// The state.
     pub state: CircuitState,
-    /// When the first failure since the last success ended, milliseconds since the epoch.
-    pub failing_since_ms: Option<u64>,
-    /// Failures since the last success.
-    pub consecutive_failures: u64,
+    /// Calls within its window.
+    pub calls: usize,
+    /// Those that failed.
+    pub failures: usize,
     /// Since when it is open, milliseconds since the epoch.
     pub opened_at_ms: Option<u64>,
-    /// When the next probe is due, milliseconds since the epoch.
+    /// When the next probe is due, or the one that is out is given up, milliseconds since the epoch.
     pub next_probe_ms: Option<u64>,
-    /// The wait between two probes, in seconds.
-    pub delay_s: Option<u64>,
+    /// Until when the destination asked to be left alone, milliseconds since the epoch.
+    pub held_until_ms: Option<u64>,
+    /// Since when a person has it paused, milliseconds since the epoch.
+    pub paused_since_ms: Option<u64>,
     /// The last failure, secrets removed; kept when the destination works again.
     pub last_error: Option<String>,
     /// Its HTTP status.
@@ -86,7 +99,7 @@ pub struct CircuitRow {
 impl CircuitRow {
     /// The row of a circuit whose object did not answer.
     pub fn unknown(source: &str, url: Option<String>, error: String) -> Self {
-        let row = Circuit::default().row(source, url, 0);
+        let row = Circuit::default().row(source, url, &Settings::default(), 0);
         Self { state: CircuitState::Unknown, last_error: Some(error), ..row }
     }
 }
