@@ -11,10 +11,11 @@
 use crate::VERSION;
 use crate::config::{Gateway, gateway};
 use crate::deliver::circuit_breakers::circuits_of;
-use crate::objects::clients::{CountersClient, DeadLetterClient, LedgerClient, MonitorClient};
+use crate::objects::clients::{AuditLogClient, CountersClient, DeadLetterClient, LedgerClient, MonitorClient};
 use crate::platform::objects::CallError;
 use crate::platform::{clock, queue};
-use futures_util::future::{join, join_all, join3, join4};
+use futures_util::future::{join, join_all, join3, join5};
+use gateway_core::audit::AUDIT_OBJECT;
 use gateway_core::config::Source;
 use gateway_core::dead_letters::STORE_OBJECT;
 use gateway_core::deliver::circuit_breaker::CircuitRow;
@@ -45,14 +46,22 @@ pub(crate) async fn collect(env: &Env) -> MetricsSnapshot {
     let ledgers = join_all(ledger_names.iter().map(|name| in_time(LedgerClient::new(env, name).totals())));
     let counters = join_all(counter_names.iter().map(|name| in_time(CountersClient::new(env, name).read())));
     let (store, monitor) = (DeadLetterClient::new(env).totals(), MonitorClient::new(env).read());
-    let rest = join4(in_time(store), in_time(crate::jobs::reconcile::reconciled(env)), in_time(monitor), queues(env));
-    let (counters, ledgers, (letters, reconcile, health, queues)) = join3(counters, ledgers, rest).await;
+    let (audit, reconciled) = (AuditLogClient::new(env).storage_bytes(), crate::jobs::reconcile::reconciled(env));
+    let rest = join5(in_time(store), in_time(reconciled), in_time(monitor), in_time(audit), queues(env));
+    let (counters, ledgers, (letters, reconcile, health, audit, queues)) = join3(counters, ledgers, rest).await;
     let mut missing = vec![];
+    let sizes = ledgers.iter().map(|totals| totals.as_ref().map(|totals| totals.storage_bytes));
+    let sizes = sizes.chain([letters.as_ref().map(|totals| totals.storage_bytes), audit]);
+    let names = ledger_names.iter().map(String::as_str).chain([STORE_OBJECT, AUDIT_OBJECT]);
+    let storage = names.zip(sizes).filter_map(|(name, bytes)| Some((name.to_owned(), bytes?))).collect();
     let counters = answered(counters, &counter_names, &mut missing);
     let ledgers = answered(ledgers, &ledger_names, &mut missing);
-    for (name, absent) in
-        [(STORE_OBJECT, letters.is_none()), (LIFECYCLE_OBJECT, reconcile.is_none()), (MONITOR_OBJECT, health.is_none())]
-    {
+    for (name, absent) in [
+        (STORE_OBJECT, letters.is_none()),
+        (LIFECYCLE_OBJECT, reconcile.is_none()),
+        (MONITOR_OBJECT, health.is_none()),
+        (AUDIT_OBJECT, audit.is_none()),
+    ] {
         if absent {
             missing.push(name.into());
         }
@@ -75,6 +84,7 @@ pub(crate) async fn collect(env: &Env) -> MetricsSnapshot {
         accounts,
         queues,
         letters,
+        storage,
         reconcile,
         declared,
         health,

@@ -50,6 +50,7 @@ impl DurableObject for AuditLog {
             AuditCall::Export { limit } => json(&segments::export(sql, &self.env, limit).await?),
             AuditCall::Anchored { segment } => json(&segments::at(sql, segment_bounds(segment).1)?),
             AuditCall::Expire { before_ms } => json(&self.tables.transaction(|sql| segments::expire(sql, before_ms))?),
+            AuditCall::StorageBytes => json(&sql.database_size()),
         };
         self.tables.serve(request, answer).await
     }

@@ -55,6 +55,8 @@ pub enum AuditCall {
         /// Segments whose last entry was recorded before this time.
         before_ms: u64,
     },
+    /// Answers the size of the object in bytes.
+    StorageBytes,
 }
 
 /// Which entries a list shows.

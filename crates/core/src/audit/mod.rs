@@ -9,7 +9,7 @@ mod segments;
 
 pub use calls::{AUDIT_OBJECT, AuditCall, EntryFilter, Lines, Verification};
 pub use chain::{Broken, GENESIS_HASH, Head};
-pub use letters::{job_draft, letter_drafts, purge_drafts, replay_draft, retention_draft};
+pub use letters::{delete_draft, job_draft, letter_drafts, purge_drafts, replay_draft, retention_draft};
 pub use segments::{Anchor, MAX_ENTRIES, SEGMENT_ENTRIES, Segment, SegmentBroken, check_segment, segment_bounds};
 
 use serde::{Deserialize, Serialize};
@@ -28,6 +28,8 @@ pub enum Action {
     Validate,
     /// A delivery went to the dead letters.
     DlqRoute,
+    /// An operator deleted a dead letter.
+    DlqDelete,
     /// A dead letter was replayed.
     Replay,
     /// A reconciliation ended.
@@ -48,12 +50,13 @@ pub enum Action {
 
 impl Action {
     /// All actions.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Create,
         Self::Update,
         Self::Delete,
         Self::Validate,
         Self::DlqRoute,
+        Self::DlqDelete,
         Self::Replay,
         Self::Reconcile,
         Self::Probe,
@@ -72,6 +75,7 @@ impl Action {
             Self::Delete => "DELETE",
             Self::Validate => "VALIDATE",
             Self::DlqRoute => "DLQ_ROUTE",
+            Self::DlqDelete => "DLQ_DELETE",
             Self::Replay => "REPLAY",
             Self::Reconcile => "RECONCILE",
             Self::Probe => "PROBE",
