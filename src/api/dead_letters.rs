@@ -1,13 +1,18 @@
 //! `GET /api/dead-letters`, `GET DELETE /api/dead-letters/{id}`.
 
 use super::{ApiCall, Handled, cursor, limit, next_cursor, not_found, one_of, time};
+use crate::deliver::replay::read_body;
 use crate::objects::clients::DeadLetterClient;
 use crate::platform::http::{ApiProblem, empty, json};
 use crate::platform::{log, r2};
+use gateway_core::audit::delete_draft;
 use gateway_core::dead_letters::{BodyText, LetterFilter, LetterStatus, StoredDeadLetter, Summary};
+use gateway_core::messages::DeadLetter;
 use gateway_core::messages::id::is_delivery_id;
-use gateway_core::messages::{BodyRef, DeadLetter};
 use serde::Serialize;
+
+/// Who replays and deletes by the API: the operator.
+pub(super) const ACTOR: &str = "admin";
 
 /// A letter with its body.
 #[derive(Serialize)]
@@ -61,22 +66,15 @@ pub(super) fn unknown_letter() -> ApiProblem {
 
 /// One letter with its body.
 pub(super) async fn read(call: &ApiCall<'_>, id: &str) -> Handled {
-    let found = DeadLetterClient::new(call.env).get(letter_id(id)?).await?;
-    let StoredDeadLetter { letter, inline, status, last_replay } = found.ok_or_else(unknown_letter)?;
-    let mut lost = None;
-    let body = match &letter.body {
-        BodyRef::Stored { key, sha256, .. } => match r2::get(call.env, key, sha256).await {
-            Ok(bytes) => Some(BodyText::from_bytes(&bytes)),
-            Err(r2::ReadError::Gone(error)) => {
-                lost = Some(error);
-                None
-            }
-            Err(r2::ReadError::Failed(error)) => {
-                return Err(ApiProblem::new(503, "The body cannot be read", "body_unavailable").detail(error));
-            }
-        },
-        BodyRef::Inline { .. } | BodyRef::Omitted { .. } => inline,
+    let found = DeadLetterClient::new(call.env).get(letter_id(id)?).await?.ok_or_else(unknown_letter)?;
+    let (body, lost) = match read_body(call.env, &found).await {
+        Ok(bytes) => (bytes.as_deref().map(BodyText::from_bytes), None),
+        Err(r2::ReadError::Gone(error)) => (None, Some(error)),
+        Err(r2::ReadError::Failed(error)) => {
+            return Err(ApiProblem::new(503, "The body cannot be read", "body_unavailable").detail(error));
+        }
     };
+    let StoredDeadLetter { letter, status, last_replay, .. } = found;
     let summary = Summary::new(&letter, status, last_replay);
     let DeadLetter { event_count, secret_label, headers, .. } = letter;
     Ok(json(200, &WholeLetter { summary, event_count, secret_label, headers, body_lost: lost, body }))
@@ -84,12 +82,12 @@ pub(super) async fn read(call: &ApiCall<'_>, id: &str) -> Handled {
 
 /// Deletes one letter and its body.
 pub(super) async fn delete(call: &ApiCall<'_>, id: &str) -> Handled {
-    let (_, key) = DeadLetterClient::new(call.env).delete(letter_id(id)?).await?.ok_or_else(unknown_letter)?;
-    if let Some(key) = key
-        && let Err(error) = r2::delete(call.env, vec![key]).await
-    {
+    let deleted = DeadLetterClient::new(call.env).delete(letter_id(id)?).await?;
+    let (letter, key) = deleted.ok_or_else(unknown_letter)?;
+    if let Err(error) = r2::delete(call.env, key.into_iter().collect()).await {
         // Retention finds bodies that no letter names.
         log::warn("payload_delete_failed", &[("delivery", id), ("error", &error)]);
     }
+    crate::audit::append(call.env, vec![delete_draft(&letter, ACTOR)]).await;
     Ok(empty(204))
 }

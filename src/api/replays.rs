@@ -1,7 +1,7 @@
 //! `POST /api/dead-letters/{id}/replay`, `POST /api/dead-letters/replay`, and the jobs of the latter under
 //! `/api/dead-letters/replays`.
 
-use super::dead_letters::{letter_id, unknown_letter};
+use super::dead_letters::{ACTOR, letter_id, unknown_letter};
 use super::{ApiCall, Handled, bad_parameter, not_found, one_of, time};
 use crate::objects::clients::DeadLetterClient;
 use crate::platform::clock;
@@ -12,9 +12,6 @@ use gateway_core::dead_letters::replay::{
 use gateway_core::dead_letters::{LetterFilter, LetterStatus};
 use gateway_core::messages::id::{delivery_id, is_delivery_id};
 use serde::{Deserialize, Serialize};
-
-/// Who replays by the API: the operator.
-const ACTOR: &str = "admin";
 
 /// The most letters that a filter names one by one.
 const MAX_IDS: usize = 1_000;

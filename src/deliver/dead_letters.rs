@@ -67,7 +67,7 @@ pub(super) async fn consume(messages: &[&QueueMessage], env: &Env) {
     // A message that came again is no second death.
     let mut drafts = letter_drafts(known.iter().filter(|letter| !stored.known.contains(&letter.id)));
     for (source, removed) in &stored.purged {
-        log::warn("dead_letters_purged", &[("source", source), ("letters", &removed.total().to_string())]);
+        log::warn("dead_letters_purged", &[("source", source), ("letters", &removed.to_string())]);
     }
     drafts.extend(purge_drafts(&stored.purged));
     if let Err(error) = r2::delete(env, stored.keys).await {

@@ -11,31 +11,39 @@ use gateway_core::dead_letters::{BodyText, StoredDeadLetter};
 use gateway_core::messages::{BodyRef, Stage, delivery_header};
 use worker::Env;
 
-/// Judges a letter as a replay would; the parcel and the body that would be sent.
-async fn judge(
+/// The body of a letter, wherever it is; `None` where it was not kept.
+pub(crate) async fn read_body(
     env: &Env,
-    StoredDeadLetter { letter, inline, .. }: &StoredDeadLetter,
-) -> Result<(Parcel, Vec<u8>), ReplayVerdict> {
+    StoredDeadLetter { letter, inline, moved, .. }: &StoredDeadLetter,
+) -> Result<Option<Vec<u8>>, r2::ReadError> {
+    match (&letter.body, moved) {
+        (BodyRef::Omitted { .. }, _) => Ok(None),
+        (BodyRef::Stored { key, sha256, .. }, _) => r2::get(env, key, sha256).await.map(Some),
+        (BodyRef::Inline { .. }, Some(range)) => r2::get_range(env, range).await.map(Some),
+        (BodyRef::Inline { .. }, None) => match inline.as_ref().and_then(BodyText::to_bytes) {
+            Some(bytes) => Ok(Some(bytes)),
+            None => Err(r2::ReadError::Gone("the row holds no body".into())),
+        },
+    }
+}
+
+/// Judges a letter as a replay would; the parcel and the body that would be sent.
+async fn judge(env: &Env, stored: &StoredDeadLetter) -> Result<(Parcel, Vec<u8>), ReplayVerdict> {
+    let letter = &stored.letter;
     let body = match &letter.body {
-        BodyRef::Omitted { .. } => vec![],
-        BodyRef::Inline { .. } => {
-            let bytes = inline.as_ref().and_then(BodyText::to_bytes);
-            bytes.ok_or_else(|| ReplayVerdict::skipped(skipped::BODY_LOST, Some("the row holds no body".into())))?
-        }
         // What was verified once is sent by its reference, so that it need not be read here.
         BodyRef::Stored { key, .. } if letter.stage == Stage::Deliver => match r2::exists(env, key).await {
-            Ok(true) => vec![],
-            Ok(false) => return Err(ReplayVerdict::skipped(skipped::BODY_LOST, Some(format!("no object {key}")))),
-            Err(error) => return Err(ReplayVerdict::skipped(skipped::BODY_UNAVAILABLE, Some(error))),
+            Ok(true) => Ok(None),
+            Ok(false) => Err(r2::ReadError::Gone(format!("no object {key}"))),
+            Err(error) => Err(r2::ReadError::Failed(error)),
         },
-        BodyRef::Stored { key, sha256, .. } => match r2::get(env, key, sha256).await {
-            Ok(bytes) => bytes,
-            Err(r2::ReadError::Gone(error)) => return Err(ReplayVerdict::skipped(skipped::BODY_LOST, Some(error))),
-            Err(r2::ReadError::Failed(error)) => {
-                return Err(ReplayVerdict::skipped(skipped::BODY_UNAVAILABLE, Some(error)));
-            }
-        },
+        _ => read_body(env, stored).await,
     };
+    let body = body.map_err(|error| match error {
+        r2::ReadError::Gone(error) => ReplayVerdict::skipped(skipped::BODY_LOST, Some(error)),
+        r2::ReadError::Failed(error) => ReplayVerdict::skipped(skipped::BODY_UNAVAILABLE, Some(error)),
+    });
+    let body = body?.unwrap_or_default();
     if letter.stage != Stage::Receive {
         return Ok((decide(letter, None, &body)?, body));
     }

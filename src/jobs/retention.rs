@@ -3,6 +3,7 @@
 //! Promises:
 //! - bounded steps, and an account of what was removed; a step that fails leaves its part to the next run;
 //! - nothing is removed while the configuration, which says how long things are kept, cannot be read;
+//! - no body is removed by its date in a run that left a letter or a delivery over;
 //! - a delivery that the queue does not hold any more becomes a dead letter.
 //!
 //! Out of scope: what is old (`gateway_core::dead_letters::retention`); the archive, which is the user's.
@@ -10,13 +11,13 @@
 use crate::config::gateway;
 use crate::deliver::letter::send_letter;
 use crate::jobs::audit_export;
-use crate::objects::clients::{DeadLetterClient, LedgerClient};
+use crate::objects::clients::{DeadLetterClient, LedgerClient, MonitorClient};
 use crate::platform::body::RawBody;
 use crate::platform::{clock, log, r2};
 use gateway_core::audit::retention_draft;
 use gateway_core::config::GatewayConfig;
 use gateway_core::dead_letters::INLINE_MAX_BYTES;
-use gateway_core::dead_letters::retention::{MAX_STEPS, Removed, STEP, before_ms};
+use gateway_core::dead_letters::retention::{LastRetention, MAX_STEPS, Removed, STEP, before_ms};
 use gateway_core::deliver::ledger::{
     DeliveryRow, LOST_LIMIT, LostRow, ledger_shards, lost_before_ms, lost_letter, suspected_before_ms,
 };
@@ -41,6 +42,11 @@ pub(crate) async fn run(env: &Env, actor: &str) -> Removed {
         // How long things are to be kept is written there.
         Err(_) => failed(&mut removed, "bad_configuration"),
     }
+    let Removed { failures, unfinished, .. } = removed;
+    let last = LastRetention { ended_at_ms: clock::now_ms(), failures, unfinished };
+    if let Err(error) = MonitorClient::new(env).retained(last).await {
+        log::warn("retention_not_kept", &[("error", &error.to_string())]);
+    }
     let figures = serde_json::to_string(&removed).unwrap_or_default();
     log::info("retention", &[("removed", &figures), ("audit_head", &audit_export::head(env).await)]);
     crate::audit::append(env, retention_draft(&removed, actor).into_iter().collect()).await;
@@ -55,7 +61,9 @@ async fn remove(env: &Env, config: &GatewayConfig, removed: &mut Removed) {
     lost(env, now_ms, removed).await;
     letters(env, before_ms(retention.letter_days, now_ms), received_before_ms, removed).await;
     ledgers(env, before_ms(retention.dedupe_days, now_ms), removed).await;
-    for prefix in BODY_PREFIXES {
+    // What was left over may refer to them.
+    let left_over = removed.unfinished;
+    for prefix in BODY_PREFIXES.into_iter().filter(|_| !left_over) {
         bodies(env, prefix, &retention.bodies_before_key(prefix, longest_ms, now_ms), removed).await;
     }
     audit_export::run(env, before_ms(retention.audit_days, now_ms), removed).await;

@@ -6,6 +6,7 @@
 use crate::platform::objects::{CallError, ObjectRef};
 use gateway_core::audit::{AUDIT_OBJECT, AuditCall, Draft, EntryFilter, Lines, Marks};
 use gateway_core::dead_letters::replay::{Job, JobAction, JobOrder, LetterPosition, Replayed};
+use gateway_core::dead_letters::retention::LastRetention;
 use gateway_core::dead_letters::{
     Expired, LetterFilter, LetterTotals, LettersCall, LettersPut, Outlived, STORE_OBJECT, StoredDeadLetter, Summary,
 };
@@ -87,6 +88,7 @@ clients! {
         export() -> u64 = AuditCall::Export;
         expire(before_ms: u64) -> u64 = AuditCall::Expire { before_ms };
         marks() -> Marks = AuditCall::Marks;
+        storage_bytes() -> u64 = AuditCall::StorageBytes;
     }
 
     /// The vendor's API; one object, whose calls all answer the same.
@@ -110,6 +112,7 @@ clients! {
     MonitorClient(env) = ObjectRef::new(env, "MONITOR", MONITOR_OBJECT) => {
         evaluate(observation: Observation) -> Health = MonitorCall::Evaluate(observation);
         read() -> Health = MonitorCall::Read;
+        retained(run: LastRetention) -> Health = MonitorCall::Retained(run);
     }
 }
 

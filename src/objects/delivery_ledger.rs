@@ -327,7 +327,7 @@ fn delivery_row(row: &Row) -> Result<DeliveryRow> {
 }
 
 fn totals(sql: &SqlStorage) -> Result<LedgerTotals> {
-    let mut totals = LedgerTotals::default();
+    let mut totals = LedgerTotals { storage_bytes: sql.database_size() as u64, ..LedgerTotals::default() };
     for row in rows(sql, "SELECT source, outcome, n FROM totals", vec![])? {
         let (Some(source), Some(outcome), Some(n)) = (row.text(0), row.text(1), row.number(2)) else {
             return Err(unreadable("totals"));

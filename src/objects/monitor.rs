@@ -27,7 +27,7 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 use worker::{DurableObject, Env, Request, Response, Result, SqlStorage, State, durable_object};
 
-/// Both hold JSON: what was learned of each source, and under `alerts` and `health` what was said last.
+/// Both hold JSON: what was learned of each source; under `alerts` and `health` what was said last, under `retention` its last run.
 const SCHEMA: [SchemaStep; 1] = ["
     CREATE TABLE histories (source TEXT PRIMARY KEY, history TEXT NOT NULL) WITHOUT ROWID;
     CREATE TABLE kept (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;"];
@@ -57,14 +57,16 @@ impl DurableObject for Monitor {
 
     async fn fetch(&self, request: Request) -> Result<Response> {
         let answer = async |call, sql: &SqlStorage| {
-            if let MonitorCall::Evaluate(observation) = call {
-                match gateway(&self.env) {
+            match call {
+                MonitorCall::Evaluate(observation) => match gateway(&self.env) {
                     Ok(gateway) => self.evaluate(sql, &gateway, observation).await?,
                     // What is expected is not known: other alerts say so, and nothing is forgotten here.
                     Err(_) => log::warn("monitor_blind", &[("cause", "bad_configuration")]),
-                }
+                },
+                MonitorCall::Retained(run) => keep(sql, "retention", &Some(run))?,
+                MonitorCall::Read => {}
             }
-            json(&health(kept(sql, "health")?, &kept(sql, "alerts")?))
+            json(&health(kept(sql, "health")?, &kept(sql, "alerts")?, kept(sql, "retention")?))
         };
         self.tables.serve(request, answer).await
     }

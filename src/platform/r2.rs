@@ -2,6 +2,7 @@
 
 use super::body::RawBody;
 use super::{crypto, js_error};
+use gateway_core::dead_letters::caps::BodyRange;
 use genesys_webhook::encoding::hex;
 use js_sys::{Array, Object, Promise, Reflect, Uint8Array};
 use sha2::{Digest as _, Sha256};
@@ -17,7 +18,7 @@ extern "C" {
     #[wasm_bindgen(method, catch)]
     fn put(this: &BucketBinding, key: &str, body: &Uint8Array) -> Result<Promise, JsValue>;
     #[wasm_bindgen(method, catch)]
-    fn get(this: &BucketBinding, key: &str) -> Result<Promise, JsValue>;
+    fn get(this: &BucketBinding, key: &str, options: &Object) -> Result<Promise, JsValue>;
     #[wasm_bindgen(method, catch)]
     fn head(this: &BucketBinding, key: &str) -> Result<Promise, JsValue>;
     #[wasm_bindgen(method, catch)]
@@ -50,6 +51,14 @@ fn bucket(env: &Env) -> Result<BucketBinding, String> {
     if bucket.is_object() { Ok(bucket.unchecked_into()) } else { Err(format!("no bucket is bound as {PAYLOADS}")) }
 }
 
+fn options(fields: &[(&str, JsValue)]) -> Result<Object, String> {
+    let options = Object::new();
+    for (name, value) in fields {
+        Reflect::set(&options, &JsValue::from_str(name), value).map_err(|error| js_error(&error))?;
+    }
+    Ok(options)
+}
+
 async fn answered(promise: Result<Promise, JsValue>) -> Result<JsValue, String> {
     let promise = promise.map_err(|error| js_error(&error))?;
     JsFuture::from(promise).await.map_err(|error| js_error(&error))
@@ -62,12 +71,12 @@ pub(crate) async fn put(env: &Env, key: &str, body: &RawBody) -> Result<(), Stri
 
 /// Reads `key`; `None` where there is no such object. An error: the bucket did not answer.
 pub(crate) async fn get_any(env: &Env, key: &str) -> Result<Option<Vec<u8>>, String> {
-    Ok(buffer(env, key).await?.map(|array| array.to_vec()))
+    Ok(buffer(env, key, &Object::new()).await?.map(|array| array.to_vec()))
 }
 
 /// The buffer that the runtime filled.
-async fn buffer(env: &Env, key: &str) -> Result<Option<Uint8Array>, String> {
-    let object = answered(bucket(env)?.get(key)).await?;
+async fn buffer(env: &Env, key: &str, options: &Object) -> Result<Option<Uint8Array>, String> {
+    let object = answered(bucket(env)?.get(key, options)).await?;
     if !object.is_object() {
         return Ok(None);
     }
@@ -80,9 +89,25 @@ pub(crate) async fn get(env: &Env, key: &str, sha256: &str) -> Result<Vec<u8>, R
     get_in_place(env, key, sha256).await.map(|body| body.with_bytes(<[u8]>::to_vec))
 }
 
+/// Reads a part of an object of many bodies, and checks that it is what was stored.
+pub(crate) async fn get_range(env: &Env, range: &BodyRange) -> Result<Vec<u8>, ReadError> {
+    let BodyRange { key, offset, length, sha256 } = range;
+    // The platform gives no range of no bytes.
+    if *length == 0 {
+        return Ok(vec![]);
+    }
+    let part = options(&[("offset", (*offset as f64).into()), ("length", (*length as f64).into())]);
+    let options = part.and_then(|part| options(&[("range", part.into())])).map_err(ReadError::Failed)?;
+    checked(buffer(env, key, &options).await, key, sha256).await.map(|body| body.with_bytes(<[u8]>::to_vec))
+}
+
 /// The same, left in JavaScript: hashed there, and not copied into wasm, whose memory never shrinks.
 pub(crate) async fn get_in_place(env: &Env, key: &str, sha256: &str) -> Result<RawBody, ReadError> {
-    let array = buffer(env, key).await.map_err(ReadError::Failed)?;
+    checked(buffer(env, key, &Object::new()).await, key, sha256).await
+}
+
+async fn checked(read: Result<Option<Uint8Array>, String>, key: &str, sha256: &str) -> Result<RawBody, ReadError> {
+    let array = read.map_err(ReadError::Failed)?;
     let body = RawBody::Js(array.ok_or_else(|| ReadError::Gone(format!("no object {key}")))?);
     if body_sha256_hex(&body).await.map_err(ReadError::Failed)? == sha256 {
         Ok(body)
@@ -98,11 +123,8 @@ pub(crate) async fn exists(env: &Env, key: &str) -> Result<bool, String> {
 
 /// The first keys under `prefix`, in the order of their bytes.
 pub(crate) async fn list(env: &Env, prefix: &str, limit: u32) -> Result<Vec<String>, String> {
-    let options = Object::new();
+    let options = options(&[("prefix", JsValue::from_str(prefix)), ("limit", limit.into())])?;
     let field = |object: &JsValue, name: &str| Reflect::get(object, &JsValue::from_str(name));
-    for (name, value) in [("prefix", JsValue::from_str(prefix)), ("limit", limit.into())] {
-        Reflect::set(&options, &JsValue::from_str(name), &value).map_err(|error| js_error(&error))?;
-    }
     let listed = answered(bucket(env)?.list(&options)).await?;
     let objects = field(&listed, "objects").map_err(|error| js_error(&error))?;
     let objects: Array = objects.dyn_into().map_err(|_| "a list without objects".to_owned())?;

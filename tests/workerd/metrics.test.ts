@@ -328,7 +328,7 @@ describe("the text", () => {
 
   it("has help for every family, and no label that its senders could choose", async () => {
     const families = parseOpenMetrics(await text());
-    const allowed = ["source", "outcome", "reason", "cause", "secret", "place", "le", "version", "queue", "kind", "api", "status", "state", "action", "hash"];
+    const allowed = ["source", "outcome", "reason", "cause", "secret", "place", "object", "le", "version", "queue", "kind", "api", "status", "state", "action", "hash"];
     for (const [name, { type, help, samples }] of families) {
       expect(help, name).not.toBe("");
       expect(type, name).not.toBe("unknown");

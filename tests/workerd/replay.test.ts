@@ -6,7 +6,7 @@ import { afterEach, describe, expect, it, vi } from "vitest";
 
 import { api, bytes, events, eventually, hex, hmac, read, sha256, unique } from "./support/client.ts";
 import { acknowledged, arrived, letterOf, parcel, row, storedParcel } from "./support/deliveries.ts";
-import { CAPPED_BYTES, CAPPED_LETTERS, SECRETS } from "./support/gateway.ts";
+import { SECRETS } from "./support/gateway.ts";
 import { DEAD_LETTERS, consume, delivery, deliveryId, frame, ledgerPlace, message } from "./support/messages.ts";
 import { account, expectDelivered, failing, put, refused, replay, store } from "./support/letters.ts";
 import { sink } from "./support/sink.ts";
@@ -193,48 +193,5 @@ describe("while the platform fails", () => {
     expect((await replay(one.id)).json).toMatchObject({ outcome: "skipped", code: "body_unavailable" });
     vi.restoreAllMocks();
     expect((await read(`/api/dead-letters/${one.id}`)).status).toBe("stored");
-  });
-});
-
-describe("the store", () => {
-  it("keeps no more of a source than its cap: unverified first, the oldest first, counted and audited", async () => {
-    const at = (ms: number, verified: boolean) => refused("capped", { dead_at_ms: ms, verified });
-    const letters = [await at(1, true), await at(2, false), await at(3, true), await at(4, false)];
-    expect(CAPPED_LETTERS).toBe(3);
-    const messages = letters.map(({ letter, body }) => message(frame({ kind: "dead_letter", v: 1, ...letter }, body)));
-    for (const one of messages) {
-      await consume(DEAD_LETTERS, [one]);
-    }
-    const kept = async () => (await read("/api/dead-letters?source=capped")).deadLetters.map((letter: any) => letter.deadAtMs);
-    expect(await kept()).toEqual([4, 3, 1]);
-    const next = await at(5, true);
-    await consume(DEAD_LETTERS, [message(frame({ kind: "dead_letter", v: 1, ...next.letter }, next.body))]);
-    expect(await kept()).toEqual([5, 3, 1]);
-    const last = await at(6, false);
-    await consume(DEAD_LETTERS, [message(frame({ kind: "dead_letter", v: 1, ...last.letter }, last.body))]);
-    expect(await kept()).toEqual([6, 5, 3]);
-    expect((await read("/metrics")).deadLetters.purged.capped).toEqual({ verified: 1, unverified: 2 });
-    const { entries } = await read("/api/audit?action=PURGE");
-    expect(entries.filter((entry: any) => entry.source === "capped" && entry.count === 1)).toHaveLength(3);
-  });
-
-  it("keeps no more bytes of a source than its cap", async () => {
-    const sized = (ms: number, bytes: number) =>
-      refused("capped-bytes", { dead_at_ms: ms, body: { stored: { key: `payloads/none/${ms}`, size_bytes: bytes, sha256: "ab" } } });
-    const kept = async () => (await read("/api/dead-letters?source=capped-bytes")).deadLetters.map((letter: any) => letter.deadAtMs);
-    const add = async (ms: number, bytes: number) => put({ letter: (await sized(ms, bytes)).letter });
-    for (const ms of [1, 2, 3]) {
-      expect(await add(ms, CAPPED_BYTES / 4)).toMatchObject({ purged: {} });
-    }
-    // To the byte.
-    expect(await add(4, CAPPED_BYTES / 4)).toMatchObject({ purged: {}, keys: [] });
-    expect(await add(5, CAPPED_BYTES / 2)).toMatchObject({
-      purged: { "capped-bytes": { unverified: 2 } },
-      keys: ["payloads/none/1", "payloads/none/2"],
-    });
-    expect(await kept()).toEqual([5, 4, 3]);
-    // One that is more than the cap by itself.
-    await add(6, CAPPED_BYTES + 1);
-    expect(await kept()).toEqual([]);
   });
 });

@@ -1,10 +1,13 @@
-//! Which steps of an object's schema its tables have not seen.
+//! Which steps of an object's schema its tables have not seen, and how much an object may store.
 //!
 //! Promise: steps run in their order and once; tables of a newer version are left alone. Out of scope: the steps (each object has
 //! its own), running them.
 
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
+
+/// What an object may store, in bytes: 10 GB (Durable Objects, limits). A write beyond it fails.
+pub const STORAGE_LIMIT_BYTES: u64 = 10_000_000_000;
 
 /// Tables that a newer version of the gateway has changed: the operator repairs it by deploying that version again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]

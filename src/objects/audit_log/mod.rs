@@ -58,6 +58,7 @@ impl DurableObject for AuditLog {
                 json(&segments::repeat(step).await?)
             }
             AuditCall::Marks => json(&kept_marks(sql)?),
+            AuditCall::StorageBytes => json(&sql.database_size()),
         };
         self.tables.serve(request, answer).await
     }

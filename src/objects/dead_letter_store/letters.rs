@@ -1,41 +1,54 @@
 //! The rows of letters, and what is counted of them.
 //!
-//! Promise: caps and totals need no scan, because `held` is kept by triggers within the statement that changes a row.
+//! Promise: caps and totals need no scan, because `held` is kept by triggers within the statement that changes a row. Out of scope:
+//! moving bodies (`segments`).
 
 use crate::objects::{SchemaStep, json};
 use crate::platform::sql::{Row, number, optional, rows, run, text, unreadable};
+use gateway_core::dead_letters::caps::{Amount, Caps};
 use gateway_core::dead_letters::replay::{Job, LEASE_MS, LastReplay, LetterPosition, ReplayVerdict};
 use gateway_core::dead_letters::{
-    Caps, Expired, LetterArrival, LetterFilter, LetterStatus, LetterTotals, LettersPut, Outlived, Purged,
-    StoredDeadLetter, Summary, decide_arrival,
+    Expired, LetterArrival, LetterFilter, LetterStatus, LetterTotals, LettersPut, Outlived, StoredDeadLetter, Summary,
+    decide_arrival,
 };
 use gateway_core::messages::{BodyRef, DeadLetter};
 use worker::{Result, SqlStorage, SqlStorageValue};
 
 /// The letter itself is JSON, the columns beside it are what lists filter and sort by. `size_bytes` is what is kept of the body.
-/// `states` has a row for each letter that was replayed.
+/// `moved` is where the body is instead of `body`, in one of the `segments` with `n` bodies. `states` has a row for each letter that
+/// was replayed. `inline_n` and `inline_bytes` are those of `held` whose bodies are in rows.
 pub(super) const SCHEMA: [SchemaStep; 1] = ["
     CREATE TABLE letters (
         id TEXT PRIMARY KEY, source TEXT NOT NULL, reason TEXT NOT NULL, dead_at_ms INTEGER NOT NULL, verified INTEGER NOT NULL,
-        size_bytes INTEGER NOT NULL, letter TEXT NOT NULL, body TEXT) WITHOUT ROWID;
+        size_bytes INTEGER NOT NULL, letter TEXT NOT NULL, body TEXT, moved TEXT) WITHOUT ROWID;
     CREATE INDEX by_time ON letters (dead_at_ms, id);
     CREATE INDEX by_source ON letters (source, dead_at_ms, id);
-    CREATE INDEX by_worth ON letters (source, verified, dead_at_ms, id);
+    CREATE INDEX purgeable ON letters (source, dead_at_ms, id) WHERE verified = 0;
+    CREATE INDEX movable ON letters (source, dead_at_ms, id) WHERE verified = 1 AND body IS NOT NULL;
+    CREATE TABLE segments (key TEXT PRIMARY KEY, n INTEGER NOT NULL) WITHOUT ROWID;
     CREATE TABLE states (
         id TEXT PRIMARY KEY, status INTEGER NOT NULL, lease_until_ms INTEGER NOT NULL, received_at_ms INTEGER NOT NULL,
         job TEXT, last TEXT) WITHOUT ROWID;
     CREATE INDEX by_receipt ON states (received_at_ms);
     CREATE TABLE held (
-        source TEXT, verified INTEGER, reason TEXT, n INTEGER NOT NULL, bytes INTEGER NOT NULL, replayed INTEGER NOT NULL,
-        PRIMARY KEY (source, verified, reason)) WITHOUT ROWID;
-    CREATE TABLE purged (source TEXT, verified INTEGER, n INTEGER NOT NULL, PRIMARY KEY (source, verified)) WITHOUT ROWID;
+        source TEXT, verified INTEGER, reason TEXT, n INTEGER NOT NULL, bytes INTEGER NOT NULL, inline_n INTEGER NOT NULL,
+        inline_bytes INTEGER NOT NULL, replayed INTEGER NOT NULL, PRIMARY KEY (source, verified, reason)) WITHOUT ROWID;
+    CREATE TABLE purged (source TEXT PRIMARY KEY, n INTEGER NOT NULL) WITHOUT ROWID;
     CREATE TABLE jobs (id TEXT PRIMARY KEY, running INTEGER NOT NULL, job TEXT NOT NULL) WITHOUT ROWID;
     CREATE TRIGGER letter_comes AFTER INSERT ON letters BEGIN
-        INSERT INTO held (source, verified, reason, n, bytes, replayed) VALUES (new.source, new.verified, new.reason, 1, new.size_bytes, 0)
-            ON CONFLICT DO UPDATE SET n = n + 1, bytes = bytes + excluded.bytes;
+        INSERT INTO held (source, verified, reason, n, bytes, inline_n, inline_bytes, replayed)
+            VALUES (new.source, new.verified, new.reason, 1, new.size_bytes, new.body IS NOT NULL,
+                IIF(new.body IS NULL, 0, new.size_bytes), 0)
+            ON CONFLICT DO UPDATE SET n = n + 1, bytes = bytes + excluded.bytes, inline_n = inline_n + excluded.inline_n,
+                inline_bytes = inline_bytes + excluded.inline_bytes;
+    END;
+    CREATE TRIGGER body_moves AFTER UPDATE OF body ON letters WHEN old.body IS NOT NULL AND new.body IS NULL BEGIN
+        UPDATE held SET inline_n = inline_n - 1, inline_bytes = inline_bytes - old.size_bytes
+            WHERE source = old.source AND verified = old.verified AND reason = old.reason;
     END;
     CREATE TRIGGER letter_goes AFTER DELETE ON letters BEGIN
-        UPDATE held SET n = n - 1, bytes = bytes - old.size_bytes,
+        UPDATE held SET n = n - 1, bytes = bytes - old.size_bytes, inline_n = inline_n - (old.body IS NOT NULL),
+            inline_bytes = inline_bytes - IIF(old.body IS NULL, 0, old.size_bytes),
             replayed = replayed - (SELECT COUNT(*) FROM states WHERE id = old.id AND status = 2)
             WHERE source = old.source AND verified = old.verified AND reason = old.reason;
         DELETE FROM states WHERE id = old.id;
@@ -101,7 +114,12 @@ pub(super) fn put(
             return Ok(());
         }
         LetterArrival::New => stored.new = stored.new.saturating_add(1),
-        LetterArrival::DiedAgain => run(sql, "DELETE FROM letters WHERE id = ?", vec![text(&letter.id)])?,
+        // A body in the bucket is that of the new letter too.
+        LetterArrival::DiedAgain => {
+            if let Some((_, segment)) = take(sql, &letter.id)? {
+                stored.keys.extend(segment);
+            }
+        }
     }
     let body = inline.as_ref().map(json).transpose()?;
     run(
@@ -126,64 +144,90 @@ pub(super) fn put(
             vec![text(&letter.id), number(letter.received_at_ms), optional(last.as_deref())],
         )?;
     }
-    caps.map_or(Ok(()), |caps| make_room(sql, letter, caps, stored))
+    match caps.filter(|_| !letter.verified) {
+        Some(caps) => make_room(sql, letter, caps, stored),
+        None => Ok(()),
+    }
 }
 
 fn kept_bytes(body: &BodyRef) -> u64 {
     if let BodyRef::Omitted { .. } = body { 0 } else { body.size_bytes() }
 }
 
-/// Removes the oldest unverified letters of a source, then the oldest of the others, until the caps hold; the arriving one
-/// only where it is more than the caps by itself.
+/// What a source has, of two sums over `held`.
+pub(super) fn amount(sql: &SqlStorage, sums: &str, source: &str, verified: bool) -> Result<Amount> {
+    let statement = format!("SELECT {sums} FROM held WHERE source = ? AND verified = ?");
+    let held = rows(sql, &statement, vec![text(source), number(u64::from(verified))])?;
+    let sum = |column| held.first().and_then(|row| row.number(column)).unwrap_or(0);
+    Ok(Amount { letters: sum(0), bytes: sum(1) })
+}
+
+/// Removes the oldest unverified letters of a source until the caps hold; the arriving one only where it is more than the caps by
+/// itself.
 fn make_room(sql: &SqlStorage, arriving: &DeadLetter, caps: Caps, stored: &mut LettersPut) -> Result<()> {
+    let source = &arriving.source;
     for _ in 0..MAX_DISPLACED {
-        let held = rows(sql, "SELECT SUM(n), SUM(bytes) FROM held WHERE source = ?", vec![text(&arriving.source)])?;
-        let sum = |column| held.first().and_then(|row| row.number(column)).unwrap_or(0);
-        if !caps.exceeded(sum(0), sum(1)) {
+        if !caps.exceeded(amount(sql, "SUM(n), SUM(bytes)", source, false)?) {
             return Ok(());
         }
-        let least = rows(
+        let oldest = rows(
             sql,
-            "SELECT id, verified FROM letters WHERE source = ? AND id <> ? ORDER BY verified, dead_at_ms, id LIMIT 1",
-            vec![text(&arriving.source), text(&arriving.id)],
+            "SELECT id FROM letters WHERE source = ? AND verified = 0 AND id <> ? ORDER BY dead_at_ms, id LIMIT 1",
+            vec![text(source), text(&arriving.id)],
         )?;
-        let least = least.first().and_then(|row| Some((row.text(0)?, row.number(1)?)));
-        let (id, verified) = least.unwrap_or_else(|| (arriving.id.clone(), u64::from(arriving.verified)));
+        let id = oldest.first().and_then(|row| row.text(0)).unwrap_or_else(|| arriving.id.clone());
         if let Some((_, key)) = remove(sql, &id)? {
             stored.keys.extend(key);
         }
-        stored.purged.entry(arriving.source.clone()).or_default().add(verified == 1);
+        let removed = stored.purged.entry(source.clone()).or_default();
+        *removed = removed.saturating_add(1);
         run(
             sql,
-            "INSERT INTO purged (source, verified, n) VALUES (?, ?, 1) ON CONFLICT DO UPDATE SET n = n + 1",
-            vec![text(&arriving.source), number(verified)],
+            "INSERT INTO purged (source, n) VALUES (?, 1) ON CONFLICT DO UPDATE SET n = n + 1",
+            vec![text(source)],
         )?;
     }
     Ok(())
 }
 
-/// Removes a letter; the key of its stored body where nothing else can need it: a replayed delivery names the same one.
+/// Removes a letter's row; the key of its body's segment where that was the last one in it.
+fn take(sql: &SqlStorage, id: &str) -> Result<Option<(DeadLetter, Option<String>)>> {
+    let gone =
+        rows(sql, "DELETE FROM letters WHERE id = ? RETURNING letter, json_extract(moved, '$.key')", vec![text(id)])?;
+    let Some(row) = gone.first() else { return Ok(None) };
+    let letter = serde_json::from_str(&row.text(0).ok_or_else(|| unreadable("letter"))?)?;
+    let segment = row.text(1).map(|key| release(sql, key)).transpose()?.flatten();
+    Ok(Some((letter, segment)))
+}
+
+/// One letter less refers to a segment, whose key is answered where it was the last one.
+fn release(sql: &SqlStorage, key: String) -> Result<Option<String>> {
+    run(sql, "UPDATE segments SET n = n - 1 WHERE key = ?", vec![text(&key)])?;
+    let empty = rows(sql, "DELETE FROM segments WHERE key = ? AND n <= 0 RETURNING key", vec![text(&key)])?;
+    Ok(empty.first().map(|_| key))
+}
+
+/// Removes a letter; the key of the object that nothing else can need: a replayed delivery names the same stored body.
 pub(super) fn remove(sql: &SqlStorage, id: &str) -> Result<Option<(DeadLetter, Option<String>)>> {
     let state = rows(sql, "SELECT status FROM states WHERE id = ?", vec![text(id)])?;
     let untouched = state.first().and_then(|row| row.number(0)).unwrap_or(0) == LetterStatus::Stored.number();
-    let gone = rows(sql, "DELETE FROM letters WHERE id = ? RETURNING letter", vec![text(id)])?;
-    let Some(row) = gone.first() else { return Ok(None) };
-    let letter: DeadLetter = serde_json::from_str(&row.text(0).ok_or_else(|| unreadable("letter"))?)?;
+    let Some((letter, segment)) = take(sql, id)? else { return Ok(None) };
     let key = match &letter.body {
         BodyRef::Stored { key, .. } if untouched => Some(key.clone()),
-        BodyRef::Stored { .. } | BodyRef::Inline { .. } | BodyRef::Omitted { .. } => None,
+        BodyRef::Stored { .. } | BodyRef::Inline { .. } | BodyRef::Omitted { .. } => segment,
     };
     Ok(Some((letter, key)))
 }
 
-/// A letter with its inline body.
+/// A letter with its inline body, or where that is.
 pub(super) fn get(sql: &SqlStorage, id: &str, now_ms: u64) -> Result<Option<StoredDeadLetter>> {
-    let statement = format!("SELECT l.letter, l.body, {STATUS}, s.last {FROM} WHERE l.id = ?2");
+    let statement = format!("SELECT l.letter, l.body, {STATUS}, s.last, l.moved {FROM} WHERE l.id = ?2");
     let found = rows(sql, &statement, vec![number(now_ms), text(id)])?;
     let Some(row) = found.first() else { return Ok(None) };
     let letter = serde_json::from_str(&row.text(0).ok_or_else(|| unreadable("letter"))?)?;
     let inline = row.text(1).map(|body| serde_json::from_str(&body)).transpose()?;
-    Ok(Some(StoredDeadLetter { letter, inline, status: status(row, 2)?, last_replay: last_replay(row, 3)? }))
+    let moved = row.text(4).map(|moved| serde_json::from_str(&moved)).transpose()?;
+    Ok(Some(StoredDeadLetter { letter, inline, moved, status: status(row, 2)?, last_replay: last_replay(row, 3)? }))
 }
 
 fn status(row: &Row, column: usize) -> Result<LetterStatus> {
@@ -331,12 +375,11 @@ pub(super) fn totals(sql: &SqlStorage) -> Result<LetterTotals> {
         vec![],
     )?;
     totals.oldest_dead_at_ms = oldest.first().and_then(|row| row.number(0));
-    for row in rows(sql, "SELECT source, verified, n FROM purged", vec![])? {
-        let (Some(source), Some(verified), Some(n)) = (row.text(0), row.number(1), row.number(2)) else {
-            return Err(unreadable("totals"));
-        };
-        let Purged { verified: of_verified, unverified } = totals.purged.entry(source.clone()).or_default();
-        *(if verified == 1 { of_verified } else { unverified }) = n;
+    for row in rows(sql, "SELECT source, n FROM purged", vec![])? {
+        let (Some(source), Some(n)) = (row.text(0), row.number(1)) else { return Err(unreadable("totals")) };
+        totals.purged.insert(source, n);
     }
+    totals.moved = rows(sql, "SELECT SUM(n) FROM segments", vec![])?.first().and_then(|row| row.number(0)).unwrap_or(0);
+    totals.storage_bytes = sql.database_size() as u64;
     Ok(totals)
 }

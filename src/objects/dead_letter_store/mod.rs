@@ -2,6 +2,7 @@
 //!
 //! Promises:
 //! - a letter that arrives twice is one letter;
+//! - a verified letter goes by retention or by an operator's hand, never for want of room;
 //! - lists are newest first, with a cursor that new letters do not disturb;
 //! - a letter is replayed by one caller at a time;
 //! - a job of many goes on after a crash or an eviction where it was, and past a letter with which it crashes again and again.
@@ -11,6 +12,7 @@
 
 mod jobs;
 mod letters;
+mod segments;
 
 use super::{Tables, json};
 use crate::audit;
@@ -19,11 +21,12 @@ use crate::deliver::replay;
 use crate::platform::{clock, log};
 use futures_util::future::join_all;
 use gateway_core::audit::{job_draft, replay_draft};
+use gateway_core::dead_letters::caps::Caps;
 use gateway_core::dead_letters::replay::{
     Job, JobAction, JobOrder, JobState, JobStep, LEASE_MS, LastReplay, LetterPosition, MAX_DRY_RUN, ReplayVerdict,
     Replayed, skipped,
 };
-use gateway_core::dead_letters::{Caps, LettersCall, LettersPut};
+use gateway_core::dead_letters::{LettersCall, LettersPut};
 use letters::LetterClaim;
 use std::cell::Cell;
 use std::time::Duration;
@@ -46,12 +49,14 @@ pub struct DeadLetterStore {
     env: Env,
     /// While a step runs, no other does; a time, because a step whose caller went away may never end.
     stepping_until_ms: Cell<u64>,
+    /// The same of bodies that move.
+    moving_until_ms: Cell<u64>,
 }
 
 impl DurableObject for DeadLetterStore {
     fn new(state: State, env: Env) -> Self {
         let tables = Tables::set_up(&state, &letters::SCHEMA).prepared(letters::prepare);
-        Self { tables, state, env, stepping_until_ms: Cell::new(0) }
+        Self { tables, state, env, stepping_until_ms: Cell::new(0), moving_until_ms: Cell::new(0) }
     }
 
     async fn fetch(&self, request: Request) -> Result<Response> {
@@ -80,13 +85,18 @@ impl DeadLetterStore {
         let now_ms = clock::now_ms();
         match call {
             // As a whole: what a failure left behind would be known the next time, and what had gone for it untold.
-            LettersCall::Put { letters } => json(&self.tables.transaction(|sql| {
-                let mut stored = LettersPut::default();
-                for letter in &letters {
-                    letters::put(sql, letter, self.caps(&letter.letter.source), &mut stored)?;
-                }
+            LettersCall::Put { letters } => {
+                let stored = json(&self.tables.transaction(|sql| {
+                    let mut stored = LettersPut::default();
+                    for letter in &letters {
+                        letters::put(sql, letter, self.caps(&letter.letter.source), &mut stored)?;
+                    }
+                    Ok(stored)
+                })?)?;
+                let verified = letters.iter().map(|letter| &letter.letter).filter(|letter| letter.verified);
+                self.move_bodies(verified.map(|letter| letter.source.as_str()).collect()).await;
                 Ok(stored)
-            })?),
+            }
             LettersCall::List { filter, before, limit } => json(&letters::list(sql, &filter, before, limit, now_ms)?),
             LettersCall::Get { id } => json(&letters::get(sql, &id, now_ms)?),
             LettersCall::Delete { id } => json(&letters::remove(sql, &id)?),

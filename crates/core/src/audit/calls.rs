@@ -49,6 +49,8 @@ pub enum AuditCall {
     },
     /// Answers the [`Marks`].
     Marks,
+    /// Answers the size of the object in bytes.
+    StorageBytes,
 }
 
 /// What the log knows of its chain without looking at an entry.

@@ -4,7 +4,6 @@
 //! reason. Anybody can send requests, and nothing removes an entry for a year.
 
 use super::{Action, Draft};
-use crate::dead_letters::Purged;
 use crate::dead_letters::replay::{Fate, Job, JobState, Replayed};
 use crate::dead_letters::retention::Removed;
 use crate::messages::DeadLetter;
@@ -38,13 +37,22 @@ pub fn letter_drafts<'a>(letters: impl IntoIterator<Item = &'a DeadLetter>) -> V
 }
 
 /// The entries of letters that had to go because their source had too many.
-pub fn purge_drafts(purged: &BTreeMap<String, Purged>) -> impl Iterator<Item = Draft> {
+pub fn purge_drafts(purged: &BTreeMap<String, u64>) -> impl Iterator<Item = Draft> {
     purged.iter().map(|(source, removed)| Draft {
         source: named(source),
-        error: Some(format!("over the cap; {} of them were verified", removed.verified)),
-        count: Some(removed.total()),
+        error: Some("over the cap".into()),
+        count: Some(*removed),
         ..Draft::new(Action::Purge, "consumer")
     })
+}
+
+/// The entry of a letter that an operator deleted.
+pub fn delete_draft(letter: &DeadLetter, actor: &str) -> Draft {
+    Draft {
+        source: named(&letter.source),
+        correlation_id: Some(letter.id.clone()),
+        ..Draft::new(Action::DlqDelete, actor)
+    }
 }
 
 /// The entry of a run of retention; `None` where it removed nothing and nothing failed.

@@ -9,7 +9,7 @@ mod segments;
 
 pub use calls::{AUDIT_OBJECT, AuditCall, EntryFilter, Lines, Marks, Verification};
 pub use chain::{Broken, GENESIS_HASH, Head};
-pub use letters::{job_draft, letter_drafts, purge_drafts, replay_draft, retention_draft};
+pub use letters::{delete_draft, job_draft, letter_drafts, purge_drafts, replay_draft, retention_draft};
 pub use segments::{MAX_ENTRIES, SEGMENT_ENTRIES, check_segment, may_leave, segment_bounds, segment_of};
 
 use serde::{Deserialize, Serialize};
@@ -29,6 +29,8 @@ pub enum Action {
     Validate,
     /// A delivery went to the dead letters.
     DlqRoute,
+    /// An operator deleted a dead letter.
+    DlqDelete,
     /// A dead letter was replayed.
     Replay,
     /// A reconciliation ended.

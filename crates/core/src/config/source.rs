@@ -6,7 +6,7 @@
 use super::binding::{NOT_A_BINDING, is_binding};
 use super::destination::{self, DestinationConfig};
 use super::reader::{Table, kind};
-use crate::dead_letters::Caps;
+use crate::dead_letters::caps::Caps;
 use crate::deliver::circuit_breaker::{Settings, WINDOW_CALLS};
 use crate::deliver::retry_policy::{DEFAULT_SCHEDULE_S, MAX_DELAY_S};
 use crate::receive::networks;

@@ -107,7 +107,7 @@ impl<'a> ArrivedLetter<'a> {
         let Self { mut letter, body, .. } = self;
         letter.body = in_bucket.unwrap_or(letter.body);
         let inline = matches!(letter.body, BodyRef::Inline { .. }).then(|| BodyText::from_bytes(body));
-        StoredDeadLetter { letter, inline, status: LetterStatus::Stored, last_replay: None }
+        StoredDeadLetter { letter, inline, moved: None, status: LetterStatus::Stored, last_replay: None }
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Promise: one set of types for both sides of a call, whose forms the tests pin. Out of scope: what is decided ([`super`]).
 
-use super::{LetterFilter, LetterStatus, Purged, StoredDeadLetter};
+use super::{LetterFilter, LetterStatus, StoredDeadLetter};
 use crate::dead_letters::replay::{JobAction, JobOrder, LastReplay};
 use crate::deliver::ledger::State;
 use crate::messages::DeadLetter;
@@ -32,7 +32,7 @@ pub enum LettersCall {
         /// Identifier of the letter.
         id: String,
     },
-    /// Deletes a letter; answers it without its body, and the key of its stored body where nothing else refers to that, as
+    /// Deletes a letter; answers it without its body, and the key of the object that no letter refers to any more, as
     /// `Option<(DeadLetter, Option<String>)>`.
     Delete {
         /// Identifier of the letter.
@@ -174,9 +174,13 @@ pub struct LetterTotals {
     pub by_reason: BTreeMap<String, u64>,
     /// Those that went on their way again, and are kept until their retention ends.
     pub replayed: u64,
-    /// Those that were removed because their source had too many, by source, since the store exists.
+    /// Unverified ones that were removed because their source had too many, by source, since the store exists.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub purged: BTreeMap<String, Purged>,
+    pub purged: BTreeMap<String, u64>,
+    /// Those whose bodies have moved to segments.
+    pub moved: u64,
+    /// Size of the object.
+    pub storage_bytes: u64,
     /// When the oldest one died.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub oldest_dead_at_ms: Option<u64>,

@@ -2,13 +2,14 @@
 //!
 //! Promises:
 //! - a letter is stored under its delivery's identifier, so storing it twice changes nothing;
-//! - small bodies are kept with it, larger ones in R2;
+//! - small bodies are kept with it, larger ones in R2; over a cap small ones move to R2 too ([`caps`]);
 //! - a letter keeps its row when it is replayed, so that an operator sees what became of it.
 //!
 //! Out of scope: SQL (the `DEAD_LETTER_STORE` object), what a replay decides ([`replay`]).
 
 mod arrival;
 mod calls;
+pub mod caps;
 pub mod replay;
 pub mod retention;
 
@@ -17,6 +18,7 @@ pub use arrival::{
 };
 pub use calls::{Expired, LetterTotals, LettersCall, Outlived, Summary};
 
+use crate::dead_letters::caps::BodyRange;
 use crate::dead_letters::replay::{Fate, LastReplay, skipped};
 use crate::messages::DeadLetter;
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -65,6 +67,9 @@ pub struct StoredDeadLetter {
     pub letter: DeadLetter,
     /// The body, where `letter.body` says that it is inline.
     pub inline: Option<BodyText>,
+    /// Where the inline body is instead, once it has moved; on its way out of the store.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub moved: Option<BodyRange>,
     /// How far it got, on its way out of the store.
     #[serde(default)]
     pub status: LetterStatus,
@@ -153,59 +158,13 @@ pub struct LetterFilter {
     pub ids: Vec<String>,
 }
 
-/// How much of one source the store keeps.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Caps {
-    /// Letters.
-    pub max_letters: u64,
-    /// Bytes of their bodies, in rows and in R2.
-    pub max_bytes: u64,
-}
-
-impl Default for Caps {
-    /// 100,000 letters and 1 GB: a tenth of what an object may store (10 GB: Durable Objects, limits), so that several
-    /// sources can fail at once; a destination that is away for a night at one delivery a second stays well within it.
-    fn default() -> Self {
-        Self { max_letters: 100_000, max_bytes: 1_000_000_000 }
-    }
-}
-
-impl Caps {
-    /// Whether so much is more than may be kept.
-    pub fn exceeded(&self, letters: u64, bytes: u64) -> bool {
-        letters > self.max_letters || bytes > self.max_bytes
-    }
-}
-
-/// Letters that were removed because their source had too many.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Purged {
-    /// Of them, those whose signature had been verified.
-    pub verified: u64,
-    /// Those that had not.
-    pub unverified: u64,
-}
-
-impl Purged {
-    /// Counts one more.
-    pub fn add(&mut self, verified: bool) {
-        let slot = if verified { &mut self.verified } else { &mut self.unverified };
-        *slot = slot.saturating_add(1);
-    }
-
-    /// All of them.
-    pub fn total(&self) -> u64 {
-        self.verified.saturating_add(self.unverified)
-    }
-}
-
 /// The answer to [`LettersCall::Put`].
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LettersPut {
     /// Letters that were not there before.
     pub new: u64,
-    /// Letters that had to go for them, by source, for the audit.
-    pub purged: BTreeMap<String, Purged>,
+    /// Unverified letters that had to go because their source had too many, by source, for the audit.
+    pub purged: BTreeMap<String, u64>,
     /// Keys of bodies that nothing refers to any more, which the caller deletes.
     pub keys: Vec<String>,
     /// Those that were there already: nothing happened to them.

@@ -1,7 +1,7 @@
 //! What is old enough to be removed.
 //!
 //! Promises: a stored body outlives everything that may refer to it, because its cutoff lies a day behind the longest of the
-//! others. Out of scope: removing.
+//! others; so does a segment, which is younger than every death in it. Out of scope: removing.
 
 use crate::messages::keys::bodies_before_key;
 use crate::time::DAY_MS;
@@ -60,6 +60,18 @@ impl Retention {
 /// What is older than `days` is from before this time.
 pub const fn before_ms(days: u64, now_ms: u64) -> u64 {
     now_ms.saturating_sub(days.saturating_mul(DAY_MS))
+}
+
+/// What is remembered of the last run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LastRetention {
+    /// When it ended.
+    pub ended_at_ms: u64,
+    /// Steps that failed.
+    pub failures: u64,
+    /// Whether something was left for the next run.
+    pub unfinished: bool,
 }
 
 /// What one run removed.

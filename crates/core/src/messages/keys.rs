@@ -18,6 +18,11 @@ pub fn letter_body_key(letter_id: &str, received_at_ms: u64) -> String {
     format!("dead-letters/{}/{letter_id}", date_path(received_at_ms))
 }
 
+/// Where a segment of bodies of dead letters is kept, under the day on which it was made.
+pub fn body_segment_key(segment_id: &str, made_at_ms: u64) -> String {
+    format!("dead-letters/{}/segment-{segment_id}", date_path(made_at_ms))
+}
+
 /// The key below which stored bodies under `prefix` are those of requests that arrived before the day of `before_ms`.
 pub fn bodies_before_key(prefix: &str, before_ms: u64) -> String {
     format!("{prefix}{}", date_path(before_ms))
@@ -45,9 +50,12 @@ mod tests {
     #[test]
     fn keys_are_pinned_and_bodies_are_under_the_prefixes() {
         let day_ms = 1_795_465_244_000; // 2026-11-23
-        let bodies = [letter_body_key("1", day_ms), payload_key("s", "1", day_ms)];
-        assert_eq!(bodies, ["dead-letters/2026/11/23/1", "payloads/2026/11/23/s/1"]);
-        for (key, prefix) in bodies.iter().zip(BODY_PREFIXES) {
+        let bodies = [letter_body_key("1", day_ms), payload_key("s", "1", day_ms), body_segment_key("1", day_ms)];
+        assert_eq!(
+            bodies,
+            ["dead-letters/2026/11/23/1", "payloads/2026/11/23/s/1", "dead-letters/2026/11/23/segment-1"]
+        );
+        for (key, prefix) in bodies.iter().zip(BODY_PREFIXES.into_iter().cycle()) {
             assert!(
                 key.starts_with(prefix) && *key > bodies_before_key(prefix, day_ms),
                 "the day itself is kept: {key}"

@@ -310,7 +310,8 @@ mod tests {
             oldest_pending_ms: Some(7),
             ..SourceTotals::default()
         };
-        let ledgers = [one, other].map(|totals| LedgerTotals { sources: [("a".into(), totals)].into() });
+        let ledgers =
+            [one, other].map(|totals| LedgerTotals { sources: [("a".into(), totals)].into(), storage_bytes: 0 });
         Accounts::new(&counters(), &ledgers)
     }
 

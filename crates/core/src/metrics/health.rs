@@ -5,9 +5,10 @@
 use super::{ItemState, MetricsSnapshot};
 use crate::config::GatewayConfig;
 use crate::deliver::circuit_breaker::{CircuitRow, CircuitState};
-use crate::monitor::alerts::{Conditions, OpenAlert};
+use crate::monitor::alerts::{Conditions, OpenAlert, STORAGE_ALERT_PERCENT};
 use crate::monitor::calls::Observation;
 use crate::monitor::silence::SilenceVerdict;
+use crate::schema::STORAGE_LIMIT_BYTES;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -91,6 +92,12 @@ impl MetricsSnapshot {
         (known.last.is_some() || known.refused.is_some()).then(|| unrepaired.map(|(source, _)| source.into()).collect())
     }
 
+    /// How full the fullest object is; `None` where one that did not answer may be the fullest.
+    fn storage_percent(&self) -> Option<u64> {
+        let fullest = self.storage.values().max()?.saturating_mul(100).div_euclid(STORAGE_LIMIT_BYTES);
+        (self.missing.is_empty() || fullest >= STORAGE_ALERT_PERCENT).then_some(fullest)
+    }
+
     /// What the monitor is told. Sums that lack a counter object's part are too low, and would seem to have grown when it is
     /// back: they are left out. So is silence: what is missing may be the last delivery.
     pub fn observation(&self) -> Observation {
@@ -107,6 +114,7 @@ impl MetricsSnapshot {
                 open_circuits: self.open_circuits(),
                 silent: None,
                 unrepaired: self.unrepaired(),
+                storage_percent: self.storage_percent(),
             },
             incomplete: !complete,
         }

@@ -50,6 +50,8 @@ pub struct MetricsSnapshot {
     pub queues: BTreeMap<String, Backlog>,
     /// The dead-letter store; `None` where it did not answer.
     pub letters: Option<LetterTotals>,
+    /// Bytes that Durable Objects store, by name; of those that may grow and answered.
+    pub storage: BTreeMap<String, u64>,
     /// What is known of reconciliations; `None` where their object did not answer.
     pub reconcile: Option<Reconciled>,
     /// Sources that declare a subscription; `None` where no configuration can be read.
@@ -95,6 +97,7 @@ pub struct MetricsJson<'a> {
     latency_ms: &'a LatencyFigures,
     dead_letters: Option<&'a LetterTotals>,
     queues: &'a BTreeMap<String, Backlog>,
+    storage_bytes: &'a BTreeMap<String, u64>,
     reconcile: Option<&'a ReconcileFigures>,
     reconcile_refused: Option<&'a RefusedRuns>,
     audit_head: Option<&'a Head>,
@@ -155,6 +158,7 @@ impl MetricsSnapshot {
             latency_ms: &all.latency_ms,
             dead_letters: self.letters.as_ref(),
             queues: &self.queues,
+            storage_bytes: &self.storage,
             reconcile: self.reconcile.as_ref().and_then(|known| known.last.as_ref()),
             reconcile_refused: self.reconcile.as_ref().and_then(|known| known.refused.as_ref()),
             audit_head: self.audit_head.as_ref(),

@@ -9,7 +9,7 @@ use strum::VariantArray as _;
 
 impl MetricsSnapshot {
     pub(super) fn families_overall(&self) -> Vec<Family> {
-        let mut families = self.families_of_letters();
+        let mut families = self.families_of_storage();
         families.extend(self.families_of_queues());
         families.push(self.circuit_states());
         families.extend(self.families_of_reconcile());
@@ -19,7 +19,7 @@ impl MetricsSnapshot {
         families
     }
 
-    fn families_of_letters(&self) -> Vec<Family> {
+    fn families_of_storage(&self) -> Vec<Family> {
         let mut stored = Family::gauge("dead_letters", "Dead letters in the store, by reason.");
         let mut oldest =
             Family::gauge("oldest_dead_letter_timestamp_seconds", "When the oldest dead letter in the store died.");
@@ -29,7 +29,14 @@ impl MetricsSnapshot {
             }
             oldest.set_time(&[], totals.oldest_dead_at_ms);
         }
-        vec![stored, oldest]
+        let mut storage = Family::gauge(
+            "object_storage_bytes",
+            "Bytes that a Durable Object stores, of those that may grow; 10 GB is the platform's limit.",
+        );
+        for (object, bytes) in &self.storage {
+            storage.set(&[("object", object)], *bytes as f64);
+        }
+        vec![stored, oldest, storage]
     }
 
     fn families_of_queues(&self) -> Vec<Family> {
@@ -108,7 +115,12 @@ impl MetricsSnapshot {
         let mut waiting = Family::gauge("alert_notices_waiting", "Notices that wait for the alert destination.");
         let mut evaluated =
             Family::gauge("monitor_evaluated_timestamp_seconds", "When silence and alerts were last judged.");
+        let mut unfinished =
+            Family::gauge("retention_unfinished", "1 where the last run of retention left something for the next one.");
         if let Some(health) = &self.health {
+            if let Some(run) = health.retention {
+                unfinished.set(&[], if run.unfinished { 1.0 } else { 0.0 });
+            }
             for (source, own) in &health.sources {
                 if own.activity != SilenceVerdict::Unknown {
                     silent.set(&[("source", source)], if own.activity == SilenceVerdict::Silent { 1.0 } else { 0.0 });
@@ -126,7 +138,7 @@ impl MetricsSnapshot {
             sent.add(&[("outcome", outcome)], self.accounts.own.alerts_sent.get(outcome).copied().unwrap_or(0));
         }
         let sent = self.counters_complete().then_some(sent);
-        [silent, raised, waiting, evaluated].into_iter().chain(sent).collect()
+        [silent, raised, waiting, evaluated, unfinished].into_iter().chain(sent).collect()
     }
 
     fn families_of_self(&self) -> Vec<Family> {

@@ -1,5 +1,6 @@
 use super::*;
 use crate::config::GatewayConfig;
+use crate::dead_letters::retention::LastRetention;
 use crate::deliver::circuit_breaker::{CircuitRow, CircuitState};
 use crate::deliver::ledger::{LedgerTotals, SourceTotals};
 use crate::metrics::counters::{LastSeen, Metric, Series, Totals};
@@ -30,7 +31,7 @@ fn snapshot() -> MetricsSnapshot {
         seen: vec![LastSeen { source: "a".into(), request_ms: Some(9_000), delivery_ms: Some(8_000) }],
     }];
     let ledger = SourceTotals { delivered: 1, pending: 1, oldest_pending_ms: Some(1_500), ..SourceTotals::default() };
-    let ledgers = vec![LedgerTotals { sources: [("a".into(), ledger)].into() }];
+    let ledgers = vec![LedgerTotals { sources: [("a".into(), ledger)].into(), storage_bytes: 0 }];
     MetricsSnapshot {
         version: "1.2.3",
         taken_at_ms: 10_000,
@@ -42,6 +43,7 @@ fn snapshot() -> MetricsSnapshot {
             oldest_dead_at_ms: Some(500),
             ..LetterTotals::default()
         }),
+        storage: [("dead-letters".into(), 8_000_000_000), ("audit".into(), 4_096)].into(),
         reconcile: Some(Reconciled {
             last: Some(ReconcileFigures {
                 started_at_ms: 7_000,
@@ -72,6 +74,7 @@ fn snapshot() -> MetricsSnapshot {
             .into(),
             alerts: vec![OpenAlert { kind: AlertKind::Silence, source: Some("a".into()), since_ms: 1 }],
             notices_waiting: 2,
+            retention: Some(LastRetention { ended_at_ms: 3_000, failures: 0, unfinished: true }),
         }),
         missing: vec![],
         configuration: vec![],
@@ -89,6 +92,8 @@ fn the_json_has_what_was_counted_and_what_is_known() {
         ("/flushFailures", 5.into()),
         ("/auditHead/seq", 7.into()),
         ("/queues/deliveries/oldestAtMs", 2_500.into()),
+        ("/storageBytes/dead-letters", 8_000_000_000_u64.into()),
+        ("/health/retention/endedAtMs", 3_000.into()),
         ("/health/sources/a/activity", "silent".into()),
         ("/reconcile/lastSuccessAtMs", 6_000.into()),
     ] {
@@ -126,6 +131,8 @@ fn the_text_has_the_values_of_every_kind() {
         r#"genesys_gateway_alerts_raised{kind="silence"} 1.0"#,
         r#"genesys_gateway_audit_head{hash="ab"} 7.0"#,
         r#"genesys_gateway_alerts_raised{kind="circuit_open"} 0.0"#,
+        r#"genesys_gateway_object_storage_bytes{object="audit"} 4096.0"#,
+        "genesys_gateway_retention_unfinished 1.0",
         r#"genesys_gateway_build_info{version="1.2.3"} 1"#,
     ] {
         assert!(text.lines().any(|l| l == line), "no line {line} in\n{text}");
@@ -253,6 +260,7 @@ fn the_monitor_is_told_what_is_known_and_nothing_else() {
     assert_eq!(told.deliveries, [("a".into(), 8_000)].into());
     let conditions = told.conditions;
     assert_eq!((conditions.dead_letters, conditions.not_quarantined), (Some(1), Some(0)));
+    assert_eq!(conditions.storage_percent, Some(80));
     let own = Some(vec!["a".to_owned()]);
     assert_eq!((conditions.unrepaired, conditions.open_circuits), (own.clone(), own));
     let unknown = Some(vec![CircuitRow::unknown("a", None, String::new())]);
@@ -261,6 +269,7 @@ fn the_monitor_is_told_what_is_known_and_nothing_else() {
         reconcile: None,
         circuits: unknown,
         missing: vec!["counters-3".into()],
+        storage: [("audit".into(), 7_999_999_999)].into(),
         ..snapshot()
     };
     let told = blind.observation();

@@ -3,6 +3,7 @@
 //! Promise: one object, so that one outage is judged once; an observation may lack what could not be read. Out of scope: the
 //! judgement (`evaluation`).
 
+use crate::dead_letters::retention::LastRetention;
 use crate::monitor::alerts::{Conditions, OpenAlert};
 use crate::monitor::silence::SilenceVerdict;
 use serde::{Deserialize, Serialize};
@@ -19,6 +20,8 @@ pub enum MonitorCall {
     Evaluate(Observation),
     /// What the last evaluation said.
     Read,
+    /// Keeps what is remembered of a run of retention.
+    Retained(LastRetention),
 }
 
 /// What was observed.
@@ -44,6 +47,9 @@ pub struct Health {
     pub alerts: Vec<OpenAlert>,
     /// Notices that wait for the alert destination.
     pub notices_waiting: u64,
+    /// The last run of retention.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retention: Option<LastRetention>,
 }
 
 /// What the monitor says of a source.
@@ -64,7 +70,7 @@ mod tests {
     fn the_forms_are_pinned() {
         let call =
             MonitorCall::Evaluate(Observation { deliveries: [("a".into(), 5)].into(), ..Observation::default() });
-        let json = r#"{"evaluate":{"deliveries":{"a":5},"conditions":{"dead_letters":null,"not_quarantined":null,"open_circuits":null,"silent":null,"unrepaired":null},"incomplete":false}}"#;
+        let json = r#"{"evaluate":{"deliveries":{"a":5},"conditions":{"dead_letters":null,"not_quarantined":null,"open_circuits":null,"silent":null,"unrepaired":null,"storage_percent":null},"incomplete":false}}"#;
         assert_eq!(serde_json::to_string(&call).unwrap(), json);
         assert_eq!(serde_json::from_str::<MonitorCall>(json).unwrap(), call);
         let health = Health {

@@ -7,6 +7,7 @@ use super::alerts::{Alerts, Conditions, Notice};
 use super::calls::{Health, Observation, SourceHealth};
 use super::silence::{History, SilenceVerdict};
 use crate::config::{AlertDestination, GatewayConfig};
+use crate::dead_letters::retention::LastRetention;
 use std::collections::BTreeMap;
 
 /// Everything that the monitor remembers.
@@ -47,9 +48,9 @@ impl MonitorState {
     }
 }
 
-/// What is shown: what was said last, with the alerts as they are now.
-pub fn health(said: Health, alerts: &Alerts) -> Health {
-    Health { alerts: alerts.open(), notices_waiting: alerts.waiting() as u64, ..said }
+/// What is shown: what was said last, with the alerts as they are now and the last run of retention.
+pub fn health(said: Health, alerts: &Alerts, retention: Option<LastRetention>) -> Health {
+    Health { alerts: alerts.open(), notices_waiting: alerts.waiting() as u64, retention, ..said }
 }
 
 #[cfg(test)]
@@ -83,7 +84,7 @@ mod tests {
         let before = monitor.clone();
         assert_eq!(monitor.evaluate(&config, seen(&[("a", now_ms)], true), now_ms + 5 * HOUR_MS), []);
         assert_eq!((&monitor.said.sources, &monitor.histories), (&before.said.sources, &before.histories));
-        assert_eq!(health(monitor.said, &monitor.alerts).alerts.len(), 1);
+        assert_eq!(health(monitor.said, &monitor.alerts, None).alerts.len(), 1);
     }
 
     #[test]

@@ -234,4 +234,7 @@ pub struct SourceTotals {
 pub struct LedgerTotals {
     /// By name of the source.
     pub sources: BTreeMap<String, SourceTotals>,
+    /// Size of the object.
+    #[serde(default)]
+    pub storage_bytes: u64,
 }

@@ -15,6 +15,9 @@ use serde::{Deserialize, Serialize};
 /// Dead letters above which an alert is raised, where the configuration says nothing.
 pub const DEFAULT_DEAD_LETTERS_OVER: u64 = 100;
 
+/// Percent of what a Durable Object may store from which an alert is raised.
+pub const STORAGE_ALERT_PERCENT: u64 = 80;
+
 /// Evaluations (one every five minutes) for which a condition must be gone before its alert is cleared.
 const CLEAR_AFTER: u32 = 3;
 
@@ -40,12 +43,20 @@ pub enum AlertKind {
     Subscription,
     /// Refused deliveries are not kept for want of quarantine budget.
     QuarantineBudget,
+    /// A Durable Object is about to be full.
+    Storage,
 }
 
 impl AlertKind {
     /// All kinds.
-    pub const ALL: [Self; 5] =
-        [Self::DeadLetters, Self::CircuitOpen, Self::Silence, Self::Subscription, Self::QuarantineBudget];
+    pub const ALL: [Self; 6] = [
+        Self::DeadLetters,
+        Self::CircuitOpen,
+        Self::Silence,
+        Self::Subscription,
+        Self::QuarantineBudget,
+        Self::Storage,
+    ];
 
     /// The name that is stored, sent and printed.
     pub const fn as_str(self) -> &'static str {
@@ -55,6 +66,7 @@ impl AlertKind {
             Self::Silence => "silence",
             Self::Subscription => "subscription",
             Self::QuarantineBudget => "quarantine_budget",
+            Self::Storage => "storage",
         }
     }
 
@@ -63,7 +75,7 @@ impl AlertKind {
     const fn raise_after(self) -> u32 {
         match self {
             Self::Subscription => 2,
-            Self::DeadLetters | Self::CircuitOpen | Self::Silence | Self::QuarantineBudget => 1,
+            Self::DeadLetters | Self::CircuitOpen | Self::Silence | Self::QuarantineBudget | Self::Storage => 1,
         }
     }
 }
@@ -81,6 +93,8 @@ pub struct Conditions {
     pub silent: Option<Vec<String>>,
     /// Sources whose subscription could not be repaired.
     pub unrepaired: Option<Vec<String>>,
+    /// How full the fullest Durable Object is, in percent.
+    pub storage_percent: Option<u64>,
 }
 
 /// What the configuration says about alerts.
@@ -196,6 +210,9 @@ impl Notice {
                 format!("the subscription of {source} is not as declared and could not be repaired")
             }
             AlertKind::QuarantineBudget => "refused deliveries are not kept: their quarantine budget is used up".into(),
+            AlertKind::Storage => {
+                format!("a Durable Object is {} % full: storageBytes in /metrics says which", self.value.unwrap_or(0))
+            }
         };
         if self.event == AlertEvent::Recovered { format!("over: {what}") } else { what }
     }
@@ -249,6 +266,9 @@ impl Alerts {
             n.saturating_sub(before)
         });
         self.judge(AlertKind::QuarantineBudget, grown.map(|n| one(n > 0)), now_ms, rules, grown, &mut notices);
+        let percent = conditions.storage_percent;
+        let full = percent.map(|n| one(n >= STORAGE_ALERT_PERCENT));
+        self.judge(AlertKind::Storage, full, now_ms, rules, percent, &mut notices);
         for (kind, subjects) in [
             (AlertKind::CircuitOpen, &conditions.open_circuits),
             (AlertKind::Silence, &conditions.silent),

@@ -18,6 +18,7 @@ fn quiet() -> Conditions {
         open_circuits: Some(vec![]),
         silent: Some(vec![]),
         unrepaired: Some(vec![]),
+        storage_percent: Some(0),
     }
 }
 
@@ -38,6 +39,20 @@ fn one_outage_is_one_alert_and_one_recovery() {
     assert_eq!((told[0].since_ms, told[1].since_ms, told[1].at_ms), (300_000, 300_000, 2_100_000));
     assert_eq!(told[0].id, "alert-300000-dead_letters-raised");
     assert!(alerts.open().is_empty());
+}
+
+#[test]
+fn an_object_is_told_to_fill_up_at_four_fifths() {
+    let mut alerts = Alerts::default();
+    let mut at = |now_ms, percent| {
+        alerts.evaluate(now_ms, &Conditions { storage_percent: percent, ..Conditions::default() }, RULES)
+    };
+    assert_eq!(at(0, Some(79)), []);
+    let raised = at(STEP_MS, Some(80));
+    assert_eq!(events(&raised), [(AlertEvent::Raised, AlertKind::Storage, None)]);
+    let summary = "a Durable Object is 80 % full: storageBytes in /metrics says which";
+    assert!(raised[0].payload("").contains(summary), "{}", raised[0].payload(""));
+    assert_eq!((at(2 * STEP_MS, None), at(3 * STEP_MS, Some(99))), (vec![], vec![]));
 }
 
 #[test]
@@ -161,14 +176,18 @@ fn histories() -> impl Strategy<Value = Vec<Conditions>> {
     let some = |name: &'static str| {
         prop_oneof![Just(None), Just(Some(vec![])), Just(Some(vec![name.to_owned()])), Just(Some(vec!["x".to_owned()]))]
     };
-    let conditions = (proptest::option::of(0u64..20), proptest::option::of(0u64..3), some("a"), some("b"), some("c"))
-        .prop_map(|(dead_letters, not_quarantined, open_circuits, silent, unrepaired)| Conditions {
-            dead_letters,
-            not_quarantined,
-            open_circuits,
-            silent,
-            unrepaired,
-        });
+    let conditions =
+        (
+            proptest::option::of(0u64..20),
+            proptest::option::of(0u64..3),
+            some("a"),
+            some("b"),
+            some("c"),
+            proptest::option::of(79u64..82),
+        )
+            .prop_map(|(dead_letters, not_quarantined, open_circuits, silent, unrepaired, storage_percent)| {
+                Conditions { dead_letters, not_quarantined, open_circuits, silent, unrepaired, storage_percent }
+            });
     proptest::collection::vec(conditions, 0..80)
 }
 
