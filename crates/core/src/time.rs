@@ -6,10 +6,8 @@
 use time::format_description::well_known::Rfc3339;
 use time::{Duration, OffsetDateTime};
 
-/// Milliseconds of a day.
 pub const DAY_MS: u64 = 86_400_000;
 
-/// Milliseconds of an hour.
 pub const HOUR_MS: u64 = 3_600_000;
 
 /// The last millisecond of the year 9999, the latest that the four-digit form can write.

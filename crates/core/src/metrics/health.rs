@@ -11,7 +11,6 @@ use crate::monitor::silence::SilenceVerdict;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
-/// The answer.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct HealthJson<'a> {

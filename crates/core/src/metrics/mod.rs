@@ -36,14 +36,10 @@ use std::collections::BTreeMap;
 /// What the name of every family begins with, before an underscore.
 const PREFIX: &str = "genesys_gateway";
 
-/// What `/metrics` is made from.
 #[derive(Clone, Debug)]
 pub struct MetricsSnapshot {
-    /// Version of the gateway.
     pub version: &'static str,
-    /// When it was collected.
     pub taken_at_ms: u64,
-    /// What was counted.
     pub accounts: Accounts,
     /// By queue; one of which the platform tells nothing is not there.
     pub queues: BTreeMap<String, Backlog>,
@@ -59,7 +55,6 @@ pub struct MetricsSnapshot {
     pub circuits: Option<Vec<CircuitRow>>,
     /// Objects that did not answer: the figures are too low by what they hold.
     pub missing: Vec<String>,
-    /// What is wrong with configuration and secrets.
     pub configuration: Vec<ConfigProblem>,
 }
 
@@ -67,16 +62,13 @@ pub struct MetricsSnapshot {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Backlog {
-    /// Messages.
     pub messages: u64,
-    /// Their size.
     pub bytes: u64,
     /// When the oldest was sent; `None` where there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub oldest_at_ms: Option<u64>,
 }
 
-/// The JSON form.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct MetricsJson<'a> {
@@ -122,7 +114,6 @@ struct AccountingJson {
 }
 
 impl MetricsSnapshot {
-    /// The JSON form.
     pub fn json(&self) -> MetricsJson<'_> {
         let Accounts { sources, all, own } = &self.accounts;
         let (refused, unavailable) = (all.refused_total(), all.unavailable_total());
@@ -163,7 +154,6 @@ impl MetricsSnapshot {
         }
     }
 
-    /// OpenMetrics text.
     pub fn open_metrics(&self) -> String {
         let mut registry = Registry::with_prefix(PREFIX);
         registry.register_collector(Box::new(Scrape { families: self.families() }));

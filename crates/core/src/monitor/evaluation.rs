@@ -9,12 +9,9 @@ use super::silence::{History, SilenceVerdict};
 use crate::config::{AlertDestination, GatewayConfig};
 use std::collections::BTreeMap;
 
-/// Everything that the monitor remembers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MonitorState {
-    /// What was learned of each source.
     pub histories: BTreeMap<String, History>,
-    /// What is raised, and which notices wait.
     pub alerts: Alerts,
     /// What the last evaluation said.
     pub said: Health,

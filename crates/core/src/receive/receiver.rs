@@ -21,7 +21,6 @@ use std::collections::BTreeMap;
 
 const MINUTE_MS: u64 = 60_000;
 
-/// The requests that an isolate is receiving.
 #[derive(Debug, Default)]
 pub struct Receiver {
     receptions: Receptions,
@@ -118,7 +117,6 @@ impl Receiver {
         }
     }
 
-    /// Judges a request whose body is there.
     pub fn arrived(&mut self, id: u32, policy: SourcePolicy<'_>, body: ReadBody<'_>) -> NextStep {
         let size_bytes = body.bytes.len() as u64;
         if self.receptions.get(id).is_none() {
@@ -235,13 +233,11 @@ impl Receiver {
         self.receptions.get(id).map(|reception| reception.source)
     }
 
-    /// Bytes of bodies that are held now.
     #[cfg(test)]
     pub(super) fn held_bytes(&self) -> u64 {
         self.budget.bytes()
     }
 
-    /// How many requests are being received.
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.receptions.len()

@@ -61,16 +61,11 @@ fn a_flush_whose_answer_never_came_is_repeated_after_its_lease() {
     assert_eq!((second.seq, second.deltas[0].1), (2, 1));
 }
 
-/// What may happen to an isolate and its flushes.
 #[derive(Clone, Debug)]
 enum IsolateStep {
     Add(u8, u64),
-    /// Begin a flush; it arrives or not, and its answer arrives or not.
-    Flush {
-        arrives: bool,
-        answered: bool,
-    },
-    /// Let a lost answer's lease run out.
+    Flush { arrives: bool, answered: bool },
+    // A lost answer's lease runs out.
     Wait,
 }
 

@@ -103,15 +103,12 @@ impl<'de> Deserialize<'de> for WeekBits {
     }
 }
 
-/// What is to be said about a source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SilenceVerdict {
     /// It has never delivered, or too little is known to expect anything of it.
     Unknown,
-    /// Nothing is missing.
     Normal,
-    /// It should have delivered.
     Silent,
 }
 
@@ -202,7 +199,6 @@ impl History {
         if self.busy_ms(last_ms, now_ms) > patience_ms { SilenceVerdict::Silent } else { SilenceVerdict::Normal }
     }
 
-    /// Whether deliveries are expected at `now_ms`.
     pub fn expected(&self, now_ms: u64) -> bool {
         self.counts(place(now_ms).0)
     }

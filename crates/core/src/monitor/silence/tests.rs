@@ -157,7 +157,6 @@ fn said(from_ms: u64, until_ms: u64, last: impl Fn(u64) -> Option<u64>) -> Vec<(
     said
 }
 
-/// Every hour of the week.
 fn always(_: u64) -> bool {
     true
 }

@@ -39,7 +39,6 @@ fn signed(body: &[u8], more: &[(&str, &str)]) -> String {
     head(&[&[("x-genesys-signature", signature.as_str())], more].concat())
 }
 
-/// A receiver with one source, and what the driver does.
 struct Driver {
     receiver: Receiver,
     fixture: Fixture,
@@ -311,21 +310,21 @@ fn other_methods_are_answered_and_not_counted() {
 #[test]
 fn what_fails_is_answered_503_and_counted_with_its_cause() {
     let failures = [
-        ReceiveFailure::BodyTimeout,
-        ReceiveFailure::BodyUnreadable,
-        ReceiveFailure::NoRoom,
-        ReceiveFailure::CryptoFailed,
-        ReceiveFailure::StorageFailed,
-        ReceiveFailure::QueueFailed,
+        (ReceiveFailure::BodyTimeout, "body_timeout"),
+        (ReceiveFailure::BodyUnreadable, "body_unreadable"),
+        (ReceiveFailure::NoRoom, "too_much_in_flight"),
+        (ReceiveFailure::CryptoFailed, "crypto_failed"),
+        (ReceiveFailure::StorageFailed, "storage_failed"),
+        (ReceiveFailure::QueueFailed, "queue_failed"),
     ];
-    for failure in failures {
+    for (failure, cause) in failures {
         let mut driver = Driver::new("");
         let next = driver.post(signed(BODY, &[]), BODY);
         let NextStep::Send(OutgoingMessage { id, .. }) = next else { panic!("{next:?}") };
         let (answer, settled) = driver.receiver.failed(id, failure, NOW_MS + 9);
-        assert_eq!(answer, ReceiveAnswer::unavailable(failure.cause()));
+        assert_eq!(answer, ReceiveAnswer::unavailable(cause));
         let settled = settled.expect("known");
-        assert_eq!(settled.outcome, ReceiveOutcome::Unavailable { cause: failure.cause() });
+        assert_eq!(settled.outcome, ReceiveOutcome::Unavailable { cause });
         assert_eq!((settled.latency_ms, driver.receiver.held_bytes()), (9, 0));
         assert_eq!(driver.receiver.failed(id, failure, NOW_MS).1, None, "counted once");
     }
