@@ -85,7 +85,7 @@ fn read(sql: &SqlStorage) -> Result<Totals> {
             return Err(sql::unreadable("series"));
         };
         // A metric that another version counted is not this version's to report.
-        if let Some(metric) = Metric::from_name(&metric) {
+        if let Ok(metric) = metric.parse() {
             totals.series.push((Series(metric, source, label), value));
         }
     }

@@ -109,15 +109,8 @@ pub(super) fn read(table: &Table<'_>, allow_private: bool) -> Option<Destination
             seen.push(name);
         }
     }
-    let url = url?;
-    Some(DestinationConfig::Https(HttpsDestination {
-        url,
-        secrets,
-        timeout_ms,
-        headers,
-        forward_headers,
-        secret_headers,
-    }))
+    let https = HttpsDestination { url: url?, secrets, timeout_ms, headers, forward_headers, secret_headers };
+    Some(DestinationConfig::Https(https))
 }
 
 /// Why no request can carry a header of this name that is not the gateway's own.

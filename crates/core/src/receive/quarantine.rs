@@ -8,6 +8,7 @@
 //! What is over the budget is counted and answered as always, only it is not kept. Out of scope: the store's own caps, which hold
 //! across isolates.
 
+use crate::time::MINUTE_MS;
 use std::collections::BTreeMap;
 
 /// How many letters and bytes of unverified deliveries a source may have kept, per minute and isolate. Zero keeps none.
@@ -32,8 +33,6 @@ const ADDRESS_SHARE: u32 = 4;
 
 /// Addresses that are told apart at once. Further ones share one bucket, so that memory stays bounded.
 const MAX_ADDRESSES: usize = 64;
-
-const MINUTE_MS: u64 = 60_000;
 
 /// What is left of the [`QuarantineBudget`] of one source, and of the share of each address.
 #[derive(Clone, Debug)]

@@ -8,7 +8,7 @@ use super::steps::ReceiveOutcome;
 use genesys_webhook::refusal::Refusal;
 use std::collections::VecDeque;
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Reception {
     /// Place of its source in the configuration.
     pub(super) source: usize,

@@ -77,10 +77,6 @@ impl Metric {
     pub fn as_str(self) -> &'static str {
         self.into()
     }
-
-    pub fn from_name(name: &str) -> Option<Self> {
-        name.parse().ok()
-    }
 }
 
 /// Upper bounds of the latency histogram, in milliseconds, with their labels. Genesys gives up after 10 s.

@@ -35,7 +35,7 @@ fn a_flush_tells_when_a_source_was_heard_of() {
 fn stored_names_are_those_that_are_sent() {
     for metric in Metric::VARIANTS {
         assert_eq!(serde_json::to_string(metric).unwrap(), format!("\"{}\"", metric.as_str()));
-        assert_eq!(Metric::from_name(metric.as_str()), Some(*metric));
+        assert_eq!(metric.as_str().parse(), Ok(*metric));
     }
 }
 

@@ -17,11 +17,6 @@ const NOW_MS: u64 = 1_764_000_000_000;
 const BODY: &[u8] = br#"{"events":[{"id":"1"}]}"#;
 const READ: ReadBody<'_> = ReadBody { bytes: BODY, tags: &[], sha256: None };
 
-/// A `webhooks` source with more keys.
-fn source(more: &str) -> Fixture {
-    Fixture::new(&format!(r#"{{"name":"hooks","profile":"webhooks","secrets":["S"]{more}}}"#))
-}
-
 fn head(more: &[(&str, &str)]) -> String {
     more.iter().fold("POST https://gateway.example/webhook/hooks".into(), |head, (name, value)| {
         format!("{head}\n{name}\n{value}")
@@ -46,8 +41,10 @@ struct Driver {
 }
 
 impl Driver {
+    /// `more`: further keys of the source.
     fn new(more: &str) -> Self {
-        Self { receiver: Receiver::default(), fixture: source(more), now_ms: NOW_MS }
+        let source = format!(r#"{{"name":"hooks","profile":"webhooks","secrets":["S"]{more}}}"#);
+        Self { receiver: Receiver::default(), fixture: Fixture::new(&source), now_ms: NOW_MS }
     }
 
     fn open(&mut self, head: String, declared_bytes: Option<u64>) -> NextStep {
