@@ -17,7 +17,6 @@ pub enum Access {
     NotConfigured,
 }
 
-/// Judges an `Authorization` header against the configured token.
 pub fn authorize(configured: Option<&str>, header: Option<&str>) -> Access {
     let Some(token) = configured.filter(|token| token.len() >= MIN_TOKEN_CHARS) else {
         return Access::NotConfigured;

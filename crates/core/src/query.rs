@@ -7,7 +7,6 @@
 pub struct Query(Vec<(String, String)>);
 
 impl Query {
-    /// Reads what follows the question mark.
     pub fn parse(text: &str) -> Self {
         Self(form_urlencoded::parse(text.as_bytes()).into_owned().collect())
     }

@@ -95,7 +95,6 @@ impl<'a> Table<'a> {
         texts.collect()
     }
 
-    /// A list of strings that are not empty.
     pub(super) fn texts(&self, key: &'static str) -> Vec<String> {
         self.texts_as(key, |text| Ok(text.to_owned()))
     }

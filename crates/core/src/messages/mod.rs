@@ -114,7 +114,6 @@ pub struct DeadLetter {
     pub received_at_ms: u64,
     pub dead_at_ms: u64,
     pub attempts: u32,
-    /// HTTP status of the last attempt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_status: Option<u16>,
     #[serde(default, skip_serializing_if = "Option::is_none")]

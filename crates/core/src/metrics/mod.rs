@@ -36,6 +36,7 @@ use std::collections::BTreeMap;
 /// What the name of every family begins with, before an underscore.
 const PREFIX: &str = "genesys_gateway";
 
+/// `None` without another reason: the object that knows it did not answer.
 #[derive(Clone, Debug)]
 pub struct MetricsSnapshot {
     pub version: &'static str,
@@ -43,13 +44,10 @@ pub struct MetricsSnapshot {
     pub accounts: Accounts,
     /// By queue; one of which the platform tells nothing is not there.
     pub queues: BTreeMap<String, Backlog>,
-    /// The dead-letter store; `None` where it did not answer.
     pub letters: Option<LetterTotals>,
-    /// What is known of reconciliations; `None` where their object did not answer.
     pub reconcile: Option<Reconciled>,
     /// Sources that declare a subscription; `None` where no configuration can be read.
     pub declared: Option<Vec<String>>,
-    /// What the monitor says; `None` where it did not answer.
     pub health: Option<Health>,
     /// Circuits of the sources with failed attempts, the only ones that can be open; `None` where no configuration can be read.
     pub circuits: Option<Vec<CircuitRow>>,

@@ -16,7 +16,6 @@ pub const MONITOR_OBJECT: &str = "monitor";
 pub enum MonitorCall {
     /// Judges what holds now and sends the notices that follow from it.
     Evaluate(Observation),
-    /// What the last evaluation said.
     Read,
 }
 

@@ -53,8 +53,7 @@ pub fn health(said: Health, alerts: &Alerts) -> Health {
 mod tests {
     use super::*;
     use crate::monitor::alerts::{AlertEvent, AlertKind};
-
-    const HOUR_MS: u64 = 3_600_000;
+    use crate::time::HOUR_MS;
 
     fn config(names: &[&str]) -> GatewayConfig {
         let source = |name: &&str| serde_json::json!({"name": name, "profile": "webhooks", "secrets": ["S"], "silence_after_s": 3600});

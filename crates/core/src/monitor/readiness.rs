@@ -30,10 +30,8 @@ impl Rounds {
     /// A probe arrives, or looks again.
     pub fn probe(&mut self, now_ms: u64) -> ReadinessStep {
         if self.until_ms > now_ms {
-            return self
-                .answer
-                .clone()
-                .map_or(ReadinessStep::Wait, |(status, body)| ReadinessStep::Answer(status, body));
+            let answer = self.answer.clone();
+            return answer.map_or(ReadinessStep::Wait, |(status, body)| ReadinessStep::Answer(status, body));
         }
         *self = Self { until_ms: now_ms.saturating_add(ROUND_MS), answer: None };
         ReadinessStep::Check

@@ -71,7 +71,6 @@ pub enum ReceiveFailure {
 }
 
 impl ReceiveFailure {
-    /// The stable name.
     pub fn cause(self) -> &'static str {
         self.into()
     }

@@ -20,7 +20,6 @@ pub enum NextStep {
 
 #[derive(Debug, PartialEq, Eq)]
 pub struct OutgoingMessage {
-    /// The request's number in further calls.
     pub id: u32,
     pub queue: Queue,
     pub header: String,
@@ -39,7 +38,6 @@ pub enum Queue {
 pub enum BodyPlace {
     /// Behind the header, in the message.
     Message,
-    /// Into the bucket, under this key.
     Bucket(String),
     /// Nowhere: it was not read.
     Nowhere,
@@ -69,7 +67,6 @@ pub struct SettledRequest {
 
 #[derive(Debug, PartialEq, Eq)]
 pub struct UnknownRequest {
-    /// The path of its URL, as it came.
     pub path: String,
     pub address: String,
 }

@@ -26,19 +26,7 @@ const LEAST_STEP_MS: u64 = 240_000;
 /// outage that is over is what a late reader misses least.
 const MAX_WAITING: usize = 200;
 
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    PartialEq,
-    Eq,
-    PartialOrd,
-    Ord,
-    Serialize,
-    Deserialize,
-    strum::IntoStaticStr,
-    strum::VariantArray,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, strum::IntoStaticStr, strum::VariantArray)]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
 pub enum AlertKind {
@@ -97,7 +85,6 @@ pub enum AlertEvent {
 }
 
 impl AlertEvent {
-    /// The name that is sent and audited.
     pub fn as_str(self) -> &'static str {
         self.into()
     }
@@ -262,14 +249,9 @@ impl Alerts {
                 return true;
             }
             let holds = holding.contains(&tracked.subject);
-            if let Some(event) = tracked.step(holds, now_ms, rules.repeat_after_ms) {
-                notices.push(tracked.notice(event, now_ms, value));
-            }
-            if !holds && event_over(tracked) {
-                tracked.raised_ms = None;
-                return false;
-            }
-            holds || tracked.raised_ms.is_some()
+            let event = tracked.step(holds, now_ms, rules.repeat_after_ms);
+            notices.extend(event.map(|event| tracked.notice(event, now_ms, value)));
+            event != Some(AlertEvent::Recovered) && (holds || tracked.raised_ms.is_some())
         });
     }
 
@@ -309,11 +291,6 @@ fn one(holds: bool) -> Vec<Option<String>> {
 
 fn key(kind: AlertKind, subject: Option<&str>) -> String {
     subject.map_or_else(|| kind.as_str().into(), |subject| format!("{}.{subject}", kind.as_str()))
-}
-
-/// Whether a raised alert has been told to be over.
-fn event_over(tracked: &Tracked) -> bool {
-    tracked.raised_ms.is_some() && tracked.against >= CLEAR_AFTER
 }
 
 impl Tracked {
