@@ -5,7 +5,7 @@
 
 use super::{SchemaStep, Tables, json};
 use crate::platform::{clock, sql};
-use gateway_core::metrics::counters::{CountersCall, Flush, LastSeen, Metric, Series, Totals};
+use gateway_core::metrics::counters::{CountersCall, Flush, LastSeen, Series, Totals};
 use gateway_core::time::DAY_MS;
 use worker::{DurableObject, Env, Request, Response, Result, SqlStorage, SqlStorageValue, State, durable_object};
 

@@ -1,3 +1,4 @@
+use super::AlertEvent::{Raised, Recovered, Repeated};
 use super::*;
 use proptest::prelude::*;
 use std::collections::BTreeSet;
@@ -32,10 +33,7 @@ fn one_outage_is_one_alert_and_one_recovery() {
     let history = [0, 11, 12, 9, 20, 9, 9, 9, 9, 9];
     let told: Vec<Notice> =
         (0..).zip(history).flat_map(|(now, n)| alerts.evaluate(now * STEP_MS, &letters(n), RULES)).collect();
-    assert_eq!(
-        events(&told),
-        [(AlertEvent::Raised, AlertKind::DeadLetters, None), (AlertEvent::Recovered, AlertKind::DeadLetters, None)]
-    );
+    assert_eq!(events(&told), [(Raised, AlertKind::DeadLetters, None), (Recovered, AlertKind::DeadLetters, None)]);
     assert_eq!((told[0].since_ms, told[1].since_ms, told[1].at_ms), (300_000, 300_000, 2_100_000));
     assert_eq!(told[0].id, "alert-300000-dead_letters-raised");
     assert!(alerts.open().is_empty());
@@ -64,10 +62,7 @@ fn a_single_failed_reconciliation_pages_nobody() {
     let told = alerts.evaluate(3 * STEP_MS, &failed(&["a", "b"]), RULES);
     assert_eq!(
         events(&told),
-        [
-            (AlertEvent::Raised, AlertKind::Subscription, Some("a")),
-            (AlertEvent::Raised, AlertKind::Subscription, Some("b"))
-        ]
+        [(Raised, AlertKind::Subscription, Some("a")), (Raised, AlertKind::Subscription, Some("b"))]
     );
 }
 
@@ -110,7 +105,7 @@ fn what_lasts_is_repeated_where_that_is_wanted() {
     let told: Vec<Notice> = (0..25).flat_map(|now| alerts.evaluate(now, &letters(11), rules)).collect();
     assert_eq!(
         told.iter().map(|n| (n.event, n.at_ms)).collect::<Vec<_>>(),
-        [(AlertEvent::Raised, 0), (AlertEvent::Repeated, 10), (AlertEvent::Repeated, 20)]
+        [(Raised, 0), (Repeated, 10), (Repeated, 20)]
     );
     assert_ne!(told[1].id, told[2].id);
 }
@@ -138,7 +133,7 @@ fn what_waits_is_bounded_and_leaves_in_pairs() {
         alerts.evaluate(now_ms * STEP_MS, &letters(if holds { 11 } else { 0 }), RULES);
     }
     assert!(alerts.waiting() <= MAX_WAITING);
-    assert_eq!(alerts.next().unwrap().event, AlertEvent::Raised);
+    assert_eq!(alerts.next().unwrap().event, Raised);
 }
 
 #[test]
@@ -189,9 +184,9 @@ proptest! {
                 prop_assert!(ids.insert(notice.id.clone()), "{} twice", notice.id);
                 let key = key(notice.kind, notice.subject.as_deref());
                 match notice.event {
-                    AlertEvent::Raised => prop_assert!(raised.insert(key)),
-                    AlertEvent::Recovered => prop_assert!(raised.remove(&key)),
-                    AlertEvent::Repeated => prop_assert!(false, "not asked for"),
+                    Raised => prop_assert!(raised.insert(key)),
+                    Recovered => prop_assert!(raised.remove(&key)),
+                    Repeated => prop_assert!(false, "not asked for"),
                 }
             }
             prop_assert_eq!(alerts.open().len(), raised.len());

@@ -1,3 +1,4 @@
+use super::SilenceVerdict::{Normal, Silent, Unknown};
 use super::*;
 use crate::time::DAY_MS;
 use proptest::prelude::*;
@@ -37,7 +38,7 @@ impl Life<'_> {
 /// When a source that delivered last at `last(now)` was said to be silent.
 fn silent(until_ms: u64, limit_ms: Option<u64>, last: impl Fn(u64) -> Option<u64>) -> Vec<u64> {
     let mut history = History::default();
-    let is_silent = |now_ms: &u64| history.evaluate(*now_ms, last(*now_ms), limit_ms) == SilenceVerdict::Silent;
+    let is_silent = |now_ms: &u64| history.evaluate(*now_ms, last(*now_ms), limit_ms) == Silent;
     steps(until_ms).filter(is_silent).collect()
 }
 
@@ -71,7 +72,7 @@ fn a_dead_tuesday_morning_flags_within_its_patience_and_the_night_does_not_end_i
 #[test]
 fn before_two_weeks_nothing_is_known() {
     let mut history = History::default();
-    assert_eq!(history.evaluate(MONDAY_MS, None, None), SilenceVerdict::Unknown);
+    assert_eq!(history.evaluate(MONDAY_MS, None, None), Unknown);
     let life = Life { on: &|_| true, every_ms: 60_000, dies_ms: MONDAY_MS + WEEK_MS };
     assert_eq!(life.silent(MONDAY_MS + 2 * WEEK_MS, None), Vec::<u64>::new());
     assert!(!history.expected(MONDAY_MS));
@@ -84,16 +85,16 @@ fn a_configured_limit_decides_alone() {
     let silent = life.silent(MONDAY_MS + 3 * HOUR_MS, Some(600_000));
     assert_eq!(silent[0], dies_ms + 600_000 + STEP_MS);
     assert_eq!(life.silent(MONDAY_MS + DAY_MS, Some(0)), Vec::<u64>::new());
-    assert_eq!(History::default().evaluate(MONDAY_MS, None, Some(1)), SilenceVerdict::Unknown);
+    assert_eq!(History::default().evaluate(MONDAY_MS, None, Some(1)), Unknown);
 }
 
 #[test]
 fn a_shard_that_does_not_answer_takes_nothing_back() {
     let mut history = History::default();
     let mut at = |last| history.evaluate(MONDAY_MS + HOUR_MS, last, Some(HOUR_MS));
-    assert_eq!(at(Some(MONDAY_MS + HOUR_MS)), SilenceVerdict::Normal);
-    assert_eq!(at(Some(MONDAY_MS - HOUR_MS)), SilenceVerdict::Normal);
-    assert_eq!(at(None), SilenceVerdict::Normal);
+    assert_eq!(at(Some(MONDAY_MS + HOUR_MS)), Normal);
+    assert_eq!(at(Some(MONDAY_MS - HOUR_MS)), Normal);
+    assert_eq!(at(None), Normal);
 }
 
 #[test]
@@ -104,7 +105,7 @@ fn a_week_without_an_evaluation_is_no_week_of_silence() {
         if (now_ms - MONDAY_MS) / WEEK_MS == 2 {
             continue;
         }
-        assert_ne!(history.evaluate(now_ms, life.last_ms(now_ms), None), SilenceVerdict::Silent);
+        assert_ne!(history.evaluate(now_ms, life.last_ms(now_ms), None), Silent);
     }
     assert!(history.expected(MONDAY_MS + 4 * WEEK_MS));
 }
@@ -183,11 +184,7 @@ fn what_has_died_is_silent_until_it_delivers_however_many_weeks_later() {
             let changes = said(born_ms, gap.1 + DAY_MS, |now_ms| with_gaps(on, 61_000, &[gap], now_ms));
             let verdicts: Vec<SilenceVerdict> = changes.iter().map(|(_, verdict)| *verdict).collect();
             // Afterwards too little is left to expect anything.
-            assert_eq!(
-                verdicts,
-                [SilenceVerdict::Normal, SilenceVerdict::Silent, SilenceVerdict::Unknown],
-                "{changes:?}"
-            );
+            assert_eq!(verdicts, [Normal, Silent, Unknown], "{changes:?}");
             assert!(changes[2].0 >= gap.1 && changes[2].0 < gap.1 + DAY_MS, "{changes:?}");
         }
     }
@@ -200,7 +197,7 @@ fn the_beginning_of_a_week_does_not_put_off_what_is_silent() {
     let pause = (MONDAY_MS + 2 * WEEK_MS, MONDAY_MS + 2 * WEEK_MS + HOUR_MS);
     let changes =
         said(dies_ms, dies_ms + DAY_MS, |now_ms| with_gaps(&|_| true, 60_000, &[pause, (dies_ms, u64::MAX)], now_ms));
-    assert_eq!(changes[1].1, SilenceVerdict::Silent);
+    assert_eq!(changes[1].1, Silent);
     assert!(changes[1].0 <= dies_ms + 2 * HOUR_MS + 2 * STEP_MS, "{} min late", (changes[1].0 - dies_ms) / 60_000);
 }
 
@@ -214,7 +211,7 @@ fn an_outage_does_not_blind_the_monitor_for_the_same_hours_of_the_next_week() {
         let gaps = [pause, (first_ms, first_ms + hours * HOUR_MS), (second_ms, u64::MAX)];
         let changes =
             said(second_ms - HOUR_MS, second_ms + DAY_MS, |now_ms| with_gaps(&|_| true, 60_000, &gaps, now_ms));
-        assert_eq!(changes[1].1, SilenceVerdict::Silent);
+        assert_eq!(changes[1].1, Silent);
         let late_ms = changes[1].0 - second_ms;
         assert!(late_ms <= 2 * HOUR_MS + 2 * STEP_MS, "after {hours} h: {} min late", late_ms / 60_000);
     }
@@ -227,10 +224,7 @@ fn a_holiday_is_one_flag_and_does_not_blind_the_monitor_for_the_next_monday() {
     let gaps = [(holiday_ms, holiday_ms + DAY_MS), (dies_ms, u64::MAX)];
     let changes = said(holiday_ms, dies_ms + DAY_MS, |now_ms| with_gaps(&office, 61_000, &gaps, now_ms));
     let verdicts: Vec<SilenceVerdict> = changes.iter().map(|(_, verdict)| *verdict).collect();
-    assert_eq!(
-        verdicts,
-        [SilenceVerdict::Normal, SilenceVerdict::Silent, SilenceVerdict::Normal, SilenceVerdict::Silent]
-    );
+    assert_eq!(verdicts, [Normal, Silent, Normal, Silent]);
     assert!(changes[2].0 < holiday_ms + DAY_MS + 9 * HOUR_MS, "the next morning ends it");
     assert!(changes[3].0 - dies_ms < 90 * 60_000, "{} min late", (changes[3].0 - dies_ms) / 60_000);
 }
@@ -240,19 +234,19 @@ fn a_source_that_gives_up_its_mondays_is_flagged_for_it_three_times_at_most() {
     let from_ms = MONDAY_MS + 4 * WEEK_MS;
     let mondays: Vec<(u64, u64)> = (4..10).map(|week| MONDAY_MS + week * WEEK_MS).map(|at| (at, at + DAY_MS)).collect();
     let changes = said(from_ms, from_ms + 6 * WEEK_MS, |now_ms| with_gaps(&office, 61_000, &mondays, now_ms));
-    assert_eq!(changes.iter().filter(|(_, verdict)| *verdict == SilenceVerdict::Silent).count(), 3, "{changes:?}");
-    assert_eq!(changes.last().unwrap().1, SilenceVerdict::Normal);
+    assert_eq!(changes.iter().filter(|(_, verdict)| *verdict == Silent).count(), 3, "{changes:?}");
+    assert_eq!(changes.last().unwrap().1, Normal);
 }
 
 #[test]
 fn what_a_limit_said_does_not_last_longer_than_the_limit() {
     let mut history = History::default();
-    assert_eq!(history.evaluate(MONDAY_MS, Some(MONDAY_MS), None), SilenceVerdict::Unknown);
-    assert_eq!(history.evaluate(MONDAY_MS + HOUR_MS, Some(MONDAY_MS), Some(60_000)), SilenceVerdict::Silent);
+    assert_eq!(history.evaluate(MONDAY_MS, Some(MONDAY_MS), None), Unknown);
+    assert_eq!(history.evaluate(MONDAY_MS + HOUR_MS, Some(MONDAY_MS), Some(60_000)), Silent);
     let text = serde_json::to_string(&history).unwrap();
     assert!(text.ends_with(r#""silent":true,"limited":true}"#), "{text}");
     assert_eq!(serde_json::from_str::<History>(&text).unwrap(), history);
-    assert_eq!(history.evaluate(MONDAY_MS + HOUR_MS, Some(MONDAY_MS), None), SilenceVerdict::Unknown);
+    assert_eq!(history.evaluate(MONDAY_MS + HOUR_MS, Some(MONDAY_MS), None), Unknown);
 }
 
 proptest! {
