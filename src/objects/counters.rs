@@ -5,7 +5,7 @@
 
 use super::{SchemaStep, Tables, json};
 use crate::platform::{clock, sql};
-use gateway_core::metrics::counters::{CountersCall, Flush, LastSeen, Metric, Series, Totals};
+use gateway_core::metrics::counters::{CountersCall, Flush, LastSeen, Series, Totals};
 use gateway_core::time::DAY_MS;
 use worker::{DurableObject, Env, Request, Response, Result, SqlStorage, SqlStorageValue, State, durable_object};
 
@@ -85,7 +85,7 @@ fn read(sql: &SqlStorage) -> Result<Totals> {
             return Err(sql::unreadable("series"));
         };
         // A metric that another version counted is not this version's to report.
-        if let Some(metric) = Metric::from_name(&metric) {
+        if let Ok(metric) = metric.parse() {
             totals.series.push((Series(metric, source, label), value));
         }
     }

@@ -9,18 +9,14 @@ use subtle::ConstantTimeEq;
 /// The fewest characters that an admin token may have: 16 random bytes in base 64 have 22, a chosen word has fewer.
 pub const MIN_TOKEN_CHARS: usize = 16;
 
-/// What a request's credentials amount to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
-    /// The operator's token.
     Granted,
-    /// Wrong token, or none.
     Denied,
     /// No caller can be let in: no token, or too short a one, is configured (the operator's to repair: 503).
     NotConfigured,
 }
 
-/// Judges an `Authorization` header against the configured token.
 pub fn authorize(configured: Option<&str>, header: Option<&str>) -> Access {
     let Some(token) = configured.filter(|token| token.len() >= MIN_TOKEN_CHARS) else {
         return Access::NotConfigured;

@@ -5,6 +5,8 @@
 //! every request of its isolate with it. Out of scope: sockets, storage and queues (the Worker's `platform`), signatures
 //! and envelopes (`genesys-webhook`), the vendor's API (`genesys-client`).
 #![forbid(unsafe_code)]
+// A name that says everything needs no sentence.
+#![allow(missing_docs)]
 #![cfg_attr(
     not(test),
     deny(

@@ -3,12 +3,10 @@
 //! Promises: decoded as forms are (`+` is a space, broken escapes stay as they are); an empty value is none; a parameter
 //! that is unknown or given twice is named. Out of scope: anything of a URL but its query.
 
-/// Decoded names and values, in their order.
 #[derive(Clone, Debug)]
 pub struct Query(Vec<(String, String)>);
 
 impl Query {
-    /// Reads what follows the question mark.
     pub fn parse(text: &str) -> Self {
         Self(form_urlencoded::parse(text.as_bytes()).into_owned().collect())
     }
@@ -19,7 +17,6 @@ impl Query {
         value.filter(|value| !value.is_empty())
     }
 
-    /// The same, owned.
     pub fn text(&self, name: &str) -> Option<String> {
         self.get(name).map(Into::into)
     }

@@ -18,17 +18,14 @@ pub struct Route<H> {
     pub query: &'static [&'static str],
     /// The type of its JSON body; `None` where it takes no body.
     pub body: Option<&'static str>,
-    /// What handles it.
     pub handler: H,
 }
 
 /// Name and text of each parameter of a path.
 pub type PathParameters<'p> = Vec<(&'static str, &'p str)>;
 
-/// Why no route is found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NoRoute {
-    /// No pattern matches the path.
     NotFound,
     /// The path has other methods: the value of `Allow`.
     MethodNotAllowed(String),

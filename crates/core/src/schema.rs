@@ -13,9 +13,7 @@ pub const STORAGE_LIMIT_BYTES: u64 = 10_000_000_000;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("the tables have schema version {found}, this version of the gateway knows {known}")]
 pub struct NewerSchema {
-    /// Version of the tables.
     pub found: u64,
-    /// Steps that are known here.
     pub known: u64,
 }
 

@@ -6,11 +6,9 @@
 use time::format_description::well_known::Rfc3339;
 use time::{Duration, OffsetDateTime};
 
-/// Milliseconds of a day.
 pub const DAY_MS: u64 = 86_400_000;
-
-/// Milliseconds of an hour.
 pub const HOUR_MS: u64 = 3_600_000;
+pub const MINUTE_MS: u64 = 60_000;
 
 /// The last millisecond of the year 9999, the latest that the four-digit form can write.
 const LATEST_MS: u64 = 253_402_300_799_999;

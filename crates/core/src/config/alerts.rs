@@ -6,14 +6,11 @@ use super::binding::{bindings, url};
 use super::reader::Table;
 use crate::monitor::alerts::{DEFAULT_DEAD_LETTERS_OVER, Rules};
 
-/// The alert destination.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AlertDestination {
-    /// Address.
     pub url: String,
     /// Names of the Worker secrets that sign towards it, one at least.
     pub secrets: Vec<String>,
-    /// Dead letters above which an alert is raised.
     pub dead_letters_over: u64,
     /// After so many seconds an alert that is still raised is told again.
     pub repeat_after_s: Option<u64>,

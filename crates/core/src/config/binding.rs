@@ -13,7 +13,6 @@ pub(super) const NOT_A_BINDING: &str =
 /// Most secrets that sign one request: a rotation has two.
 const MAX_SIGNING_SECRETS: usize = 4;
 
-/// Whether a text can be the name of a binding.
 pub(super) fn is_binding(name: &str) -> bool {
     name.bytes().next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_')
         && name.len() <= 128

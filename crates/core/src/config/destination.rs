@@ -8,7 +8,6 @@ use super::binding::{NOT_A_BINDING, bindings, is_binding, url};
 use super::reader::Table;
 use genesys_webhook::headers::{is_credential_name, is_name};
 
-/// Default time for a destination to answer, in milliseconds.
 const DEFAULT_TIMEOUT_MS: u64 = 15_000;
 
 /// Most headers of one kind.
@@ -44,9 +43,7 @@ const ARCHIVE_TIMEOUT_MS: u64 = 15_000;
 /// (`src/deliver/destination.rs`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DestinationConfig {
-    /// The bucket.
     Archive,
-    /// An address.
     Https(HttpsDestination),
 }
 
@@ -59,7 +56,6 @@ impl DestinationConfig {
         }
     }
 
-    /// How long an attempt may take, in milliseconds.
     pub fn timeout_ms(&self) -> u64 {
         match self {
             Self::Archive => ARCHIVE_TIMEOUT_MS,
@@ -67,7 +63,6 @@ impl DestinationConfig {
         }
     }
 
-    /// Where its requests go, where it is asked by any.
     pub fn https(&self) -> Option<&HttpsDestination> {
         match self {
             Self::Archive => None,
@@ -76,14 +71,11 @@ impl DestinationConfig {
     }
 }
 
-/// An address that deliveries are sent to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HttpsDestination {
-    /// Address.
     pub url: String,
     /// Names of the Worker secrets that sign towards it, each with a signature of its own; none where it is not signed.
     pub secrets: Vec<String>,
-    /// How long it may take to answer, in milliseconds.
     pub timeout_ms: u64,
     /// Constant headers: name in lower case, value.
     pub headers: Vec<(String, String)>,
@@ -117,15 +109,8 @@ pub(super) fn read(table: &Table<'_>, allow_private: bool) -> Option<Destination
             seen.push(name);
         }
     }
-    let url = url?;
-    Some(DestinationConfig::Https(HttpsDestination {
-        url,
-        secrets,
-        timeout_ms,
-        headers,
-        forward_headers,
-        secret_headers,
-    }))
+    let https = HttpsDestination { url: url?, secrets, timeout_ms, headers, forward_headers, secret_headers };
+    Some(DestinationConfig::Https(https))
 }
 
 /// Why no request can carry a header of this name that is not the gateway's own.

@@ -27,10 +27,8 @@ use std::cell::RefCell;
 /// secrets; the configuration itself has to fit into one variable of 5 KB (Workers, limits).
 pub const MAX_SOURCES: usize = 1_000;
 
-/// The ownership mark where the configuration gives none.
 pub const DEFAULT_OWNER: &str = "genesys-webhook-gateway";
 
-/// A checked configuration.
 #[derive(Clone, Debug)]
 pub struct GatewayConfig {
     /// Where the vendor's organisation lives; `None` where no source has a subscription.
@@ -41,16 +39,12 @@ pub struct GatewayConfig {
     pub allow_private_addresses: bool,
     /// The mark by which the gateway knows its own subscriptions; two gateways of one organisation need different ones.
     pub owner: String,
-    /// How long things are kept.
     pub retention: Retention,
-    /// Where alerts are sent; `None`: they are not.
     pub alerts: Option<AlertDestination>,
-    /// Sources, by name.
     pub sources: Vec<Source>,
 }
 
 impl GatewayConfig {
-    /// The source of a name.
     pub fn source(&self, name: &str) -> Option<&Source> {
         self.sources.iter().find(|source| source.name == name)
     }

@@ -6,20 +6,15 @@
 use serde_json::{Map, Value};
 use std::cell::RefCell;
 
-/// One thing that is wrong with the configuration.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, thiserror::Error)]
 #[error("{key}: {problem}")]
 pub struct ConfigProblem {
-    /// Full key.
     pub key: String,
-    /// What is wrong, and what was expected.
     pub problem: String,
 }
 
-/// Where problems are collected.
 pub(super) type Problems = RefCell<Vec<ConfigProblem>>;
 
-/// A table that is being read.
 pub(super) struct Table<'a> {
     path: String,
     map: &'a Map<String, Value>,
@@ -65,7 +60,6 @@ impl<'a> Table<'a> {
         self.expect(key, "a string that is not empty", |value| value.as_str().filter(|text| !text.is_empty()))
     }
 
-    /// A string that must be there.
     pub(super) fn required_text(&self, key: &'static str) -> Option<&'a str> {
         if self.map.get(key).is_none_or(Value::is_null) {
             self.read.borrow_mut().push(key);
@@ -101,7 +95,6 @@ impl<'a> Table<'a> {
         texts.collect()
     }
 
-    /// A list of strings that are not empty.
     pub(super) fn texts(&self, key: &'static str) -> Vec<String> {
         self.texts_as(key, |text| Ok(text.to_owned()))
     }

@@ -36,10 +36,8 @@ const MAX_DUPLICATE_WINDOW_S: u64 = 604_800;
 /// Longest name of a source: it is part of addresses, keys and labels.
 const MAX_NAME_BYTES: usize = 64;
 
-/// A Worker secret that may verify deliveries.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SecretRef {
-    /// Name of the Worker secret.
     pub name: String,
     /// What metrics and diagnoses call it.
     pub label: String,
@@ -47,16 +45,13 @@ pub struct SecretRef {
     pub not_after_ms: Option<u64>,
 }
 
-/// The subscription that a source declares.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeclaredSubscription {
     /// Its name at the vendor.
     pub name: String,
-    /// Event types.
     pub event_types: Vec<String>,
     /// Filter expression of every event type; `"true"` takes all.
     pub filter: String,
-    /// Whether the vendor should deliver.
     pub enabled: bool,
     /// An existing subscription of that name is taken over.
     pub adopt: bool,
@@ -64,33 +59,24 @@ pub struct DeclaredSubscription {
     pub prune: bool,
 }
 
-/// One configured sender.
 #[derive(Clone, Debug)]
 pub struct Source {
     /// Its name in `/webhook/{name}`.
     pub name: String,
-    /// Its profile.
     pub profile: Profile,
-    /// Its signature scheme and envelope.
     pub scheme: Scheme,
     /// Secrets, first the current one.
     pub secrets: Vec<SecretRef>,
-    /// Largest body.
     pub max_body_bytes: u64,
     /// For how long equal bodies are one delivery, in seconds, where neither a signed identifier nor the envelope tells them apart; 0
     /// never.
     pub duplicate_window_s: u32,
-    /// How much of what cannot be verified is kept.
     pub quarantine: QuarantineBudget,
-    /// How many dead letters of it are kept.
     pub dead_letters: Caps,
-    /// Its subscription, where the gateway keeps one.
     pub subscription: Option<DeclaredSubscription>,
-    /// Where its deliveries go.
     pub destination: DestinationConfig,
     /// When its circuit opens.
     pub circuit: Settings,
-    /// Waits before further attempts, in seconds.
     pub retry_schedule_s: Vec<u32>,
     /// Networks that may deliver; every one where there are none.
     pub allow_networks: Vec<IpNet>,

@@ -8,88 +8,42 @@ use serde::{Deserialize, Serialize};
 /// Name of the object: one organisation, one object.
 pub const LIFECYCLE_OBJECT: &str = "lifecycle";
 
-/// A call to the lifecycle object; each answers an [`Answered`].
+/// A call to the lifecycle object; each answers an [`Answered`]. `source`: its name, which says which of the vendor's APIs.
+/// - `Reconcile` plans, and applies unless it is a dry run; `Last` is the last report.
+/// - `IpRanges` are the networks that webhooks come from.
+/// - `List` shows only what delivers to `source`, where that is given.
+/// - `Create` and `Update` make a subscription what its source declares. `if_match` is the version that the caller has seen;
+///   the current one where there is none.
+/// - `Delete` takes away only what the gateway owns.
+/// - `Probe` asks an address whether it answers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LifecycleCall {
-    /// Plans, and applies unless it is a dry run.
-    Reconcile {
-        /// Plan only.
-        dry_run: bool,
-        /// Who wants it.
-        actor: String,
-    },
-    /// The last report.
+    Reconcile { dry_run: bool, actor: String },
     Last,
-    /// The catalogue.
     EventTypes,
-    /// The networks that webhooks come from.
     IpRanges,
-    /// The subscriptions that the vendor has.
-    List {
-        /// Only those of this source's API that deliver to it.
-        source: Option<String>,
-    },
-    /// One subscription.
-    Get {
-        /// Name of the source, which says which API.
-        source: String,
-        /// The vendor's identifier.
-        id: String,
-    },
-    /// Creates what a source declares.
-    Create {
-        /// Name of the source.
-        source: String,
-    },
-    /// Makes a subscription what its source declares.
-    Update {
-        /// Name of the source.
-        source: String,
-        /// The vendor's identifier.
-        id: String,
-        /// The version that the caller has seen; the current one where there is none.
-        if_match: Option<String>,
-    },
-    /// Deletes a subscription that the gateway owns.
-    Delete {
-        /// Name of the source, which says which API.
-        source: String,
-        /// The vendor's identifier.
-        id: String,
-    },
-    /// Asks an address whether it answers.
-    Probe {
-        /// The address.
-        url: String,
-    },
+    List { source: Option<String> },
+    Get { source: String, id: String },
+    Create { source: String },
+    Update { source: String, id: String, if_match: Option<String> },
+    Delete { source: String, id: String },
+    Probe { url: String },
 }
 
-/// Why the lifecycle object does not do what it was asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LifecycleRefusal {
-    /// The configuration is not valid.
     BadConfiguration,
-    /// The configuration names no region.
     NoRegion,
-    /// A Worker secret is not set.
     MissingSecret,
-    /// Another run or call is changing subscriptions.
     AlreadyRunning,
-    /// No source of that name is configured.
     UnknownSource,
-    /// The source declares no subscription.
     NoSubscription,
-    /// The source's profile has no subscription API.
     NoSubscriptionApi,
-    /// A subscription of that name exists.
     Exists,
-    /// The source declares event types that the vendor does not have.
     UnknownEventType,
-    /// The address does not answer.
     UnreachableAddress,
-    /// The subscription belongs to another source.
     OtherSource,
     /// The vendor's API refused or failed: the answer has its own code and status.
     Vendor,
@@ -114,7 +68,6 @@ impl LifecycleRefusal {
         }
     }
 
-    /// The stable name.
     pub const fn as_str(self) -> &'static str {
         self.parts().1
     }
@@ -125,7 +78,6 @@ impl LifecycleRefusal {
         self.answer(status, code, Some(detail))
     }
 
-    /// The answer.
     pub fn answered(self) -> Refused {
         let (status, code, _) = self.parts();
         self.answer(status, code, None::<&str>)
@@ -141,7 +93,6 @@ impl LifecycleRefusal {
 /// What the management API passes on as it is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Answered {
-    /// HTTP status.
     pub status: u16,
     /// JSON text of the body: passed on, not looked into.
     pub body: String,
@@ -164,7 +115,6 @@ struct ErrorJson<'a, D> {
 }
 
 impl Answered {
-    /// 200 with a body.
     pub fn ok(body: String) -> Self {
         Self { status: 200, body, refusal: None, etag: None }
     }

@@ -11,7 +11,6 @@ use genesys_client::probe::Probe;
 use genesys_client::subscription::Desired;
 use serde::Serialize;
 
-/// An event type that the catalogue does not have.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct UnknownEventType<'a> {
@@ -19,7 +18,6 @@ struct UnknownEventType<'a> {
     near: Vec<String>,
 }
 
-/// What the vendor said, as the management API shows it.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct VendorDetail {

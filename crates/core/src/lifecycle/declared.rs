@@ -12,7 +12,6 @@ use genesys_client::secret::Secret;
 use genesys_client::subscription::{ApiKind, Desired, EventFilter};
 use genesys_webhook::profile::Profile;
 
-/// The API that a profile's subscriptions belong to.
 const fn kind_of(profile: Profile) -> Option<ApiKind> {
     match profile {
         Profile::Webhooks => Some(ApiKind::Webhooks),
@@ -21,7 +20,6 @@ const fn kind_of(profile: Profile) -> Option<ApiKind> {
     }
 }
 
-/// The API of a source.
 pub fn api_kind(config: &GatewayConfig, source: &str) -> Result<ApiKind, Refused> {
     let source = config.source(source).ok_or_else(|| LifecycleRefusal::UnknownSource.answered())?;
     kind_of(source.profile).ok_or_else(|| LifecycleRefusal::NoSubscriptionApi.answered())
@@ -51,7 +49,6 @@ pub fn desired(
     })
 }
 
-/// What all sources declare.
 pub fn all_desired(config: &GatewayConfig, secret: impl Fn(&str) -> Option<String>) -> Result<Vec<Desired>, Refused> {
     let declaring = config.sources.iter().filter(|source| source.subscription.is_some());
     declaring.map(|source| desired(config, &source.name, &secret)).collect()
@@ -88,7 +85,6 @@ pub fn remembered_refusal(
     is_news.then(|| RefusedRuns { since_ms: now_ms, code: code.into() })
 }
 
-/// The entry of an action at the vendor.
 pub fn vendor_draft(event: AuditEvent, actor: &str) -> Draft {
     let action = match event.action {
         AuditAction::Create => Action::Create,

@@ -20,7 +20,6 @@ pub fn last_runs_json(report: Option<&str>, last_success_at_ms: Option<&str>, re
     format!(r#"{{"report":{}{success}{refused}}}"#, report.unwrap_or("null"))
 }
 
-/// Reads that body.
 pub fn read_last_runs(body: &str) -> Reconciled {
     let Ok(LastRuns { report, last_success_at_ms, refused }) = serde_json::from_str(body) else {
         return Reconciled::default();

@@ -28,7 +28,6 @@ pub fn bodies_before_key(prefix: &str, before_ms: u64) -> String {
     format!("{prefix}{}", date_path(before_ms))
 }
 
-/// Where a delivery is archived.
 pub fn archive_key(source: &str, delivery_id: &str, received_at_ms: u64) -> String {
     format!("deliveries/{source}/{}/{delivery_id}.json", date_path(received_at_ms))
 }

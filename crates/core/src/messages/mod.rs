@@ -19,33 +19,20 @@ pub const MAX_MESSAGE_BYTES: usize = 127_800;
 
 pub use genesys_webhook::headers::HeaderPair;
 
-/// Where the body of a message is.
+/// Where the body of a message is:
+/// - `Inline`: behind the header, in the message itself, which is truncated where it has another number of bytes;
+/// - `Stored`: in R2 (the claim check); `sha256` is the object's, 64 lower-case hexadecimal digits;
+/// - `Omitted`: not kept, because it was over the source's limit and never read to its end. Its size is what
+///   `Content-Length` said, or the bytes read until the limit was passed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum BodyRef {
-    /// Behind the header, in the message itself.
-    Inline {
-        /// Bytes that follow the header's newline; a message that has another number is truncated.
-        size_bytes: u64,
-    },
-    /// In R2 (the claim check).
-    Stored {
-        /// Key of the object.
-        key: String,
-        /// Size of the object.
-        size_bytes: u64,
-        /// SHA-256 of the object, 64 lower-case hexadecimal digits.
-        sha256: String,
-    },
-    /// Not kept: over the source's limit, so that it was never read to its end.
-    Omitted {
-        /// What `Content-Length` said, or the bytes read until the limit was passed.
-        size_bytes: u64,
-    },
+    Inline { size_bytes: u64 },
+    Stored { key: String, size_bytes: u64, sha256: String },
+    Omitted { size_bytes: u64 },
 }
 
 impl BodyRef {
-    /// Size of the body in bytes, wherever it is.
     pub fn size_bytes(&self) -> u64 {
         match self {
             Self::Inline { size_bytes } | Self::Stored { size_bytes, .. } | Self::Omitted { size_bytes } => *size_bytes,
@@ -56,15 +43,10 @@ impl BodyRef {
 /// A verified and validated delivery on its way to its destination. `H`: a header, borrowed where the request is still there.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Delivery<H = HeaderPair> {
-    /// Identifier given at receipt ([`id`]).
     pub id: String,
-    /// Name of the source.
     pub source: String,
-    /// When the request arrived, milliseconds since the epoch.
     pub received_at_ms: u64,
-    /// How many events the envelope holds.
     pub event_count: u64,
-    /// Label of the secret that verified it.
     pub secret_label: String,
     /// Idempotency key where headers or envelope give one; otherwise the consumer takes the body's SHA-256.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -81,7 +63,6 @@ pub struct Delivery<H = HeaderPair> {
     /// knew of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub origin: Option<Origin>,
-    /// Where the body is.
     pub body: BodyRef,
 }
 
@@ -100,7 +81,6 @@ pub enum Origin {
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
 pub enum Stage {
-    /// Refused on arrival.
     Receive,
     /// Accepted, and not taken by its destination.
     Deliver,
@@ -109,7 +89,6 @@ pub enum Stage {
 }
 
 impl Stage {
-    /// The name that is stored and shown.
     pub fn as_str(self) -> &'static str {
         self.into()
     }
@@ -120,9 +99,7 @@ impl Stage {
 pub struct DeadLetter {
     /// Identifier of the delivery; of the letter too.
     pub id: String,
-    /// Name of the source.
     pub source: String,
-    /// Where it died.
     pub stage: Stage,
     /// Stable code: a refusal's, or one of [`reason`].
     pub reason: String,
@@ -134,25 +111,18 @@ pub struct DeadLetter {
     pub diagnosis: Option<String>,
     /// Whether its signature had been verified: what was not counts against the source's quarantine.
     pub verified: bool,
-    /// When the request arrived, milliseconds since the epoch.
     pub received_at_ms: u64,
-    /// When it was given up, milliseconds since the epoch.
     pub dead_at_ms: u64,
-    /// Attempts at the destination.
     pub attempts: u32,
-    /// HTTP status of the last attempt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_status: Option<u16>,
-    /// Events in the envelope, where it was read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub event_count: Option<u64>,
-    /// Label of the secret that verified it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_label: Option<String>,
     /// Idempotency key, as in [`Delivery::dedupe_key`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dedupe_key: Option<String>,
-    /// As [`Delivery::duplicate_window_s`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub duplicate_window_s: Option<u32>,
     /// Headers of the request, secrets removed.
@@ -160,7 +130,6 @@ pub struct DeadLetter {
     /// How often it was replayed before it died.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub replay: u32,
-    /// Where the body is.
     pub body: BodyRef,
 }
 
@@ -220,11 +189,9 @@ impl DeadLetter {
 pub mod reason {
     /// The destination answered 410: it does not want this any more.
     pub const DESTINATION_GONE: &str = "destination_gone";
-    /// Every attempt of the schedule failed.
     pub const RETRIES_EXHAUSTED: &str = "retries_exhausted";
     /// The destination failed for so long that the delivery waited a day longer than its schedule without being tried.
     pub const DESTINATION_UNAVAILABLE: &str = "destination_unavailable";
-    /// A message that no consumer could read.
     pub const UNDECODABLE_MESSAGE: &str = "undecodable_message";
     /// The queue does not hold it any more, and no consumer has said what became of it.
     pub const MESSAGE_LOST: &str = "message_lost";
@@ -242,40 +209,24 @@ struct MessageForm<'a> {
 /// A decoded message and its inline body (empty where the body is elsewhere).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Message<'a> {
-    /// A delivery.
     Delivery(Delivery, &'a [u8]),
-    /// A dead letter.
     DeadLetter(DeadLetter, &'a [u8]),
 }
 
 /// Why a message could not be read. Trying again repairs none of them: the raw bytes belong into a dead letter.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
-    /// No newline ends a header.
     #[error("no header line")]
     NoHeader,
-    /// The header is not JSON of a known form.
     #[error("header is not readable: {0}")]
     Header(String),
-    /// A kind that this version does not know.
     #[error("unknown kind {0:?}")]
     UnknownKind(String),
     /// A version that this version does not know.
     #[error("unknown version {v} of {kind}")]
-    UnknownVersion {
-        /// Kind of the message.
-        kind: String,
-        /// Version that it says it has.
-        v: u32,
-    },
-    /// Header and body disagree on the size.
+    UnknownVersion { kind: String, v: u32 },
     #[error("body has {actual_bytes} bytes, its header says {expected_bytes}")]
-    Truncated {
-        /// What the header says.
-        expected_bytes: u64,
-        /// What is there.
-        actual_bytes: u64,
-    },
+    Truncated { expected_bytes: u64, actual_bytes: u64 },
 }
 
 /// The header line of a delivery, newline included; the inline body follows it.
@@ -302,7 +253,6 @@ fn header_line(start: &str, message: &impl Serialize) -> String {
     String::from_utf8(line).unwrap_or_default()
 }
 
-/// A whole message: header line and inline body.
 pub fn frame(header: &str, body: &[u8]) -> Vec<u8> {
     let mut message = Vec::with_capacity(header.len().saturating_add(body.len()));
     message.extend_from_slice(header.as_bytes());
@@ -310,7 +260,6 @@ pub fn frame(header: &str, body: &[u8]) -> Vec<u8> {
     message
 }
 
-/// Whether a header line and a body of `body_bytes` fit into one message.
 pub fn fits(header: &str, body_bytes: usize) -> bool {
     header.len().saturating_add(body_bytes) <= MAX_MESSAGE_BYTES
 }

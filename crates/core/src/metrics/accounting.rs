@@ -19,7 +19,6 @@ use std::collections::BTreeMap;
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SourceAccount {
-    /// Requests.
     pub received: u64,
     /// Answered 200.
     pub accepted: u64,
@@ -27,9 +26,7 @@ pub struct SourceAccount {
     pub refused: BTreeMap<String, u64>,
     /// Answered 503, by cause.
     pub unavailable: BTreeMap<String, u64>,
-    /// Taken by the destination.
     pub delivered: u64,
-    /// Had been there before.
     pub duplicate: u64,
     /// Refused on arrival, and let in by a replay.
     pub readmitted: u64,
@@ -46,24 +43,18 @@ pub struct SourceAccount {
     /// When the oldest row that the ledger holds was received.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub oldest_pending_ms: Option<u64>,
-    /// Events accepted.
     pub events: u64,
-    /// Body bytes received.
     pub bytes: u64,
-    /// Refused, and not kept for want of quarantine budget.
     pub not_quarantined: u64,
     /// Accepted, by the label of the secret that verified.
     pub secrets: BTreeMap<String, u64>,
     /// What reconciliations did to its subscription: number by action and outcome, as `update:applied`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub subscription_changes: BTreeMap<String, u64>,
-    /// When the last request came.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_request_at_ms: Option<u64>,
-    /// When the last delivery was accepted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_delivery_at_ms: Option<u64>,
-    /// Time until the answer.
     pub latency_ms: LatencyFigures,
 }
 
@@ -77,9 +68,7 @@ pub struct OwnAccount {
     pub token_refreshes: BTreeMap<&'static str, u64>,
     /// Attempts to send an alert, by outcome: `delivered` or `failed`.
     pub alerts_sent: BTreeMap<String, u64>,
-    /// Flushes of counters that failed; each was repeated.
     pub flush_failures: u64,
-    /// Audit entries that were lost.
     pub audit_lost: u64,
 }
 
@@ -91,24 +80,18 @@ pub struct LatencyFigures {
     /// Upper bound of the bucket of the median; absent where nothing was counted or it lies above the last bound.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub p50: Option<u64>,
-    /// The same for nine in ten.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub p90: Option<u64>,
-    /// The same for 99 in a hundred.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub p99: Option<u64>,
     /// Requests by upper bound, `inf` last; not cumulative.
     pub buckets: Vec<(&'static str, u64)>,
 }
 
-/// Everything that was counted.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Accounts {
-    /// By source.
     pub sources: BTreeMap<String, SourceAccount>,
-    /// All sources together.
     pub all: SourceAccount,
-    /// What belongs to no source.
     pub own: OwnAccount,
 }
 
@@ -120,7 +103,6 @@ impl Default for LatencyFigures {
 }
 
 impl LatencyFigures {
-    /// How many were measured.
     pub fn count(&self) -> u64 {
         sum(self.buckets.iter().map(|(_, n)| n))
     }
@@ -171,17 +153,14 @@ impl OwnAccount {
 }
 
 impl SourceAccount {
-    /// All refusals.
     pub fn refused_total(&self) -> u64 {
         sum(self.refused.values())
     }
 
-    /// All answers 503.
     pub fn unavailable_total(&self) -> u64 {
         sum(self.unavailable.values())
     }
 
-    /// Adds what the receiver has counted.
     fn add(&mut self, metric: Metric, label: &str, n: u64) {
         let slot = match metric {
             Metric::Received => &mut self.received,

@@ -7,7 +7,6 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 
-/// What a sample says.
 enum SampleValue {
     Counter(u64),
     Gauge(f64),
@@ -60,12 +59,10 @@ impl Family {
         self.samples.push(Sample { labels, value });
     }
 
-    /// Adds a counter's sample.
     pub(super) fn add(&mut self, pairs: &[(&'static str, &str)], n: u64) {
         self.push(pairs, SampleValue::Counter(n));
     }
 
-    /// Adds a gauge's sample.
     pub(super) fn set(&mut self, pairs: &[(&'static str, &str)], value: f64) {
         self.push(pairs, SampleValue::Gauge(value));
     }
@@ -106,7 +103,6 @@ impl Family {
     }
 }
 
-/// The families of one scrape.
 pub(super) struct Scrape {
     pub(super) families: Vec<Family>,
 }

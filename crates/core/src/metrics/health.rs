@@ -12,7 +12,6 @@ use crate::schema::STORAGE_LIMIT_BYTES;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
-/// The answer.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct HealthJson<'a> {

@@ -37,34 +37,27 @@ use std::collections::BTreeMap;
 /// What the name of every family begins with, before an underscore.
 const PREFIX: &str = "genesys_gateway";
 
-/// What `/metrics` is made from.
+/// `None` without another reason: the object that knows it did not answer.
 #[derive(Clone, Debug)]
 pub struct MetricsSnapshot {
-    /// Version of the gateway.
     pub version: &'static str,
-    /// When it was collected.
     pub taken_at_ms: u64,
-    /// What was counted.
     pub accounts: Accounts,
     /// By queue; one of which the platform tells nothing is not there.
     pub queues: BTreeMap<String, Backlog>,
-    /// The dead-letter store; `None` where it did not answer.
     pub letters: Option<LetterTotals>,
     /// Bytes that Durable Objects store, by name; of those that may grow and answered.
     pub storage: BTreeMap<String, u64>,
-    /// What is known of reconciliations; `None` where their object did not answer.
     pub reconcile: Option<Reconciled>,
     /// Sources that declare a subscription; `None` where no configuration can be read.
     pub declared: Option<Vec<String>>,
-    /// The last entry of the audit trail; `None` where its object did not answer.
+    /// The last entry of the audit trail.
     pub audit_head: Option<Head>,
-    /// What the monitor says; `None` where it did not answer.
     pub health: Option<Health>,
-    /// Circuits of the sources with failed attempts or deliveries under way, the only ones whose state matters; `None` where no configuration can be read.
+    /// Circuits of the sources with failed attempts or deliveries under way; `None` where no configuration can be read.
     pub circuits: Option<Vec<CircuitRow>>,
     /// Objects that did not answer: the figures are too low by what they hold.
     pub missing: Vec<String>,
-    /// What is wrong with configuration and secrets.
     pub configuration: Vec<ConfigProblem>,
 }
 
@@ -72,16 +65,13 @@ pub struct MetricsSnapshot {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Backlog {
-    /// Messages.
     pub messages: u64,
-    /// Their size.
     pub bytes: u64,
     /// When the oldest was sent; `None` where there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub oldest_at_ms: Option<u64>,
 }
 
-/// The JSON form.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct MetricsJson<'a> {
@@ -129,7 +119,6 @@ struct AccountingJson {
 }
 
 impl MetricsSnapshot {
-    /// The JSON form.
     pub fn json(&self) -> MetricsJson<'_> {
         let Accounts { sources, all, own } = &self.accounts;
         let (refused, unavailable) = (all.refused_total(), all.unavailable_total());
@@ -172,7 +161,6 @@ impl MetricsSnapshot {
         }
     }
 
-    /// OpenMetrics text.
     pub fn open_metrics(&self) -> String {
         let mut registry = Registry::with_prefix(PREFIX);
         registry.register_collector(Box::new(Scrape { families: self.families() }));

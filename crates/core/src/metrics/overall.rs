@@ -126,8 +126,8 @@ impl MetricsSnapshot {
                     silent.set(&[("source", source)], if own.activity == SilenceVerdict::Silent { 1.0 } else { 0.0 });
                 }
             }
-            for kind in AlertKind::ALL {
-                let n = health.alerts.iter().filter(|alert| alert.kind == kind).count();
+            for kind in AlertKind::VARIANTS {
+                let n = health.alerts.iter().filter(|alert| alert.kind == *kind).count();
                 raised.set(&[("kind", kind.as_str())], n as f64);
             }
             waiting.set(&[], health.notices_waiting as f64);

@@ -13,22 +13,15 @@ use std::collections::BTreeMap;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all(serialize = "camelCase"))]
 pub struct ReconcileFigures {
-    /// When it began.
     pub started_at_ms: u64,
-    /// How long it took.
     pub duration_ms: u64,
-    /// Actions planned.
     pub planned: u64,
-    /// Actions carried out.
     pub applied: u64,
-    /// Actions that failed.
     pub failed: u64,
-    /// Subscriptions that were as declared.
     pub unchanged: u64,
     /// When the last run began in which nothing failed; not part of the report.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_success_at_ms: Option<u64>,
-    /// Its items.
     #[serde(default)]
     pub items: Vec<ItemFigures>,
 }
@@ -39,9 +32,7 @@ pub struct ItemFigures {
     /// The configured source; none for a subscription that nothing declares.
     #[serde(default)]
     pub source: Option<String>,
-    /// How it ended.
     pub outcome: ItemOutcome,
-    /// Why it did not end well.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<ErrorFigures>,
 }
@@ -49,7 +40,6 @@ pub struct ItemFigures {
 /// Why an item did not end well, as far as metrics and health say it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ErrorFigures {
-    /// A stable name.
     pub code: String,
 }
 
@@ -59,14 +49,11 @@ pub struct ErrorFigures {
 pub struct RefusedRuns {
     /// Since when for this reason.
     pub since_ms: u64,
-    /// The stable name of the reason.
     pub code: String,
 }
 
-/// What the lifecycle object knows of reconciliations.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Reconciled {
-    /// The last run.
     pub last: Option<ReconcileFigures>,
     /// Why there has been no other since, where that is so.
     pub refused: Option<RefusedRuns>,
@@ -83,7 +70,6 @@ pub(super) type SubscriptionHealth<'a> = (ItemState, Option<&'a str>);
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
 pub enum ItemState {
-    /// It is as declared.
     AsDeclared,
     /// It was not as declared (new, drifted, disabled, gone), and was made so.
     Repaired,
@@ -94,7 +80,6 @@ pub enum ItemState {
 }
 
 impl ItemState {
-    /// The name that is printed.
     pub fn as_str(self) -> &'static str {
         self.into()
     }

@@ -9,7 +9,6 @@ use crate::monitor::silence::SilenceVerdict;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// Name of the object.
 pub const MONITOR_OBJECT: &str = "monitor";
 
 /// A call to the monitor; each answers a [`Health`].
@@ -18,13 +17,11 @@ pub const MONITOR_OBJECT: &str = "monitor";
 pub enum MonitorCall {
     /// Judges what holds now and sends the notices that follow from it.
     Evaluate(Observation),
-    /// What the last evaluation said.
     Read,
     /// Keeps what is remembered of a run of retention.
     Retained(LastRetention),
 }
 
-/// What was observed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Observation {
     /// When each source delivered last; only sources that ever did.
@@ -35,24 +32,19 @@ pub struct Observation {
     pub incomplete: bool,
 }
 
-/// What the monitor says.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Health {
     /// When it last evaluated; `None` before the first time.
     pub evaluated_at_ms: Option<u64>,
-    /// By source.
     pub sources: BTreeMap<String, SourceHealth>,
-    /// Alerts that are raised.
     pub alerts: Vec<OpenAlert>,
-    /// Notices that wait for the alert destination.
     pub notices_waiting: u64,
     /// The last run of retention.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retention: Option<LastRetention>,
 }
 
-/// What the monitor says of a source.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SourceHealth {

@@ -10,12 +10,9 @@ use crate::config::{AlertDestination, GatewayConfig};
 use crate::dead_letters::retention::LastRetention;
 use std::collections::BTreeMap;
 
-/// Everything that the monitor remembers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MonitorState {
-    /// What was learned of each source.
     pub histories: BTreeMap<String, History>,
-    /// What is raised, and which notices wait.
     pub alerts: Alerts,
     /// What the last evaluation said.
     pub said: Health,
@@ -57,8 +54,7 @@ pub fn health(said: Health, alerts: &Alerts, retention: Option<LastRetention>) -
 mod tests {
     use super::*;
     use crate::monitor::alerts::{AlertEvent, AlertKind};
-
-    const HOUR_MS: u64 = 3_600_000;
+    use crate::time::HOUR_MS;
 
     fn config(names: &[&str]) -> GatewayConfig {
         let source = |name: &&str| serde_json::json!({"name": name, "profile": "webhooks", "secrets": ["S"], "silence_after_s": 3600});

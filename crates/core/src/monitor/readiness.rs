@@ -10,7 +10,6 @@ pub const HOLDS_MS: u64 = 10_000;
 /// How long a round may take, in milliseconds.
 pub const ROUND_MS: u64 = 3_500;
 
-/// What the last round said.
 #[derive(Clone, Debug, Default)]
 pub struct Rounds {
     until_ms: u64,
@@ -18,14 +17,12 @@ pub struct Rounds {
     answer: Option<(u16, String)>,
 }
 
-/// What a probe does.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ReadinessStep {
     /// Makes the checks, and calls [`Rounds::ended`].
     Check,
     /// Looks again soon: another probe is making them.
     Wait,
-    /// Answers.
     Answer(u16, String),
 }
 
@@ -33,16 +30,13 @@ impl Rounds {
     /// A probe arrives, or looks again.
     pub fn probe(&mut self, now_ms: u64) -> ReadinessStep {
         if self.until_ms > now_ms {
-            return self
-                .answer
-                .clone()
-                .map_or(ReadinessStep::Wait, |(status, body)| ReadinessStep::Answer(status, body));
+            let answer = self.answer.clone();
+            return answer.map_or(ReadinessStep::Wait, |(status, body)| ReadinessStep::Answer(status, body));
         }
         *self = Self { until_ms: now_ms.saturating_add(ROUND_MS), answer: None };
         ReadinessStep::Check
     }
 
-    /// The checks are made.
     pub fn ended(&mut self, status: u16, body: String, now_ms: u64) {
         *self = Self { until_ms: now_ms.saturating_add(HOLDS_MS), answer: Some((status, body)) };
     }

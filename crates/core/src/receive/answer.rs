@@ -8,10 +8,8 @@ use serde::Serialize;
 /// What `Retry-After` says with 429 and 503, in seconds: Genesys repeats after 5 s on its own.
 pub const RETRY_AFTER_S: &str = "5";
 
-/// An answer of `/webhook/{source}`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReceiveAnswer {
-    /// HTTP status.
     pub status: u16,
     /// JSON, or nothing.
     pub body: String,
@@ -28,7 +26,6 @@ struct ErrorBody<'a> {
 }
 
 impl ReceiveAnswer {
-    /// An accepted delivery.
     pub fn accepted(id: &str, event_count: u64) -> Self {
         // An identifier and a number need no escaping.
         let body = [r#"{"received":true,"eventCount":"#, &event_count.to_string(), r#","id":""#, id, r#""}"#].concat();
@@ -46,12 +43,10 @@ impl ReceiveAnswer {
         Self::error(503, "Service unavailable", cause, None).with("retry-after", RETRY_AFTER_S)
     }
 
-    /// An answer without a body.
     pub fn empty(status: u16) -> Self {
         Self { status, body: String::new(), headers: vec![] }
     }
 
-    /// The same with a header.
     #[must_use]
     pub fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.headers.push((name, value.into()));

@@ -22,14 +22,12 @@ pub const LARGE_SHARE_BYTES: u64 = BUDGET_BYTES - RESERVE_BYTES;
 /// The largest of the small bodies: what fits into a message is what nearly all deliveries are.
 pub const SMALL_BYTES: u64 = MAX_MESSAGE_BYTES as u64;
 
-/// What one body holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct BodyPermit {
     bytes: u64,
     is_large: bool,
 }
 
-/// What all bodies hold together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct BodyBudget {
     small_bytes: u64,
@@ -38,7 +36,6 @@ pub struct BodyBudget {
 }
 
 impl BodyBudget {
-    /// Bytes held now.
     pub fn bytes(self) -> u64 {
         self.small_bytes.saturating_add(self.large_bytes)
     }
@@ -55,7 +52,6 @@ impl BodyBudget {
         fits
     }
 
-    /// The body is no longer held.
     pub fn release(&mut self, permit: BodyPermit) {
         *self = self.changed(permit, u64::saturating_sub);
     }

@@ -15,9 +15,7 @@ use genesys_webhook::signature::Verifier;
 /// A source with what its secrets came to.
 #[derive(Clone, Copy)]
 pub struct SourcePolicy<'g> {
-    /// What is configured.
     pub source: &'g Source,
-    /// Its scheme and secrets.
     pub verifier: &'g Verifier,
     /// What its secrets may look like in a header.
     pub texts: &'g SecretTexts,
@@ -66,9 +64,7 @@ impl SourcePolicy<'_> {
 /// contain the end of a line.
 #[derive(Debug)]
 pub struct RequestHead<'h> {
-    /// The method.
     pub method: &'h str,
-    /// The URL.
     pub url: &'h str,
     /// Names in lower case and values, in the order of arrival.
     pub headers: Vec<(&'h str, &'h str)>,
@@ -99,7 +95,6 @@ impl<'h> RequestHead<'h> {
         Self { method, url, headers }
     }
 
-    /// Method and URL.
     pub fn first_line(text: &'h str) -> (&'h str, &'h str) {
         text.split('\n').next().and_then(|line| line.split_once(' ')).unwrap_or_default()
     }

@@ -19,7 +19,6 @@ use genesys_webhook::refusal::Refusal;
 use genesys_webhook::signature::VerifyError;
 use sha2::{Digest as _, Sha256};
 
-/// A request with all that is known of it.
 pub(super) struct ReceivedRequest<'r> {
     pub(super) id: u32,
     pub(super) reception: &'r Reception,
@@ -29,11 +28,9 @@ pub(super) struct ReceivedRequest<'r> {
     pub(super) body: Option<ReadBody<'r>>,
 }
 
-/// What becomes of it.
 pub(super) enum Judgement {
     /// Genuine: what is sent, and what it comes to then.
     Send(OutgoingMessage, ReceiveOutcome),
-    /// Not proven to be genuine.
     Unverified(Refusal),
     /// Not to be judged now. Stable name of the cause.
     Unavailable(&'static str),
@@ -50,7 +47,6 @@ impl<'r> ReceivedRequest<'r> {
         networks.is_empty() || networks::allows(networks, self.head.address())
     }
 
-    /// Judges `body`, which was read.
     pub(super) fn judge(&self, body: ReadBody<'_>) -> Judgement {
         let label = match self.verify(body) {
             Ok(label) => label,

@@ -7,10 +7,8 @@
 use ipnet::IpNet;
 use std::net::IpAddr;
 
-/// Why a text is no network.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NetworkError {
-    /// Not `address` or `address/bits`.
     #[error("expected a network such as 203.0.113.0/24 or 2001:db8::/32")]
     Malformed,
     /// `10.0.0.1/8`.
@@ -18,7 +16,6 @@ pub enum NetworkError {
     HostBits,
 }
 
-/// Reads a network or a single address.
 pub fn parse(text: &str) -> Result<IpNet, NetworkError> {
     let (address, bits) = text.split_once('/').map_or((text, None), |(address, bits)| (address, Some(bits)));
     // `IpNet`'s own reading takes numbers with leading zeros, which others read as octal.

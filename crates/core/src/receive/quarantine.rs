@@ -8,6 +8,7 @@
 //! What is over the budget is counted and answered as always, only it is not kept. Out of scope: the store's own caps, which hold
 //! across isolates.
 
+use crate::time::MINUTE_MS;
 use std::collections::BTreeMap;
 
 /// How many letters and bytes of unverified deliveries a source may have kept, per minute and isolate. Zero keeps none.
@@ -33,14 +34,12 @@ const ADDRESS_SHARE: u32 = 4;
 /// Addresses that are told apart at once. Further ones share one bucket, so that memory stays bounded.
 const MAX_ADDRESSES: usize = 64;
 
-const MINUTE_MS: u64 = 60_000;
-
 /// What is left of the [`QuarantineBudget`] of one source, and of the share of each address.
 #[derive(Clone, Debug)]
 pub struct Quarantine {
-    budget: Refill,
-    share: Refill,
     whole: TokenBucket,
+    /// Full: what an address begins with.
+    share: TokenBucket,
     by_address: BTreeMap<String, TokenBucket>,
 }
 
@@ -51,21 +50,20 @@ impl Quarantine {
             letters_per_minute: budget.letters_per_minute.div_ceil(ADDRESS_SHARE),
             bytes_per_minute: budget.bytes_per_minute.div_ceil(ADDRESS_SHARE.into()),
         };
-        let [budget, share] = [budget, share].map(|budget| Refill::of(budget, max_body_bytes));
-        Self { budget, share, whole: TokenBucket::full(budget, now_ms), by_address: BTreeMap::new() }
+        let [whole, share] = [budget, share].map(|budget| TokenBucket::full(budget, max_body_bytes, now_ms));
+        Self { whole, share, by_address: BTreeMap::new() }
     }
 
     /// Takes one letter of `size_bytes` out of the budget; `false` where the source or the address does not have that much.
     pub fn admit(&mut self, address: &str, size_bytes: u64, now_ms: u64) -> bool {
-        let share = self.share;
         let is_new = !self.by_address.contains_key(address);
         if is_new && self.by_address.len() >= MAX_ADDRESSES {
             // What is full again says nothing of its address.
-            self.by_address.retain(|_, bucket| !bucket.refilled(share, now_ms).is_full(share));
+            self.by_address.retain(|_, bucket| bucket.refilled(now_ms).left != bucket.most);
         }
         let known = if is_new && self.by_address.len() >= MAX_ADDRESSES { "" } else { address };
-        let own = self.by_address.entry(known.to_owned()).or_insert_with(|| TokenBucket::full(share, now_ms));
-        let taken = own.take(share, size_bytes, now_ms).zip(self.whole.take(self.budget, size_bytes, now_ms));
+        let own = self.by_address.entry(known.to_owned()).or_insert(self.share);
+        let taken = own.take(size_bytes, now_ms).zip(self.whole.take(size_bytes, now_ms));
         if let Some(left) = taken {
             (*own, self.whole) = left;
         }
@@ -73,65 +71,49 @@ impl Quarantine {
     }
 }
 
-/// How fast a bucket fills, and how full it gets.
-#[derive(Clone, Copy, Debug)]
-struct Refill {
-    per_minute: QuarantineBudget,
-    burst_bytes: u64,
-}
-
-impl Refill {
-    fn of(per_minute: QuarantineBudget, max_body_bytes: u64) -> Self {
-        let burst_bytes = match per_minute.bytes_per_minute {
-            0 => 0,
-            bytes => bytes.max(max_body_bytes),
-        };
-        Self { per_minute, burst_bytes }
-    }
-
-    /// Letters and bytes of a full bucket.
-    fn units(self) -> (u64, u64) {
-        let letters = u64::from(self.per_minute.letters_per_minute);
-        (letters.saturating_mul(MINUTE_MS), self.burst_bytes.saturating_mul(MINUTE_MS))
-    }
-}
-
-/// What is left. Fractions are kept by counting in sixty-thousandths (budget units times milliseconds of a minute), so that
-/// slow refills are not rounded away.
+/// Letters and bytes in sixty-thousandths (budget units times milliseconds of a minute), so that slow refills are not rounded
+/// away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct TokenBucket {
+struct Tokens {
     letters: u64,
     bytes: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct TokenBucket {
+    per_minute: QuarantineBudget,
+    most: Tokens,
+    left: Tokens,
     filled_ms: u64,
 }
 
 impl TokenBucket {
-    fn full(refill: Refill, now_ms: u64) -> Self {
-        let (letters, bytes) = refill.units();
-        Self { letters, bytes, filled_ms: now_ms }
+    fn full(per_minute: QuarantineBudget, max_body_bytes: u64, now_ms: u64) -> Self {
+        let burst_bytes = match per_minute.bytes_per_minute {
+            0 => 0,
+            bytes => bytes.max(max_body_bytes),
+        };
+        let letters = u64::from(per_minute.letters_per_minute).saturating_mul(MINUTE_MS);
+        let most = Tokens { letters, bytes: burst_bytes.saturating_mul(MINUTE_MS) };
+        Self { per_minute, most, left: most, filled_ms: now_ms }
     }
 
-    fn is_full(&self, refill: Refill) -> bool {
-        (self.letters, self.bytes) == refill.units()
-    }
-
-    fn refilled(&self, refill: Refill, now_ms: u64) -> Self {
+    fn refilled(self, now_ms: u64) -> Self {
         let passed_ms = now_ms.saturating_sub(self.filled_ms);
-        let (letters, bytes) = refill.units();
-        let more = |per_minute: u64| per_minute.saturating_mul(passed_ms);
-        Self {
-            letters: self.letters.saturating_add(more(refill.per_minute.letters_per_minute.into())).min(letters),
-            bytes: self.bytes.saturating_add(more(refill.per_minute.bytes_per_minute)).min(bytes),
-            filled_ms: self.filled_ms.max(now_ms),
-        }
+        let more = |left: u64, per_minute: u64| left.saturating_add(per_minute.saturating_mul(passed_ms));
+        let left = Tokens {
+            letters: more(self.left.letters, self.per_minute.letters_per_minute.into()).min(self.most.letters),
+            bytes: more(self.left.bytes, self.per_minute.bytes_per_minute).min(self.most.bytes),
+        };
+        Self { left, filled_ms: self.filled_ms.max(now_ms), ..self }
     }
 
     /// What would be left without one letter of `size_bytes`.
-    fn take(&self, refill: Refill, size_bytes: u64, now_ms: u64) -> Option<Self> {
-        let refilled = self.refilled(refill, now_ms);
-        let letters = refilled.letters.checked_sub(MINUTE_MS)?;
-        let bytes = refilled.bytes.checked_sub(size_bytes.saturating_mul(MINUTE_MS))?;
-        Some(Self { letters, bytes, ..refilled })
+    fn take(self, size_bytes: u64, now_ms: u64) -> Option<Self> {
+        let refilled = self.refilled(now_ms);
+        let letters = refilled.left.letters.checked_sub(MINUTE_MS)?;
+        let bytes = refilled.left.bytes.checked_sub(size_bytes.saturating_mul(MINUTE_MS))?;
+        Some(Self { left: Tokens { letters, bytes }, ..refilled })
     }
 }
 

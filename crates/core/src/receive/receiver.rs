@@ -6,7 +6,7 @@
 //! Out of scope: what becomes of a request by its own merits (`super::judgement`).
 
 use super::answer::ReceiveAnswer;
-use super::body_budget::{BodyBudget, BodyPermit};
+use super::body_budget::BodyBudget;
 use super::delivery::{RequestHead, SourcePolicy, path};
 use super::judgement::{Judgement, ReceivedRequest};
 use super::quarantine::Quarantine;
@@ -15,13 +15,11 @@ use super::rejection::{ReceiveFailure, Rejection};
 use super::steps::{Growth, NextStep, ReadBody, ReceiveOutcome, SettledRequest, UnknownRequest};
 use super::{LEASE_MS, UNKNOWN_LOGGED_PER_MINUTE};
 use crate::messages::id::delivery_id;
+use crate::time::MINUTE_MS;
 use genesys_webhook::refusal::Refusal;
 use genesys_webhook::signature::PreparedCheck;
 use std::collections::BTreeMap;
 
-const MINUTE_MS: u64 = 60_000;
-
-/// The requests that an isolate is receiving.
 #[derive(Debug, Default)]
 pub struct Receiver {
     receptions: Receptions,
@@ -76,12 +74,8 @@ impl Receiver {
             head,
             delivery_id: delivery_id(now_ms, entropy),
             received_at_ms: now_ms,
-            permit: BodyPermit::default(),
-            size_bytes: 0,
-            omitted_bytes: 0,
             limit_bytes,
-            refused: None,
-            outcome: None,
+            ..Reception::default()
         });
         match declared_bytes {
             Some(declared_bytes) if declared_bytes > limit_bytes => self.overflowed(id, policy, declared_bytes),
@@ -118,7 +112,6 @@ impl Receiver {
         }
     }
 
-    /// Judges a request whose body is there.
     pub fn arrived(&mut self, id: u32, policy: SourcePolicy<'_>, body: ReadBody<'_>) -> NextStep {
         let size_bytes = body.bytes.len() as u64;
         if self.receptions.get(id).is_none() {
@@ -235,13 +228,11 @@ impl Receiver {
         self.receptions.get(id).map(|reception| reception.source)
     }
 
-    /// Bytes of bodies that are held now.
     #[cfg(test)]
     pub(super) fn held_bytes(&self) -> u64 {
         self.budget.bytes()
     }
 
-    /// How many requests are being received.
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.receptions.len()

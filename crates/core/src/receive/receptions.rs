@@ -8,8 +8,7 @@ use super::steps::ReceiveOutcome;
 use genesys_webhook::refusal::Refusal;
 use std::collections::VecDeque;
 
-/// A request on its way.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Reception {
     /// Place of its source in the configuration.
     pub(super) source: usize,
@@ -34,7 +33,6 @@ pub(super) struct Reception {
 pub(super) struct Receptions {
     /// `None`: settled.
     list: VecDeque<Option<Reception>>,
-    /// Number of the first.
     first_id: u32,
 }
 

@@ -6,7 +6,6 @@
 use super::answer::{RETRY_AFTER_S, ReceiveAnswer};
 use genesys_webhook::refusal::Refusal;
 
-/// Why a request is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Rejection {
     /// It cannot be verified, or what was verified cannot be read.
@@ -15,7 +14,6 @@ pub enum Rejection {
     AddressNotAllowed,
     /// Too many requests of its source and address could not be verified.
     RateLimited,
-    /// It names no source.
     UnknownSource,
 }
 
@@ -39,7 +37,6 @@ impl Rejection {
         }
     }
 
-    /// What is answered.
     pub fn answer(&self) -> ReceiveAnswer {
         match self {
             Self::Refused(refusal) => {
@@ -58,35 +55,23 @@ impl Rejection {
 }
 
 /// What failed that the sender cannot repair: it is answered 503, so that it repeats.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum ReceiveFailure {
-    /// The body did not arrive within its deadline.
     BodyTimeout,
-    /// The body could not be read.
     BodyUnreadable,
     /// The isolate holds as many bytes of bodies as it may.
+    #[strum(serialize = "too_much_in_flight")]
     NoRoom,
-    /// The body could not be hashed.
     CryptoFailed,
-    /// The bucket did not take the body.
     StorageFailed,
-    /// The queue did not take the message.
     QueueFailed,
     /// The request was lost on the way, with the instance that worked on it.
     Interrupted,
 }
 
 impl ReceiveFailure {
-    /// The stable name of the cause.
-    pub const fn cause(self) -> &'static str {
-        match self {
-            Self::BodyTimeout => "body_timeout",
-            Self::BodyUnreadable => "body_unreadable",
-            Self::NoRoom => "too_much_in_flight",
-            Self::CryptoFailed => "crypto_failed",
-            Self::StorageFailed => "storage_failed",
-            Self::QueueFailed => "queue_failed",
-            Self::Interrupted => "interrupted",
-        }
+    pub fn cause(self) -> &'static str {
+        self.into()
     }
 }

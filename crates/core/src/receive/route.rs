@@ -7,6 +7,7 @@
 //!
 //! Out of scope: whether there is such a source.
 
+use percent_encoding::percent_decode_str;
 use std::borrow::Cow;
 
 /// The longest path that is looked at: a source's name has at most 64 characters, each of them encoded has three.
@@ -50,20 +51,8 @@ pub fn loggable(text: &str, is_secret: impl Fn(&str) -> bool) -> String {
 }
 
 /// Percent-decoded; what is not UTF-8 afterwards names no source.
-fn decoded(path: &str) -> String {
-    let mut bytes = Vec::with_capacity(path.len());
-    let mut rest = path.bytes();
-    while let Some(byte) = rest.next() {
-        let escaped = (byte == b'%').then(|| {
-            let mut ahead = rest.clone();
-            let digit = |byte: Option<u8>| byte.and_then(|byte| char::from(byte).to_digit(16));
-            let (high, low) = (digit(ahead.next())?, digit(ahead.next())?);
-            rest = ahead;
-            u8::try_from(high.saturating_mul(16).saturating_add(low)).ok()
-        });
-        bytes.push(escaped.flatten().unwrap_or(byte));
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
+fn decoded(path: &str) -> Cow<'_, str> {
+    percent_decode_str(path).decode_utf8_lossy()
 }
 
 #[cfg(test)]

@@ -6,7 +6,6 @@ use genesys_webhook::doctor::SecretTexts;
 use genesys_webhook::secret::SigningSecret;
 use genesys_webhook::signature::Verifier;
 
-/// A configured source with its secret.
 pub(crate) struct Fixture {
     config: GatewayConfig,
     verifier: Verifier,
@@ -29,7 +28,6 @@ impl Fixture {
         SourcePolicy { source: &self.config.sources[0], verifier: &self.verifier, texts: &self.texts }
     }
 
-    /// With other secrets.
     pub(crate) fn replace_verifier(&mut self, verifier: Verifier) {
         self.verifier = verifier;
     }

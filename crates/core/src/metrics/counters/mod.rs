@@ -77,11 +77,6 @@ impl Metric {
     pub fn as_str(self) -> &'static str {
         self.into()
     }
-
-    /// The metric of a stored name.
-    pub fn from_name(name: &str) -> Option<Self> {
-        name.parse().ok()
-    }
 }
 
 /// Upper bounds of the latency histogram, in milliseconds, with their labels. Genesys gives up after 10 s.
@@ -101,7 +96,6 @@ pub const LATENCY_BUCKETS: [(u64, &str); 13] = [
     (u64::MAX, "inf"),
 ];
 
-/// The label of the bucket that `latency_ms` falls into.
 pub fn latency_bucket(latency_ms: u64) -> &'static str {
     LATENCY_BUCKETS.iter().find(|(bound, _)| latency_ms <= *bound).map_or("inf", |(_, label)| label)
 }
@@ -119,7 +113,6 @@ pub struct Flush {
     pub isolate: String,
     /// Number of the flush within the isolate, from 1: the object takes a number once.
     pub seq: u64,
-    /// What was added since the last one.
     pub deltas: Vec<(Series, u64)>,
     /// When it was made, in milliseconds since the epoch: what it adds happened shortly before.
     pub at_ms: u64,
@@ -141,20 +134,16 @@ impl Flush {
     }
 }
 
-/// When a source was last heard of.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LastSeen {
-    /// Its name.
     pub source: String,
     /// Its last request, whatever became of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_ms: Option<u64>,
-    /// Its last accepted delivery.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delivery_ms: Option<u64>,
 }
 
-/// A call to a counter object.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CountersCall {
@@ -164,12 +153,9 @@ pub enum CountersCall {
     Read,
 }
 
-/// What a counter object has counted.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Totals {
-    /// Every series and its value.
     pub series: Vec<(Series, u64)>,
-    /// When each source was last heard of.
     pub seen: Vec<LastSeen>,
 }
 
@@ -179,7 +165,6 @@ pub fn counter_shard(isolate: &str) -> String {
     format!("counters-{shard}")
 }
 
-/// Names of all shards.
 pub fn counter_shards() -> impl Iterator<Item = String> {
     (0..COUNTER_SHARDS).map(|shard| format!("counters-{shard}"))
 }
@@ -207,7 +192,6 @@ impl CounterBuffer {
         Self { isolate, last_seq: 0, pending: BTreeMap::new(), under_way: None }
     }
 
-    /// How many requests wait for the next flush.
     pub fn pending_requests(&self) -> u64 {
         let received = self.pending.values().flatten().filter(|(metric, ..)| *metric == Metric::Received);
         received.fold(0, |sum, (.., n)| sum.saturating_add(*n))

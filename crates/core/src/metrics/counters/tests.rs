@@ -35,7 +35,7 @@ fn a_flush_tells_when_a_source_was_heard_of() {
 fn stored_names_are_those_that_are_sent() {
     for metric in Metric::VARIANTS {
         assert_eq!(serde_json::to_string(metric).unwrap(), format!("\"{}\"", metric.as_str()));
-        assert_eq!(Metric::from_name(metric.as_str()), Some(*metric));
+        assert_eq!(metric.as_str().parse(), Ok(*metric));
     }
 }
 
@@ -61,16 +61,11 @@ fn a_flush_whose_answer_never_came_is_repeated_after_its_lease() {
     assert_eq!((second.seq, second.deltas[0].1), (2, 1));
 }
 
-/// What may happen to an isolate and its flushes.
 #[derive(Clone, Debug)]
 enum IsolateStep {
     Add(u8, u64),
-    /// Begin a flush; it arrives or not, and its answer arrives or not.
-    Flush {
-        arrives: bool,
-        answered: bool,
-    },
-    /// Let a lost answer's lease run out.
+    Flush { arrives: bool, answered: bool },
+    // A lost answer's lease runs out.
     Wait,
 }
 

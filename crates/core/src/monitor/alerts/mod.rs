@@ -29,45 +29,23 @@ const LEAST_STEP_MS: u64 = 240_000;
 /// outage that is over is what a late reader misses least.
 const MAX_WAITING: usize = 200;
 
-/// What an alert is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, strum::IntoStaticStr, strum::VariantArray)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum AlertKind {
-    /// More dead letters than the limit.
     DeadLetters,
-    /// The circuit of a destination is open.
     CircuitOpen,
-    /// A source has gone quiet.
     Silence,
-    /// A subscription is not as declared, and could not be repaired.
     Subscription,
-    /// Refused deliveries are not kept for want of quarantine budget.
     QuarantineBudget,
     /// A Durable Object is about to be full.
     Storage,
 }
 
 impl AlertKind {
-    /// All kinds.
-    pub const ALL: [Self; 6] = [
-        Self::DeadLetters,
-        Self::CircuitOpen,
-        Self::Silence,
-        Self::Subscription,
-        Self::QuarantineBudget,
-        Self::Storage,
-    ];
-
     /// The name that is stored, sent and printed.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::DeadLetters => "dead_letters",
-            Self::CircuitOpen => "circuit_open",
-            Self::Silence => "silence",
-            Self::Subscription => "subscription",
-            Self::QuarantineBudget => "quarantine_budget",
-            Self::Storage => "storage",
-        }
+    pub fn as_str(self) -> &'static str {
+        self.into()
     }
 
     /// Evaluations for which the condition must hold. A reconciliation that fails once is mostly a vendor's hiccup that the
@@ -83,13 +61,11 @@ impl AlertKind {
 /// What holds at an evaluation. `None`: it could not be told.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Conditions {
-    /// Dead letters in the store.
     pub dead_letters: Option<u64>,
     /// Refused deliveries that were not kept, since the beginning of counting.
     pub not_quarantined: Option<u64>,
     /// Destinations whose circuit is open, by source.
     pub open_circuits: Option<Vec<String>>,
-    /// Sources that have gone quiet.
     pub silent: Option<Vec<String>>,
     /// Sources whose subscription could not be repaired.
     pub unrepaired: Option<Vec<String>>,
@@ -97,10 +73,8 @@ pub struct Conditions {
     pub storage_percent: Option<u64>,
 }
 
-/// What the configuration says about alerts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rules {
-    /// Dead letters above which an alert is raised.
     pub dead_letters_over: u64,
     /// After so long an alert that is still raised is told again; never where there is none. In milliseconds.
     pub repeat_after_ms: Option<u64>,
@@ -108,43 +82,30 @@ pub struct Rules {
     pub told: bool,
 }
 
-/// What a notice says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, strum::IntoStaticStr)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum AlertEvent {
-    /// It began.
     Raised,
-    /// It is still so.
     Repeated,
-    /// It is over.
     Recovered,
 }
 
 impl AlertEvent {
-    /// The name that is sent and audited.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Raised => "raised",
-            Self::Repeated => "repeated",
-            Self::Recovered => "recovered",
-        }
+    pub fn as_str(self) -> &'static str {
+        self.into()
     }
 }
 
-/// Something to tell.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Notice {
     /// Identifier: the same at every attempt to deliver it.
     pub id: String,
-    /// What happened.
     pub event: AlertEvent,
-    /// What it is about.
     pub kind: AlertKind,
     /// The source that it concerns, where it concerns one.
     pub subject: Option<String>,
-    /// When the alert was raised.
     pub since_ms: u64,
-    /// When the notice arose.
     pub at_ms: u64,
     /// The figure that raised it, where it is one.
     pub value: Option<u64>,
@@ -190,7 +151,6 @@ impl Notice {
         serde_json::to_string(&payload).unwrap_or_default()
     }
 
-    /// Its entry in the audit trail.
     pub fn draft(&self) -> Draft {
         Draft {
             source: self.subject.clone(),
@@ -229,20 +189,15 @@ struct Tracked {
     counted_ms: Option<u64>,
     /// When it was raised; `None` while it is not.
     raised_ms: Option<u64>,
-    /// When it was last told.
     told_ms: u64,
 }
 
-/// An alert that is raised.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct OpenAlert {
-    /// What it is about.
     pub kind: AlertKind,
-    /// The source that it concerns, where it concerns one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
-    /// Since when.
     pub since_ms: u64,
 }
 
@@ -307,18 +262,12 @@ impl Alerts {
                 return true;
             }
             let holds = holding.contains(&tracked.subject);
-            if let Some(event) = tracked.step(holds, now_ms, rules.repeat_after_ms) {
-                notices.push(tracked.notice(event, now_ms, value));
-            }
-            if !holds && event_over(tracked) {
-                tracked.raised_ms = None;
-                return false;
-            }
-            holds || tracked.raised_ms.is_some()
+            let event = tracked.step(holds, now_ms, rules.repeat_after_ms);
+            notices.extend(event.map(|event| tracked.notice(event, now_ms, value)));
+            event != Some(AlertEvent::Recovered) && (holds || tracked.raised_ms.is_some())
         });
     }
 
-    /// Keeps what waits within bounds.
     fn bound(&mut self) {
         while self.waiting.len() > MAX_WAITING {
             let first = self.waiting.remove(0);
@@ -328,12 +277,10 @@ impl Alerts {
         }
     }
 
-    /// What is to be sent next.
     pub fn next(&self) -> Option<&Notice> {
         self.waiting.first()
     }
 
-    /// How many notices wait.
     pub fn waiting(&self) -> usize {
         self.waiting.len()
     }
@@ -343,7 +290,6 @@ impl Alerts {
         self.waiting.retain(|notice| notice.id != id);
     }
 
-    /// What is raised now.
     pub fn open(&self) -> Vec<OpenAlert> {
         let open = |tracked: &Tracked| {
             Some(OpenAlert { kind: tracked.kind, source: tracked.subject.clone(), since_ms: tracked.raised_ms? })
@@ -358,11 +304,6 @@ fn one(holds: bool) -> Vec<Option<String>> {
 
 fn key(kind: AlertKind, subject: Option<&str>) -> String {
     subject.map_or_else(|| kind.as_str().into(), |subject| format!("{}.{subject}", kind.as_str()))
-}
-
-/// Whether a raised alert has been told to be over.
-fn event_over(tracked: &Tracked) -> bool {
-    tracked.raised_ms.is_some() && tracked.against >= CLEAR_AFTER
 }
 
 impl Tracked {

@@ -1,6 +1,8 @@
+use super::AlertEvent::{Raised, Recovered, Repeated};
 use super::*;
 use proptest::prelude::*;
 use std::collections::BTreeSet;
+use strum::VariantArray as _;
 
 /// What lies between two runs of the cron.
 const STEP_MS: u64 = 300_000;
@@ -32,10 +34,7 @@ fn one_outage_is_one_alert_and_one_recovery() {
     let history = [0, 11, 12, 9, 20, 9, 9, 9, 9, 9];
     let told: Vec<Notice> =
         (0..).zip(history).flat_map(|(now, n)| alerts.evaluate(now * STEP_MS, &letters(n), RULES)).collect();
-    assert_eq!(
-        events(&told),
-        [(AlertEvent::Raised, AlertKind::DeadLetters, None), (AlertEvent::Recovered, AlertKind::DeadLetters, None)]
-    );
+    assert_eq!(events(&told), [(Raised, AlertKind::DeadLetters, None), (Recovered, AlertKind::DeadLetters, None)]);
     assert_eq!((told[0].since_ms, told[1].since_ms, told[1].at_ms), (300_000, 300_000, 2_100_000));
     assert_eq!(told[0].id, "alert-300000-dead_letters-raised");
     assert!(alerts.open().is_empty());
@@ -78,10 +77,7 @@ fn a_single_failed_reconciliation_pages_nobody() {
     let told = alerts.evaluate(3 * STEP_MS, &failed(&["a", "b"]), RULES);
     assert_eq!(
         events(&told),
-        [
-            (AlertEvent::Raised, AlertKind::Subscription, Some("a")),
-            (AlertEvent::Raised, AlertKind::Subscription, Some("b"))
-        ]
+        [(Raised, AlertKind::Subscription, Some("a")), (Raised, AlertKind::Subscription, Some("b"))]
     );
 }
 
@@ -124,7 +120,7 @@ fn what_lasts_is_repeated_where_that_is_wanted() {
     let told: Vec<Notice> = (0..25).flat_map(|now| alerts.evaluate(now, &letters(11), rules)).collect();
     assert_eq!(
         told.iter().map(|n| (n.event, n.at_ms)).collect::<Vec<_>>(),
-        [(AlertEvent::Raised, 0), (AlertEvent::Repeated, 10), (AlertEvent::Repeated, 20)]
+        [(Raised, 0), (Repeated, 10), (Repeated, 20)]
     );
     assert_ne!(told[1].id, told[2].id);
 }
@@ -152,7 +148,7 @@ fn what_waits_is_bounded_and_leaves_in_pairs() {
         alerts.evaluate(now_ms * STEP_MS, &letters(if holds { 11 } else { 0 }), RULES);
     }
     assert!(alerts.waiting() <= MAX_WAITING);
-    assert_eq!(alerts.next().unwrap().event, AlertEvent::Raised);
+    assert_eq!(alerts.next().unwrap().event, Raised);
 }
 
 #[test]
@@ -167,8 +163,8 @@ fn the_body_and_the_stored_form_are_pinned() {
     let stored = r#"{"tracked":[{"kind":"silence","subject":"cc","against":0,"counted_ms":null,"raised_ms":0,"told_ms":0}],"waiting":[{"id":"alert-0-silence.cc-raised","event":"raised","kind":"silence","subject":"cc","since_ms":0,"at_ms":0,"value":null}],"not_quarantined":1}"#;
     assert_eq!(serde_json::to_string(&alerts).unwrap(), stored);
     assert_eq!(serde_json::from_str::<Alerts>(stored).unwrap(), alerts);
-    for kind in AlertKind::ALL {
-        assert_eq!(serde_json::to_string(&kind).unwrap(), format!("\"{}\"", kind.as_str()));
+    for kind in AlertKind::VARIANTS {
+        assert_eq!(serde_json::to_string(kind).unwrap(), format!("\"{}\"", kind.as_str()));
     }
 }
 
@@ -207,9 +203,9 @@ proptest! {
                 prop_assert!(ids.insert(notice.id.clone()), "{} twice", notice.id);
                 let key = key(notice.kind, notice.subject.as_deref());
                 match notice.event {
-                    AlertEvent::Raised => prop_assert!(raised.insert(key)),
-                    AlertEvent::Recovered => prop_assert!(raised.remove(&key)),
-                    AlertEvent::Repeated => prop_assert!(false, "not asked for"),
+                    Raised => prop_assert!(raised.insert(key)),
+                    Recovered => prop_assert!(raised.remove(&key)),
+                    Repeated => prop_assert!(false, "not asked for"),
                 }
             }
             prop_assert_eq!(alerts.open().len(), raised.len());

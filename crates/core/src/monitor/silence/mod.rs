@@ -49,7 +49,7 @@ pub struct History {
     /// The same: something was delivered in it.
     active: WeekBits,
     /// Longest pause between deliveries by week, the current one first, in milliseconds.
-    pauses_ms: Vec<u64>,
+    pauses_ms: [u64; WEEKS as usize],
     /// The last delivery that the history knows.
     last_ms: Option<u64>,
     /// What the last evaluation said.
@@ -103,15 +103,12 @@ impl<'de> Deserialize<'de> for WeekBits {
     }
 }
 
-/// What is to be said about a source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SilenceVerdict {
     /// It has never delivered, or too little is known to expect anything of it.
     Unknown,
-    /// Nothing is missing.
     Normal,
-    /// It should have delivered.
     Silent,
 }
 
@@ -153,9 +150,9 @@ impl History {
             self.observed.age(passed);
             self.active.age(passed);
             for _ in 0..passed.min(u64::from(WEEKS)) {
-                self.pauses_ms.insert(0, 0);
+                self.pauses_ms.rotate_right(1);
+                self.pauses_ms[0] = 0;
             }
-            self.pauses_ms.truncate(WEEKS as usize);
             self.week = week;
         }
         self.observed.set(slot, 0);
@@ -167,11 +164,7 @@ impl History {
         }
         let pause_ms = last_ms.saturating_sub(known);
         if !self.silent && pause_ms <= LONGEST_PAUSE_MS {
-            if let Some(longest) = self.pauses_ms.first_mut() {
-                *longest = pause_ms.max(*longest);
-            } else {
-                self.pauses_ms.push(pause_ms);
-            }
+            self.pauses_ms[0] = self.pauses_ms[0].max(pause_ms);
         }
         if self.silent && !self.limited {
             let week = self.week;
@@ -202,7 +195,6 @@ impl History {
         if self.busy_ms(last_ms, now_ms) > patience_ms { SilenceVerdict::Silent } else { SilenceVerdict::Normal }
     }
 
-    /// Whether deliveries are expected at `now_ms`.
     pub fn expected(&self, now_ms: u64) -> bool {
         self.counts(place(now_ms).0)
     }

@@ -1,3 +1,4 @@
+use super::SilenceVerdict::{Normal, Silent, Unknown};
 use super::*;
 use crate::time::DAY_MS;
 use proptest::prelude::*;
@@ -28,17 +29,21 @@ impl Life<'_> {
         None
     }
 
-    /// The times at which it was said to be silent.
-    fn silent(&self, from_ms: u64, until_ms: u64, limit_ms: Option<u64>) -> Vec<u64> {
-        let (mut history, mut silent, mut now_ms) = (History::default(), vec![], from_ms);
-        while now_ms < until_ms {
-            if history.evaluate(now_ms, self.last_ms(now_ms), limit_ms) == SilenceVerdict::Silent {
-                silent.push(now_ms);
-            }
-            now_ms += STEP_MS;
-        }
-        silent
+    /// The times until `until_ms` at which it was said to be silent.
+    fn silent(&self, until_ms: u64, limit_ms: Option<u64>) -> Vec<u64> {
+        silent(until_ms, limit_ms, |now_ms| self.last_ms(now_ms))
     }
+}
+
+/// When a source that delivered last at `last(now)` was said to be silent.
+fn silent(until_ms: u64, limit_ms: Option<u64>, last: impl Fn(u64) -> Option<u64>) -> Vec<u64> {
+    let mut history = History::default();
+    let is_silent = |now_ms: &u64| history.evaluate(*now_ms, last(*now_ms), limit_ms) == Silent;
+    steps(until_ms).filter(is_silent).collect()
+}
+
+fn steps(until_ms: u64) -> impl Iterator<Item = u64> {
+    (MONDAY_MS..until_ms).step_by(usize::try_from(STEP_MS).unwrap())
 }
 
 /// Monday to Friday, eight to five and a bit, with half an hour of lunch.
@@ -50,7 +55,7 @@ fn office(in_week_ms: u64) -> bool {
 #[test]
 fn nights_weekends_lunch_and_first_weeks_do_not_flag() {
     let life = Life { on: &office, every_ms: 61_000, dies_ms: u64::MAX };
-    assert_eq!(life.silent(MONDAY_MS, MONDAY_MS + 5 * WEEK_MS, None), Vec::<u64>::new());
+    assert_eq!(life.silent(MONDAY_MS + 5 * WEEK_MS, None), Vec::<u64>::new());
 }
 
 #[test]
@@ -58,7 +63,7 @@ fn a_dead_tuesday_morning_flags_within_its_patience_and_the_night_does_not_end_i
     // The first minutes of a day (from 7:55) are not counted on, and lunch has taught a patience of an hour.
     let tuesday_ms = MONDAY_MS + 3 * WEEK_MS + DAY_MS;
     let life = Life { on: &office, every_ms: 61_000, dies_ms: tuesday_ms };
-    let silent = life.silent(MONDAY_MS, tuesday_ms + DAY_MS, None);
+    let silent = life.silent(tuesday_ms + DAY_MS, None);
     let first = silent[0] - tuesday_ms;
     assert!((9 * HOUR_MS..10 * HOUR_MS).contains(&first), "{} min", first / 60_000);
     assert_eq!(*silent.last().unwrap(), tuesday_ms + DAY_MS - STEP_MS);
@@ -67,9 +72,9 @@ fn a_dead_tuesday_morning_flags_within_its_patience_and_the_night_does_not_end_i
 #[test]
 fn before_two_weeks_nothing_is_known() {
     let mut history = History::default();
-    assert_eq!(history.evaluate(MONDAY_MS, None, None), SilenceVerdict::Unknown);
+    assert_eq!(history.evaluate(MONDAY_MS, None, None), Unknown);
     let life = Life { on: &|_| true, every_ms: 60_000, dies_ms: MONDAY_MS + WEEK_MS };
-    assert_eq!(life.silent(MONDAY_MS, MONDAY_MS + 2 * WEEK_MS, None), Vec::<u64>::new());
+    assert_eq!(life.silent(MONDAY_MS + 2 * WEEK_MS, None), Vec::<u64>::new());
     assert!(!history.expected(MONDAY_MS));
 }
 
@@ -77,31 +82,30 @@ fn before_two_weeks_nothing_is_known() {
 fn a_configured_limit_decides_alone() {
     let dies_ms = MONDAY_MS + HOUR_MS;
     let life = Life { on: &|_| true, every_ms: 60_000, dies_ms };
-    let silent = life.silent(MONDAY_MS, MONDAY_MS + 3 * HOUR_MS, Some(600_000));
+    let silent = life.silent(MONDAY_MS + 3 * HOUR_MS, Some(600_000));
     assert_eq!(silent[0], dies_ms + 600_000 + STEP_MS);
-    assert_eq!(life.silent(MONDAY_MS, MONDAY_MS + DAY_MS, Some(0)), Vec::<u64>::new());
-    assert_eq!(History::default().evaluate(MONDAY_MS, None, Some(1)), SilenceVerdict::Unknown);
+    assert_eq!(life.silent(MONDAY_MS + DAY_MS, Some(0)), Vec::<u64>::new());
+    assert_eq!(History::default().evaluate(MONDAY_MS, None, Some(1)), Unknown);
 }
 
 #[test]
 fn a_shard_that_does_not_answer_takes_nothing_back() {
     let mut history = History::default();
     let mut at = |last| history.evaluate(MONDAY_MS + HOUR_MS, last, Some(HOUR_MS));
-    assert_eq!(at(Some(MONDAY_MS + HOUR_MS)), SilenceVerdict::Normal);
-    assert_eq!(at(Some(MONDAY_MS - HOUR_MS)), SilenceVerdict::Normal);
-    assert_eq!(at(None), SilenceVerdict::Normal);
+    assert_eq!(at(Some(MONDAY_MS + HOUR_MS)), Normal);
+    assert_eq!(at(Some(MONDAY_MS - HOUR_MS)), Normal);
+    assert_eq!(at(None), Normal);
 }
 
 #[test]
 fn a_week_without_an_evaluation_is_no_week_of_silence() {
     let life = Life { on: &|_| true, every_ms: 60_000, dies_ms: u64::MAX };
     let mut history = History::default();
-    for step in 0..(4 * WEEK_MS / STEP_MS) {
-        let now_ms = MONDAY_MS + step * STEP_MS;
+    for now_ms in steps(MONDAY_MS + 4 * WEEK_MS) {
         if (now_ms - MONDAY_MS) / WEEK_MS == 2 {
             continue;
         }
-        assert_ne!(history.evaluate(now_ms, life.last_ms(now_ms), None), SilenceVerdict::Silent);
+        assert_ne!(history.evaluate(now_ms, life.last_ms(now_ms), None), Silent);
     }
     assert!(history.expected(MONDAY_MS + 4 * WEEK_MS));
 }
@@ -116,13 +120,7 @@ fn an_outage_that_was_noticed_teaches_no_patience() {
         now_ms if now_ms < first_ms + 100 * 60_000 => first_ms,
         now_ms => now_ms.min(again_ms),
     };
-    let (mut history, mut silent, mut now_ms) = (History::default(), vec![], MONDAY_MS);
-    while now_ms < end_ms {
-        if history.evaluate(now_ms, Some(last(now_ms)), None) == SilenceVerdict::Silent {
-            silent.push(now_ms);
-        }
-        now_ms += STEP_MS;
-    }
+    let silent = silent(end_ms, None, |now_ms| Some(last(now_ms)));
     assert_eq!(silent.first(), Some(&(first_ms + LEAST_MS + STEP_MS)));
     assert_eq!(silent.iter().find(|at| **at > again_ms), Some(&(again_ms + LEAST_MS + STEP_MS)));
 }
@@ -144,7 +142,7 @@ fn the_stored_form_is_pinned_and_comes_back() {
 /// What was said from `from_ms` on, and when it changed, of a source that delivered last at `last(now)`.
 fn said(from_ms: u64, until_ms: u64, last: impl Fn(u64) -> Option<u64>) -> Vec<(u64, SilenceVerdict)> {
     let (mut history, mut said) = (History::default(), vec![]);
-    for now_ms in (MONDAY_MS..until_ms).step_by(usize::try_from(STEP_MS).unwrap()) {
+    for now_ms in steps(until_ms) {
         let verdict = history.evaluate(now_ms, last(now_ms), None);
         if now_ms >= from_ms && said.last().is_none_or(|(_, before)| *before != verdict) {
             said.push((now_ms, verdict));
@@ -155,11 +153,6 @@ fn said(from_ms: u64, until_ms: u64, last: impl Fn(u64) -> Option<u64>) -> Vec<(
         }
     }
     said
-}
-
-/// Every hour of the week.
-fn always(_: u64) -> bool {
-    true
 }
 
 /// The source `on`, away in each of `gaps`.
@@ -185,17 +178,13 @@ fn what_has_died_is_silent_until_it_delivers_however_many_weeks_later() {
         3 * DAY_MS,
         3 * DAY_MS + HOUR_MS / 4,
     ];
-    for on in [&always as &dyn Fn(u64) -> bool, &office] {
+    for on in [&(|_| true) as &dyn Fn(u64) -> bool, &office] {
         for death in deaths {
             let gap = (born_ms + death, born_ms + death + 5 * WEEK_MS);
             let changes = said(born_ms, gap.1 + DAY_MS, |now_ms| with_gaps(on, 61_000, &[gap], now_ms));
             let verdicts: Vec<SilenceVerdict> = changes.iter().map(|(_, verdict)| *verdict).collect();
             // Afterwards too little is left to expect anything.
-            assert_eq!(
-                verdicts,
-                [SilenceVerdict::Normal, SilenceVerdict::Silent, SilenceVerdict::Unknown],
-                "{changes:?}"
-            );
+            assert_eq!(verdicts, [Normal, Silent, Unknown], "{changes:?}");
             assert!(changes[2].0 >= gap.1 && changes[2].0 < gap.1 + DAY_MS, "{changes:?}");
         }
     }
@@ -207,8 +196,8 @@ fn the_beginning_of_a_week_does_not_put_off_what_is_silent() {
     let dies_ms = MONDAY_MS + 3 * WEEK_MS + 3 * DAY_MS - 90 * 60_000;
     let pause = (MONDAY_MS + 2 * WEEK_MS, MONDAY_MS + 2 * WEEK_MS + HOUR_MS);
     let changes =
-        said(dies_ms, dies_ms + DAY_MS, |now_ms| with_gaps(&always, 60_000, &[pause, (dies_ms, u64::MAX)], now_ms));
-    assert_eq!(changes[1].1, SilenceVerdict::Silent);
+        said(dies_ms, dies_ms + DAY_MS, |now_ms| with_gaps(&|_| true, 60_000, &[pause, (dies_ms, u64::MAX)], now_ms));
+    assert_eq!(changes[1].1, Silent);
     assert!(changes[1].0 <= dies_ms + 2 * HOUR_MS + 2 * STEP_MS, "{} min late", (changes[1].0 - dies_ms) / 60_000);
 }
 
@@ -220,8 +209,9 @@ fn an_outage_does_not_blind_the_monitor_for_the_same_hours_of_the_next_week() {
         let pause = (MONDAY_MS + 2 * WEEK_MS, MONDAY_MS + 2 * WEEK_MS + HOUR_MS);
         let second_ms = first_ms + WEEK_MS;
         let gaps = [pause, (first_ms, first_ms + hours * HOUR_MS), (second_ms, u64::MAX)];
-        let changes = said(second_ms - HOUR_MS, second_ms + DAY_MS, |now_ms| with_gaps(&always, 60_000, &gaps, now_ms));
-        assert_eq!(changes[1].1, SilenceVerdict::Silent);
+        let changes =
+            said(second_ms - HOUR_MS, second_ms + DAY_MS, |now_ms| with_gaps(&|_| true, 60_000, &gaps, now_ms));
+        assert_eq!(changes[1].1, Silent);
         let late_ms = changes[1].0 - second_ms;
         assert!(late_ms <= 2 * HOUR_MS + 2 * STEP_MS, "after {hours} h: {} min late", late_ms / 60_000);
     }
@@ -234,10 +224,7 @@ fn a_holiday_is_one_flag_and_does_not_blind_the_monitor_for_the_next_monday() {
     let gaps = [(holiday_ms, holiday_ms + DAY_MS), (dies_ms, u64::MAX)];
     let changes = said(holiday_ms, dies_ms + DAY_MS, |now_ms| with_gaps(&office, 61_000, &gaps, now_ms));
     let verdicts: Vec<SilenceVerdict> = changes.iter().map(|(_, verdict)| *verdict).collect();
-    assert_eq!(
-        verdicts,
-        [SilenceVerdict::Normal, SilenceVerdict::Silent, SilenceVerdict::Normal, SilenceVerdict::Silent]
-    );
+    assert_eq!(verdicts, [Normal, Silent, Normal, Silent]);
     assert!(changes[2].0 < holiday_ms + DAY_MS + 9 * HOUR_MS, "the next morning ends it");
     assert!(changes[3].0 - dies_ms < 90 * 60_000, "{} min late", (changes[3].0 - dies_ms) / 60_000);
 }
@@ -247,19 +234,19 @@ fn a_source_that_gives_up_its_mondays_is_flagged_for_it_three_times_at_most() {
     let from_ms = MONDAY_MS + 4 * WEEK_MS;
     let mondays: Vec<(u64, u64)> = (4..10).map(|week| MONDAY_MS + week * WEEK_MS).map(|at| (at, at + DAY_MS)).collect();
     let changes = said(from_ms, from_ms + 6 * WEEK_MS, |now_ms| with_gaps(&office, 61_000, &mondays, now_ms));
-    assert_eq!(changes.iter().filter(|(_, verdict)| *verdict == SilenceVerdict::Silent).count(), 3, "{changes:?}");
-    assert_eq!(changes.last().unwrap().1, SilenceVerdict::Normal);
+    assert_eq!(changes.iter().filter(|(_, verdict)| *verdict == Silent).count(), 3, "{changes:?}");
+    assert_eq!(changes.last().unwrap().1, Normal);
 }
 
 #[test]
 fn what_a_limit_said_does_not_last_longer_than_the_limit() {
     let mut history = History::default();
-    assert_eq!(history.evaluate(MONDAY_MS, Some(MONDAY_MS), None), SilenceVerdict::Unknown);
-    assert_eq!(history.evaluate(MONDAY_MS + HOUR_MS, Some(MONDAY_MS), Some(60_000)), SilenceVerdict::Silent);
+    assert_eq!(history.evaluate(MONDAY_MS, Some(MONDAY_MS), None), Unknown);
+    assert_eq!(history.evaluate(MONDAY_MS + HOUR_MS, Some(MONDAY_MS), Some(60_000)), Silent);
     let text = serde_json::to_string(&history).unwrap();
     assert!(text.ends_with(r#""silent":true,"limited":true}"#), "{text}");
     assert_eq!(serde_json::from_str::<History>(&text).unwrap(), history);
-    assert_eq!(history.evaluate(MONDAY_MS + HOUR_MS, Some(MONDAY_MS), None), SilenceVerdict::Unknown);
+    assert_eq!(history.evaluate(MONDAY_MS + HOUR_MS, Some(MONDAY_MS), None), Unknown);
 }
 
 proptest! {
@@ -277,7 +264,7 @@ proptest! {
         let dies_ms = MONDAY_MS + 4 * WEEK_MS;
         let life = Life { on: &on, every_ms: minutes * 60_000, dies_ms };
         let end_ms = dies_ms + 6 * WEEK_MS;
-        let silent = life.silent(MONDAY_MS, end_ms, None);
+        let silent = life.silent(end_ms, None);
         prop_assert!(silent.iter().all(|at| *at > dies_ms), "silent while it kept to its hours");
         prop_assert!(silent.first().is_some_and(|at| *at <= dies_ms + WEEK_MS), "a week without a delivery passed unnoticed");
         let lasted = (end_ms - silent[0]).div_ceil(STEP_MS);

@@ -3,29 +3,37 @@
 use super::*;
 use proptest::prelude::*;
 
-/// What a driver may do with one of its requests.
 #[derive(Clone, Debug)]
 enum DriverCall {
     Open { is_signed: bool, is_outside: bool, declared_bytes: Option<u64> },
-    Grow(u8, u64),
-    Arrive(u8),
-    Limit(u8, bool),
-    Sent(u8),
-    Fail(u8),
+    Of(u8, RequestCall),
     Wait(u64),
 }
 
+/// What a driver may do with a request that is open.
+#[derive(Clone, Debug)]
+enum RequestCall {
+    Grow(u64),
+    Arrive,
+    Limit(bool),
+    Sent,
+    Fail,
+}
+
 fn steps() -> impl Strategy<Value = Vec<DriverCall>> {
+    let of_request = prop_oneof![
+        (0u64..6_000_000).prop_map(RequestCall::Grow),
+        Just(RequestCall::Arrive),
+        any::<bool>().prop_map(RequestCall::Limit),
+        Just(RequestCall::Sent),
+        Just(RequestCall::Fail),
+    ];
     let step = prop_oneof![
-        (any::<bool>(), any::<bool>(), proptest::option::of(0u64..6_000_000)).prop_map(
+        1 => (any::<bool>(), any::<bool>(), proptest::option::of(0u64..6_000_000)).prop_map(
             |(is_signed, is_outside, declared_bytes)| DriverCall::Open { is_signed, is_outside, declared_bytes }
         ),
-        (any::<u8>(), 0u64..6_000_000).prop_map(|(at, bytes)| DriverCall::Grow(at, bytes)),
-        any::<u8>().prop_map(DriverCall::Arrive),
-        (any::<u8>(), any::<bool>()).prop_map(|(at, is_within)| DriverCall::Limit(at, is_within)),
-        any::<u8>().prop_map(DriverCall::Sent),
-        any::<u8>().prop_map(DriverCall::Fail),
-        (0u64..LEASE_MS).prop_map(DriverCall::Wait),
+        5 => (any::<u8>(), of_request).prop_map(|(at, call)| DriverCall::Of(at, call)),
+        1 => (0u64..LEASE_MS).prop_map(DriverCall::Wait),
     ];
     proptest::collection::vec(step, 1..120)
 }
@@ -40,7 +48,6 @@ proptest! {
         let mut opened: Vec<(u32, bool)> = vec![];
         let mut counted: Vec<u32> = vec![];
         for step in steps {
-            let at = |at: u8, opened: &[(u32, bool)]| opened.get(usize::from(at) % opened.len().max(1)).copied();
             let (id, next, settled) = match step {
                 DriverCall::Open { is_signed, is_outside, declared_bytes } => {
                     let address = if is_outside { "198.51.100.1" } else { "203.0.113.7" };
@@ -54,32 +61,22 @@ proptest! {
                     opened.push((id, is_signed && !is_outside));
                     (id, Some(next), None)
                 }
-                DriverCall::Grow(n, bytes) => {
-                    if let Some((id, _)) = at(n, &opened) {
-                        driver.receiver.grow(id, bytes);
+                DriverCall::Of(at, call) => {
+                    let Some((id, _)) = opened.get(usize::from(at) % opened.len().max(1)).copied() else { continue };
+                    let (receiver, policy, now_ms) = (&mut driver.receiver, driver.fixture.policy(), driver.now_ms);
+                    match call {
+                        RequestCall::Grow(bytes) => {
+                            receiver.grow(id, bytes);
+                            continue;
+                        }
+                        RequestCall::Arrive => (id, Some(receiver.arrived(id, policy, READ)), None),
+                        RequestCall::Limit(is_within) => {
+                            (id, Some(receiver.rate_limited(id, policy, Some(READ), is_within)), None)
+                        }
+                        RequestCall::Sent => (id, None, receiver.sent(id, now_ms)),
+                        RequestCall::Fail => (id, None, receiver.failed(id, ReceiveFailure::QueueFailed, now_ms).1),
                     }
-                    continue;
                 }
-                DriverCall::Arrive(n) => match at(n, &opened) {
-                    Some((id, _)) => (id, Some(driver.arrive(id, BODY)), None),
-                    None => continue,
-                },
-                DriverCall::Limit(n, is_within) => match at(n, &opened) {
-                    Some((id, _)) => {
-                        let policy = driver.fixture.policy();
-                        let next = driver.receiver.rate_limited(id, policy, Some(READ), is_within);
-                        (id, Some(next), None)
-                    }
-                    None => continue,
-                },
-                DriverCall::Sent(n) => match at(n, &opened) {
-                    Some((id, _)) => (id, None, driver.receiver.sent(id, driver.now_ms)),
-                    None => continue,
-                },
-                DriverCall::Fail(n) => match at(n, &opened) {
-                    Some((id, _)) => (id, None, driver.receiver.failed(id, ReceiveFailure::QueueFailed, driver.now_ms).1),
-                    None => continue,
-                },
                 DriverCall::Wait(ms) => {
                     driver.now_ms += ms;
                     continue;

@@ -17,11 +17,6 @@ const NOW_MS: u64 = 1_764_000_000_000;
 const BODY: &[u8] = br#"{"events":[{"id":"1"}]}"#;
 const READ: ReadBody<'_> = ReadBody { bytes: BODY, tags: &[], sha256: None };
 
-/// A `webhooks` source with more keys.
-fn source(more: &str) -> Fixture {
-    Fixture::new(&format!(r#"{{"name":"hooks","profile":"webhooks","secrets":["S"]{more}}}"#))
-}
-
 fn head(more: &[(&str, &str)]) -> String {
     more.iter().fold("POST https://gateway.example/webhook/hooks".into(), |head, (name, value)| {
         format!("{head}\n{name}\n{value}")
@@ -39,7 +34,6 @@ fn signed(body: &[u8], more: &[(&str, &str)]) -> String {
     head(&[&[("x-genesys-signature", signature.as_str())], more].concat())
 }
 
-/// A receiver with one source, and what the driver does.
 struct Driver {
     receiver: Receiver,
     fixture: Fixture,
@@ -47,8 +41,10 @@ struct Driver {
 }
 
 impl Driver {
+    /// `more`: further keys of the source.
     fn new(more: &str) -> Self {
-        Self { receiver: Receiver::default(), fixture: source(more), now_ms: NOW_MS }
+        let source = format!(r#"{{"name":"hooks","profile":"webhooks","secrets":["S"]{more}}}"#);
+        Self { receiver: Receiver::default(), fixture: Fixture::new(&source), now_ms: NOW_MS }
     }
 
     fn open(&mut self, head: String, declared_bytes: Option<u64>) -> NextStep {
@@ -311,21 +307,21 @@ fn other_methods_are_answered_and_not_counted() {
 #[test]
 fn what_fails_is_answered_503_and_counted_with_its_cause() {
     let failures = [
-        ReceiveFailure::BodyTimeout,
-        ReceiveFailure::BodyUnreadable,
-        ReceiveFailure::NoRoom,
-        ReceiveFailure::CryptoFailed,
-        ReceiveFailure::StorageFailed,
-        ReceiveFailure::QueueFailed,
+        (ReceiveFailure::BodyTimeout, "body_timeout"),
+        (ReceiveFailure::BodyUnreadable, "body_unreadable"),
+        (ReceiveFailure::NoRoom, "too_much_in_flight"),
+        (ReceiveFailure::CryptoFailed, "crypto_failed"),
+        (ReceiveFailure::StorageFailed, "storage_failed"),
+        (ReceiveFailure::QueueFailed, "queue_failed"),
     ];
-    for failure in failures {
+    for (failure, cause) in failures {
         let mut driver = Driver::new("");
         let next = driver.post(signed(BODY, &[]), BODY);
         let NextStep::Send(OutgoingMessage { id, .. }) = next else { panic!("{next:?}") };
         let (answer, settled) = driver.receiver.failed(id, failure, NOW_MS + 9);
-        assert_eq!(answer, ReceiveAnswer::unavailable(failure.cause()));
+        assert_eq!(answer, ReceiveAnswer::unavailable(cause));
         let settled = settled.expect("known");
-        assert_eq!(settled.outcome, ReceiveOutcome::Unavailable { cause: failure.cause() });
+        assert_eq!(settled.outcome, ReceiveOutcome::Unavailable { cause });
         assert_eq!((settled.latency_ms, driver.receiver.held_bytes()), (9, 0));
         assert_eq!(driver.receiver.failed(id, failure, NOW_MS).1, None, "counted once");
     }
