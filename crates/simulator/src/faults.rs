@@ -15,6 +15,7 @@ pub enum FaultKind {
     Error,
     /// An answer that is not JSON: a proxy's page, or `body`; 502 unless `status` says otherwise.
     NotJson,
+    /// The connection is cut instead of an answer.
     Cut,
     /// The answer is late by `delayMs`. With `applied`, the wait comes after the write.
     Slow,

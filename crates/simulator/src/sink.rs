@@ -28,8 +28,10 @@ pub struct Behaviour {
     /// How probable at each request, 0 to 1.
     pub probability: f64,
     pub delay_ms: u64,
+    /// Cut the connection instead of an answer.
     pub cut: bool,
     pub retry_after_s: Option<u64>,
+    /// `Retry-After` as an HTTP date.
     pub http_date: bool,
     /// Quote the request's headers in the answer, one a line, as a careless destination does.
     pub echo_headers: bool,

@@ -21,6 +21,7 @@ pub struct SubscriptionView {
     pub address: String,
     /// Counts the writes; 1 after the creation.
     pub version: u64,
+    /// Whether it is enabled and provisioned.
     pub delivers: bool,
     /// Whether the sender sends to its address: loopback only.
     pub loopback: bool,

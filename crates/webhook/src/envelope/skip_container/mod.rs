@@ -62,6 +62,7 @@ struct Places {
     in_object: u64,
     /// Not in one of the containers in the container.
     at_base: u64,
+    /// Up to the end of the container.
     inside: u64,
     /// Whether that end is in this block.
     ends: bool,
