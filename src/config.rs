@@ -20,7 +20,6 @@ use std::rc::Rc;
 use wasm_bindgen::JsValue;
 use worker::Env;
 
-/// The checked configuration with its secrets.
 pub(crate) struct Gateway {
     pub(crate) config: GatewayConfig,
     /// Of each source of `config`, in its order.
@@ -45,7 +44,6 @@ pub(crate) struct SourceSecrets {
     pub(crate) problems: Vec<ConfigProblem>,
 }
 
-/// A source with its secrets.
 #[derive(Clone, Copy)]
 pub(crate) struct Configured<'g> {
     pub(crate) source: &'g Source,
@@ -53,7 +51,6 @@ pub(crate) struct Configured<'g> {
 }
 
 impl<'g> Configured<'g> {
-    /// As the receiver needs it.
     pub(crate) fn policy(self) -> SourcePolicy<'g> {
         let Self { source, secrets } = self;
         SourcePolicy { source, verifier: &secrets.verifier, texts: &secrets.texts }
@@ -97,7 +94,6 @@ impl Gateway {
         Ok(Self { config, secrets, places, alerts })
     }
 
-    /// The source of a name.
     pub(crate) fn source(&self, name: &str) -> Option<Configured<'_>> {
         self.source_at(self.place(name)?)
     }
@@ -107,12 +103,10 @@ impl Gateway {
         self.places.get(name).copied()
     }
 
-    /// The source at a place.
     pub(crate) fn source_at(&self, place: usize) -> Option<Configured<'_>> {
         Some(Configured { source: self.config.sources.get(place)?, secrets: self.secrets.get(place)? })
     }
 
-    /// All sources, as the receiver needs them.
     pub(crate) fn policies(&self) -> impl Iterator<Item = SourcePolicy<'_>> {
         (0..self.config.sources.len()).filter_map(|place| Some(self.source_at(place)?.policy()))
     }

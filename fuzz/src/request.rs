@@ -77,7 +77,7 @@ fn scheme(line: &str) -> Option<(Scheme, Option<String>, Option<String>)> {
             Err(errors) => {
                 assert!(!errors.is_empty(), "a scheme is refused without a reason");
                 for error in errors {
-                    assert!(error.to_string().contains(error.key()), "{error} does not name {}", error.key());
+                    assert!(error.to_string().contains(error.key), "{error} does not name {}", error.key);
                 }
                 None
             }

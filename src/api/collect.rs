@@ -28,7 +28,6 @@ use gateway_core::monitor::calls::MONITOR_OBJECT;
 use std::collections::BTreeMap;
 use worker::Env;
 
-/// How long an object may take, in milliseconds.
 const ANSWER_MS: u64 = 3_000;
 
 /// When the last circuits are asked, in milliseconds after the beginning; these take up to two seconds more.
@@ -38,7 +37,6 @@ async fn in_time<T>(call: impl Future<Output = Result<T, CallError>>) -> Option<
     clock::within(ANSWER_MS, call).await.and_then(Result::ok)
 }
 
-/// What everything knows now.
 pub(crate) async fn collect(env: &Env) -> MetricsSnapshot {
     let taken_at_ms = clock::now_ms();
     let counter_names: Vec<String> = counter_shards().collect();

@@ -41,7 +41,6 @@ impl<'de> Deserialize<'de> for RecordedHeaders {
     }
 }
 
-/// A delivery as it was recorded.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct RecordedDelivery {

@@ -13,7 +13,6 @@ pub(super) async fn show(call: &ApiCall<'_>) -> Handled {
     Ok(json(200, &HealthJson::new(&snapshot, &gateway.config)))
 }
 
-/// Evaluates first.
 pub(super) async fn evaluate(call: &ApiCall<'_>) -> Handled {
     let gateway = configured(call.env)?;
     let mut snapshot = collect(call.env).await;

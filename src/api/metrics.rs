@@ -10,7 +10,6 @@ const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset
 /// The content type of Prometheus' text format.
 const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// What everything knows now.
 pub(super) async fn show(call: &ApiCall<'_>) -> Handled {
     let wanted = wanted(call)?;
     let snapshot = collect(call.env).await;

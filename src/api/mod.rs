@@ -50,7 +50,6 @@ const MAX_LIMIT: u32 = 500;
 /// The largest body of a management call: `POST /api/explain` carries a delivery of up to 5 MB in base 64.
 const MAX_CALL_BYTES: u64 = 8_000_000;
 
-/// One call of the API.
 struct ApiCall<'a> {
     request: &'a Request,
     parameters: PathParameters<'a>,
@@ -62,7 +61,6 @@ struct ApiCall<'a> {
 type Handled = Result<HttpAnswer, ApiProblem>;
 
 impl ApiCall<'_> {
-    /// A parameter of the path.
     fn parameter(&self, name: &str) -> &str {
         self.parameters.iter().find(|(own, _)| *own == name).map_or("", |(_, text)| *text)
     }
@@ -110,7 +108,6 @@ async fn manage(request: &Request, path: &str, query: &str, env: &Env) -> Handle
     (route.handler)(&call).await
 }
 
-/// The route of a request.
 fn route<'t, 'p, H>(
     table: &'t [Route<H>],
     request: &Request,
@@ -192,7 +189,6 @@ fn next_cursor<T>(page: &[T], limit: u32, last: impl Fn(&T) -> (u64, &str)) -> O
     page.last().filter(|_| full).map(last).map(|(time_ms, id)| format!("{time_ms}-{id}"))
 }
 
-/// What failed was ours.
 impl From<CallError> for ApiProblem {
     fn from(error: CallError) -> Self {
         log::error("object_failed", &[("error", &error.to_string())]);
@@ -225,7 +221,6 @@ async fn body_of(call: &ApiCall<'_>) -> Result<Vec<u8>, ApiProblem> {
     })
 }
 
-/// The JSON body of a call.
 async fn json_body<T: DeserializeOwned>(call: &ApiCall<'_>) -> Result<T, ApiProblem> {
     serde_json::from_slice(&body_of(call).await?).map_err(|error| invalid_body(error.to_string()))
 }

@@ -10,7 +10,6 @@ pub(super) struct ProbedAddress {
     url: String,
 }
 
-/// Probes the address.
 pub(super) async fn probe(call: &ApiCall<'_>, ProbedAddress { url }: ProbedAddress) -> Handled {
     vendor(call, LifecycleCall::Probe { url }).await
 }

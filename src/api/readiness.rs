@@ -29,7 +29,6 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use worker::Env;
 
-/// How long a check may take, in milliseconds.
 const CHECK_MS: u64 = 3_000;
 
 /// How often a probe looks whether the first round, which another probe began, is done, in milliseconds.
@@ -48,12 +47,10 @@ struct ReadinessReport {
     checks: BTreeMap<&'static str, &'static str>,
 }
 
-/// It runs.
 pub(super) async fn alive(_: &ApiCall<'_>) -> Handled {
     Ok(json_text(200, &format!(r#"{{"status":"ok","version":"{VERSION}"}}"#), &[]))
 }
 
-/// Answers a probe.
 pub(super) async fn ready(call: &ApiCall<'_>) -> Handled {
     for _ in 0..=ROUND_MS.div_ceil(LOOK_MS) {
         match ROUNDS.with(|rounds| rounds.borrow_mut().probe(clock::now_ms())) {

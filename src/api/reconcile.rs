@@ -3,7 +3,6 @@
 use super::{ApiCall, Handled, bad_parameter, vendor};
 use gateway_core::lifecycle::LifecycleCall;
 
-/// The last report.
 pub(super) async fn last(call: &ApiCall<'_>) -> Handled {
     vendor(call, LifecycleCall::Last).await
 }

@@ -19,7 +19,6 @@ const SCHEMA: [SchemaStep; 1] = ["
 /// every flush, and silence is measured in minutes.
 const SEEN_STEP_MS: u64 = 1_000;
 
-/// A counter object.
 #[durable_object(fetch)]
 pub struct Counters {
     tables: Tables,

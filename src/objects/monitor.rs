@@ -42,7 +42,6 @@ const MAX_SENT: u32 = 20;
 /// block the next for longer.
 const SENDING_MS: u64 = 200_000;
 
-/// The monitor's object.
 #[durable_object(fetch)]
 pub struct Monitor {
     tables: Tables,

@@ -24,7 +24,6 @@ pub(crate) enum BodyError {
 }
 
 impl RawBody {
-    /// Its size.
     pub(crate) fn len(&self) -> usize {
         match self {
             Self::Wasm(bytes) => bytes.len(),

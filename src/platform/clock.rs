@@ -6,7 +6,6 @@ use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::task::Poll;
 
-/// Now.
 pub(crate) fn now_ms() -> u64 {
     whole_ms(js_sys::Date::now())
 }
@@ -38,7 +37,6 @@ pub(crate) async fn within<T>(ms: u64, work: impl Future<Output = T>) -> Option<
     .await
 }
 
-/// Waits.
 pub(crate) async fn sleep_ms(ms: u64) {
     worker::Delay::from(std::time::Duration::from_millis(ms)).await;
 }

@@ -14,7 +14,6 @@ extern "C" {
     fn digest(this: &SubtleCrypto, algorithm: &str, data: &Uint8Array) -> Result<Promise, JsValue>;
 }
 
-/// SHA-256.
 pub(crate) async fn sha256(bytes: &Uint8Array) -> Result<[u8; 32], String> {
     let digest = async {
         let buffer = JsFuture::from(SUBTLE.with(|subtle| subtle.digest("SHA-256", bytes))?).await?;

@@ -20,7 +20,6 @@ extern "C" {
     fn clear_timeout(timer: &JsValue);
 }
 
-/// One request.
 pub(crate) struct FetchRequest<'a> {
     pub(crate) method: &'a str,
     pub(crate) url: &'a str,
@@ -39,7 +38,6 @@ pub(crate) enum Read {
     Whole { at_most_bytes: usize },
 }
 
-/// Sends it.
 pub(crate) fn send(request: FetchRequest<'_>) -> impl Future<Output = Result<HttpResponse, TransportError>> {
     let body = request.body.map(Uint8Array::from);
     send_body(request, body)

@@ -31,7 +31,6 @@ fn respond_with(status: u16, body: Option<&str>, headers: &Headers) -> HttpAnswe
     Response::new_with_opt_str_and_init(body, &init)
 }
 
-/// An answer without a body.
 pub(crate) fn empty(status: u16) -> HttpAnswer {
     respond(status, None, &[])
 }
@@ -91,7 +90,6 @@ impl ApiProblem {
         self
     }
 
-    /// The answer.
     pub(crate) fn answer(&self) -> HttpAnswer {
         let body = serde_json::to_string(self).unwrap_or_default();
         let header = self.header.as_ref().map(|(name, value)| (*name, value.as_str()));

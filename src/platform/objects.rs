@@ -99,7 +99,6 @@ impl<'a> ObjectRef<'a> {
         Self { limit_ms: Some(ms), ..self }
     }
 
-    /// Calls it.
     pub(crate) async fn call<T: DeserializeOwned>(self, call: &impl Serialize) -> Result<T, CallError> {
         let text = self.call_for_text(call).await?;
         serde_json::from_str(&text).map_err(|error| self.error(CallFault::AnswerNotUnderstood(error.to_string())))

@@ -30,7 +30,6 @@ extern "C" {
     #[wasm_bindgen(method, getter)]
     fn messages(this: &QueueBatch) -> Array;
 
-    /// One message of a batch.
     #[derive(Clone)]
     pub(crate) type QueueMessage;
     #[wasm_bindgen(method, getter)]
@@ -102,7 +101,6 @@ fn whole(value: &JsValue) -> Option<u64> {
     (number.is_finite() && number >= 0.0).then_some(number as u64)
 }
 
-/// Whether a queue is bound.
 pub(crate) fn is_bound(env: &Env, binding: &str) -> bool {
     Reflect::get(env, &JsValue::from_str(binding)).is_ok_and(|producer| producer.is_object())
 }
@@ -119,7 +117,6 @@ fn set(object: &JsValue, key: &str, value: &JsValue) {
 }
 
 impl QueueBatch {
-    /// The messages.
     pub(crate) fn to_vec(&self) -> Vec<QueueMessage> {
         self.messages().iter().map(JsCast::unchecked_into).collect()
     }
@@ -141,7 +138,6 @@ impl QueueMessage {
         whole(&self.timestamp()).unwrap_or_else(super::clock::now_ms)
     }
 
-    /// Done with it.
     pub(crate) fn ack(&self) {
         if let Err(error) = self.js_ack() {
             super::log::error("ack_failed", &[("error", &js_error(&error))]);

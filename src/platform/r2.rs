@@ -26,13 +26,11 @@ extern "C" {
     #[wasm_bindgen(method, catch)]
     fn delete(this: &BucketBinding, keys: &Array) -> Result<Promise, JsValue>;
 
-    /// An object with its body.
     type StoredObject;
     #[wasm_bindgen(method, catch, js_name = arrayBuffer)]
     fn array_buffer(this: &StoredObject) -> Result<Promise, JsValue>;
 }
 
-/// Binding of the bucket.
 const PAYLOADS: &str = "PAYLOADS";
 
 /// The most objects that one call deletes (R2, `delete()`).

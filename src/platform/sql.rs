@@ -47,7 +47,6 @@ fn as_a_whole(storage: &Storage, work: &mut dyn FnMut() -> Result<()>) -> Result
     }
 }
 
-/// One row.
 pub(crate) struct Row(Vec<SqlStorageValue>);
 
 impl Row {
@@ -70,18 +69,15 @@ impl Row {
     }
 }
 
-/// A number as a parameter.
 pub(crate) fn number(number: u64) -> SqlStorageValue {
     // 2^53 - 1: what JavaScript's numbers hold exactly; times and sizes stay far below it.
     SqlStorageValue::Integer(i64::try_from(number.min(9_007_199_254_740_991)).unwrap_or(0))
 }
 
-/// A text as a parameter.
 pub(crate) fn text(text: &str) -> SqlStorageValue {
     SqlStorageValue::String(text.into())
 }
 
-/// An optional text as a parameter.
 pub(crate) fn optional(value: Option<&str>) -> SqlStorageValue {
     value.map_or(SqlStorageValue::Null, text)
 }

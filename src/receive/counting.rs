@@ -7,6 +7,7 @@ use crate::objects::clients::CountersClient;
 use crate::platform::context::EventContext;
 use crate::platform::{clock, log};
 use gateway_core::metrics::counters::{CounterBuffer, FLUSH_LEASE_MS, Metric, counter_shard, latency_bucket};
+use gateway_core::receive::SettledRequest;
 use std::cell::RefCell;
 use worker::Env;
 
@@ -47,25 +48,21 @@ fn with<T>(f: impl FnOnce(&mut Counting) -> T) -> Option<T> {
     })
 }
 
-/// What one request adds.
-pub(crate) struct Count<'a> {
-    pub(crate) source: &'a str,
-    pub(crate) latency_ms: u64,
-    pub(crate) size_bytes: u64,
-    /// Metric, label and number of what it came to.
-    pub(crate) outcome: &'a [(Metric, &'a str, u64)],
-}
-
-/// Adds a request; whether its caller is to [`drive`] the sending.
-pub(crate) fn add_request(count: &Count<'_>, now_ms: u64) -> bool {
+/// Adds a request, with metric, label and number of what it came to; whether its caller is to [`drive`] the sending.
+pub(crate) fn add_request(
+    source: &str,
+    settled: &SettledRequest,
+    outcome: &[(Metric, &str, u64)],
+    now_ms: u64,
+) -> bool {
     let drive = with(|counting| {
         let buffer = &mut counting.buffer;
-        buffer.add(Metric::Received, count.source, "", 1);
-        buffer.add(Metric::Bytes, count.source, "", count.size_bytes);
-        buffer.add(Metric::LatencyMs, count.source, "", count.latency_ms);
-        buffer.add(Metric::LatencyBucket, count.source, latency_bucket(count.latency_ms), 1);
-        for (metric, label, n) in count.outcome {
-            buffer.add(*metric, count.source, label, *n);
+        buffer.add(Metric::Received, source, "", 1);
+        buffer.add(Metric::Bytes, source, "", settled.size_bytes);
+        buffer.add(Metric::LatencyMs, source, "", settled.latency_ms);
+        buffer.add(Metric::LatencyBucket, source, latency_bucket(settled.latency_ms), 1);
+        for (metric, label, n) in outcome {
+            buffer.add(*metric, source, label, *n);
         }
         let drive = counting.driven_until_ms <= now_ms;
         if drive {

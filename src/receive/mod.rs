@@ -12,7 +12,6 @@ pub(crate) mod counting;
 use crate::config::{self, Gateway};
 use crate::platform::context::EventContext;
 use crate::platform::{clock, log};
-use counting::Count;
 use gateway_core::metrics::counters::Metric;
 use gateway_core::receive::answer::ReceiveAnswer;
 use gateway_core::receive::delivery::{RequestHead, SourcePolicy, path};
@@ -57,7 +56,6 @@ extern "C" {
     fn counts_are_due(this: &Steps);
 }
 
-/// What failed outside of the wasm.
 #[wasm_bindgen]
 #[derive(Clone, Copy)]
 #[allow(missing_docs)]
@@ -215,7 +213,6 @@ pub fn receive_rate_limited(
     decide(env, id, steps, |receiver, policy| receiver.rate_limited(id, policy, body, is_within));
 }
 
-/// The message was sent.
 #[wasm_bindgen]
 pub fn receive_sent(env: &Env, id: u32, now_ms: f64, steps: &Steps) {
     let now_ms = clock::whole_ms(now_ms);
@@ -316,8 +313,7 @@ fn settle(gateway: &Gateway, settled: &SettledRequest, now_ms: u64, steps: &Step
 }
 
 fn count(source: &str, settled: &SettledRequest, now_ms: u64, steps: &Steps) {
-    let SettledRequest { outcome, size_bytes, latency_ms, .. } = settled;
-    let outcome: &[(Metric, &str, u64)] = match outcome {
+    let outcome: &[(Metric, &str, u64)] = match &settled.outcome {
         ReceiveOutcome::Accepted { event_count, secret_label } => {
             &[(Metric::Accepted, "", 1), (Metric::Events, "", *event_count), (Metric::SecretUsed, secret_label, 1)]
         }
@@ -326,7 +322,7 @@ fn count(source: &str, settled: &SettledRequest, now_ms: u64, steps: &Steps) {
         }
         ReceiveOutcome::Unavailable { cause } => &[(Metric::Unavailable, cause, 1)],
     };
-    if counting::add_request(&Count { source, latency_ms: *latency_ms, size_bytes: *size_bytes, outcome }, now_ms) {
+    if counting::add_request(source, settled, outcome, now_ms) {
         steps.counts_are_due();
     }
 }

@@ -44,12 +44,10 @@ impl JsFailure {
         Self::new(message.as_ref(), "invalid_argument", "caller")
     }
 
-    /// A state in which the call cannot be made.
     pub(crate) fn conflict(code: &str, message: impl AsRef<str>) -> Self {
         Self::new(message.as_ref(), code, "configuration")
     }
 
-    /// A defect of this package.
     pub(crate) fn internal(message: impl AsRef<str>) -> Self {
         Self::new(message.as_ref(), "internal_error", "ours")
     }

@@ -88,7 +88,6 @@ impl<T: Transport, R: Runtime, A: TokenSource> Client<T, R, A> {
         (requests, self.budget.deadline_ms.saturating_sub(self.runtime.now_ms()))
     }
 
-    /// Waits, unless that would go beyond the deadline.
     pub(crate) async fn pause(&self, ms: u64) -> Result<(), Error> {
         if ms == 0 {
             return Ok(());
@@ -165,13 +164,11 @@ impl<T: Transport, R: Runtime, A: TokenSource> Client<T, R, A> {
         }
     }
 
-    /// The retry policy's decision about an error of an attempt.
     pub(crate) fn decide(&self, attempt: u32, error: &Error, started_ms: u64) -> Decision {
         let elapsed_ms = self.runtime.now_ms().saturating_sub(started_ms);
         self.policy.decide(attempt, error.failure(), elapsed_ms, self.runtime.random_u64())
     }
 
-    /// Sends one request to the API, at its pace.
     async fn send_paced(&self, request: HttpRequest) -> Result<HttpResponse, Error> {
         let now_ms = self.runtime.now_ms();
         let wait_ms = self.pace.lock().unwrap_or_else(PoisonError::into_inner).next_wait_ms(now_ms);

@@ -16,7 +16,6 @@ use serde_json::Value;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EventType {
     pub id: String,
-    /// Its name, such as `call:created`.
     pub name: String,
     pub description: String,
 }
@@ -50,7 +49,6 @@ impl Catalogue {
 }
 
 impl<T: Transport, R: Runtime, A: TokenSource> Client<T, R, A> {
-    /// The webhook API's catalogue, all pages.
     pub async fn event_types(&self) -> Result<Vec<EventType>, Error> {
         let entities = self.list(PageStyle::Page, "/api/v2/eventtypes", "eventtype:read").await?;
         Ok(entities

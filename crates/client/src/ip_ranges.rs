@@ -22,14 +22,12 @@ const OUTWARD: [&str; 2] = ["outbound", "both"];
 pub struct IpRange {
     /// The network, as `203.0.113.0/24`.
     pub cidr: String,
-    /// The service that sends from there.
     pub service: String,
     /// The AWS region that it belongs to.
     pub region: String,
 }
 
 impl<T: Transport, R: Runtime, A: TokenSource> Client<T, R, A> {
-    /// The networks that webhooks come from.
     pub async fn webhook_ip_ranges(&self) -> Result<Vec<IpRange>, Error> {
         let entities = self.list(PageStyle::NextUri, "/api/v2/ipranges", "no permission").await?;
         let sends = |entity: &&json::Object| {

@@ -4,15 +4,12 @@
 
 use serde_json::{Map, Value};
 
-/// An object of JSON.
 pub(crate) type Object = Map<String, Value>;
 
-/// A body as an object. `None` for any other body.
 pub(crate) fn object(body: &[u8]) -> Option<Object> {
     serde_json::from_slice(body).ok()
 }
 
-/// A field that is a text.
 pub(crate) fn text<'a>(object: &'a Object, name: &str) -> Option<&'a str> {
     object.get(name).and_then(Value::as_str)
 }

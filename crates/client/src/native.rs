@@ -12,7 +12,6 @@ use std::time::{Duration, UNIX_EPOCH};
 pub struct ReqwestTransport(reqwest::Client);
 
 impl ReqwestTransport {
-    /// A transport that follows no redirects and uses no proxy.
     pub fn new() -> Result<Self, TransportError> {
         reqwest::Client::builder()
             .redirect(reqwest::redirect::Policy::none())

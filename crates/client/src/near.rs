@@ -2,7 +2,6 @@
 //!
 //! Promise: at most three names, the nearest first. Out of scope: which names there are.
 
-/// How many suggestions are worth reading.
 const MAX_SUGGESTIONS: usize = 3;
 
 /// Longer names are not compared, because the work grows with the product of the lengths.

@@ -14,7 +14,6 @@ const RESERVE_DIVISOR: u64 = 10;
 /// Longest window that is believed. The vendor's is a minute.
 const MAX_WINDOW_MS: u64 = 180_000;
 
-/// What is left of the current window.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Pace {
     remaining: u64,
@@ -23,7 +22,6 @@ pub struct Pace {
 }
 
 impl Pace {
-    /// Takes in the headers of an answer, if it has them.
     pub fn observe(&mut self, response: &HttpResponse, now_ms: u64) {
         let number = |name| response.header(name).and_then(|value| value.trim().parse::<u64>().ok());
         if let (Some(count), Some(allowed), Some(reset_s)) =

@@ -40,19 +40,13 @@ pub struct Endpoints {
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RegionError {
-    /// Neither a domain nor an AWS region of the table.
     #[error(
         "unknown region {name:?}: expected a domain such as mypurecloud.ie or an AWS region such as eu-west-1{}",
         near::hint(near)
     )]
     Unknown { name: String, near: Vec<String> },
-    /// An explicit URL that cannot be used.
     #[error("{which}: {refusal}")]
-    Url {
-        /// `login_url` or `api_url`.
-        which: &'static str,
-        refusal: AddressRefusal,
-    },
+    Url { which: &'static str, refusal: AddressRefusal },
 }
 
 impl Endpoints {

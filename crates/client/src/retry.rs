@@ -9,7 +9,6 @@ use std::time::UNIX_EPOCH;
 /// 180 s) and the webhook API's rule of at most three retries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RetryPolicy {
-    /// Retries after the first attempt.
     pub max_retries: u32,
     /// The upper limit of the first back-off. It doubles with every attempt.
     pub base_ms: u64,
@@ -35,18 +34,14 @@ impl Default for RetryPolicy {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AttemptFailure {
-    Status {
-        /// The status code. A rate limit with another status is given as 429.
-        status: u16,
-        retry_after_ms: Option<u64>,
-    },
+    /// A rate limit with another status is given as 429.
+    Status { status: u16, retry_after_ms: Option<u64> },
     /// No answer, by a timeout, a missing or a lost connection.
     NoAnswer,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decision {
-    /// Not worth trying, or tried enough.
     GiveUp,
     /// Try again after this many milliseconds.
     WaitMs(u64),
@@ -120,26 +115,19 @@ mod tests {
     }
 
     #[test]
-    fn three_retries_and_no_more() {
-        let policy = RetryPolicy::default();
-        assert_ne!(policy.decide(2, AttemptFailure::NoAnswer, 0, 0), Decision::GiveUp);
-        assert_eq!(policy.decide(3, AttemptFailure::NoAnswer, 0, 0), Decision::GiveUp);
-    }
-
-    #[test]
-    fn retry_after_is_obeyed_up_to_180_seconds() {
-        let policy = RetryPolicy::default();
-        assert_eq!(policy.decide(0, status(429, Some(60_000)), 0, 0), Decision::WaitMs(60_000));
-        assert_eq!(policy.decide(0, status(503, Some(180_000)), 0, 0), Decision::WaitMs(180_000));
-        assert_eq!(policy.decide(0, status(429, Some(180_001)), 0, 0), Decision::GiveUp);
-        assert_eq!(policy.decide(0, status(429, Some(0)), 0, 5), Decision::WaitMs(0));
-    }
-
-    #[test]
-    fn the_total_time_is_limited() {
-        let policy = RetryPolicy::default();
-        assert_eq!(policy.decide(0, status(429, Some(10_000)), 290_000, 0), Decision::WaitMs(10_000));
-        assert_eq!(policy.decide(0, status(429, Some(10_000)), 290_001, 0), Decision::GiveUp);
+    fn retries_waits_and_the_total_time_are_limited() {
+        for (attempt, failure, elapsed_ms, expected) in [
+            (2, AttemptFailure::NoAnswer, 0, Decision::WaitMs(0)),
+            (3, AttemptFailure::NoAnswer, 0, Decision::GiveUp),
+            (0, status(429, Some(60_000)), 0, Decision::WaitMs(60_000)),
+            (0, status(503, Some(180_000)), 0, Decision::WaitMs(180_000)),
+            (0, status(429, Some(180_001)), 0, Decision::GiveUp),
+            (0, status(429, Some(10_000)), 290_000, Decision::WaitMs(10_000)),
+            (0, status(429, Some(10_000)), 290_001, Decision::GiveUp),
+        ] {
+            assert_eq!(RetryPolicy::default().decide(attempt, failure, elapsed_ms, 0), expected, "{failure:?}");
+        }
+        assert_eq!(RetryPolicy::default().decide(0, status(429, Some(0)), 0, 5), Decision::WaitMs(0));
     }
 
     #[test]

@@ -38,12 +38,10 @@ const TELLING_CHARS: usize = 4;
 pub struct Secret(String);
 
 impl Secret {
-    /// Takes the text into custody.
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
     }
 
-    /// The same secret without white space and line ends around it.
     #[must_use]
     pub fn trimmed(self) -> Self {
         Self::new(self.0.trim())
@@ -54,7 +52,6 @@ impl Secret {
         &self.0
     }
 
-    /// Whether there is nothing in it.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

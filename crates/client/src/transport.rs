@@ -52,7 +52,6 @@ impl fmt::Debug for HttpResponse {
     }
 }
 
-/// Why there was no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TransportErrorKind {
     Timeout,
@@ -62,7 +61,6 @@ pub enum TransportErrorKind {
     Other,
 }
 
-/// An exchange that brought no answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct TransportError {
@@ -71,17 +69,14 @@ pub struct TransportError {
 }
 
 impl TransportError {
-    /// The request's time ran out. It may have been carried out.
     pub fn timeout(message: impl Into<String>) -> Self {
         Self { kind: TransportErrorKind::Timeout, message: message.into() }
     }
 
-    /// No connection. The request was certainly not carried out.
     pub fn connect(message: impl Into<String>) -> Self {
         Self { kind: TransportErrorKind::Connect, message: message.into() }
     }
 
-    /// Lost on the way. It may have been carried out.
     pub fn other(message: impl Into<String>) -> Self {
         Self { kind: TransportErrorKind::Other, message: message.into() }
     }
@@ -99,12 +94,10 @@ pub trait Transport {
     async fn send(&self, request: HttpRequest) -> Result<HttpResponse, TransportError>;
 }
 
-/// The time, a pause, and randomness.
 #[allow(async_fn_in_trait)]
 pub trait Runtime {
     /// Milliseconds since the Unix epoch.
     fn now_ms(&self) -> u64;
-    /// Returns after at least this many milliseconds.
     async fn sleep_ms(&self, ms: u64);
     /// Uniformly distributed bits, for jitter (not for secrets).
     fn random_u64(&self) -> u64;

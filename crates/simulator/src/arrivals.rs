@@ -10,7 +10,6 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use std::time::Duration;
 
-/// `POST /sink/{name}`.
 pub(crate) async fn receive(
     state: Sim,
     Path(name): Path<String>,

@@ -1,6 +1,5 @@
 //! The event types that there are. Out of scope: showing them (`api`).
 
-/// What events can be about.
 const SUBJECTS: &str =
     "call callback chat cobrowse conversation email evaluation message participant queue user voicemail";
 

@@ -5,7 +5,6 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 /// The end of the year 9999, in ms: no form here writes later years.
 const LAST_MS: u64 = 253_402_300_799_000;
 
-/// Milliseconds since the Unix epoch.
 #[allow(clippy::disallowed_methods, reason = "a native program; the rule is for wasm, where this clock panics")]
 pub(crate) fn now_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))

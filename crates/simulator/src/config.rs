@@ -6,7 +6,6 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
-/// All that is fixed at the start.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct SimulatorConfig {
@@ -16,9 +15,7 @@ pub struct SimulatorConfig {
     pub port: u16,
     /// What every random choice derives from.
     pub seed: u64,
-    /// The OAuth clients that exist.
     pub clients: Vec<OauthClient>,
-    /// Names added to the event type catalogue.
     pub extra_event_types: Vec<String>,
     /// How many deliveries' outcomes are kept; later ones are counted only.
     pub max_records: usize,
@@ -43,13 +40,10 @@ impl Default for SimulatorConfig {
     }
 }
 
-/// A client-credentials client.
 #[derive(Clone, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct OauthClient {
-    /// The client id.
     pub id: String,
-    /// The client secret.
     pub secret: String,
     /// Scopes and permissions, for example `webhook:write` or `messaging:integration:add`; all of them when absent.
     #[serde(default)]
@@ -71,7 +65,6 @@ impl std::fmt::Debug for OauthClient {
     }
 }
 
-/// What can be changed while the simulator runs.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct SimulatorSettings {
@@ -79,7 +72,6 @@ pub struct SimulatorSettings {
     pub token_lifetime_s: u64,
     /// Token requests a minute and client before the token endpoint's own form of a rate limit (400).
     pub token_requests_per_minute: u64,
-    /// The limit of API requests.
     pub rate_limit: RateLimit,
     /// How long a created webhook stays invisible, and a deleted one visible, in milliseconds.
     pub webhooks_lag_ms: u64,
@@ -91,7 +83,6 @@ pub struct SimulatorSettings {
     pub webhook_secret_readable: bool,
     /// Whether browsers may call `/api` and `/oauth` from any origin.
     pub cors: bool,
-    /// How deliveries are timed and repeated.
     pub policy: DeliveryPolicy,
     /// How many requests of the sender may wait for their answers at once. A change applies from the next reset.
     pub max_in_flight: usize,
@@ -99,7 +90,6 @@ pub struct SimulatorSettings {
     pub max_pending: usize,
     /// What is sent: the weight of each kind.
     pub mix: BTreeMap<DeliveryKind, u32>,
-    /// How large it is.
     pub sizes: Vec<BodySize>,
 }
 
@@ -155,7 +145,6 @@ pub const MAX_BODY_BYTES: usize = 16 * 1024 * 1024;
 pub struct RateLimit {
     /// Requests allowed in a window, by token.
     pub requests: u64,
-    /// Length of the window in milliseconds.
     pub window_ms: u64,
     /// Whether answers carry `inin-ratelimit-count|allowed|reset`.
     pub headers: bool,
@@ -173,9 +162,7 @@ impl Default for RateLimit {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct DeliveryPolicy {
-    /// How long an answer may take.
     pub timeout_ms: u64,
-    /// How often a delivery is repeated.
     pub retries: u32,
     /// The pause before each repetition.
     pub retry_pause_ms: u64,
@@ -187,7 +174,6 @@ impl Default for DeliveryPolicy {
     }
 }
 
-/// What a delivery is made to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DeliveryKind {
@@ -195,9 +181,7 @@ pub enum DeliveryKind {
     Valid,
     /// Changed after it was signed, or signed with another secret.
     Tampered,
-    /// Without any signature header.
     Unsigned,
-    /// Correctly signed, not JSON.
     MalformedJson,
     /// Correctly signed JSON without what its profile demands: the `events` array; for Open Messaging, an object.
     MissingEvents,
@@ -205,12 +189,10 @@ pub enum DeliveryKind {
     Duplicate,
 }
 
-/// One size of body with its weight.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct BodySize {
     /// The length that a body is filled up to. The smallest realistic event is a little under 1 KB and is sent whole.
     pub bytes: usize,
-    /// Its weight.
     pub weight: u32,
 }

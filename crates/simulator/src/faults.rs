@@ -6,7 +6,6 @@
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
-/// What goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FaultKind {
@@ -20,7 +19,6 @@ pub enum FaultKind {
     Cut,
     /// The answer is late by `delayMs`. With `applied`, the wait comes after the write.
     Slow,
-    /// The token that the request carries is revoked first.
     TokenRevoked,
     /// Another writer modifies the object just before this PUT, PATCH or DELETE is carried out. `status` chooses how the mismatch is answered.
     ConcurrentWriter,
@@ -28,11 +26,9 @@ pub enum FaultKind {
     CreateFails,
 }
 
-/// One fault.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Fault {
-    /// What goes wrong.
     pub kind: FaultKind,
     /// Only requests with this method (upper case); any when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -89,25 +85,21 @@ impl Fault {
         }
     }
 
-    /// Only `times` times.
     #[must_use]
     pub fn times(self, times: u64) -> Self {
         Self { times: Some(times), ..self }
     }
 
-    /// Only requests with this method and this beginning of the path.
     #[must_use]
     pub fn on(self, method: &str, path: &str) -> Self {
         Self { method: Some(method.to_owned()), path: path.to_owned(), ..self }
     }
 
-    /// The request is carried out all the same.
     #[must_use]
     pub fn applied(self) -> Self {
         Self { applied: true, ..self }
     }
 
-    /// With this status.
     #[must_use]
     pub fn status(self, status: u16) -> Self {
         Self { status: Some(status), ..self }
@@ -133,7 +125,6 @@ impl Fault {
             && (self.kind != FaultKind::CreateFails || method == "POST")
     }
 
-    /// Whether the request is over with this fault.
     fn ends(&self) -> bool {
         matches!(self.kind, FaultKind::RateLimited | FaultKind::Error | FaultKind::NotJson | FaultKind::Cut)
     }
@@ -145,13 +136,11 @@ impl Fault {
 pub struct FaultState {
     /// Names it in the log of requests.
     pub id: u64,
-    /// How often it has applied.
     pub applied_count: u64,
     /// The fault; `times` counts down.
     pub fault: Fault,
 }
 
-/// The faults that are switched on.
 #[derive(Debug, Default)]
 pub struct Faults(Mutex<FaultTable>);
 
@@ -172,7 +161,6 @@ impl Faults {
         Ok(id)
     }
 
-    /// Switches all off.
     pub fn clear(&self) {
         self.0.lock().list.clear();
     }
@@ -182,7 +170,6 @@ impl Faults {
         self.0.lock().list.clone()
     }
 
-    /// The faults that apply to this request, counted.
     pub(crate) fn take(&self, method: &str, path: &str) -> Vec<(u64, Fault)> {
         let mut table = self.0.lock();
         let mut taken: Vec<(u64, Fault)> = Vec::new();

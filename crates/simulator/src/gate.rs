@@ -22,11 +22,9 @@ pub(crate) struct Interference {
     pub(crate) other_writer: bool,
     /// How the mismatch is answered: 412 when absent.
     pub(crate) mismatch_status: Option<u16>,
-    /// The creation ends in an error.
     pub(crate) create_fails: bool,
 }
 
-/// What a browser may read of an answer.
 const EXPOSED: &str =
     "ETag, Retry-After, ININ-Correlation-Id, inin-ratelimit-count, inin-ratelimit-allowed, inin-ratelimit-reset";
 
@@ -43,7 +41,6 @@ impl Drop for Logged<'_> {
     }
 }
 
-/// The layer around the routes of the API and the token endpoint.
 pub(crate) async fn gate(
     state: Sim,
     Extension(cutter): Extension<ConnectionCutter>,
@@ -194,12 +191,10 @@ fn spoiled(fault: &Fault, path: &str) -> Option<Response> {
     }
 }
 
-/// Unknown paths.
 pub(crate) async fn not_found(request: Request) -> VendorError {
     VendorError::new(404, "not.found", format!("HTTP 404 Not Found: {}", request.uri().path()))
 }
 
-/// Known paths with another method.
 pub(crate) async fn method_not_allowed() -> VendorError {
     VendorError::new(405, "method.not.allowed", "HTTP 405 Method Not Allowed")
 }

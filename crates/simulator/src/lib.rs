@@ -19,6 +19,9 @@
 //! # }
 //! ```
 
+// A name that says everything needs no sentence.
+#![allow(missing_docs)]
+
 mod api;
 mod arrivals;
 mod catalogue;
@@ -64,26 +67,16 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-/// Why a simulator does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// It only serves this machine.
     #[error("{0} is not a loopback address")]
     NotLoopback(IpAddr),
-    /// A setting is wrong.
     #[error("{0}")]
     Setting(String),
-    /// The port is taken, or the like.
     #[error("cannot listen on {address}: {source}")]
-    Listen {
-        /// Where it was to listen.
-        address: SocketAddr,
-        /// Why it cannot.
-        source: std::io::Error,
-    },
+    Listen { address: SocketAddr, source: std::io::Error },
 }
 
-/// Starts simulators.
 pub struct Simulator;
 
 impl Simulator {
@@ -127,32 +120,26 @@ impl Handle {
         &self.state.base_url
     }
 
-    /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// The sender.
     pub fn sender(&self) -> &Arc<Sender> {
         &self.state.sender
     }
 
-    /// The faults.
     pub fn faults(&self) -> &Faults {
         &self.state.faults
     }
 
-    /// Clients and tokens.
     pub fn oauth(&self) -> &Oauth {
         &self.state.oauth
     }
 
-    /// Figures of the token endpoint.
     pub fn oauth_report(&self) -> OauthReport {
         self.state.oauth.report(clock::now_ms())
     }
 
-    /// The log of API requests.
     pub fn requests(&self) -> RequestLog {
         self.state.requests.log()
     }
@@ -172,7 +159,6 @@ impl Handle {
         control::subscriptions::create(&self.state, api, body)
     }
 
-    /// The settings as they are now.
     pub fn settings(&self) -> Arc<SimulatorSettings> {
         self.state.settings()
     }

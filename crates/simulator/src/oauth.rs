@@ -11,7 +11,6 @@ use serde::Serialize;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// The window of the token endpoint's own rate limit.
 const WINDOW_MS: u64 = 60_000;
 
 /// Who makes a request: what the gate found out about its token.
@@ -22,7 +21,6 @@ pub(crate) struct Caller {
 }
 
 impl Caller {
-    /// 403 unless the caller holds `permission`.
     pub(crate) fn needs(&self, permission: &str) -> Result<(), VendorError> {
         match &self.permissions {
             Some(held) if !held.iter().any(|one| one == permission) => Err(VendorError::missing(permission)),
@@ -31,19 +29,15 @@ impl Caller {
     }
 }
 
-/// Figures of the token endpoint.
 #[derive(Clone, Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct OauthReport {
     /// Requests to the token endpoint that reached it, refused ones included.
     pub token_requests: u64,
-    /// Tokens given out.
     pub issued: u64,
-    /// Tokens that are valid now.
     pub active: usize,
 }
 
-/// Clients and their tokens.
 #[derive(Debug)]
 pub struct Oauth(Mutex<OauthState>);
 
@@ -82,7 +76,6 @@ impl Oauth {
         self.0.lock().tokens.remove(token);
     }
 
-    /// The figures at `now_ms`.
     pub(crate) fn report(&self, now_ms: u64) -> OauthReport {
         let state = self.0.lock();
         let active = state.tokens.values().filter(|token| now_ms < token.expires_at_ms).count();
@@ -150,7 +143,6 @@ fn credentials<'h>(headers: &'h HeaderMap, scheme: &str) -> Option<&'h str> {
     given.eq_ignore_ascii_case(scheme).then(|| credentials.trim())
 }
 
-/// The bearer token of a request.
 pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
     credentials(headers, "bearer")
 }

@@ -1,18 +1,15 @@
 //! Fixed windows of requests, by token: the vendor's rate limit.
 
-/// One token's current window.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct RateWindow {
     started_ms: u64,
     count: u64,
 }
 
-/// Where a request stands in its window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Standing {
     /// Requests in this window, this one included.
     pub(crate) count: u64,
-    /// Requests allowed.
     pub(crate) allowed: u64,
     /// Seconds until the window ends, rounded up, at least 1.
     pub(crate) reset_s: u64,

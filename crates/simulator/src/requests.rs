@@ -4,22 +4,17 @@ use parking_lot::Mutex;
 use serde::Serialize;
 use std::collections::{BTreeMap, VecDeque};
 
-/// How many requests are kept in full.
 const KEPT: usize = 5_000;
 
-/// One answered request.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RequestRecord {
     /// When it arrived, ms since the epoch.
     pub at_ms: u64,
-    /// The method.
     pub method: String,
-    /// Path and query.
     pub target: String,
     /// The status, 0 when there was no answer: the connection was cut, or the caller left.
     pub status: u16,
-    /// What `ININ-Correlation-Id` said.
     pub correlation_id: String,
     /// The ids of the faults that applied; empty for a caller that left.
     pub faults: Vec<u64>,
@@ -29,7 +24,6 @@ pub struct RequestRecord {
 #[derive(Clone, Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RequestLog {
-    /// How many there were.
     pub total: u64,
     /// Counts by `METHOD /route/{id}` and status.
     pub by_route: BTreeMap<String, BTreeMap<u16, u64>>,
@@ -37,7 +31,6 @@ pub struct RequestLog {
     pub latest: VecDeque<RequestRecord>,
 }
 
-/// The log that the handlers write to.
 #[derive(Debug, Default)]
 pub(crate) struct Requests(Mutex<RequestLog>);
 

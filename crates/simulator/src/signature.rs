@@ -23,7 +23,6 @@ fn hmac_sha256(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
     mac.finalize().into_bytes().into()
 }
 
-/// SHA-256 of `body`.
 pub(crate) fn sha256(body: &[u8]) -> Digest {
     Sha256::digest(body).into()
 }

@@ -19,21 +19,17 @@ const LATEST_BODY_BYTES: usize = 64 * 1024;
 /// How many sinks there can be: every caller makes up names.
 const MAX_SINKS: usize = 1_000;
 
-/// How a sink misbehaves.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct Behaviour {
-    /// The status to answer.
     pub status: u16,
     /// For so many requests; without it, until it is cleared.
     pub times: Option<u64>,
     /// How probable at each request, 0 to 1.
     pub probability: f64,
-    /// How long to wait before the answer, in milliseconds.
     pub delay_ms: u64,
     /// Cut the connection instead of an answer.
     pub cut: bool,
-    /// `Retry-After` in seconds.
     pub retry_after_s: Option<u64>,
     /// `Retry-After` as an HTTP date.
     pub http_date: bool,
@@ -71,20 +67,16 @@ impl Behaviour {
     }
 }
 
-/// A body that arrived.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SinkArrival {
     /// SHA-256, in hex where it is serialised.
     #[serde(with = "hex::serde")]
     pub digest: [u8; 32],
-    /// How often it came.
     pub received: u64,
-    /// How often it was answered with 2xx.
     pub accepted: u64,
     /// First and last time, ms since the epoch.
     pub first_ms: u64,
-    /// See `first_ms`.
     pub last_ms: u64,
 }
 
@@ -102,31 +94,23 @@ pub struct Received {
     pub body: String,
 }
 
-/// The figures of one sink.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SinkReport {
-    /// Requests that arrived.
     pub received: u64,
-    /// Those answered with 2xx.
     pub accepted: u64,
     /// Answers by status; 0 for cut connections.
     pub answers: BTreeMap<u16, u64>,
-    /// Different values of `webhook-id`.
     pub distinct_ids: u64,
-    /// Different bodies.
     pub distinct_digests: u64,
     /// Different bodies that were accepted at least once.
     pub accepted_digests: u64,
     /// Accepted requests whose `webhook-id` had been accepted before.
     pub duplicates: u64,
-    /// Requests without a `webhook-id`.
     pub without_id: u64,
     /// Signatures that held (only counted with a secret).
     pub good_signatures: u64,
-    /// Signatures that did not hold.
     pub bad_signatures: u64,
-    /// Requests without the headers of a signature.
     pub unsigned: u64,
     /// Requests whose id or body there was no room to remember.
     pub untracked: u64,
@@ -142,7 +126,6 @@ struct SinkState {
     latest: VecDeque<Received>,
 }
 
-/// One sink.
 #[derive(Debug)]
 pub struct Sink {
     state: Mutex<SinkState>,
@@ -173,12 +156,10 @@ impl Sink {
         Ok(())
     }
 
-    /// Ends all misbehaviour.
     pub fn behave_well(&self) {
         self.state.lock().behaviours.clear();
     }
 
-    /// The figures now.
     pub fn report(&self) -> SinkReport {
         let state = self.state.lock();
         SinkReport {
@@ -188,12 +169,10 @@ impl Sink {
         }
     }
 
-    /// What is known of one body.
     pub fn arrival(&self, digest: &[u8; 32]) -> Option<SinkArrival> {
         self.state.lock().digests.get(digest).copied()
     }
 
-    /// All bodies that arrived, by digest.
     pub fn arrivals(&self) -> Vec<SinkArrival> {
         self.state.lock().digests.values().copied().collect()
     }
@@ -214,7 +193,6 @@ impl Sink {
         self.accepted.send_replace(0);
     }
 
-    /// The behaviour of this request.
     pub(crate) fn behaviour(&self) -> Option<Behaviour> {
         let mut state = self.state.lock();
         let mut rng = self.rng.lock();
@@ -277,7 +255,6 @@ impl Sink {
     }
 }
 
-/// All sinks by name.
 #[derive(Debug)]
 pub(crate) struct Sinks {
     seed: u64,

@@ -14,10 +14,8 @@ use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// The state as handlers take it.
 pub(crate) type Sim = State<Arc<SimulatorState>>;
 
-/// The state behind every handler.
 pub(crate) struct SimulatorState {
     pub(crate) base_url: String,
     pub(crate) seed: u64,
@@ -55,7 +53,6 @@ impl SimulatorState {
         }
     }
 
-    /// The settings as they are now.
     pub(crate) fn settings(&self) -> Arc<SimulatorSettings> {
         self.settings.lock().clone()
     }
@@ -67,7 +64,6 @@ impl SimulatorState {
         Ok(())
     }
 
-    /// The next id.
     pub(crate) fn uuid(&self) -> String {
         crate::seed::uuid(&mut self.ids.lock())
     }

@@ -6,7 +6,6 @@ use crate::error::VendorError;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-/// The two subscription APIs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum VendorApi {
@@ -17,7 +16,6 @@ pub enum VendorApi {
 }
 
 impl VendorApi {
-    /// What the vendor's errors call one subscription.
     fn noun(self) -> &'static str {
         match self {
             Self::Webhooks => "webhook",
@@ -29,7 +27,6 @@ impl VendorApi {
 /// Carries a webhook's signing secret, in `customProperties`.
 pub(crate) const SECRET_PROPERTY: &str = "webhook.signature.secret";
 
-/// One subscription.
 #[derive(Clone, Debug)]
 pub(crate) struct Entity {
     pub(crate) id: String,
@@ -73,7 +70,6 @@ impl Entity {
         self.fields.get(name).and_then(Value::as_str).unwrap_or("")
     }
 
-    /// Where deliveries go.
     pub(crate) fn address(&self) -> &str {
         match self.api {
             VendorApi::Webhooks => self.text("address"),
@@ -88,20 +84,12 @@ impl Entity {
         }
     }
 
-    pub(crate) fn is_enabled(&self) -> bool {
-        self.fields.get("enabled").and_then(Value::as_bool).unwrap_or(true)
-    }
-
-    fn is_listed(&self, now_ms: u64) -> bool {
-        self.visible_at_ms <= now_ms && self.gone_at_ms.is_none_or(|gone_ms| now_ms < gone_ms)
-    }
-
     /// Whether Genesys would send to it.
     pub(crate) fn delivers(&self, now_ms: u64) -> bool {
-        self.is_enabled() && self.gone_at_ms.is_none() && self.create_error.is_none() && self.ready_at_ms <= now_ms
+        let is_enabled = self.fields.get("enabled").and_then(Value::as_bool).unwrap_or(true);
+        is_enabled && self.gone_at_ms.is_none() && self.create_error.is_none() && self.ready_at_ms <= now_ms
     }
 
-    /// A change by any writer.
     pub(crate) fn touch(&mut self, now_ms: u64) {
         self.version += 1;
         self.modified_ms = now_ms;
@@ -141,7 +129,7 @@ impl SubscriptionStore {
 
     /// What a list shows.
     pub(crate) fn list(&self, api: VendorApi, now_ms: u64) -> impl Iterator<Item = &Entity> {
-        self.entities.iter().filter(move |entity| entity.api == api && entity.is_listed(now_ms))
+        self.all(now_ms).filter(move |entity| entity.api == api && entity.visible_at_ms <= now_ms)
     }
 
     /// What a read by id finds.

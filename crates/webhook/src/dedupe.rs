@@ -64,7 +64,6 @@ impl DedupeRule {
     }
 }
 
-/// The key that a header gives, if it is there.
 pub(crate) fn header_key(headers: &(impl HeaderSource + ?Sized), name: &str) -> Option<String> {
     let value = headers.get(name).filter(|value| !value.is_empty())?;
     Some(bounded("header", &[&value]))

@@ -11,24 +11,16 @@ use base64::engine::general_purpose::{GeneralPurpose, STANDARD, STANDARD_NO_PAD,
 
 pub type Tag = [u8; 32];
 
-/// A text form of a tag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Encoding {
     /// 64 hexadecimal digits of either case.
     Hex,
-    /// The standard alphabet of RFC 4648, section 4.
-    Base64 {
-        /// Whether `=` fills the last group: 44 characters, else 43.
-        padded: bool,
-    },
-    /// The URL-safe alphabet of RFC 4648, section 5.
-    Base64Url {
-        /// Whether `=` fills the last group: 44 characters, else 43.
-        padded: bool,
-    },
+    /// The standard alphabet of RFC 4648, section 4. Where it is padded, `=` fills the last group: 44 characters, else 43.
+    Base64 { padded: bool },
+    /// The URL-safe alphabet of RFC 4648, section 5, padded in the same way.
+    Base64Url { padded: bool },
 }
 
-/// Why a text is not a tag in an encoding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EncodingFault {
     #[error("has {found} characters where {encoding} of 32 bytes has {expected}")]
@@ -47,7 +39,6 @@ impl Encoding {
         }
     }
 
-    /// Characters of a tag.
     const fn tag_chars(self) -> usize {
         match self {
             Self::Hex => 64,
@@ -85,7 +76,6 @@ impl Encoding {
     }
 }
 
-/// Lower-case hexadecimal.
 pub fn hex(bytes: &[u8]) -> String {
     base16ct::lower::encode_string(bytes)
 }

@@ -18,7 +18,6 @@ const BLOCK_BYTES: usize = 64;
 pub(crate) struct KeyedMac(Hmac<Sha256>);
 
 impl KeyedMac {
-    /// Absorbs a key of any length.
     pub(crate) fn new(key: &[u8]) -> Self {
         let hashed;
         let key = if key.len() > BLOCK_BYTES {
@@ -34,7 +33,6 @@ impl KeyedMac {
         Self(Hmac::new((&*block).into()))
     }
 
-    /// The tag over the parts, one after the other.
     pub(crate) fn tag(&self, parts: [&[u8]; 3]) -> Tag {
         let mut mac = self.0.clone();
         for part in parts {

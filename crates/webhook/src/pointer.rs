@@ -7,10 +7,8 @@ use alloc::borrow::Cow;
 
 /// Deepest pointer that is taken; identifiers lie near the top.
 pub const MAX_POINTER_TOKENS: usize = 16;
-/// Longest pointer that is taken, in bytes.
 pub const MAX_POINTER_BYTES: usize = 512;
 
-/// A reference to one value inside a JSON text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JsonPointer {
     tokens: Vec<ReferenceToken>,
@@ -23,7 +21,6 @@ pub(crate) struct ReferenceToken {
     pub(crate) index: Option<u64>,
 }
 
-/// Why a text is not a usable pointer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PointerFault {
     #[error("must begin with \"/\", as in \"/id\" or \"/channel/time\"")]
@@ -37,7 +34,6 @@ pub enum PointerFault {
 }
 
 impl JsonPointer {
-    /// Reads a pointer such as `/channel/time`.
     pub fn parse(text: &str) -> Result<Self, PointerFault> {
         let steps = text.strip_prefix('/').ok_or(PointerFault::NoSlash)?;
         if text.len() > MAX_POINTER_BYTES || steps.split('/').count() > MAX_POINTER_TOKENS {

@@ -5,8 +5,9 @@
 use serde::{Deserialize, Serialize};
 
 /// Preset of signature scheme, envelope and subscription API.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, strum::IntoStaticStr)]
 #[serde(rename_all = "kebab-case")]
+#[strum(serialize_all = "kebab-case", const_into_str)]
 pub enum Profile {
     /// Webhook subscriptions: `X-Genesys-Signature` in hexadecimal over the raw body, an `events` array.
     Webhooks,
@@ -21,11 +22,6 @@ impl Profile {
     pub const ALL: [Self; 4] = [Self::Webhooks, Self::OpenMessaging, Self::StandardWebhooks, Self::Custom];
 
     pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Webhooks => "webhooks",
-            Self::OpenMessaging => "open-messaging",
-            Self::StandardWebhooks => "standard-webhooks",
-            Self::Custom => "custom",
-        }
+        self.into_str()
     }
 }

@@ -135,7 +135,6 @@ impl Scheme {
         Self { envelope, ..self }
     }
 
-    /// Name of the header that carries the signature, lower case.
     pub fn signature_header(&self) -> &str {
         &self.signature_header
     }
@@ -197,7 +196,6 @@ impl SignedContent {
         (side(&self.before), side(&self.after))
     }
 
-    /// Whether `placeholder` is a part of it.
     pub(crate) fn contains(&self, placeholder: &str) -> bool {
         self.before.contains(placeholder) || self.after.contains(placeholder)
     }

@@ -24,7 +24,6 @@ pub const MIN_KEY_BYTES: usize = 16;
 /// What Standard Webhooks writes before the base64 of a key.
 pub(crate) const WHSEC: &str = "whsec_";
 
-/// A key with its label and its expiry.
 pub struct SigningSecret {
     label: String,
     key: Zeroizing<Vec<u8>>,
@@ -69,7 +68,6 @@ impl SigningSecret {
         Ok(Self { label, mac: KeyedMac::new(&key), key, not_after_ms })
     }
 
-    /// What names it in metrics and errors.
     pub fn label(&self) -> &str {
         &self.label
     }

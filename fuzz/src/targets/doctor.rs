@@ -46,7 +46,7 @@ fn agrees(request: &Request, explanation: &Explanation) {
         Err(error) => error.code(),
     };
     assert_eq!(explanation.verdict, verdict);
-    let is_refused = RefusalCode::from_name(verdict).is_some();
+    let is_refused = verdict.parse::<RefusalCode>().is_ok();
     assert_eq!(explanation.findings.is_empty(), verdict == "accepted", "{explanation:?}");
     assert!(is_refused || matches!(verdict, "accepted" | "no_active_secret"));
     assert!(!explanation.summary.is_empty());
@@ -68,7 +68,7 @@ fn hidden(request: &Request) -> Vec<String> {
     let tells = |part: &&str| {
         part.len() >= MIN_SIGNATURE_CHARS
             && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+/-_".contains(&byte))
-            && RefusalCode::from_name(part).is_none()
+            && part.parse::<RefusalCode>().is_err()
             && !bare.contains(part)
     };
     let signature = request.header(scheme.signature_header()).unwrap_or_default();

@@ -62,7 +62,6 @@ impl Lifecycle {
 }
 
 impl VendorCall<'_> {
-    /// The subscriptions of a source's API.
     fn subscriptions(&self, source: &str) -> Called<VendorSubscriptions<'_>> {
         Ok(Subscriptions::new(self.client, api_kind(&self.gateway.config, source)?.api(), &self.marks))
     }

@@ -46,7 +46,6 @@ type VendorTokens = OAuthTokens<Counted, WorkerRuntime>;
 type VendorClient<'a> = Client<Counted, WorkerRuntime, &'a VendorTokens>;
 type Called<T = Answered> = std::result::Result<T, Refused>;
 
-/// The lifecycle object.
 #[durable_object(fetch)]
 pub struct Lifecycle {
     tables: Tables,

@@ -23,7 +23,6 @@ const MAX_URL_BYTES: usize = 2_048;
 /// Longest host name (RFC 1035).
 const MAX_HOST_BYTES: usize = 253;
 
-/// An address that passed [`check`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Address {
     /// Whether the scheme is `https` (else it is `http`).
@@ -50,7 +49,6 @@ pub enum AddressRefusal {
     /// An IP address that the public internet does not route to, or that answers with a cloud's credentials.
     #[error("the host {host:?} is a {kind} address")]
     NotPublic { host: String, kind: &'static str },
-    /// A name that only means something inside a network.
     #[error("the host {0:?} is a name of a private network")]
     LocalName(String),
 }

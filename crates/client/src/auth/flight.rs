@@ -13,7 +13,6 @@ use std::pin::pin;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
 
-/// What a caller has to do.
 pub(super) enum FlightRole<'a, V: Clone> {
     /// Do the work, then [`Lead::land`].
     Lead(Lead<'a, V>),
@@ -107,7 +106,6 @@ impl<V: Clone> Lead<'_, V> {
         }
     }
 
-    /// Gives the result to all followers.
     pub(super) fn land(self, value: V) {
         self.flight.end(self.number, Some(value));
         // The drop that follows finds the flight ended and does nothing more.

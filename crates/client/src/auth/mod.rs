@@ -24,7 +24,6 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 /// A token is replaced this long before it expires, so that it does not expire on its way.
 const MARGIN_MS: u64 = 60_000;
 
-/// Time for one token request.
 const TIMEOUT_MS: u64 = 10_000;
 
 /// A refresh that is neither finished nor renewed for this long was abandoned. One request, and a second to spare.
@@ -103,7 +102,6 @@ impl<T: Transport, R: Runtime> OAuthTokens<T, R> {
         *self.cached() = Some(token);
     }
 
-    /// The token to store, if there is one.
     pub fn export(&self) -> Option<CachedToken> {
         self.cached().clone()
     }
@@ -218,7 +216,6 @@ impl<T: Transport, R: Runtime> TokenSource for OAuthTokens<T, R> {
     }
 }
 
-/// Token and lifetime in seconds of a success.
 fn read_token(response: &HttpResponse) -> Option<(String, u64)> {
     if !(200..300).contains(&response.status) {
         return None;

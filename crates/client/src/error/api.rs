@@ -39,7 +39,6 @@ fn shorten(text: &str) -> String {
     json::shorten(text, MAX_MESSAGE_CHARS)
 }
 
-/// The vendor's correlation id of an answer.
 pub(crate) fn correlation_id(response: &HttpResponse) -> Option<String> {
     response.header("inin-correlation-id").map(shorten)
 }

@@ -27,19 +27,15 @@ pub enum Error {
     Token(Box<TokenError>),
     #[error(transparent)]
     Api(Box<ApiError>),
-    /// The API answered with success and an unreadable body.
     #[error("the API's answer cannot be understood: {what}{}", api::correlation(correlation_id.as_deref()))]
     Unreadable { what: &'static str, correlation_id: Option<String> },
     /// A list did not end within the limit of pages, or pointed to another host.
     #[error("the list at {path} cannot be read to its end: {what}")]
     Paging { path: String, what: &'static str },
-    /// The run's time or number of requests is used up. The call was not made.
     #[error("not reached: the run's {0} is used up")]
     Exhausted(Exhausted),
-    /// The address must not be called.
     #[error(transparent)]
     Address(#[from] AddressRefusal),
-    /// A create whose outcome is unknown, and which was not found afterwards.
     #[error(
         "the outcome of the create is unknown ({0}), and it is not listed yet; it will be looked for again before another is made"
     )]
@@ -52,7 +48,6 @@ pub enum Error {
     Invalid(String),
 }
 
-/// Which limit of a run was reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Exhausted {
     #[error("time")]
@@ -78,7 +73,6 @@ pub enum ErrorFault {
 }
 
 impl Error {
-    /// The API's own error, if this is one.
     pub fn api(&self) -> Option<&ApiError> {
         match self {
             Self::Api(error) => Some(error),
@@ -86,7 +80,6 @@ impl Error {
         }
     }
 
-    /// The status that was answered, if one was.
     pub fn status(&self) -> Option<u16> {
         match self {
             Self::Api(error) => Some(error.status),
@@ -96,7 +89,6 @@ impl Error {
         }
     }
 
-    /// The vendor's correlation id, if there was one.
     pub fn correlation_id(&self) -> Option<&str> {
         match self {
             Self::Api(error) => error.correlation_id.as_deref(),
@@ -132,7 +124,6 @@ impl Error {
         }
     }
 
-    /// Whose fault it is.
     pub fn fault(&self) -> ErrorFault {
         match self {
             Self::NoAnswer(_) => ErrorFault::Network,
@@ -167,12 +158,10 @@ impl Error {
         }
     }
 
-    /// The object is not there (any more).
     pub(crate) fn is_gone(&self) -> bool {
         self.api().is_some_and(|error| matches!(error.status, 404 | 410))
     }
 
-    /// As the retry policy sees it.
     pub(crate) fn failure(&self) -> AttemptFailure {
         match self {
             Self::Api(error) => AttemptFailure::Status { status: error.status, retry_after_ms: error.retry_after_ms },

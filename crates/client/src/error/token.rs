@@ -10,7 +10,6 @@ use super::api::correlation;
 pub struct TokenError {
     pub problem: TokenProblem,
     pub login_host: String,
-    /// The status code, if the host answered.
     pub status: Option<u16>,
     /// The vendor's description, or the transport's.
     pub detail: Option<String>,
@@ -21,12 +20,10 @@ pub struct TokenError {
 pub enum TokenProblem {
     #[error("the client id is not known at this region's login host; check GENESYS_CLIENT_ID and the region")]
     UnknownClient,
-    /// The login host knows the client, and its secret is another.
     #[error("the client secret is wrong; check GENESYS_CLIENT_SECRET")]
     WrongSecret,
     #[error("the OAuth client is not of the type \"Client Credentials\"")]
     WrongGrantType,
-    /// The server at this address is no login host.
     #[error("this is not a Genesys Cloud login host; check the region or login_url")]
     NotALoginHost,
     /// The token endpoint's rate limit, which it answers as 400.

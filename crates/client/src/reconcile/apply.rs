@@ -11,7 +11,7 @@
 use super::audit::{AuditAction, AuditEvent};
 use super::plan::{PlanItem, ReconcileOptions};
 use super::report::{ItemError, ItemOutcome, PlanAction, ReportItem};
-use super::state::ReconcileState;
+use super::state::{ChangeKind, ReconcileState};
 use crate::auth::TokenSource;
 use crate::client::Client;
 use crate::error::{Error, ErrorFault, Exhausted};
@@ -71,7 +71,6 @@ pub(super) async fn apply<T: Transport, R: Runtime, A: TokenSource>(
     items
 }
 
-/// Errors that the next item would meet as well.
 fn ends_the_run(error: &ItemError) -> bool {
     error.code == "rate_limited"
         || error.code.starts_with("token_")
@@ -120,7 +119,7 @@ impl<T: Transport, R: Runtime, A: TokenSource> Applier<'_, T, R, A> {
             self.delete(planned, failed).await?;
         }
         let api = planned.item.api;
-        let mut ignore = self.state.deleted_ids(api);
+        let mut ignore = self.state.ids(ChangeKind::Deleted, api);
         ignore.extend(failed);
         match Subscriptions::new(self.client, api.api(), &self.options.marks).create(wanted, &ignore).await {
             Ok(created) => {

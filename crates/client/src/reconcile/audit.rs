@@ -8,12 +8,10 @@ use serde::{Deserialize, Serialize};
 #[serde(rename_all = "UPPERCASE")]
 pub enum AuditAction {
     Create,
-    /// A subscription was changed or adopted.
     Update,
     Delete,
     /// A declaration was checked for its event types, its address and what the API can do.
     Validate,
-    /// An address was asked whether it answers.
     Probe,
 }
 
@@ -22,7 +20,6 @@ pub enum AuditAction {
 #[serde(rename_all = "camelCase")]
 pub struct AuditEvent {
     pub action: AuditAction,
-    /// The configured source, where there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -76,7 +76,7 @@ async fn listing<T: Transport, R: Runtime, A: TokenSource>(
         Err(error) => return Listing { api: kind, result: Err(error) },
     };
     found.retain(|subscription| !state.was_deleted(kind, &subscription.id));
-    for id in state.created_ids(kind) {
+    for id in state.ids(ChangeKind::Created, kind) {
         if found.iter().any(|subscription| subscription.id == id) {
             continue;
         }

@@ -12,7 +12,6 @@ use crate::subscription::{ApiKind, Desired, Marks, Provisioning, Subscription};
 
 #[derive(Clone)]
 pub struct ReconcileOptions {
-    /// How own subscriptions are marked and recognised.
     pub marks: Marks,
     /// APIs whose owned subscriptions are deleted when nothing declares them, at any address. Such an API is listed even
     /// when nothing is declared for it. See also [`crate::subscription::Desired::prune`].
@@ -30,9 +29,7 @@ pub(super) struct PlanItem {
     /// What the report says of it. For a create, the id is that of one of ours that the vendor failed to complete, which is
     /// deleted first.
     pub(super) item: ReportItem,
-    /// Where it points to, or will.
     pub(super) address: String,
-    /// Its index in the declared subscriptions.
     pub(super) declared: Option<usize>,
 }
 

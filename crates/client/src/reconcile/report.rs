@@ -11,7 +11,6 @@ use crate::error::{Error, ErrorFault};
 use crate::subscription::{ApiKind, FieldChange};
 use serde::{Deserialize, Serialize};
 
-/// What is to be done with one subscription.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PlanAction {
@@ -30,7 +29,6 @@ pub enum PlanAction {
 }
 
 impl PlanAction {
-    /// Whether it changes anything at the vendor.
     pub const fn is_change(self) -> bool {
         matches!(self, Self::Create | Self::Update | Self::Adopt | Self::Delete)
     }
@@ -39,9 +37,7 @@ impl PlanAction {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ItemOutcome {
-    /// Carried out.
     Applied,
-    /// Was as declared.
     Unchanged,
     /// Not carried out, or not completely. `error` says why.
     Failed,
@@ -51,11 +47,9 @@ pub enum ItemOutcome {
     Skipped,
     /// Owned, no longer declared, and kept because `prune` is off.
     Kept,
-    /// Would be carried out (dry run).
     Planned,
 }
 
-/// Why an item failed or was skipped.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ItemError {
     /// A stable name: that of [`Error::code`], or one of `unknown_event_type`, `duplicate_name`, `not_owned`,

@@ -10,7 +10,6 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReconcileState {
     pub version: u32,
-    /// What happened, oldest first.
     pub recent: Vec<RecentChange>,
 }
 
@@ -58,7 +57,6 @@ impl ReconcileState {
         self.remember(ChangeKind::Created, api, name, id, at_ms);
     }
 
-    /// Remembers a delete.
     pub fn deleted(&mut self, api: ApiKind, name: &str, id: &str, at_ms: u64) {
         self.recent.retain(|recent| recent.id.as_deref() != Some(id));
         self.remember(ChangeKind::Deleted, api, name, Some(id), at_ms);
@@ -78,12 +76,8 @@ impl ReconcileState {
         self.of(ChangeKind::Created, api).find(|recent| recent.name == name)
     }
 
-    pub(crate) fn created_ids(&self, api: ApiKind) -> Vec<String> {
-        self.of(ChangeKind::Created, api).filter_map(|recent| recent.id.clone()).collect()
-    }
-
-    pub(crate) fn deleted_ids(&self, api: ApiKind) -> Vec<String> {
-        self.of(ChangeKind::Deleted, api).filter_map(|recent| recent.id.clone()).collect()
+    pub(crate) fn ids(&self, event: ChangeKind, api: ApiKind) -> Vec<String> {
+        self.of(event, api).filter_map(|recent| recent.id.clone()).collect()
     }
 
     fn of(&self, event: ChangeKind, api: ApiKind) -> impl Iterator<Item = &RecentChange> {

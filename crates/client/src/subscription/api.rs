@@ -8,7 +8,6 @@ use crate::pagination::PageStyle;
 use crate::transport::Method;
 use serde_json::{Value, json};
 
-/// What is fixed for one API.
 pub struct ApiFacts {
     pub kind: ApiKind,
     /// The path of the collection. Objects are below it by id.
@@ -23,15 +22,11 @@ pub struct ApiFacts {
     pub delete_lag_ms: u64,
     /// The scope or permission of a list or read.
     pub read_needs: &'static str,
-    /// That of a create.
     pub create_needs: &'static str,
-    /// That of an update.
     pub update_needs: &'static str,
-    /// That of a delete.
     pub delete_needs: &'static str,
 }
 
-/// How one API writes, reads and compares subscriptions.
 pub trait SubscriptionApi: Send + Sync {
     fn facts(&self) -> &'static ApiFacts;
     /// What this API cannot do of what is wanted. `None` when it can do all of it.

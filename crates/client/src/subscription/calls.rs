@@ -26,7 +26,6 @@ const POLL_LIMIT_MS: u64 = 300_000;
 const FIRST_POLL_MS: u64 = 1_000;
 const MAX_POLL_MS: u64 = 15_000;
 
-/// The subscriptions of one API.
 pub struct Subscriptions<'a, T, R, A> {
     client: &'a Client<T, R, A>,
     api: &'static dyn SubscriptionApi,
@@ -64,7 +63,6 @@ pub struct Deleted {
 }
 
 impl<'a, T: Transport, R: Runtime, A: TokenSource> Subscriptions<'a, T, R, A> {
-    /// The subscriptions of `api`, made and recognised by `marks`.
     pub fn new(client: &'a Client<T, R, A>, api: &'static dyn SubscriptionApi, marks: &'a Marks) -> Self {
         Self { client, api, marks }
     }

@@ -9,7 +9,6 @@ use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fmt;
 
-/// Which API a subscription belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ApiKind {
@@ -23,10 +22,8 @@ impl ApiKind {
     pub const ALL: [Self; 2] = [Self::Webhooks, Self::OpenMessaging];
 }
 
-/// One event type and what of it is wanted.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct EventFilter {
-    /// The event type's name, such as `call:created`.
     #[serde(rename = "eventType")]
     pub event_type: String,
     /// `true` takes every event. Any other text is a filter expression.
@@ -40,7 +37,6 @@ pub struct Desired {
     pub api: ApiKind,
     /// Its name, by which it is found.
     pub name: String,
-    /// Where deliveries go.
     pub address: String,
     /// Whether deliveries are wanted. Open Messaging cannot switch them off.
     pub enabled: bool,
@@ -80,26 +76,21 @@ pub struct FieldChange {
     pub to: Value,
 }
 
-/// What is known of a subscription's secret at the vendor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SecretStatus {
-    /// There is none in sight.
     Absent,
     /// There is one that the API does not give back.
     Hidden,
-    /// There is one, and it was read.
     Set,
 }
 
-/// Whether a subscription works yet.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Provisioning {
     Ready,
     /// The vendor has not finished its create.
     Pending,
-    /// The vendor gave up, for this reason.
     Failed(String),
 }
 
@@ -110,12 +101,10 @@ pub enum Provisioning {
 pub struct Subscription {
     pub id: String,
     pub name: String,
-    /// Where deliveries go.
     pub address: String,
     pub enabled: bool,
     /// What it delivers, sorted. Empty where the API knows no event types.
     pub event_filters: Vec<EventFilter>,
-    /// The ownership mark, this deployment's or another's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub owner: Option<String>,
     pub secret: SecretStatus,
@@ -130,16 +119,13 @@ pub struct Subscription {
 /// The parts of a read subscription that are not shown.
 #[derive(Clone, Default)]
 pub(crate) struct HiddenParts {
-    /// The secret, where it can be read.
     pub(crate) secret: Option<Secret>,
-    /// The fingerprint that was stored with it.
     pub(crate) fingerprint: Option<String>,
     /// The object as it was read, to be written back with all fields of others.
     pub(crate) object: Object,
 }
 
 impl Subscription {
-    /// Whether it carries this ownership mark.
     pub fn is_owned_by(&self, marks: &Marks) -> bool {
         self.owner.as_deref() == Some(marks.owner.as_str())
     }

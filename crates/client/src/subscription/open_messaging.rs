@@ -12,16 +12,13 @@ use crate::pagination::PageStyle;
 use crate::transport::Method;
 use serde_json::Value;
 
-/// Carries the ownership mark.
 pub const OWNER_HEADER: &str = "X-Gateway-Owner";
 
-/// Carries the secret's keyed fingerprint.
 pub const FINGERPRINT_HEADER: &str = "X-Gateway-Secret-Fingerprint";
 
 /// The vendor demands a secret longer than 15 characters.
 const MIN_SECRET_CHARS: usize = 16;
 
-/// `/api/v2/conversations/messaging/integrations/open`.
 pub struct OpenMessaging;
 
 impl SubscriptionApi for OpenMessaging {

@@ -11,16 +11,13 @@ use crate::transport::Method;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
-/// Carries the signing secret.
 pub const SECRET_PROPERTY: &str = "webhook.signature.secret";
 
-/// Carries the ownership mark.
 pub const OWNER_PROPERTY: &str = "webhook.created.by";
 
 /// Carries the secret's keyed fingerprint, for an API that does not give the secret back.
 pub const FINGERPRINT_PROPERTY: &str = "webhook.signature.fingerprint";
 
-/// `/api/v2/webhooks/webhooks`.
 pub struct Webhooks;
 
 impl SubscriptionApi for Webhooks {

@@ -198,7 +198,7 @@ fn read_custom(table: &Table<'_>) -> Option<Scheme> {
     };
     let scheme = custom.resolve();
     for problem in scheme.as_ref().err().into_iter().flatten() {
-        table.problem(problem.key(), problem.to_string());
+        table.problem(problem.key, problem.to_string());
     }
     scheme.ok()
 }

@@ -19,7 +19,7 @@ pub enum Rejection {
 
 impl Rejection {
     /// The stable name: answered, counted, stored and filtered by.
-    pub const fn code(&self) -> &'static str {
+    pub fn code(&self) -> &'static str {
         match self {
             Self::Refused(refusal) => refusal.code().as_str(),
             Self::AddressNotAllowed => "address_not_allowed",

@@ -1,6 +1,6 @@
 //! The catalogues: event types in pages; topics and address ranges in one piece.
 
-use super::{ApiCall, ListPage, ListQuery};
+use super::{ListPage, ListQuery, VendorCall};
 use crate::error::VendorError;
 use axum::Json;
 use axum::extract::Query;
@@ -23,7 +23,7 @@ const TOPICS: [(&str, &str); 12] = [
 ];
 
 /// `GET /api/v2/eventtypes?pageSize&page`.
-pub(super) async fn event_types(call: ApiCall, Query(query): ListQuery) -> Result<Json<Value>, VendorError> {
+pub(super) async fn event_types(call: VendorCall, Query(query): ListQuery) -> Result<Json<Value>, VendorError> {
     call.caller.needs("eventtype:read")?;
     let entities = call.state.event_types.iter().map(|name| {
         let (subject, happening) = name.split_once(':').unwrap_or((name, "occurred"));

@@ -21,7 +21,6 @@ use std::sync::Arc;
 pub(crate) use open_messaging::create as create_integration;
 pub(crate) use webhooks::create as create_webhook;
 
-/// The largest page that the API gives.
 const MAX_PAGE_SIZE: usize = 500;
 
 /// `/api` and `/oauth`, behind the gate.
@@ -44,13 +43,13 @@ pub(crate) fn router(state: &Arc<SimulatorState>) -> Router<Arc<SimulatorState>>
 }
 
 /// What the handler of a resource takes: the state, the caller, and what faults ask for.
-struct ApiCall {
+struct VendorCall {
     state: Arc<SimulatorState>,
     caller: Caller,
     interference: Interference,
 }
 
-impl FromRequestParts<Arc<SimulatorState>> for ApiCall {
+impl FromRequestParts<Arc<SimulatorState>> for VendorCall {
     type Rejection = VendorError;
 
     async fn from_request_parts(parts: &mut Parts, state: &Arc<SimulatorState>) -> Result<Self, VendorError> {
@@ -65,7 +64,6 @@ impl FromRequestParts<Arc<SimulatorState>> for ApiCall {
 /// `pageSize`, and the number of the page.
 type ListQuery = Query<HashMap<String, String>>;
 
-/// One page of a list.
 struct ListPage {
     entities: Vec<Value>,
     size: usize,
@@ -123,7 +121,6 @@ fn writable(mut body: Map<String, Value>, fields: &[Field]) -> Result<Map<String
     Ok(taken)
 }
 
-/// 400 where one of `names` is absent.
 fn required(fields: &Map<String, Value>, names: &[&str]) -> Result<(), VendorError> {
     let absent = names.iter().find(|name| !fields.contains_key(**name));
     absent.map_or(Ok(()), |name| Err(VendorError::bad_request(format!("The field {name} is required."))))

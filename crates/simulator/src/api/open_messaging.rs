@@ -1,7 +1,7 @@
 //! `/api/v2/conversations/messaging/integrations/open`: PATCH, no version, created asynchronously, eventually consistent, and a
 //! secret that is never given back.
 
-use super::{ApiCall, ListPage, ListQuery, is_text, is_text_map, is_url, object, required, writable};
+use super::{ListPage, ListQuery, VendorCall, is_text, is_text_map, is_url, object, required, writable};
 use crate::clock::{iso8601, now_ms};
 use crate::error::VendorError;
 use crate::state::SimulatorState;
@@ -14,10 +14,8 @@ use axum::response::{IntoResponse as _, Response};
 use serde_json::{Map, Value, json};
 
 const API: VendorApi = VendorApi::OpenMessaging;
-/// Where integrations are.
 pub(super) const PATH: &str = "/api/v2/conversations/messaging/integrations/open";
 
-/// The field of the signing secret.
 const SECRET: &str = "outboundNotificationWebhookSignatureSecretToken";
 
 /// The vendor demands a secret of more than 15 characters.
@@ -94,8 +92,7 @@ pub(crate) fn create(state: &SimulatorState, body: Map<String, Value>, fails: bo
     Ok(entity)
 }
 
-/// `GET` of the list.
-pub(super) async fn list(call: ApiCall, Query(query): ListQuery) -> Result<Json<Value>, VendorError> {
+pub(super) async fn list(call: VendorCall, Query(query): ListQuery) -> Result<Json<Value>, VendorError> {
     call.caller.needs("messaging:integration:view")?;
     let now_ms = now_ms();
     let items = call.state.store.lock().list(API, now_ms).map(|entity| show(entity, now_ms)).collect();
@@ -112,7 +109,7 @@ pub(super) async fn list(call: ApiCall, Query(query): ListQuery) -> Result<Json<
 }
 
 /// `POST`: 202 while it is being provisioned, 200 when that takes no time.
-pub(super) async fn post(call: ApiCall, body: Bytes) -> Result<Response, VendorError> {
+pub(super) async fn post(call: VendorCall, body: Bytes) -> Result<Response, VendorError> {
     call.caller.needs("messaging:integration:add")?;
     let entity = create(&call.state, object(&body)?, call.interference.create_fails)?;
     let now_ms = entity.created_ms;
@@ -120,15 +117,14 @@ pub(super) async fn post(call: ApiCall, body: Bytes) -> Result<Response, VendorE
     Ok((status, Json(show(&entity, now_ms))).into_response())
 }
 
-/// `GET` of one.
-pub(super) async fn get(call: ApiCall, Path(id): Path<String>) -> Result<Json<Value>, VendorError> {
+pub(super) async fn get(call: VendorCall, Path(id): Path<String>) -> Result<Json<Value>, VendorError> {
     call.caller.needs("messaging:integration:view")?;
     let now_ms = now_ms();
     Ok(Json(show(call.state.store.lock().get(API, &id, now_ms)?, now_ms)))
 }
 
 /// `PATCH`: the fields that are named. Without versions the last writer wins, unless a fault gives the status of a mismatch.
-pub(super) async fn patch(call: ApiCall, Path(id): Path<String>, body: Bytes) -> Result<Json<Value>, VendorError> {
+pub(super) async fn patch(call: VendorCall, Path(id): Path<String>, body: Bytes) -> Result<Json<Value>, VendorError> {
     call.caller.needs("messaging:integration:edit")?;
     let (changed, secret) = fields(object(&body)?)?;
     let now_ms = now_ms();
@@ -148,7 +144,7 @@ pub(super) async fn patch(call: ApiCall, Path(id): Path<String>, body: Bytes) ->
 }
 
 /// `DELETE`: reads find it for a while after.
-pub(super) async fn delete(call: ApiCall, Path(id): Path<String>) -> Result<StatusCode, VendorError> {
+pub(super) async fn delete(call: VendorCall, Path(id): Path<String>) -> Result<StatusCode, VendorError> {
     call.caller.needs("messaging:integration:delete")?;
     let now_ms = now_ms();
     let mut store = call.state.store.lock();

@@ -7,7 +7,6 @@ use axum::http::HeaderMap;
 use axum::response::{IntoResponse as _, Response};
 use serde_json::json;
 
-/// Gives out an access token.
 pub(super) async fn grant(state: Sim, headers: HeaderMap, body: Bytes) -> Response {
     let token = format!("sim-{}", state.uuid());
     match state.oauth.grant(&state.settings(), token, &headers, &body, crate::clock::now_ms()) {

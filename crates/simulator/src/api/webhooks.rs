@@ -1,6 +1,6 @@
 //! `/api/v2/webhooks/webhooks`: the whole object by PUT, guarded by `ETag` and `If-Match`.
 
-use super::{ApiCall, ListPage, ListQuery, is_text, is_text_map, is_url, object, required, writable};
+use super::{ListPage, ListQuery, VendorCall, is_text, is_text_map, is_url, object, required, writable};
 use crate::clock::{iso8601, now_ms};
 use crate::error::VendorError;
 use crate::gate::Interference;
@@ -72,29 +72,27 @@ pub(crate) fn create(state: &SimulatorState, body: Map<String, Value>) -> Result
     Ok(entity)
 }
 
-/// `GET` of the list.
-pub(super) async fn list(call: ApiCall, Query(query): ListQuery) -> Result<Json<Value>, VendorError> {
+pub(super) async fn list(call: VendorCall, Query(query): ListQuery) -> Result<Json<Value>, VendorError> {
     call.caller.needs("webhook:read")?;
     let readable = call.state.settings().webhook_secret_readable;
     let items = call.state.store.lock().list(API, now_ms()).map(|entity| show(entity, readable)).collect();
     Ok(ListPage::of(items, &query, "page")?.into_json())
 }
 
-/// `POST`.
-pub(super) async fn post(call: ApiCall, body: Bytes) -> Result<Response, VendorError> {
+pub(super) async fn post(call: VendorCall, body: Bytes) -> Result<Response, VendorError> {
     call.caller.needs("webhook:write")?;
     let entity = create(&call.state, object(&body)?)?;
     Ok(answer(&call.state, StatusCode::CREATED, &entity))
 }
 
 /// `GET` of one, with its `ETag`.
-pub(super) async fn get(call: ApiCall, Path(id): Path<String>) -> Result<Response, VendorError> {
+pub(super) async fn get(call: VendorCall, Path(id): Path<String>) -> Result<Response, VendorError> {
     call.caller.needs("webhook:read")?;
     Ok(answer(&call.state, StatusCode::OK, call.state.store.lock().get(API, &id, now_ms())?))
 }
 
 /// Whether `If-Match` (RFC 9110 §13.1.1: a list of quoted tags, or `*`) names the current version. Another writer may come first.
-fn check(call: &ApiCall, headers: &HeaderMap, entity: &mut Entity, now_ms: u64) -> Result<(), VendorError> {
+fn check(call: &VendorCall, headers: &HeaderMap, entity: &mut Entity, now_ms: u64) -> Result<(), VendorError> {
     let Interference { other_writer, mismatch_status, .. } = call.interference;
     if other_writer {
         entity.changed_by_another_writer(now_ms);
@@ -108,7 +106,7 @@ fn check(call: &ApiCall, headers: &HeaderMap, entity: &mut Entity, now_ms: u64) 
 
 /// `PUT`: replaces everything that a caller may set.
 pub(super) async fn put(
-    call: ApiCall,
+    call: VendorCall,
     Path(id): Path<String>,
     headers: HeaderMap,
     body: Bytes,
@@ -129,7 +127,7 @@ pub(super) async fn put(
 
 /// `DELETE`: `If-Match` is optional.
 pub(super) async fn delete(
-    call: ApiCall,
+    call: VendorCall,
     Path(id): Path<String>,
     headers: HeaderMap,
 ) -> Result<StatusCode, VendorError> {

@@ -6,7 +6,7 @@ pub(crate) mod subscriptions;
 
 use crate::clock::now_ms;
 use crate::config::{OauthClient, SimulatorSettings};
-use crate::faults::{Fault, FaultState};
+use crate::faults::Fault;
 use crate::requests::RequestLog;
 use crate::state::{Sim, SimulatorState};
 use axum::body::Bytes;
@@ -20,7 +20,6 @@ use serde_json::{Map, Value, json};
 use std::ops::Range;
 use std::sync::Arc;
 
-/// The largest page of records.
 const MAX_LIMIT: usize = 10_000;
 
 /// An error of the control API: `{"error": …}`.
@@ -39,7 +38,6 @@ impl IntoResponse for ControlError {
     }
 }
 
-/// An answer with a body, or without.
 type ControlResult<T> = Result<Json<T>, ControlError>;
 type Done = Result<StatusCode, ControlError>;
 
@@ -65,13 +63,22 @@ pub(crate) fn router() -> Router<Arc<SimulatorState>> {
     Router::new()
         .route("/control/state", get(state))
         .route("/control/reset", post(reset))
-        .route("/control/settings", get(settings).patch(patch_settings))
-        .route("/control/requests", get(requests))
-        .route("/control/oauth/revoke", post(revoke))
+        .route(
+            "/control/settings",
+            get(async |state: Sim| Json(SimulatorSettings::clone(&state.settings()))).patch(patch_settings),
+        )
+        .route("/control/requests", get(async |state: Sim| Json(state.requests.log())))
+        .route("/control/oauth/revoke", post(async |state: Sim| Json(json!({ "revoked": state.oauth.revoke_all() }))))
         .route("/control/oauth/clients", put(put_client))
-        .route("/control/faults", get(faults).post(add_fault).delete(clear_faults))
-        .route("/control/subscriptions", get(subscriptions::list).post(subscriptions::post))
-        .route("/control/sender", get(sender::state))
+        .route(
+            "/control/faults",
+            get(async |state: Sim| Json(state.faults.list())).post(add_fault).delete(clear_faults),
+        )
+        .route(
+            "/control/subscriptions",
+            get(async |state: Sim| Json(subscriptions::views(&state))).post(subscriptions::post),
+        )
+        .route("/control/sender", get(async |state: Sim| Json(state.sender.state())))
         .route("/control/sender/start", post(sender::start))
         .route("/control/sender/stop", post(sender::stop))
         .route("/control/sender/burst", post(sender::burst))
@@ -102,10 +109,6 @@ async fn reset(state: Sim) -> StatusCode {
     StatusCode::NO_CONTENT
 }
 
-async fn settings(state: Sim) -> Json<SimulatorSettings> {
-    Json(SimulatorSettings::clone(&state.settings()))
-}
-
 /// Lays `change` over `value`: objects by their fields, everything else whole.
 fn merge(value: &mut Value, change: Value) {
     match (value, change) {
@@ -127,21 +130,9 @@ async fn patch_settings(state: Sim, Given(change): Given<Map<String, Value>>) ->
     Ok(Json(settings))
 }
 
-async fn requests(state: Sim) -> Json<RequestLog> {
-    Json(state.requests.log())
-}
-
-async fn revoke(state: Sim) -> Json<Value> {
-    Json(json!({ "revoked": state.oauth.revoke_all() }))
-}
-
 async fn put_client(state: Sim, Given(client): Given<OauthClient>) -> StatusCode {
     state.oauth.put_client(client);
     StatusCode::NO_CONTENT
-}
-
-async fn faults(state: Sim) -> Json<Vec<FaultState>> {
-    Json(state.faults.list())
 }
 
 async fn add_fault(state: Sim, Given(fault): Given<Fault>) -> ControlResult<Value> {

@@ -19,10 +19,6 @@ impl From<SenderError> for ControlError {
     }
 }
 
-pub(super) async fn state(state: Sim) -> Json<SenderState> {
-    Json(state.sender.state())
-}
-
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Start {
@@ -47,7 +43,6 @@ pub(super) async fn burst(state: Sim, Given(burst): Given<Burst>) -> ControlResu
     Ok(detached(async move { state.sender.burst(burst).await }).await?.map(Json)?)
 }
 
-/// Which records are asked for.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RecordFilter {

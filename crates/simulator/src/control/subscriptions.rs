@@ -15,13 +15,9 @@ use serde_json::{Map, Value, json};
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SubscriptionView {
-    /// Its id.
     pub id: String,
-    /// Which API it belongs to.
     pub api: VendorApi,
-    /// Its name.
     pub name: String,
-    /// Where deliveries go.
     pub address: String,
     /// Counts the writes; 1 after the creation.
     pub version: u64,
@@ -67,11 +63,6 @@ pub(crate) fn create(state: &SimulatorState, api: VendorApi, body: Map<String, V
         VendorApi::OpenMessaging => create_integration(state, body, false),
     };
     created.map(|entity| entity.id).map_err(|error| error.message)
-}
-
-/// `GET /control/subscriptions`.
-pub(super) async fn list(state: Sim) -> Json<Vec<SubscriptionView>> {
-    Json(views(&state))
 }
 
 #[derive(Deserialize)]

@@ -14,7 +14,6 @@ use tokio::sync::watch;
 /// The longest latency that is told from longer ones: ten minutes, in µs.
 const LATENCY_MAX_US: u64 = 600_000_000;
 
-/// What became of a delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SendOutcome {
@@ -30,32 +29,25 @@ pub enum SendOutcome {
     Aborted,
 }
 
-/// One delivery that is over.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DeliveryRecord {
     /// Its number: 1 for the first, in the order of sending.
     pub number: u64,
-    /// The subscription's id.
     pub subscription: String,
-    /// What it was made to be.
     pub kind: DeliveryKind,
     /// SHA-256 of the body that was sent, in hex.
     #[serde(with = "hex::serde")]
     pub digest: Digest,
-    /// Length of the body.
     pub bytes: usize,
     /// How many events the body carries, as long as it is genuine.
     pub events: u64,
-    /// How often it was sent.
     pub attempts: u32,
-    /// How it ended.
     pub outcome: SendOutcome,
     /// The last status, if any attempt was answered with one.
     pub status: Option<u16>,
     /// The beginning of the last answer.
     pub answer: String,
-    /// The last error, if the last attempt had one.
     pub error: Option<String>,
     /// From the first attempt to the end, retries included, in milliseconds.
     pub duration_ms: u64,
@@ -65,13 +57,9 @@ pub struct DeliveryRecord {
 #[derive(Clone, Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SenderLatency {
-    /// How many attempts were answered.
     pub count: u64,
-    /// Half are faster.
     pub p50: f64,
-    /// 99 in 100 are faster.
     pub p99: f64,
-    /// The slowest.
     pub max: f64,
 }
 
@@ -80,43 +68,28 @@ pub struct SenderLatency {
 #[derive(Clone, Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SenderFigures {
-    /// Deliveries started.
     pub deliveries: u64,
-    /// See [`SendOutcome::Accepted`].
     pub accepted: u64,
-    /// See [`SendOutcome::Refused`].
     pub refused: u64,
-    /// See [`SendOutcome::Exhausted`].
     pub exhausted: u64,
-    /// See [`SendOutcome::Unreachable`].
     pub unreachable: u64,
-    /// See [`SendOutcome::Aborted`].
     pub aborted: u64,
-    /// Deliveries that are not over.
     pub in_flight: u64,
-    /// Requests sent.
     pub attempts: u64,
-    /// Body bytes of these requests.
     pub bytes: u64,
     /// Answers by status, of every attempt.
     pub answers: BTreeMap<u16, u64>,
-    /// Attempts without an answer in time.
     pub timeouts: u64,
-    /// Attempts whose connection failed.
     pub connection_errors: u64,
-    /// Latency of the answered attempts.
     pub latency_ms: SenderLatency,
     /// The last answer that was not 2xx, or the last error.
     pub last_error: Option<String>,
 }
 
-/// Figures by kind and in all.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SenderReport {
-    /// All kinds together.
     pub total: SenderFigures,
-    /// Each kind that was sent.
     pub by_kind: BTreeMap<DeliveryKind, SenderFigures>,
     /// Duplicates for which no accepted delivery was there to repeat: sent as valid ones, and counted as such.
     pub substituted: u64,
@@ -226,7 +199,6 @@ impl Books {
         self.pages.lock().substituted += 1;
     }
 
-    /// Waits until every delivery that was started is over.
     pub(super) async fn settled(self: Arc<Self>) {
         // The sender of the channel is held here, so that waiting can only end well.
         let _ = self.open.subscribe().wait_for(|open| *open == 0).await;

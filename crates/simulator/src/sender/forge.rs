@@ -22,7 +22,6 @@ pub(super) struct PreparedDelivery {
     pub(super) events: u64,
 }
 
-/// Draws a kind.
 pub(super) fn kind(rng: &mut Rng, settings: &SimulatorSettings) -> DeliveryKind {
     let weights: Vec<_> = settings.mix.iter().map(|(kind, weight)| (*kind, *weight)).collect();
     weighted(rng, &weights).unwrap_or(DeliveryKind::Valid)

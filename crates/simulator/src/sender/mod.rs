@@ -29,24 +29,19 @@ use tokio::time::Instant;
 pub use books::{DeliveryRecord, SendOutcome, SenderFigures, SenderLatency, SenderReport};
 pub(crate) use target::loopback;
 
-/// The largest burst.
 const MAX_BURST: u64 = 1_000_000;
 
 /// How far a dispatcher that fell behind catches up.
 const MAX_BACKLOG: Duration = Duration::from_secs(1);
 
-/// Why the sender cannot do what it was asked to.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SenderError {
-    /// No subscription can be sent to.
     #[error(
         "no subscription that is enabled, ready and at a loopback address (http://127.0.0.1, http://[::1], http://localhost)"
     )]
     NoSubscription,
-    /// An argument is wrong.
     #[error("{0}")]
     Invalid(&'static str),
-    /// A reset came in between.
     #[error("aborted by a reset")]
     Aborted,
 }
@@ -61,26 +56,21 @@ pub struct Burst {
     pub counts: BTreeMap<DeliveryKind, u64>,
     /// Deliveries a second; as fast as `maxInFlight` allows when absent.
     pub rate: Option<f64>,
-    /// Only to this subscription (its id).
     pub subscription: Option<String>,
 }
 
-/// What a burst came to.
 #[derive(Clone, Debug, serde::Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct BurstReport {
     /// The number of its first delivery. Numbers of deliveries sent at the same time by others may lie in between.
     pub first_number: u64,
-    /// The number of its last delivery.
     pub last_number: u64,
     /// How long it took, retries included, in milliseconds.
     pub duration_ms: u64,
-    /// The figures of its deliveries alone.
     #[serde(flatten)]
     pub report: SenderReport,
 }
 
-/// The sender as it stands.
 #[derive(Clone, Debug, serde::Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SenderState {
@@ -93,10 +83,8 @@ pub struct SenderState {
     pub records_dropped: u64,
 }
 
-/// The sender; see the module.
 pub struct Sender {
     seed: u64,
-    /// The next delivery's number.
     next: AtomicU64,
     max_records: usize,
     store: Arc<Mutex<SubscriptionStore>>,
@@ -146,12 +134,10 @@ impl Sender {
         self.state()
     }
 
-    /// Sends exactly `count` deliveries of the mix.
     pub async fn send_exactly(&self, count: u64) -> Result<BurstReport, SenderError> {
         self.burst(Burst { count, ..Burst::default() }).await
     }
 
-    /// The figures now.
     pub fn state(&self) -> SenderState {
         let session = self.session();
         let rate = session.rate.lock().as_ref().and_then(|rate| *rate.borrow());
@@ -163,7 +149,6 @@ impl Sender {
         self.session().records(pick)
     }
 
-    /// Drops what is in flight and forgets what was sent.
     pub(crate) fn reset(&self) {
         let fresh = Arc::new(Session::new(&self.settings(), self.max_records));
         let old = std::mem::replace(&mut *self.session.lock(), fresh);
@@ -257,7 +242,6 @@ impl Sender {
         })
     }
 
-    /// Makes a delivery and sets it going.
     fn launch(
         &self,
         session: &Arc<Session>,

@@ -16,7 +16,6 @@ use tokio::time::Instant;
 const REPEATABLE: usize = 256;
 const REPEATABLE_BYTES: usize = 32 * 1024 * 1024;
 
-/// An accepted valid delivery.
 #[derive(Clone)]
 pub(super) struct Repeatable {
     pub(super) subscription: String,
@@ -70,7 +69,6 @@ impl Session {
         }
     }
 
-    /// Drops everything that is under way.
     pub(super) fn abort(&self) {
         self.aborted.send_replace(true);
         if let Some(rate) = self.rate.lock().take() {
@@ -213,7 +211,6 @@ impl Session {
     }
 }
 
-/// Whole milliseconds.
 pub(super) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

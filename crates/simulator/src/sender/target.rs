@@ -11,9 +11,7 @@ pub(super) struct DeliveryTarget {
     pub(super) api: VendorApi,
     pub(super) url: Url,
     pub(super) secret: Option<String>,
-    /// Headers sent with every delivery.
     pub(super) headers: Vec<(String, String)>,
-    /// What is subscribed to.
     pub(super) event_types: Vec<String>,
 }
 

@@ -5,20 +5,15 @@ use reqwest::redirect;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-/// How much of an answer is read.
 const ANSWER_BYTES: usize = 64 * 1024;
 
-/// How much of an answer is kept.
 const EXCERPT_CHARS: usize = 200;
 
-/// What an attempt came to.
 #[derive(Debug)]
 pub(super) enum SendAttempt {
     /// A status, and the beginning of the answer.
     Status(u16, String),
-    /// No answer in time.
     Timeout,
-    /// No connection, or it broke.
     Connection(String),
 }
 

@@ -52,22 +52,14 @@ pub struct CustomScheme {
     pub dedupe_header: Option<String>,
 }
 
-/// What is wrong with one key of a custom scheme.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{key}`: {problem}")]
 pub struct SchemeError {
-    key: &'static str,
+    /// Of the scheme, which has to change.
+    pub key: &'static str,
     problem: String,
 }
 
-impl SchemeError {
-    /// The key of the scheme that has to change.
-    pub fn key(&self) -> &'static str {
-        self.key
-    }
-}
-
-/// The errors found so far, in the order of the keys.
 #[derive(Default)]
 struct Errors(Vec<SchemeError>);
 
@@ -96,14 +88,11 @@ impl Errors {
     }
 }
 
-/// As much of a text as an error shows.
 fn start(text: &str) -> &str {
     text.char_indices().nth(80).map_or(text, |(end, _)| text.get(..end).unwrap_or_default())
 }
 
 impl CustomScheme {
-    /// Checks the description as a whole.
-    ///
     /// Errors: all of them, in the order of the keys.
     pub fn resolve(&self) -> Result<Scheme, Vec<SchemeError>> {
         let mut errors = Errors::default();

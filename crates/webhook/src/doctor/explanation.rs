@@ -13,17 +13,14 @@ pub struct Explanation {
     pub verdict: &'static str,
     pub summary: String,
     pub expected: Expected,
-    /// What looks like a signature in the request.
     pub seen: Vec<SeenSignature>,
     /// Label of the secret that made a signature of the request, as it is or after the findings.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub secret_label: Option<String>,
-    /// Events in the envelope, where it is valid.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub event_count: Option<u64>,
     /// What is wrong, most important first.
     pub findings: Vec<Finding>,
-    /// How many combinations were computed.
     pub tried: u32,
     /// Whether every combination was computed; `false` where the budget ended the search, as the summary says too.
     pub complete: bool,
@@ -35,7 +32,6 @@ pub struct Expected {
     pub profile: &'static str,
     /// Name of the signature header, lower case.
     pub header: String,
-    /// What stands before each tag.
     pub prefix: String,
     /// `hex`, `base64` or `base64url`.
     pub encoding: &'static str,
@@ -51,7 +47,6 @@ pub struct Expected {
 pub struct SeenSignature {
     /// Name of the header, lower case.
     pub header: String,
-    /// A known prefix.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prefix: Option<String>,
     /// Encoding in which it is 32 bytes.

@@ -25,9 +25,7 @@ const SIGNATURE_HEADERS: [&str; 8] = [
     "x-webhook-signature",
     "svix-signature",
 ];
-/// What senders write before a tag.
 const PREFIXES: [&str; 7] = ["sha256=", "sha1=", "sha512=", "v1,", "v1=", "v0=", "hmac-sha256="];
-/// Lengths that tell another hash function.
 const OTHER_HASHES: [(usize, &str); 6] = [
     (40, "SHA-1 in hex"),
     (28, "SHA-1 in base64"),
@@ -79,7 +77,6 @@ pub struct SecretTexts {
 }
 
 impl SecretTexts {
-    /// Those of a source.
     pub fn of(verifier: &Verifier) -> Self {
         let scheme = verifier.scheme().clone();
         let texts = verifier.secrets().iter().flat_map(|secret| secrets::texts(&scheme, secret)).collect();

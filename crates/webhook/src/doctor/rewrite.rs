@@ -21,7 +21,6 @@ pub(super) struct JsonStyle {
     pub(super) numbers_anew: bool,
 }
 
-/// Which characters of strings are escaped.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Escapes {
     AsTheyAre,
@@ -40,7 +39,6 @@ impl JsonStyle {
         Self { comma: ", ", colon: ": ", indent: 0, escapes: Escapes::Least, numbers_anew: false };
 }
 
-/// The body in another style.
 pub(super) fn rewrite(body: &[u8], style: JsonStyle) -> Option<Vec<u8>> {
     let text = json(body)?;
     let mut out = String::with_capacity(text.len());

@@ -54,7 +54,6 @@ mod masks {
             !v128_any_true(v128_or(v128_or(v128_or(a, b), v128_or(c, d)), special(least)))
         }
 
-        /// Which bytes are below 0x20.
         pub(in crate::envelope) fn controls(&self) -> u64 {
             gather(self.0.map(special)) & !gather(self.0)
         }

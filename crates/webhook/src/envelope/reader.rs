@@ -10,7 +10,6 @@ use crate::refusal::JsonFault;
 /// What is wrong, and at which byte.
 pub(super) type LocatedFault = (JsonFault, usize);
 
-/// U+FEFF in UTF-8.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// A place in a text: what is left of it.
@@ -39,7 +38,6 @@ impl<'b> Reader<'b> {
         if reader.is_at_end() { Err((JsonFault::Empty, reader.at())) } else { Ok(reader) }
     }
 
-    /// Offset of the next byte.
     #[inline]
     pub(super) fn at(&self) -> usize {
         length_before(self.body, self.rest)
@@ -54,7 +52,6 @@ impl<'b> Reader<'b> {
         self.rest
     }
 
-    /// Leaves `length` bytes behind.
     pub(super) fn pass(&mut self, length: usize) {
         self.rest = self.rest.get(length..).unwrap_or_default();
     }
@@ -82,7 +79,6 @@ impl<'b> Reader<'b> {
         Some(*byte)
     }
 
-    /// Takes the next byte if it is `wanted`.
     #[inline]
     pub(super) fn take(&mut self, wanted: u8) -> bool {
         match self.rest {
@@ -94,7 +90,6 @@ impl<'b> Reader<'b> {
         }
     }
 
-    /// The bytes from `start` to here.
     #[inline]
     pub(super) fn since(&self, start: usize) -> &'b [u8] {
         self.body.get(start..self.at()).unwrap_or_default()
@@ -218,7 +213,6 @@ impl<'b> Reader<'b> {
         }
     }
 
-    /// What follows a backslash.
     pub(super) fn escape(&mut self) -> Result<(), LocatedFault> {
         if self.take(b'u') {
             for _ in 0..4 {

@@ -14,7 +14,8 @@ use crate::refusal::EnvelopeFault;
 /// The member that holds the events of an [`EnvelopeKind::Events`].
 static EVENTS: [ReferenceToken; 1] = [ReferenceToken::of_key("events")];
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case", const_into_str)]
 pub enum EnvelopeKind {
     /// An object with one array `events`; each element is an event.
     Events,
@@ -28,11 +29,7 @@ impl EnvelopeKind {
     pub const ALL: [Self; 3] = [Self::Events, Self::Object, Self::Any];
 
     pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Events => "events",
-            Self::Object => "object",
-            Self::Any => "any",
-        }
+        self.into_str()
     }
 
     pub fn from_name(name: &str) -> Option<Self> {
@@ -40,7 +37,6 @@ impl EnvelopeKind {
     }
 }
 
-/// What was found in a valid envelope.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Envelope {
     pub event_count: u64,

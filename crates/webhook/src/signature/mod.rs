@@ -31,7 +31,6 @@ pub const MAX_IDENTIFIER_BYTES: usize = 256;
 /// Longest timestamp: twelve digits of seconds last until the year 33658.
 const MAX_TIMESTAMP_DIGITS: usize = 12;
 
-/// A scheme with the secrets of one source.
 #[derive(Debug)]
 pub struct Verifier {
     scheme: Scheme,
@@ -54,7 +53,7 @@ pub enum VerifyError {
 }
 
 impl VerifyError {
-    pub const fn code(&self) -> &'static str {
+    pub fn code(&self) -> &'static str {
         match self {
             Self::Refused(refusal) => refusal.code().as_str(),
             Self::NoActiveSecret => "no_active_secret",
