@@ -1,6 +1,6 @@
 //! `GET /api/audit`, `GET /api/audit/verify`, `GET /api/audit/export`.
 
-use super::{ApiCall, Handled, bad_cursor, bad_parameter, limit, not_found, number, one_of, time};
+use super::{Handled, ManagementCall, bad_cursor, bad_parameter, limit, not_found, number, one_of, time};
 use crate::objects::clients::AuditLogClient;
 use crate::platform::http::{ApiProblem, json, json_text, text};
 use crate::platform::r2;
@@ -18,7 +18,7 @@ const VERIFY_STEP: u32 = 1_000;
 const MAX_VERIFY_STEP: u64 = 10_000;
 
 /// Entries, newest first.
-pub(super) async fn list(call: &ApiCall<'_>) -> Handled {
+pub(super) async fn list(call: &ManagementCall<'_>) -> Handled {
     let query = &call.query;
     let filter = EntryFilter {
         action: one_of("action", query.get("action"), Action::ALL, Action::as_str)?,
@@ -32,17 +32,17 @@ pub(super) async fn list(call: &ApiCall<'_>) -> Handled {
 }
 
 /// A number from 1 on; entries are counted for as long as the gateway lives.
-fn seq(call: &ApiCall<'_>, name: &str) -> Result<u64, ApiProblem> {
+fn seq(call: &ManagementCall<'_>, name: &str) -> Result<u64, ApiProblem> {
     number(call, name, 1, u64::MAX)
 }
 
-fn steps(call: &ApiCall<'_>) -> Result<u32, ApiProblem> {
+fn steps(call: &ManagementCall<'_>) -> Result<u32, ApiProblem> {
     number(call, "limit", VERIFY_STEP, MAX_VERIFY_STEP)
 }
 
 /// Entries as JSON lines, from `?from=` on, at most `?limit=`; those that are only in a file come from it, to its
 /// end. `X-Next-From` says where the next call goes on; without it, this was the end.
-pub(super) async fn export(call: &ApiCall<'_>) -> Handled {
+pub(super) async fn export(call: &ManagementCall<'_>) -> Handled {
     let (from_seq, limit) = (seq(call, "from")?, steps(call)?);
     let Lines { lines, next_seq } = match AuditLogClient::new(call.env).lines(from_seq, limit).await? {
         Some(lines) => lines,
@@ -85,7 +85,7 @@ async fn read(env: &Env, segment: u64) -> Result<(String, Result<(), Broken>), A
 }
 
 /// Whether the chain holds, from `?from=` on, at most `?limit=` entries; or whether the file `?segment=` does.
-pub(super) async fn verify(call: &ApiCall<'_>) -> Handled {
+pub(super) async fn verify(call: &ManagementCall<'_>) -> Handled {
     match call.query.get("segment") {
         None => {
             let (from_seq, limit) = (seq(call, "from")?, steps(call)?);

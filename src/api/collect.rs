@@ -47,7 +47,8 @@ pub(crate) async fn collect(env: &Env) -> MetricsSnapshot {
     let (log, reconcile) = (AuditLogClient::new(env), crate::jobs::reconcile::reconciled(env));
     let audit = join(in_time(log.marks()), in_time(log.storage_bytes()));
     let rest = join5(in_time(store), in_time(reconcile), in_time(monitor), audit, queues(env));
-    let (counters, ledgers, (letters, reconcile, health, (audit, audit_bytes), queues)) = join3(counters, ledgers, rest).await;
+    let (counters, ledgers, (letters, reconcile, health, (audit, audit_bytes), queues)) =
+        join3(counters, ledgers, rest).await;
     let mut missing = vec![];
     let sizes = ledgers.iter().map(|totals| totals.as_ref().map(|totals| totals.storage_bytes));
     let sizes = sizes.chain([letters.as_ref().map(|totals| totals.storage_bytes), audit_bytes]);

@@ -1,6 +1,6 @@
 //! `GET /api/dead-letters`, `GET DELETE /api/dead-letters/{id}`.
 
-use super::{ApiCall, Handled, cursor, limit, next_cursor, not_found, one_of, time};
+use super::{Handled, ManagementCall, cursor, limit, next_cursor, not_found, one_of, time};
 use crate::deliver::replay::read_body;
 use crate::objects::clients::DeadLetterClient;
 use crate::platform::http::{ApiProblem, empty, json};
@@ -39,7 +39,7 @@ struct DeadLetterPage {
 }
 
 /// Letters, newest first.
-pub(super) async fn list(call: &ApiCall<'_>) -> Handled {
+pub(super) async fn list(call: &ManagementCall<'_>) -> Handled {
     let query = &call.query;
     let (limit, before) = (limit(call)?, cursor(call)?);
     let filter = LetterFilter {
@@ -65,7 +65,7 @@ pub(super) fn unknown_letter() -> ApiProblem {
 }
 
 /// One letter with its body.
-pub(super) async fn read(call: &ApiCall<'_>, id: &str) -> Handled {
+pub(super) async fn read(call: &ManagementCall<'_>, id: &str) -> Handled {
     let found = DeadLetterClient::new(call.env).get(letter_id(id)?).await?.ok_or_else(unknown_letter)?;
     let (body, lost) = match read_body(call.env, &found).await {
         Ok(bytes) => (bytes.as_deref().map(BodyText::from_bytes), None),
@@ -81,7 +81,7 @@ pub(super) async fn read(call: &ApiCall<'_>, id: &str) -> Handled {
 }
 
 /// Deletes one letter and its body.
-pub(super) async fn delete(call: &ApiCall<'_>, id: &str) -> Handled {
+pub(super) async fn delete(call: &ManagementCall<'_>, id: &str) -> Handled {
     let deleted = DeadLetterClient::new(call.env).delete(letter_id(id)?).await?;
     let (letter, key) = deleted.ok_or_else(unknown_letter)?;
     if let Err(error) = r2::delete(call.env, key.into_iter().collect()).await {

@@ -1,6 +1,6 @@
 //! `GET /api/deliveries`, `GET /api/deliveries/{id}`: what was accepted and how far it got.
 
-use super::{ApiCall, Handled, cursor, limit, next_cursor, not_found, one_of};
+use super::{Handled, ManagementCall, cursor, limit, next_cursor, not_found, one_of};
 use crate::objects::clients::LedgerClient;
 use crate::platform::http::json;
 use futures_util::future::join_all;
@@ -16,7 +16,7 @@ struct DeliveryPage {
 }
 
 /// Deliveries, newest first, of all shards.
-pub(super) async fn list(call: &ApiCall<'_>) -> Handled {
+pub(super) async fn list(call: &ManagementCall<'_>) -> Handled {
     let state = one_of("status", call.query.get("status"), &State::ALL, State::as_str)?;
     let (limit, before) = (limit(call)?, cursor(call)?);
     let (source, shards): (_, Vec<String>) = (call.query.text("source"), ledger_shards().collect());
@@ -35,7 +35,7 @@ pub(super) async fn list(call: &ApiCall<'_>) -> Handled {
 }
 
 /// One delivery, from whichever shard has it.
-pub(super) async fn read(call: &ApiCall<'_>, id: &str) -> Handled {
+pub(super) async fn read(call: &ManagementCall<'_>, id: &str) -> Handled {
     let mut problem = not_found("No such delivery");
     if !is_delivery_id(id) {
         return Err(problem);

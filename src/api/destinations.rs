@@ -1,6 +1,6 @@
 //! `GET /api/destinations`, `POST /api/destinations/{source}/{close,pause,resume,probe}`: where deliveries go, and whether they wait.
 
-use super::{ApiCall, Handled, configured, not_found};
+use super::{Handled, ManagementCall, configured, not_found};
 use crate::deliver::circuit_breakers::{self, Order};
 use crate::platform::http::json;
 use gateway_core::deliver::circuit_breaker::{CircuitRow, CircuitState};
@@ -16,7 +16,7 @@ struct DestinationList {
 }
 
 /// The destinations of all sources with their circuits.
-pub(super) async fn list(call: &ApiCall<'_>) -> Handled {
+pub(super) async fn list(call: &ManagementCall<'_>) -> Handled {
     let gateway = configured(call.env)?;
     let destinations = circuit_breakers::circuits(call.env, &gateway).await;
     let missing = destinations.iter().filter(|row| row.state == CircuitState::Unknown).map(|row| row.source.clone());
@@ -24,7 +24,7 @@ pub(super) async fn list(call: &ApiCall<'_>) -> Handled {
 }
 
 /// What was asked for by hand, and whether the destination was `was`.
-async fn by_hand(call: &ApiCall<'_>, source: &str, order: Order, was: &'static str) -> Handled {
+async fn by_hand(call: &ManagementCall<'_>, source: &str, order: Order, was: &'static str) -> Handled {
     let gateway = configured(call.env)?;
     let Some(configured) = gateway.source(source) else { return Err(not_found("No such source")) };
     let before = circuit_breakers::by_hand(call.env, configured.source, order).await?;
@@ -32,21 +32,21 @@ async fn by_hand(call: &ApiCall<'_>, source: &str, order: Order, was: &'static s
 }
 
 /// Closes a circuit: a delivery that waits is tried when its wait is over, one that comes from now on at once.
-pub(super) async fn close(call: &ApiCall<'_>, source: &str) -> Handled {
+pub(super) async fn close(call: &ManagementCall<'_>, source: &str) -> Handled {
     by_hand(call, source, Order::Close, "wasOpen").await
 }
 
 /// Has deliveries wait until they are resumed.
-pub(super) async fn pause(call: &ApiCall<'_>, source: &str) -> Handled {
+pub(super) async fn pause(call: &ManagementCall<'_>, source: &str) -> Handled {
     by_hand(call, source, Order::Pause, "wasPaused").await
 }
 
 /// Ends a pause.
-pub(super) async fn resume(call: &ApiCall<'_>, source: &str) -> Handled {
+pub(super) async fn resume(call: &ManagementCall<'_>, source: &str) -> Handled {
     by_hand(call, source, Order::Resume, "wasPaused").await
 }
 
 /// Has the next delivery tried, whatever it would wait for except a pause.
-pub(super) async fn probe(call: &ApiCall<'_>, source: &str) -> Handled {
+pub(super) async fn probe(call: &ManagementCall<'_>, source: &str) -> Handled {
     by_hand(call, source, Order::Probe, "wasWaiting").await
 }

@@ -1,6 +1,6 @@
 //! `POST /api/explain`: the signature doctor.
 
-use super::{ApiCall, Handled, bad_parameter, configured, not_found};
+use super::{Handled, ManagementCall, bad_parameter, configured, not_found};
 use crate::platform::clock;
 use crate::platform::http::json;
 use gateway_core::dead_letters::BodyText;
@@ -54,7 +54,7 @@ pub(super) struct RecordedDelivery {
 }
 
 /// Why a delivery does or does not verify.
-pub(super) async fn explain(call: &ApiCall<'_>, recorded: RecordedDelivery) -> Handled {
+pub(super) async fn explain(call: &ManagementCall<'_>, recorded: RecordedDelivery) -> Handled {
     let gateway = configured(call.env)?;
     let bytes = match (recorded.body, recorded.body_base64) {
         (Some(text), None) => Some(text.into_bytes()),

@@ -1,6 +1,6 @@
 //! `GET /metrics`: JSON, or text for a caller that asks for text: OpenMetrics, or Prometheus' older format where it reads no other.
 
-use super::{ApiCall, Handled, bad_parameter};
+use super::{Handled, ManagementCall, bad_parameter};
 use crate::api::collect::collect;
 use crate::platform::http::{ApiProblem, json, text};
 
@@ -10,7 +10,7 @@ const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset
 /// The content type of Prometheus' text format.
 const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-pub(super) async fn show(call: &ApiCall<'_>) -> Handled {
+pub(super) async fn show(call: &ManagementCall<'_>) -> Handled {
     let wanted = wanted(call)?;
     let snapshot = collect(call.env).await;
     Ok(match wanted {
@@ -21,7 +21,7 @@ pub(super) async fn show(call: &ApiCall<'_>) -> Handled {
 }
 
 /// The content type of the text that is wanted; `None`: JSON.
-fn wanted(call: &ApiCall<'_>) -> Result<Option<&'static str>, ApiProblem> {
+fn wanted(call: &ManagementCall<'_>) -> Result<Option<&'static str>, ApiProblem> {
     match call.query.get("format") {
         Some("prometheus" | "openmetrics") => Ok(Some(OPEN_METRICS)),
         Some("json") => Ok(None),

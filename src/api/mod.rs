@@ -50,7 +50,7 @@ const MAX_LIMIT: u32 = 500;
 /// The largest body of a management call: `POST /api/explain` carries a delivery of up to 5 MB in base 64.
 const MAX_CALL_BYTES: u64 = 8_000_000;
 
-struct ApiCall<'a> {
+struct ManagementCall<'a> {
     request: &'a Request,
     parameters: PathParameters<'a>,
     query: Query,
@@ -60,7 +60,7 @@ struct ApiCall<'a> {
 /// An answer or an error answer, on its way out of a handler.
 type Handled = Result<HttpAnswer, ApiProblem>;
 
-impl ApiCall<'_> {
+impl ManagementCall<'_> {
     fn parameter(&self, name: &str) -> &str {
         self.parameters.iter().find(|(own, _)| *own == name).map_or("", |(_, text)| *text)
     }
@@ -80,7 +80,7 @@ pub(crate) async fn answer(request: &Request, path: &str, query: &str, env: &Env
 /// Parameters are passed over: probes add some against caches.
 async fn public(request: &Request, path: &str, env: &Env) -> Handled {
     let (route, parameters) = route(routes::PUBLIC, request, path)?;
-    (route.handler)(&ApiCall { request, parameters, query: Query::parse(""), env }).await
+    (route.handler)(&ManagementCall { request, parameters, query: Query::parse(""), env }).await
 }
 
 async fn manage(request: &Request, path: &str, query: &str, env: &Env) -> Handled {
@@ -100,7 +100,7 @@ async fn manage(request: &Request, path: &str, query: &str, env: &Env) -> Handle
     if let Some(problem) = query.problem(route.query) {
         return Err(invalid_parameter(problem));
     }
-    let call = ApiCall { request, parameters, query, env };
+    let call = ManagementCall { request, parameters, query, env };
     // `{"dryRun": true}` to a call that takes no body would otherwise be carried out for real.
     if route.body.is_none() && !body_of(&call).await?.is_empty() {
         return Err(invalid_body("this call takes no body"));
@@ -139,7 +139,7 @@ fn bad_parameter(name: &str, expected: &str) -> ApiProblem {
 }
 
 /// A parameter that is a number from 1 to `most`; `default` where it is left out.
-fn number<N: TryFrom<u64>>(call: &ApiCall<'_>, name: &str, default: N, most: u64) -> Result<N, ApiProblem> {
+fn number<N: TryFrom<u64>>(call: &ManagementCall<'_>, name: &str, default: N, most: u64) -> Result<N, ApiProblem> {
     let Some(text) = call.query.get(name) else { return Ok(default) };
     let number = text.parse().ok().filter(|n| (1..=most).contains(n)).and_then(|n| N::try_from(n).ok());
     number.ok_or_else(|| match most {
@@ -148,7 +148,7 @@ fn number<N: TryFrom<u64>>(call: &ApiCall<'_>, name: &str, default: N, most: u64
     })
 }
 
-fn limit(call: &ApiCall<'_>) -> Result<u32, ApiProblem> {
+fn limit(call: &ManagementCall<'_>) -> Result<u32, ApiProblem> {
     number(call, "limit", DEFAULT_LIMIT, MAX_LIMIT.into())
 }
 
@@ -177,7 +177,7 @@ fn bad_cursor() -> ApiProblem {
 }
 
 /// A cursor is `time-id` of the last entry that was seen; callers need to know no more of it.
-fn cursor(call: &ApiCall<'_>) -> Result<Option<(u64, String)>, ApiProblem> {
+fn cursor(call: &ManagementCall<'_>) -> Result<Option<(u64, String)>, ApiProblem> {
     let Some(text) = call.query.get("cursor") else { return Ok(None) };
     let parsed = text.split_once('-').and_then(|(time, id)| Some((time.parse().ok()?, id.to_owned())));
     parsed.map(Some).ok_or_else(bad_cursor)
@@ -197,7 +197,7 @@ impl From<CallError> for ApiProblem {
 }
 
 /// Has the lifecycle object call the vendor, and passes on what it answers.
-async fn vendor(call: &ApiCall<'_>, request: LifecycleCall) -> Handled {
+async fn vendor(call: &ManagementCall<'_>, request: LifecycleCall) -> Handled {
     let Answered { status, body, etag, .. } = LifecycleClient::new(call.env).call(&request).await?;
     if status == 204 {
         return Ok(empty(204));
@@ -214,13 +214,13 @@ fn invalid_body(detail: impl Into<serde_json::Value>) -> ApiProblem {
     ApiProblem::new(400, "Invalid body", "invalid_body").detail(detail)
 }
 
-async fn body_of(call: &ApiCall<'_>) -> Result<Vec<u8>, ApiProblem> {
+async fn body_of(call: &ManagementCall<'_>) -> Result<Vec<u8>, ApiProblem> {
     body::read(call.request, MAX_CALL_BYTES).await.map_err(|error| match error {
         BodyError::TooLarge => ApiProblem::new(413, "Body too large", "body_too_large"),
         BodyError::Unreadable(error) => invalid_body(error),
     })
 }
 
-async fn json_body<T: DeserializeOwned>(call: &ApiCall<'_>) -> Result<T, ApiProblem> {
+async fn json_body<T: DeserializeOwned>(call: &ManagementCall<'_>) -> Result<T, ApiProblem> {
     serde_json::from_slice(&body_of(call).await?).map_err(|error| invalid_body(error.to_string()))
 }

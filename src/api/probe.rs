@@ -1,6 +1,6 @@
 //! `POST /api/probe` `{"url"}`: whether an address answers, and how.
 
-use super::{ApiCall, Handled, vendor};
+use super::{Handled, ManagementCall, vendor};
 use gateway_core::lifecycle::LifecycleCall;
 use serde::Deserialize;
 
@@ -10,6 +10,6 @@ pub(super) struct ProbedAddress {
     url: String,
 }
 
-pub(super) async fn probe(call: &ApiCall<'_>, ProbedAddress { url }: ProbedAddress) -> Handled {
+pub(super) async fn probe(call: &ManagementCall<'_>, ProbedAddress { url }: ProbedAddress) -> Handled {
     vendor(call, LifecycleCall::Probe { url }).await
 }

@@ -8,7 +8,7 @@
 //!
 //! Out of scope: why a check fails (`/metrics`, logs).
 
-use super::{ApiCall, Handled};
+use super::{Handled, ManagementCall};
 use crate::VERSION;
 use crate::config::{gateway, secret};
 use crate::objects::clients::{
@@ -47,11 +47,11 @@ struct ReadinessReport {
     checks: BTreeMap<&'static str, &'static str>,
 }
 
-pub(super) async fn alive(_: &ApiCall<'_>) -> Handled {
+pub(super) async fn alive(_: &ManagementCall<'_>) -> Handled {
     Ok(json_text(200, &format!(r#"{{"status":"ok","version":"{VERSION}"}}"#), &[]))
 }
 
-pub(super) async fn ready(call: &ApiCall<'_>) -> Handled {
+pub(super) async fn ready(call: &ManagementCall<'_>) -> Handled {
     for _ in 0..=ROUND_MS.div_ceil(LOOK_MS) {
         match ROUNDS.with(|rounds| rounds.borrow_mut().probe(clock::now_ms())) {
             ReadinessStep::Answer(status, body) => return Ok(json_text(status, &body, &[])),

@@ -1,14 +1,14 @@
 //! `POST /api/reconcile?dryRun=`, `GET /api/reconcile`.
 
-use super::{ApiCall, Handled, bad_parameter, vendor};
+use super::{Handled, ManagementCall, bad_parameter, vendor};
 use gateway_core::lifecycle::LifecycleCall;
 
-pub(super) async fn last(call: &ApiCall<'_>) -> Handled {
+pub(super) async fn last(call: &ManagementCall<'_>) -> Handled {
     vendor(call, LifecycleCall::Last).await
 }
 
 /// Plans, and applies unless `dryRun=true`.
-pub(super) async fn run(call: &ApiCall<'_>) -> Handled {
+pub(super) async fn run(call: &ManagementCall<'_>) -> Handled {
     let dry_run = match call.query.get("dryRun") {
         None | Some("false") => false,
         Some("true") => true,

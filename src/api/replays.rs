@@ -2,7 +2,7 @@
 //! `/api/dead-letters/replays`.
 
 use super::dead_letters::{ACTOR, letter_id, unknown_letter};
-use super::{ApiCall, Handled, bad_parameter, not_found, one_of, time};
+use super::{Handled, ManagementCall, bad_parameter, not_found, one_of, time};
 use crate::objects::clients::DeadLetterClient;
 use crate::platform::clock;
 use crate::platform::http::{ApiProblem, json};
@@ -51,7 +51,7 @@ struct ReplayList {
 }
 
 /// Replays one letter, now.
-pub(super) async fn one(call: &ApiCall<'_>, id: &str) -> Handled {
+pub(super) async fn one(call: &ManagementCall<'_>, id: &str) -> Handled {
     let replayed = DeadLetterClient::new(call.env).replay(letter_id(id)?, ACTOR).await?;
     let verdict = replayed.ok_or_else(unknown_letter)?.verdict;
     if verdict.code.as_deref() == Some(skipped::BEING_REPLAYED) {
@@ -61,7 +61,7 @@ pub(super) async fn one(call: &ApiCall<'_>, id: &str) -> Handled {
 }
 
 /// Replays many, or judges what that would come to.
-pub(super) async fn many(call: &ApiCall<'_>, order: ReplayOrder) -> Handled {
+pub(super) async fn many(call: &ManagementCall<'_>, order: ReplayOrder) -> Handled {
     let ReplayOrder { filter, dry_run, rate_per_s } = order;
     if filter.ids.len() > MAX_IDS || !filter.ids.iter().all(|id| is_delivery_id(id)) {
         return Err(bad_parameter("filter.ids", &format!("at most {MAX_IDS} identifiers of letters")));
@@ -86,29 +86,29 @@ pub(super) async fn many(call: &ApiCall<'_>, order: ReplayOrder) -> Handled {
 }
 
 /// The latest jobs, newest first.
-pub(super) async fn list(call: &ApiCall<'_>) -> Handled {
+pub(super) async fn list(call: &ManagementCall<'_>) -> Handled {
     Ok(json(200, &ReplayList { replays: DeadLetterClient::new(call.env).jobs().await? }))
 }
 
 /// How far a job got.
-pub(super) async fn show(call: &ApiCall<'_>, id: &str) -> Handled {
+pub(super) async fn show(call: &ManagementCall<'_>, id: &str) -> Handled {
     Ok(json(200, &job(call, id, JobAction::Show).await?))
 }
 
 /// Stops a job before its next letters.
-pub(super) async fn cancel(call: &ApiCall<'_>, id: &str) -> Handled {
+pub(super) async fn cancel(call: &ManagementCall<'_>, id: &str) -> Handled {
     Ok(json(200, &job(call, id, JobAction::Cancel).await?))
 }
 
 /// Goes on with a job where it stopped.
-pub(super) async fn resume(call: &ApiCall<'_>, id: &str) -> Handled {
+pub(super) async fn resume(call: &ManagementCall<'_>, id: &str) -> Handled {
     match job(call, id, JobAction::Resume).await? {
         job if job.state == JobState::Done => Err(ApiProblem::new(409, "It is done", "already_done")),
         job => Ok(json(200, &job)),
     }
 }
 
-async fn job(call: &ApiCall<'_>, id: &str, action: JobAction) -> Result<Job, ApiProblem> {
+async fn job(call: &ManagementCall<'_>, id: &str, action: JobAction) -> Result<Job, ApiProblem> {
     let job = DeadLetterClient::new(call.env).job(id, action).await?;
     job.ok_or_else(|| not_found("No such replay"))
 }

@@ -1,9 +1,9 @@
 //! `POST /api/retention`: what the daily cron does, now.
 
-use super::{ApiCall, Handled};
+use super::{Handled, ManagementCall};
 use crate::platform::http::json;
 
 /// Removes what is old and answers what was removed.
-pub(super) async fn run(call: &ApiCall<'_>) -> Handled {
+pub(super) async fn run(call: &ManagementCall<'_>) -> Handled {
     Ok(json(200, &crate::jobs::retention::run(call.env, "admin").await))
 }

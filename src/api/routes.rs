@@ -4,14 +4,14 @@
 //! read (`gateway_core::routes`).
 
 use super::{
-    ApiCall, Handled, audit, dead_letters, deliveries, destinations, event_types, explain, health, json_body, metrics,
-    probe, readiness, reconcile, replays, retention, subscriptions,
+    Handled, ManagementCall, audit, dead_letters, deliveries, destinations, event_types, explain, health, json_body,
+    metrics, probe, readiness, reconcile, replays, retention, subscriptions,
 };
 use futures_util::future::LocalBoxFuture;
 use gateway_core::routes::Route;
 
 /// Answers a call.
-pub(super) type Handler = for<'c> fn(&'c ApiCall<'c>) -> LocalBoxFuture<'c, Handled>;
+pub(super) type Handler = for<'c> fn(&'c ManagementCall<'c>) -> LocalBoxFuture<'c, Handled>;
 
 /// `METHOD "path" ?known&parameters with TypeOfTheBody => module::handler(parameter of the path)`.
 macro_rules! routes {
