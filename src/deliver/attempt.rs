@@ -1,4 +1,4 @@
-//! One claimed delivery: tried, given up or given back, and what the ledger is told of it.
+//! One claimed delivery: tried, given up or released, and what the ledger is told of it.
 //!
 //! Promises: a dead letter is on its way before the ledger calls a delivery dead; a message that goes back to the queue is
 //! sent again as a new one before the queue would give it up. Out of scope: claims and settlements (`deliveries`), what an
@@ -20,7 +20,7 @@ use worker::Env;
 pub(super) const STORAGE_DELAY_S: u32 = 10;
 
 /// How long a delivery waits whose destination has used up its part of a batch, in seconds.
-const GIVEN_BACK_DELAY_S: u32 = 5;
+const RELEASED_DELAY_S: u32 = 5;
 
 /// The schedule of a delivery whose source is not configured any more: an hour, in which bringing the source back delivers
 /// what waits.
@@ -100,8 +100,8 @@ impl<'m> Settlement<'m> {
     }
 
     /// A claimed delivery that was not tried.
-    pub(super) fn given_back(work: Work<'m>) -> Self {
-        Self::not_attempted(work, GIVEN_BACK_DELAY_S, None, None)
+    pub(super) fn released(work: Work<'m>) -> Self {
+        Self::not_attempted(work, RELEASED_DELAY_S, None, None)
     }
 
     /// A claimed delivery whose destination asked to be left alone.

@@ -1,10 +1,15 @@
 //! `DELIVERIES`: circuits → claims → attempts → settlements.
 //!
-//! Promises: nothing is handed on without a claim in the ledger, nothing is acknowledged before the ledger knows what
-//! became of it, a crash in between repeats and never loses; what waits for its circuit is put off without a claim and
-//! without an attempt, and so is the rest of a batch whose destination asks to be left alone; the destinations of a batch take turns and are settled each by itself, so that a slow one does not
-//! hold back the others; a message that cannot be read goes to the dead letters as it is. Out of scope: who may claim
-//! (`gateway_core::deliver::ledger`), what opens a circuit (`gateway_core::deliver::circuit_breaker`), whose turn it is (`gateway_core::deliver::scheduler`).
+//! Promises:
+//! - nothing is attempted without a claim in the ledger;
+//! - nothing is acknowledged before the ledger knows what became of it: a crash in between repeats and never loses;
+//! - a delivery that waits for its circuit goes back to the queue without a claim and without an attempt, and so does the rest of a batch
+//!   whose destination asks to be left alone;
+//! - the destinations of a batch share its connections and are settled each by itself, so that a slow one holds back no other;
+//! - a message that cannot be read becomes a dead letter as it is.
+//!
+//! Out of scope: which claims are granted (`gateway_core::deliver::ledger`), what opens a circuit
+//! (`gateway_core::deliver::circuit_breaker`), which delivery is next (`gateway_core::deliver::scheduler`).
 
 use super::attempt::{STORAGE_DELAY_S, Settlement, Tried, Work, attempt};
 use super::dead_letters::{self, facts};
@@ -19,9 +24,9 @@ use futures_util::future::{Either, join, join_all};
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use gateway_core::config::DestinationConfig;
 use gateway_core::dead_letters::undecodable;
-use gateway_core::deliver::circuit_breaker::{Gate, PROBE_MARGIN_MS, Tally, wait_s};
+use gateway_core::deliver::circuit_breaker::{AttemptTally, Gate, PROBE_MARGIN_MS, wait_s};
 use gateway_core::deliver::ledger::{Claimed, LEASE_MS, State, delivery_key, ledger_shard};
-use gateway_core::deliver::scheduler::{CONNECTIONS, Memory, Place, Turn, Turns, Waiting};
+use gateway_core::deliver::scheduler::{BatchScheduler, CONNECTIONS, FetchBudget, FetchPermit, NextAttempt, Waiting};
 use gateway_core::messages::{Message, decode};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -36,7 +41,7 @@ struct Lane<'g, 'm> {
     settlements: Vec<Settlement<'m>>,
     /// Stored bodies that nobody needs any more.
     leftovers: Vec<String>,
-    tally: Tally,
+    tally: AttemptTally,
 }
 
 /// Works on one batch.
@@ -58,7 +63,7 @@ pub(super) async fn consume(gateway: &Gateway, messages: &[QueueMessage], env: &
     // The leases begin later, if anything.
     let claimed_ms = clock::now_ms();
     claim(&mut lanes, env).await;
-    take_turns(lanes, claimed_ms, env).await;
+    attempt_all(lanes, claimed_ms, env).await;
 }
 
 /// A delivery; `None`: a letter.
@@ -105,7 +110,7 @@ async fn open<'g, 'm>(configured: Option<Configured<'g>>, works: VecDeque<Work<'
         works: VecDeque::new(),
         settlements: vec![],
         leftovers: vec![],
-        tally: Tally::default(),
+        tally: AttemptTally::default(),
         gate,
     };
     let (until_ms, mut has_probe) = match gate {
@@ -205,51 +210,51 @@ impl<'m> Lane<'_, 'm> {
     }
 }
 
-/// How often a batch looks whether another one has given memory back, in milliseconds. It cannot be told: what wakes up work of
+/// How often a batch looks whether another one has released budget, in milliseconds. It cannot be told: what wakes up work of
 /// another event has it run as part of its own.
 const MEMORY_STEP_MS: u64 = 100;
 
 thread_local! {
     /// Of all batches of this isolate.
-    static MEMORY: RefCell<Memory> = RefCell::default();
+    static FETCH_BUDGET: RefCell<FetchBudget> = RefCell::default();
 }
 
 /// Nothing holds it across an await, so it is never borrowed here already.
-fn with_memory<T>(f: impl FnOnce(&mut Memory) -> T) -> Option<T> {
-    MEMORY.with(|cell| cell.try_borrow_mut().ok().map(|mut memory| f(&mut memory)))
+fn with_budget<T>(f: impl FnOnce(&mut FetchBudget) -> T) -> Option<T> {
+    FETCH_BUDGET.with(|cell| cell.try_borrow_mut().ok().map(|mut budget| f(&mut budget)))
 }
 
-fn give_back(place: Option<Place>) {
+fn release(place: Option<FetchPermit>) {
     if let Some(place) = place {
-        with_memory(|memory| memory.give_back(place));
+        with_budget(|budget| budget.release(place));
     }
 }
 
 /// What a batch waits for.
 #[allow(clippy::large_enum_variant)] // moved once, and not kept
 enum Ended<'m> {
-    Attempt { lane: usize, place: Option<Place>, tried: Tried<'m> },
+    Attempt { lane: usize, place: Option<FetchPermit>, tried: Tried<'m> },
     Lane,
     Step,
 }
 
 /// Hands on what was claimed; each lane is settled when it is through.
-async fn take_turns(lanes: Vec<Lane<'_, '_>>, claimed_ms: u64, env: &Env) {
+async fn attempt_all(lanes: Vec<Lane<'_, '_>>, claimed_ms: u64, env: &Env) {
     let waiting: Vec<Waiting> = lanes.iter().map(|lane| lane.waiting(claimed_ms)).collect();
-    let mut turns = Turns::new(waiting, CONNECTIONS);
+    let mut scheduler = BatchScheduler::new(waiting, CONNECTIONS);
     let mut lanes: Vec<_> = lanes.into_iter().map(Some).collect();
     let mut running = FuturesUnordered::new();
     let mut steps = false;
     loop {
-        while let Some(turn) = with_memory(|memory| turns.next(memory, clock::now_ms())).flatten() {
-            let (index, start) = match turn {
-                Turn::Start(index, place) => (index, Some(place)),
-                Turn::GiveBack(index) => (index, None),
+        while let Some(next) = with_budget(|budget| scheduler.next(budget, clock::now_ms())).flatten() {
+            let (index, start) = match next {
+                NextAttempt::Start(index, place) => (index, Some(place)),
+                NextAttempt::Release(index) => (index, None),
             };
             let Some(lane) = lanes.get_mut(index).and_then(Option::as_mut) else { continue };
             let Some(mut work) = lane.works.pop_front() else { continue };
             let Some(place) = start else {
-                lane.settlements.push(Settlement::given_back(work));
+                lane.settlements.push(Settlement::released(work));
                 continue;
             };
             let configured = lane.configured;
@@ -257,8 +262,8 @@ async fn take_turns(lanes: Vec<Lane<'_, '_>>, claimed_ms: u64, env: &Env) {
                 work.is_given_up = work.is_given_up || work.has_waited_too_long(configured);
                 if !work.is_given_up {
                     lane.settlements.push(Settlement::held(work, until_ms, None, None));
-                    turns.done(index);
-                    give_back(place);
+                    scheduler.done(index);
+                    release(place);
                     continue;
                 }
             }
@@ -267,7 +272,7 @@ async fn take_turns(lanes: Vec<Lane<'_, '_>>, claimed_ms: u64, env: &Env) {
             }));
         }
         for (index, slot) in lanes.iter_mut().enumerate() {
-            if turns.is_finished(index)
+            if scheduler.is_finished(index)
                 && let Some(lane) = slot.take()
             {
                 running.push(Either::Right(Either::Left(async move {
@@ -276,7 +281,7 @@ async fn take_turns(lanes: Vec<Lane<'_, '_>>, claimed_ms: u64, env: &Env) {
                 })));
             }
         }
-        if turns.waits_for_memory() && !steps {
+        if scheduler.waits_for_budget() && !steps {
             steps = true;
             running.push(Either::Right(Either::Right(async {
                 clock::sleep_ms(MEMORY_STEP_MS).await;
@@ -288,8 +293,8 @@ async fn take_turns(lanes: Vec<Lane<'_, '_>>, claimed_ms: u64, env: &Env) {
             Some(Ended::Lane) => {}
             Some(Ended::Step) => steps = false,
             Some(Ended::Attempt { lane, place, tried }) => {
-                turns.done(lane);
-                give_back(place);
+                scheduler.done(lane);
+                release(place);
                 if let Some(lane) = lanes.get_mut(lane).and_then(Option::as_mut) {
                     lane.take_in(tried);
                 }

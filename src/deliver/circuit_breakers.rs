@@ -13,7 +13,7 @@ use futures_util::future::join_all;
 use gateway_core::audit::{Action, Draft};
 use gateway_core::config::Source;
 use gateway_core::deliver::circuit_breaker::{
-    Change, CircuitRow, EndedAttempt, Gate, MEMORY_MS, Tally, WINDOW_CALLS, object_name, shown_url,
+    AttemptTally, Change, CircuitRow, EndedAttempt, Gate, MEMORY_MS, WINDOW_CALLS, object_name, shown_url,
 };
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -79,7 +79,7 @@ pub(crate) async fn ask(env: &Env, source: &Source, lease_ms: u64) -> Gate {
 }
 
 /// Tells what a batch came to, at once where that is news.
-pub(crate) async fn report(env: &Env, source: &Source, gate: &Gate, mut tally: Tally) {
+pub(crate) async fn report(env: &Env, source: &Source, gate: &Gate, mut tally: AttemptTally) {
     let name = name(source);
     if !tally.is_news(gate, &source.circuit) {
         return with_known(&name, |known| {

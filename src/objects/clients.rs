@@ -10,7 +10,9 @@ use gateway_core::dead_letters::retention::LastRetention;
 use gateway_core::dead_letters::{
     Expired, LetterFilter, LetterTotals, LettersCall, LettersPut, Outlived, STORE_OBJECT, StoredDeadLetter, Summary,
 };
-use gateway_core::deliver::circuit_breaker::{Circuit, CircuitCall, EndedAttempt, Gate, Reported, Settings, Tally};
+use gateway_core::deliver::circuit_breaker::{
+    AttemptTally, Circuit, CircuitCall, EndedAttempt, Gate, Reported, Settings,
+};
 use gateway_core::deliver::ledger::{
     ClaimItem, Claimed, DeliveryRow, LedgerCall, LedgerTotals, LostRow, SettleItem, Settled, State,
 };
@@ -100,7 +102,7 @@ clients! {
     CircuitClient(env, name) = ObjectRef::new(env, "DESTINATIONS", name).answering_within(2_000) => {
         ask(lease_ms: u64, calls: Vec<EndedAttempt>, settings: Settings) -> Gate =
             CircuitCall::Ask { lease_ms, calls, settings };
-        report(probe: Option<u64>, tally: Tally, settings: Settings) -> Reported =
+        report(probe: Option<u64>, tally: AttemptTally, settings: Settings) -> Reported =
             CircuitCall::Report { probe, tally, settings };
         close() -> bool = CircuitCall::Close;
         pause(is_paused: bool) -> bool = CircuitCall::Pause(is_paused);

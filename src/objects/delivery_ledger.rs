@@ -8,8 +8,8 @@ use super::{SchemaStep, Tables, json};
 use crate::platform::sql::{number, optional, rows, run, text, unreadable};
 use crate::platform::{clock, sql::Row};
 use gateway_core::deliver::ledger::{
-    ClaimItem, Claimed, DeliveryRow, LEASE_MS, LedgerCall, LedgerTotals, LostRow, Outcome, Progress, SettleItem,
-    Settled, SourceTotals, State, Tally, decide_claim, decide_give_up, decide_settle, stands, tally,
+    ClaimItem, Claimed, DeliveryRow, LEASE_MS, LedgerCall, LedgerCount, LedgerTotals, LostRow, Outcome, Progress,
+    SettleItem, Settled, SourceTotals, State, decide_claim, decide_give_up, decide_settle, stands, tally,
 };
 use gateway_core::messages::Origin;
 use std::collections::BTreeMap;
@@ -82,7 +82,7 @@ impl DurableObject for DeliveryLedger {
 }
 
 /// What changes in the totals, by source, each a handful: written once for a batch.
-type Counts = BTreeMap<String, Vec<(Tally, i64)>>;
+type Counts = BTreeMap<String, Vec<(LedgerCount, i64)>>;
 
 impl DeliveryLedger {
     /// Changes rows and totals, as a whole or not at all.

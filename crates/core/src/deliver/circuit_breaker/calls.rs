@@ -80,7 +80,7 @@ pub struct EndedAttempt {
 
 /// What the attempts of one batch on one destination came to, in the order in which they ended.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Tally {
+pub struct AttemptTally {
     /// The attempts that say something.
     pub calls: Vec<EndedAttempt>,
     /// Until when the destination asked to be left alone.
@@ -94,7 +94,7 @@ pub struct Tally {
     pub status: Option<u16>,
 }
 
-impl Tally {
+impl AttemptTally {
     /// Adds an attempt.
     pub fn add(&mut self, call: EndedAttempt, status: Option<u16>, error: Option<&str>) {
         if call.sign == AttemptSign::Failure {
@@ -172,7 +172,7 @@ pub enum CircuitCall {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         probe: Option<u64>,
         /// What the attempts came to.
-        tally: Tally,
+        tally: AttemptTally,
         /// When the circuit opens.
         settings: Settings,
     },

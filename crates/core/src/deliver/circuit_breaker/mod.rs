@@ -12,7 +12,7 @@
 mod calls;
 mod row;
 
-pub use calls::{AttemptSign, Change, CircuitCall, EndedAttempt, Gate, Reported, Settings, Tally, sign};
+pub use calls::{AttemptSign, AttemptTally, Change, CircuitCall, EndedAttempt, Gate, Reported, Settings, sign};
 pub use row::{CircuitRow, CircuitState, shown_url};
 
 use crate::deliver::retry_policy::MAX_DELAY_S;
@@ -116,7 +116,13 @@ impl Circuit {
 
     /// Takes in what the attempts of a batch came to. While the circuit is open only its probe counts: what other batches find
     /// began before.
-    pub fn report(&mut self, probe: Option<u64>, tally: &Tally, settings: &Settings, now_ms: u64) -> Option<Change> {
+    pub fn report(
+        &mut self,
+        probe: Option<u64>,
+        tally: &AttemptTally,
+        settings: &Settings,
+        now_ms: u64,
+    ) -> Option<Change> {
         self.held_until_ms = self.held_until_ms.max(tally.held_until_ms.unwrap_or(0));
         if tally.error.is_some() || tally.status.is_some() {
             (self.last_error, self.last_status) = (tally.error.clone(), tally.status);

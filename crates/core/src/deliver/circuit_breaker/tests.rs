@@ -10,22 +10,22 @@ fn call(at_ms: u64, duration_ms: u64, sign: AttemptSign) -> EndedAttempt {
     EndedAttempt { at_ms, duration_ms, sign }
 }
 
-fn tally(count: u64, at_ms: u64, sign: AttemptSign) -> Tally {
-    let mut tally = Tally::default();
+fn tally(count: u64, at_ms: u64, sign: AttemptSign) -> AttemptTally {
+    let mut tally = AttemptTally::default();
     (0..count).for_each(|_| tally.add(call(at_ms, 1, sign), Some(503), Some("HTTP 503: down")));
     tally
 }
 
-fn failed(count: u64, at_ms: u64) -> Tally {
+fn failed(count: u64, at_ms: u64) -> AttemptTally {
     tally(count, at_ms, AttemptSign::Failure)
 }
 
-fn succeeded(at_ms: u64) -> Tally {
+fn succeeded(at_ms: u64) -> AttemptTally {
     tally(1, at_ms, AttemptSign::Success)
 }
 
-fn held(until_ms: u64) -> Tally {
-    let mut tally = Tally::default();
+fn held(until_ms: u64) -> AttemptTally {
+    let mut tally = AttemptTally::default();
     tally.hold(until_ms, Some(429), Some("HTTP 429: later"));
     tally
 }
@@ -81,7 +81,7 @@ fn opens_after(settings: &Settings, nth: u64, every_ms: u64, duration_ms: u64, b
     (1..=1_000).find(|n| {
         let is_good = n % nth == 0;
         let (sign, duration_ms) = if is_good { (AttemptSign::Success, 20) } else { (bad, duration_ms) };
-        let mut tally = Tally::default();
+        let mut tally = AttemptTally::default();
         tally.add(call(n * every_ms, duration_ms, sign), None, None);
         let now_ms = n * every_ms + duration_ms;
         if tally.is_news(&Gate::Closed, settings) {
@@ -174,7 +174,7 @@ fn a_probe_that_is_lost_is_followed_by_another_and_its_late_report_is_ignored() 
 fn a_probe_that_says_nothing_leaves_its_place_to_the_next_and_an_answer_closes() {
     let mut circuit = opened(100_000);
     let unused = probe(&mut circuit, 110_000);
-    assert_eq!(circuit.report(Some(unused), &Tally::default(), &SETTINGS, 110_001), None);
+    assert_eq!(circuit.report(Some(unused), &AttemptTally::default(), &SETTINGS, 110_001), None);
     let held_off = probe(&mut circuit, 110_001);
     assert_eq!(circuit.report(Some(held_off), &held(130_000), &SETTINGS, 110_002), None);
     assert_eq!(ask(&mut circuit, 110_003), Gate::Wait { until_ms: 130_000 });
@@ -221,13 +221,13 @@ fn what_is_news_to_the_object_and_what_it_stores() {
     let (wait, probe) = (Gate::Wait { until_ms: 1 }, Gate::Probe { until_ms: 1 });
     let slow = Settings { slow_percent: 1, slow_after_ms: 1, ..SETTINGS };
     for (tally, gate, settings, expected) in [
-        (Tally::default(), Gate::Closed, SETTINGS, false),
+        (AttemptTally::default(), Gate::Closed, SETTINGS, false),
         (succeeded(1), Gate::Closed, SETTINGS, false),
         (succeeded(1), Gate::Closed, slow, true),
         (failed(1, 1), Gate::Closed, SETTINGS, true),
         (held(1), Gate::Closed, SETTINGS, true),
-        (Tally::default(), probe, SETTINGS, true),
-        (Tally::default(), wait, SETTINGS, false),
+        (AttemptTally::default(), probe, SETTINGS, true),
+        (AttemptTally::default(), wait, SETTINGS, false),
     ] {
         assert_eq!(tally.is_news(&gate, &settings), expected, "{tally:?} {gate:?}");
     }

@@ -256,7 +256,7 @@ pub fn stands(row: Option<&Progress>, replay: u32) -> State {
 
 /// What a ledger object counts for good, by source. The names are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Tally {
+pub enum LedgerCount {
     /// [`SourceTotals::delivered`].
     Delivered,
     /// [`SourceTotals::duplicate`].
@@ -271,7 +271,7 @@ pub enum Tally {
     Revived,
 }
 
-impl Tally {
+impl LedgerCount {
     /// The stored name.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -290,21 +290,21 @@ impl Tally {
 /// Together with the rows that are pending this keeps `accepted + readmitted = delivered + duplicate + pending + dead`.
 /// A replay whose row has expired says by its `origin` what was counted for it: a refused one enters the accounts now, one
 /// that had died takes its death back. That is counted too, because what has died so far, `dead + revived`, only grows.
-pub fn tally(before: Option<State>, origin: Option<Origin>, after: State) -> impl Iterator<Item = (Tally, i64)> {
+pub fn tally(before: Option<State>, origin: Option<Origin>, after: State) -> impl Iterator<Item = (LedgerCount, i64)> {
     // One that is dead already dies no second time: its settlement only came after its letter.
     let stays_dead = before == Some(State::Dead) && after == State::Dead;
-    let leaves: &[(Tally, i64)] = match (before, origin) {
+    let leaves: &[(LedgerCount, i64)] = match (before, origin) {
         _ if stays_dead => &[],
-        (None, Some(Origin::Refused)) => &[(Tally::Readmitted, 1)],
-        (None, Some(Origin::Dead)) | (Some(State::Dead), _) => &[(Tally::Dead, -1), (Tally::Revived, 1)],
+        (None, Some(Origin::Refused)) => &[(LedgerCount::Readmitted, 1)],
+        (None, Some(Origin::Dead)) | (Some(State::Dead), _) => &[(LedgerCount::Dead, -1), (LedgerCount::Revived, 1)],
         (None, None) | (Some(_), _) => &[],
     };
     let enters = match after {
         State::Claimed => None,
-        State::Waiting => Some(Tally::Retries),
-        State::Delivered => Some(Tally::Delivered),
-        State::Dead => (!stays_dead).then_some(Tally::Dead),
-        State::Duplicate => Some(Tally::Duplicate),
+        State::Waiting => Some(LedgerCount::Retries),
+        State::Delivered => Some(LedgerCount::Delivered),
+        State::Dead => (!stays_dead).then_some(LedgerCount::Dead),
+        State::Duplicate => Some(LedgerCount::Duplicate),
     };
     leaves.iter().copied().chain(enters.map(|counted| (counted, 1)))
 }

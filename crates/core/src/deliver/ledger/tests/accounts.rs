@@ -4,7 +4,7 @@ use super::*;
 
 /// What may happen to deliveries whose letters are replayed. Messages and letters are numbered modulo what there is.
 #[derive(Clone, Debug)]
-enum Turn {
+enum LedgerStep {
     /// The receiver accepts a delivery (with one of three idempotency keys) or refuses it: a letter.
     Arrive { key: u8, accepted: bool },
     /// The queue gives a message to a consumer; it stays in the queue, so that it may come again.
@@ -24,16 +24,16 @@ enum Turn {
     Wait(u64),
 }
 
-fn turns() -> impl Strategy<Value = Vec<Turn>> {
+fn turns() -> impl Strategy<Value = Vec<LedgerStep>> {
     let turn = prop_oneof![
-        3 => (0u8..3, any::<bool>()).prop_map(|(key, accepted)| Turn::Arrive { key, accepted }),
-        6 => any::<u8>().prop_map(Turn::Take),
-        6 => (0u8..3, prop::bool::weighted(0.8)).prop_map(|(outcome, settled)| Turn::End { outcome, settled }),
-        2 => any::<u8>().prop_map(Turn::GiveUp),
-        4 => any::<u8>().prop_map(Turn::Store),
-        4 => any::<u8>().prop_map(Turn::Replay),
-        1 => Just(Turn::Expire),
-        1 => (1u64..LEASE_MS * 2).prop_map(Turn::Wait),
+        3 => (0u8..3, any::<bool>()).prop_map(|(key, accepted)| LedgerStep::Arrive { key, accepted }),
+        6 => any::<u8>().prop_map(LedgerStep::Take),
+        6 => (0u8..3, prop::bool::weighted(0.8)).prop_map(|(outcome, settled)| LedgerStep::End { outcome, settled }),
+        2 => any::<u8>().prop_map(LedgerStep::GiveUp),
+        4 => any::<u8>().prop_map(LedgerStep::Store),
+        4 => any::<u8>().prop_map(LedgerStep::Replay),
+        1 => Just(LedgerStep::Expire),
+        1 => (1u64..LEASE_MS * 2).prop_map(LedgerStep::Wait),
     ];
     proptest::collection::vec(turn, 0..150)
 }
@@ -43,7 +43,7 @@ fn turns() -> impl Strategy<Value = Vec<Turn>> {
 struct Model {
     rows: BTreeMap<usize, Progress>,
     duplicates: std::collections::BTreeSet<usize>,
-    counts: BTreeMap<Tally, i64>,
+    counts: BTreeMap<LedgerCount, i64>,
     /// The state that each delivery was last seen in, which outlives its row: the truth.
     truth: BTreeMap<usize, State>,
 }
@@ -111,7 +111,7 @@ impl Model {
         self.truth.insert(id, row.state);
     }
 
-    fn count(&self, counted: Tally) -> i64 {
+    fn count(&self, counted: LedgerCount) -> i64 {
         self.counts.get(&counted).copied().unwrap_or(0)
     }
 }
@@ -132,8 +132,8 @@ proptest! {
         let mut now_ms = 0;
         for turn in turns {
             match turn {
-                Turn::Wait(ms) => now_ms += ms,
-                Turn::Arrive { key, accepted: is_accepted } => {
+                LedgerStep::Wait(ms) => now_ms += ms,
+                LedgerStep::Arrive { key, accepted: is_accepted } => {
                     let id = keys.len();
                     keys.push(key);
                     accepted.push(is_accepted);
@@ -143,7 +143,7 @@ proptest! {
                         letters.insert(id, Kept { replay: 0, origin: Origin::Refused, is_through: false });
                     }
                 }
-                Turn::Take(n) if !messages.is_empty() => {
+                LedgerStep::Take(n) if !messages.is_empty() => {
                     let (id, replay, origin) = messages[usize::from(n) % messages.len()];
                     let owner = ledger.owner(&keys, id);
                     match decide_claim(ledger.rows.get(&id), owner.as_deref(), replay, now_ms) {
@@ -157,7 +157,7 @@ proptest! {
                         Claimed::Busy { .. } | Claimed::Settled { .. } => {}
                     }
                 }
-                Turn::End { outcome, settled } => {
+                LedgerStep::End { outcome, settled } => {
                     let Some((id, attempt, replay)) = held.pop() else { continue };
                     let outcome = match outcome {
                         0 => Outcome::Delivered,
@@ -176,14 +176,14 @@ proptest! {
                         }
                     }
                 }
-                Turn::GiveUp(n) if !messages.is_empty() => {
+                LedgerStep::GiveUp(n) if !messages.is_empty() => {
                     let (id, replay, origin) = messages.remove(usize::from(n) % messages.len());
                     dying.push(Sent { id, replay, is_given_up: true, origin });
                 }
-                Turn::Store(n) if !dying.is_empty() => {
+                LedgerStep::Store(n) if !dying.is_empty() => {
                     ledger.store(&mut letters, &keys, dying[usize::from(n) % dying.len()]);
                 }
-                Turn::Replay(n) => {
+                LedgerStep::Replay(n) => {
                     // One that is through is sent again only by whoever crashed: under the number that it had.
                     let place = usize::from(n) % letters.len().max(1);
                     let Some((id, kept)) = letters.iter_mut().nth(place) else { continue };
@@ -192,7 +192,7 @@ proptest! {
                         messages.push((*id, kept.replay + 1, Some(kept.origin)));
                     }
                 }
-                Turn::Expire => {
+                LedgerStep::Expire => {
                     // Weeks later: what the queues still held has long come, and only what the store says is left.
                     for sent in std::mem::take(&mut dying) {
                         ledger.store(&mut letters, &keys, sent);
@@ -204,22 +204,22 @@ proptest! {
                         ledger.rows.remove(&id);
                     }
                 }
-                Turn::Take(_) | Turn::GiveUp(_) | Turn::Store(_) => {}
+                LedgerStep::Take(_) | LedgerStep::GiveUp(_) | LedgerStep::Store(_) => {}
             }
             let signed = |n: usize| i64::try_from(n).unwrap();
             let is = |state: State| signed(ledger.truth.values().filter(|s| **s == state).count());
-            prop_assert_eq!(ledger.count(Tally::Delivered), is(State::Delivered));
-            prop_assert_eq!(ledger.count(Tally::Dead), is(State::Dead));
-            prop_assert_eq!(ledger.count(Tally::Duplicate), is(State::Duplicate));
+            prop_assert_eq!(ledger.count(LedgerCount::Delivered), is(State::Delivered));
+            prop_assert_eq!(ledger.count(LedgerCount::Dead), is(State::Dead));
+            prop_assert_eq!(ledger.count(LedgerCount::Duplicate), is(State::Duplicate));
             let readmitted = signed(ledger.truth.keys().filter(|id| !accepted[**id]).count());
-            prop_assert_eq!(ledger.count(Tally::Readmitted), readmitted);
+            prop_assert_eq!(ledger.count(LedgerCount::Readmitted), readmitted);
             // What is printed as counters.
             for (name, n) in [
-                ("died", ledger.count(Tally::Dead) + ledger.count(Tally::Revived)),
-                ("revived", ledger.count(Tally::Revived)),
-                ("delivered", ledger.count(Tally::Delivered)),
-                ("duplicate", ledger.count(Tally::Duplicate)),
-                ("retries", ledger.count(Tally::Retries)),
+                ("died", ledger.count(LedgerCount::Dead) + ledger.count(LedgerCount::Revived)),
+                ("revived", ledger.count(LedgerCount::Revived)),
+                ("delivered", ledger.count(LedgerCount::Delivered)),
+                ("duplicate", ledger.count(LedgerCount::Duplicate)),
+                ("retries", ledger.count(LedgerCount::Retries)),
                 ("readmitted", readmitted),
             ] {
                 let before = grown.insert(name, n).unwrap_or(0);
@@ -227,7 +227,7 @@ proptest! {
             }
             let pending = signed(ledger.rows.values().filter(|row| row.state.is_pending()).count());
             prop_assert_eq!(pending, is(State::Claimed) + is(State::Waiting));
-            let settled = [Tally::Delivered, Tally::Dead, Tally::Duplicate].map(|counted| ledger.count(counted)).iter().sum::<i64>();
+            let settled = [LedgerCount::Delivered, LedgerCount::Dead, LedgerCount::Duplicate].map(|counted| ledger.count(counted)).iter().sum::<i64>();
             let seen = signed(ledger.truth.keys().filter(|id| accepted[**id]).count());
             prop_assert_eq!(seen + readmitted, settled + pending);
         }
