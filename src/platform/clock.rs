@@ -2,6 +2,7 @@
 //!
 //! Promise: milliseconds since the epoch; the clock stands still between two inputs or outputs (Workers, security model).
 
+use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::task::Poll;
@@ -16,10 +17,30 @@ pub(crate) fn whole_ms(ms: f64) -> u64 {
     ms as u64
 }
 
+/// How many random bytes are asked for at once: one call of the platform for some fifty identifiers (bench/README.md, "One way
+/// against two").
+const POOL_BYTES: usize = 512;
+
+thread_local! {
+    /// Random bytes that were not given out yet.
+    static POOL: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
 /// `N` random bytes; an error where the platform has none to give (the global scope).
 pub(crate) fn random<const N: usize>() -> Result<[u8; N], getrandom::Error> {
-    let mut bytes = [0; N];
-    getrandom::fill(&mut bytes).map(|()| bytes)
+    POOL.with(|cell| {
+        // Nothing holds it across a call, so it is never borrowed here already.
+        let mut pool = cell.try_borrow_mut().map_err(|_| getrandom::Error::UNEXPECTED)?;
+        if pool.len() < N {
+            let mut fresh = [0; POOL_BYTES];
+            getrandom::fill(&mut fresh)?;
+            *pool = fresh.to_vec();
+        }
+        let bytes = pool.last_chunk().copied().ok_or(getrandom::Error::UNEXPECTED)?;
+        let left = pool.len().saturating_sub(N);
+        pool.truncate(left);
+        Ok(bytes)
+    })
 }
 
 /// 64 random bits for jitter, where the lack of them must not stop anything.
