@@ -230,6 +230,8 @@ pub mod reason {
     pub const RETRIES_EXHAUSTED: &str = "retries_exhausted";
     /// The destination failed for so long that the delivery waited a day longer than its schedule without being tried.
     pub const DESTINATION_UNAVAILABLE: &str = "destination_unavailable";
+    /// Its consumers crashed whenever they had it in hand.
+    pub const CRASHED: &str = "crashed";
     /// A message that no consumer could read.
     pub const UNDECODABLE_MESSAGE: &str = "undecodable_message";
     /// The queue does not hold it any more, and nobody has said what became of it.

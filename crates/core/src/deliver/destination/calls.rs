@@ -1,0 +1,139 @@
+//! What consumers and the API say to a destination's object, and what it answers.
+//!
+//! Promise: one set of types for both sides, whose forms the tests pin. Out of scope: what is decided ([`super`]).
+
+use super::gate::{EndedCall, GateChange, GateRow, GateSettings};
+use super::rows::{AttemptRecord, Dispatch, DispatchState, Totals};
+use serde::{Deserialize, Serialize};
+
+/// What holds for a destination, as configured. Every call carries it, because an object reads no configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DestinationPolicy {
+    /// Breaker and limits.
+    pub gate: GateSettings,
+    /// How long a consumer may take for an attempt, in milliseconds: the destination's timeout, and time around it.
+    pub lease_ms: u64,
+    /// How long a dispatch waits for room before it is given up, in milliseconds.
+    pub patience_ms: u64,
+    /// How often a dispatch may be given to a consumer that is not heard of again.
+    pub max_crashes: u32,
+}
+
+/// A dispatch that a consumer has a message of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AdmitItem {
+    /// Which it is.
+    pub dispatch: Dispatch,
+    /// Whether the destination's filter lets it through.
+    pub is_wanted: bool,
+    /// Whether the message was given to a consumer before that did not end it: the delivery may have crashed it.
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    pub is_suspect: bool,
+}
+
+/// What becomes of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Admission {
+    /// Attempt number `attempt` begins.
+    Go {
+        /// From 1 within its round.
+        attempt: u32,
+    },
+    /// There is no room: it is to be parked, with its frame.
+    Park,
+    /// Nothing is left to do.
+    Done {
+        /// What it is.
+        state: DispatchState,
+    },
+    /// Another consumer has it in hand until then.
+    Busy {
+        /// In milliseconds since the epoch.
+        until_ms: u64,
+    },
+    /// It has crashed its consumers: it is to be given up without an attempt.
+    Crashed,
+}
+
+/// What an attempt came to, or that there was none.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DispatchOutcome {
+    /// The destination took it.
+    Delivered,
+    /// The next attempt is due then.
+    Retry {
+        /// In milliseconds since the epoch.
+        due_ms: u64,
+    },
+    /// The destination asked to be left alone until then; the attempt does not count.
+    Held {
+        /// In milliseconds since the epoch.
+        until_ms: u64,
+    },
+    /// No attempt was made: it waits for room.
+    Parked,
+    /// Given up; its dead letter is on its way.
+    Dead {
+        /// Stable code.
+        reason: String,
+    },
+}
+
+/// What became of a dispatch.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SettleItem {
+    /// Which it is.
+    pub dispatch: Dispatch,
+    /// Number of the attempt; 0 where there was none.
+    pub attempt: u32,
+    /// What it came to.
+    pub outcome: DispatchOutcome,
+    /// The attempt, where one was made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub record: Option<AttemptRecord>,
+    /// What it says of the destination.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub call: Option<EndedCall>,
+    /// Its message, where it has to wait and the object may not have it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub frame: Option<Vec<u8>>,
+}
+
+/// A waiting dispatch that a consumer takes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Taken {
+    /// Which it is.
+    pub dispatch: Dispatch,
+    /// Number of its attempt.
+    pub attempt: u32,
+    /// Why it is to be given up without an attempt: it waited too long, or crashed its consumers.
+    pub give_up: Option<&'static str>,
+    /// Attempts so far.
+    pub history: Vec<AttemptRecord>,
+    /// Its message.
+    pub frame: Vec<u8>,
+}
+
+/// What a settlement changed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Settlements {
+    /// What happened to the breaker, in order.
+    pub changes: Vec<GateChange>,
+    /// Deliveries that were dead, and that the destination took after all.
+    pub revived: Vec<String>,
+}
+
+/// Where a destination stands, for people.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DestinationStatus {
+    /// Breaker, holds, pauses.
+    pub gate: GateRow,
+    /// What was counted.
+    pub totals: Totals,
+    /// Dispatches in flight.
+    pub in_flight: u32,
+    /// When the oldest of what waits was received, in milliseconds since the epoch.
+    pub oldest_waiting_ms: Option<u64>,
+}
