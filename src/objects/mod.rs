@@ -8,6 +8,7 @@ mod counters;
 mod dead_letter_store;
 mod delivery_ledger;
 mod destination;
+mod dispatches;
 mod lifecycle;
 mod watch;
 
@@ -17,6 +18,7 @@ pub use counters::Counters;
 pub use dead_letter_store::DeadLetterStore;
 pub use delivery_ledger::DeliveryLedger;
 pub use destination::Destination;
+pub use dispatches::Dispatches;
 pub use lifecycle::Lifecycle;
 pub use watch::Watch;
 

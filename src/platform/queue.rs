@@ -14,6 +14,8 @@ use worker::Env;
 
 /// Binding of the queue of accepted deliveries.
 pub(crate) const DELIVERIES: &str = "DELIVERIES";
+/// Binding of the queue that has consumers come for what waits.
+pub(crate) const RELEASES: &str = "RELEASES";
 /// Binding of the dead-letter queue.
 pub(crate) const DEAD_LETTERS: &str = "DEAD_LETTERS";
 

@@ -70,6 +70,21 @@ impl Row {
     }
 }
 
+impl Row {
+    /// The bytes of a column; `None` where it is NULL.
+    pub(crate) fn blob(&self, column: usize) -> Option<Vec<u8>> {
+        match self.0.get(column) {
+            Some(SqlStorageValue::Blob(bytes)) => Some(bytes.clone()),
+            _ => None,
+        }
+    }
+}
+
+/// Bytes as a parameter.
+pub(crate) const fn blob(bytes: Vec<u8>) -> SqlStorageValue {
+    SqlStorageValue::Blob(bytes)
+}
+
 /// A number as a parameter.
 pub(crate) fn number(number: u64) -> SqlStorageValue {
     // 2^53 - 1: what JavaScript's numbers hold exactly; times and sizes stay far below it.

@@ -34,6 +34,34 @@ pub fn is_delivery_id(text: &str) -> bool {
     text.len() == ID_LENGTH && text.bytes().all(|byte| ALPHABET.contains(&byte))
 }
 
+/// The 16 bytes of an identifier; `None` where it is none.
+pub fn id_bytes(id: &str) -> Option<[u8; 16]> {
+    if id.len() != ID_LENGTH {
+        return None;
+    }
+    id.bytes()
+        .try_fold(0u128, |bits, letter| {
+            let value = ALPHABET.iter().position(|known| *known == letter)?;
+            Some(bits.checked_mul(32)?.saturating_add(u128::try_from(value).ok()?))
+        })
+        .map(u128::to_be_bytes)
+}
+
+/// The identifier of 16 bytes.
+pub fn id_from_bytes(bytes: [u8; 16]) -> String {
+    let [.., a, b, c, d, e, f, g, h, i, j] = bytes;
+    delivery_id(time_of(bytes), [a, b, c, d, e, f, g, h, i, j])
+}
+
+/// When the delivery of an identifier was received, in milliseconds since the epoch.
+pub fn id_time_ms(id: &str) -> Option<u64> {
+    id_bytes(id).map(time_of)
+}
+
+fn time_of(bytes: [u8; 16]) -> u64 {
+    u64::try_from(u128::from_be_bytes(bytes) >> 80).unwrap_or(u64::MAX)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -55,6 +83,8 @@ mod tests {
         fn sorts_by_time_and_is_recognised(a in 0u64..1 << 48, b in 0u64..1 << 48, r in any::<[u8; 10]>(), s in any::<[u8; 10]>()) {
             let (x, y) = (delivery_id(a, r), delivery_id(b, s));
             prop_assert!(is_delivery_id(&x));
+            prop_assert_eq!(id_bytes(&x).map(id_from_bytes), Some(x.clone()));
+            prop_assert_eq!(id_time_ms(&x), Some(a));
             if a != b {
                 prop_assert_eq!(a < b, x < y);
             }

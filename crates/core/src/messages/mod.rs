@@ -222,6 +222,17 @@ impl DeadLetter {
     }
 }
 
+/// Has a consumer come to a destination's object for dispatches that wait.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Release {
+    /// Name of the source.
+    pub source: String,
+    /// Name of the destination.
+    pub destination: String,
+    /// For how many.
+    pub count: u32,
+}
+
 /// Reasons of dead letters that are not refusals.
 pub mod reason {
     /// The destination answered 410: it does not want this any more.
@@ -253,6 +264,8 @@ pub enum Message<'a> {
     Delivery(Delivery, &'a [u8]),
     /// A dead letter.
     DeadLetter(DeadLetter, &'a [u8]),
+    /// Dispatches that may be taken.
+    Release(Release),
 }
 
 /// Why a message could not be read. All of them are the sender's or the version's fault, none can be repaired by
@@ -294,6 +307,11 @@ pub fn delivery_header<H: Serialize>(message: &Delivery<H>) -> String {
 /// The header line of a dead letter, newline included; the inline body follows it.
 pub fn dead_letter_header(message: &DeadLetter) -> String {
     header_line(r#"{"kind":"dead_letter","v":1"#, message)
+}
+
+/// A whole release: its header line, which nothing follows.
+pub fn release_header(message: &Release) -> String {
+    header_line(r#"{"kind":"release","v":1"#, message)
 }
 
 /// `start`, then the members of `message`: what `serde(flatten)` would write, which costs a quarter of the time more.
@@ -344,7 +362,12 @@ pub fn decode(message: &[u8]) -> Result<Message<'_>, DecodeError> {
             check_size(&letter.body, body)?;
             Ok(Message::DeadLetter(letter, body))
         }
-        ("delivery" | "dead_letter", v) => Err(DecodeError::UnknownVersion { kind: kind.into(), v }),
+        ("release", 1) => {
+            let release = serde_json::from_str(header).map_err(|error| header_error(&error))?;
+            check_size(&BodyRef::Omitted { size_bytes: 0 }, body)?;
+            Ok(Message::Release(release))
+        }
+        ("delivery" | "dead_letter" | "release", v) => Err(DecodeError::UnknownVersion { kind: kind.into(), v }),
         (kind, _) => Err(DecodeError::UnknownKind(kind.chars().take(40).collect())),
     }
 }

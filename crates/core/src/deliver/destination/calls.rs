@@ -4,6 +4,7 @@
 
 use super::gate::{EndedCall, GateChange, GateRow, GateSettings};
 use super::rows::{AttemptRecord, Dispatch, DispatchState, Totals};
+use crate::dead_letters::BodyText;
 use serde::{Deserialize, Serialize};
 
 /// What holds for a destination, as configured. Every call carries it, because an object reads no configuration.
@@ -98,22 +99,23 @@ pub struct SettleItem {
     pub call: Option<EndedCall>,
     /// Its message, where it has to wait and the object may not have it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub frame: Option<Vec<u8>>,
+    pub frame: Option<BodyText>,
 }
 
 /// A waiting dispatch that a consumer takes.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Taken {
     /// Which it is.
     pub dispatch: Dispatch,
     /// Number of its attempt.
     pub attempt: u32,
     /// Why it is to be given up without an attempt: it waited too long, or crashed its consumers.
-    pub give_up: Option<&'static str>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub give_up: Option<String>,
     /// Attempts so far.
     pub history: Vec<AttemptRecord>,
     /// Its message.
-    pub frame: Vec<u8>,
+    pub frame: BodyText,
 }
 
 /// What a settlement changed.
@@ -123,6 +125,107 @@ pub struct Settlements {
     pub changes: Vec<GateChange>,
     /// Deliveries that were dead, and that the destination took after all.
     pub revived: Vec<String>,
+}
+
+/// A dispatch that has a dead letter, told by whoever stores that: the platform gave its message up, or the settlement of its consumer
+/// may have been lost.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GivenUp {
+    /// Which it is.
+    pub dispatch: Dispatch,
+    /// Stable code.
+    pub reason: String,
+    /// Whether nothing is done where the object does not know it.
+    pub is_known: bool,
+}
+
+/// A dispatch for people.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DispatchRow {
+    /// Identifier of the delivery.
+    pub id: String,
+    /// How far it got; `in_flight` and `waiting` are not ends.
+    pub status: String,
+    /// When it was received, in milliseconds since the epoch.
+    pub received_at_ms: u64,
+    /// When it came to what it is, in milliseconds since the epoch.
+    pub updated_at_ms: u64,
+    /// When its next attempt is due; absent where it waits for room, or for nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_attempt_ms: Option<u64>,
+    /// Attempts of its round.
+    pub attempts: u32,
+    /// How often it was replayed or redelivered.
+    pub round: u32,
+    /// Events in it.
+    pub event_count: u64,
+    /// Size of its body, in bytes.
+    pub size_bytes: u64,
+    /// The delivery that had its key before, or the reason of its death.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+    /// The last attempts, the oldest first.
+    pub history: Vec<AttemptRecord>,
+}
+
+/// Calls to the object of a destination.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DestinationCall {
+    /// What may be done with the dispatches of a batch: one [`Admission`] for each.
+    Admit {
+        /// What holds for the destination.
+        policy: DestinationPolicy,
+        /// The dispatches.
+        items: Vec<AdmitItem>,
+    },
+    /// What became of dispatches: [`Settlements`].
+    Settle {
+        /// What holds for the destination.
+        policy: DestinationPolicy,
+        /// The dispatches.
+        items: Vec<SettleItem>,
+    },
+    /// Dispatches that wait: a list of [`Taken`].
+    Take {
+        /// At most so many.
+        limit: u32,
+        /// Whether the message that asks was given to a consumer before.
+        is_suspect: bool,
+    },
+    /// Dispatches that have a dead letter: what each of them is now.
+    GiveUp {
+        /// The dispatches.
+        items: Vec<GivenUp>,
+    },
+    /// [`DestinationStatus`].
+    Status,
+    /// Dispatches, the newest first: a list of [`DispatchRow`].
+    List {
+        /// Only those.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        state: Option<DispatchState>,
+        /// Older than this delivery.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        before: Option<String>,
+        /// At most so many.
+        limit: u32,
+    },
+    /// One dispatch: a [`DispatchRow`] or `null`.
+    Get {
+        /// Identifier of the delivery.
+        id: String,
+    },
+    /// A person pauses or resumes it: whether that changed anything.
+    Pause {
+        /// Which of the two.
+        is_paused: bool,
+    },
+    /// A person closes its breaker: whether it was open.
+    Close,
+    /// A person has it probed now.
+    Probe,
 }
 
 /// Where a destination stands, for people.

@@ -17,7 +17,7 @@ pub mod rows;
 mod tests;
 
 use crate::messages::{Origin, reason};
-use calls::{Admission, AdmitItem, DestinationPolicy, DispatchOutcome, SettleItem, Settlements, Taken};
+use calls::{Admission, AdmitItem, DestinationPolicy, DispatchOutcome, GivenUp, SettleItem, Settlements, Taken};
 use gate::{Gate, GateRow};
 use rows::{DispatchState, DispatchStore, SettledRow, Totals, WaitingRow, remember};
 use std::collections::BTreeMap;
@@ -316,6 +316,55 @@ impl Destination {
         store.wait(&WaitingRow { dispatch, due_ms, since_ms, attempts, crashes, history, frame })
     }
 
+    /// Takes in that dispatches have a dead letter: what each of them is now. A live claim is outlived on purpose: its holder may
+    /// still tell of a delivery, which counts, while a failure that it might tell of would wait for a message that is gone.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn give_up<S: DispatchStore>(
+        &mut self,
+        store: &mut S,
+        items: Vec<GivenUp>,
+        now_ms: u64,
+    ) -> Result<Vec<DispatchState>, S::Error> {
+        let before = self.totals;
+        let states = items.into_iter().map(|item| self.give_up_one(store, item, now_ms)).collect();
+        self.save(store, before)?;
+        states
+    }
+
+    fn give_up_one<S: DispatchStore>(
+        &mut self,
+        store: &mut S,
+        item: GivenUp,
+        now_ms: u64,
+    ) -> Result<DispatchState, S::Error> {
+        let GivenUp { dispatch, reason, is_known } = item;
+        let settled = store.settled(&dispatch.id, &dispatch.key)?;
+        if let Some(row) = settled.filter(|row| row.dispatch.round >= dispatch.round) {
+            // A later round has marked the letter itself.
+            let is_later = row.dispatch.round > dispatch.round;
+            return Ok(if is_later { DispatchState::Dead } else { row.state });
+        }
+        let waiting = store.waiting(&dispatch.id)?;
+        match (is_known, waiting.is_some()) {
+            // Its row has expired.
+            (true, false) => return Ok(DispatchState::Dead),
+            // The object has it in hand, whatever became of a message.
+            (false, true) => return Ok(DispatchState::Waiting),
+            (true, true) | (false, false) => {}
+        }
+        let (history, attempts) = waiting.as_ref().map(|row| (row.history.clone(), row.attempts)).unwrap_or_default();
+        if let Some(row) = &waiting {
+            store.unwait(&dispatch.id)?;
+            self.unpark(row.due_ms.is_none());
+        }
+        self.totals.count(waiting.map(|_| DispatchState::Waiting).or(origin_state(dispatch.origin)), DispatchState::Dead);
+        let (state, detail) = (DispatchState::Dead, Some(reason));
+        store.settle(&SettledRow { dispatch, state, settled_at_ms: now_ms, attempts, history, detail })?;
+        Ok(state)
+    }
+
     fn unpark(&mut self, was_parked: bool) {
         self.totals.parked = self.totals.parked.saturating_sub(u64::from(was_parked));
     }
@@ -420,9 +469,9 @@ impl Destination {
                 store.wait(&row)?;
             }
             let give_up = if row.crashes > policy.max_crashes {
-                Some(reason::CRASHED)
+                Some(reason::CRASHED.to_owned())
             } else if now_ms.saturating_sub(row.since_ms) > policy.patience_ms {
-                Some(reason::DESTINATION_UNAVAILABLE)
+                Some(reason::DESTINATION_UNAVAILABLE.to_owned())
             } else {
                 None
             };

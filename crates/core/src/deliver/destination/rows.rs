@@ -4,6 +4,7 @@
 //! `routed = delivered + duplicate + filtered + dead + waiting` holds after every step. Out of scope: SQL (`src/objects`), dispatches
 //! in flight, which are in memory only.
 
+use crate::dead_letters::BodyText;
 use crate::messages::Origin;
 use serde::{Deserialize, Serialize};
 
@@ -129,7 +130,7 @@ pub struct WaitingRow {
     /// The last attempts, the oldest first.
     pub history: Vec<AttemptRecord>,
     /// Its message: header line and body.
-    pub frame: Vec<u8>,
+    pub frame: BodyText,
 }
 
 /// Adds an attempt to a history.

@@ -5,6 +5,7 @@ use super::calls::*;
 use super::gate::{EndedCall, GateSettings, Sign};
 use super::rows::*;
 use super::*;
+use crate::dead_letters::BodyText;
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 use std::convert::Infallible;
@@ -75,6 +76,10 @@ impl DispatchStore for Rows {
         self.totals = *totals;
         Ok(())
     }
+}
+
+fn frame() -> BodyText {
+    BodyText::from_bytes(b"{}\n")
 }
 
 const SCHEDULE_MS: [u64; 2] = [5_000, 60_000];
@@ -149,8 +154,6 @@ struct World {
     letters: BTreeSet<String>,
     /// Successful attempts by key and round.
     reached: BTreeMap<(String, u32), u32>,
-    /// Attempts by delivery and when, within the first round.
-    tried: BTreeMap<String, Vec<u64>>,
     is_exact: bool,
 }
 
@@ -166,7 +169,6 @@ impl World {
             accepted: BTreeMap::new(),
             letters: BTreeSet::new(),
             reached: BTreeMap::new(),
-            tried: BTreeMap::new(),
             is_exact: true,
         }
     }
@@ -188,11 +190,8 @@ impl World {
         let at_ms = self.now_ms;
         if let Some(reason) = give_up {
             self.letters.insert(dispatch.id.clone());
-            let outcome = DispatchOutcome::Dead { reason: reason.into() };
+            let outcome = DispatchOutcome::Dead { reason };
             return SettleItem { dispatch, attempt, outcome, record: None, call: None, frame: None };
-        }
-        if dispatch.round == 0 {
-            self.tried.entry(dispatch.id.clone()).or_default().push(at_ms);
         }
         let schedule = usize::try_from(attempt - 1).ok().and_then(|index| SCHEDULE_MS.get(index));
         let (sign, outcome) = match self.mood {
@@ -201,13 +200,14 @@ impl World {
                 (Sign::Success, DispatchOutcome::Delivered)
             }
             Mood::Busy => (Sign::Nothing, DispatchOutcome::Held { until_ms: at_ms + 20_000 }),
-            Mood::Failing => match schedule {
-                Some(wait_ms) => (Sign::Failure, DispatchOutcome::Retry { due_ms: at_ms + wait_ms }),
-                None => {
+            Mood::Failing => {
+                let outcome = schedule.map(|wait_ms| DispatchOutcome::Retry { due_ms: at_ms + wait_ms });
+                let dead = || DispatchOutcome::Dead { reason: "retries_exhausted".into() };
+                if outcome.is_none() {
                     self.letters.insert(dispatch.id.clone());
-                    (Sign::Failure, DispatchOutcome::Dead { reason: "retries_exhausted".into() })
                 }
-            },
+                (Sign::Failure, outcome.unwrap_or_else(dead))
+            }
         };
         let record = Some(AttemptRecord { at_ms, duration_ms: 10, status: None, error: None, excerpt: None });
         let call = Some(EndedCall { at_ms, duration_ms: 10, sign });
@@ -242,7 +242,7 @@ impl World {
                         let item = AdmitItem { dispatch: dispatch.clone(), is_wanted: true, is_suspect };
                         let admitted =
                             self.destination.admit(&mut self.rows, &policy, core::slice::from_ref(&item), now_ms);
-                        let frame = vec![1];
+                        let frame = frame();
                         let taken = |attempt, give_up| Taken {
                             dispatch: dispatch.clone(),
                             attempt,
@@ -252,7 +252,7 @@ impl World {
                         };
                         match admitted.unwrap().remove(0) {
                             Admission::Go { attempt } => (vec![taken(attempt, None)], None),
-                            Admission::Crashed => (vec![taken(0, Some(reason::CRASHED))], None),
+                            Admission::Crashed => (vec![taken(0, Some(reason::CRASHED.to_owned()))], None),
                             Admission::Park => (vec![], Some(dispatch)),
                             Admission::Done { .. } => (vec![], None),
                             // It comes again.
@@ -279,7 +279,7 @@ impl World {
             outcome: DispatchOutcome::Parked,
             record: None,
             call: None,
-            frame: Some(vec![1]),
+            frame: Some(frame()),
         }));
         self.destination.settle(&mut self.rows, &policy, items.clone(), now_ms).unwrap();
         // The answer was lost, and it is said again.
