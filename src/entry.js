@@ -92,9 +92,8 @@ function durableObject(Exported) {
 }
 
 export const Counters = durableObject(wasm.Counters);
-export const DeliveryLedger = durableObject(wasm.DeliveryLedger);
 export const DeadLetterStore = durableObject(wasm.DeadLetterStore);
 export const AuditLog = durableObject(wasm.AuditLog);
 export const Watch = durableObject(wasm.Watch);
 export const Lifecycle = durableObject(wasm.Lifecycle);
-export const Destination = durableObject(wasm.Destination);
+export const Dispatches = durableObject(wasm.Dispatches);

@@ -13,7 +13,7 @@ mod objects;
 mod platform;
 mod receive;
 
-pub use objects::{AuditLog, Counters, DeadLetterStore, DeliveryLedger, Destination, Lifecycle, Watch};
+pub use objects::{AuditLog, Counters, DeadLetterStore, Dispatches, Lifecycle, Watch};
 pub use receive::{
     Failure, Steps, is_webhook, receive_arrived, receive_failed, receive_flush, receive_grew, receive_key,
     receive_limits, receive_open, receive_overflowed, receive_rate_limited, receive_sent,

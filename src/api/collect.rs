@@ -7,20 +7,19 @@
 //! Out of scope: what the figures mean (`gateway_core::{accounting, metrics, watch}`).
 
 use crate::VERSION;
-use crate::config::{Gateway, gateway};
-use crate::deliver::circuit_breakers::circuits_of;
+use crate::config::gateway;
+use crate::deliver::destinations;
 use crate::platform::objects::{self, CallError};
 use crate::platform::{clock, queue};
 use futures_util::future::{join, join_all, join3, join4};
-use gateway_core::config::Source;
 use gateway_core::dead_letters::{LetterTotals, LettersCall, STORE_OBJECT};
-use gateway_core::deliver::circuit_breaker::CircuitRow;
-use gateway_core::deliver::ledger::{LedgerCall, LedgerTotals, ledger_shards};
+use gateway_core::deliver::destination::status::CircuitRow;
 use gateway_core::lifecycle::LIFECYCLE_OBJECT;
-use gateway_core::metrics::accounting::{Collected, SourceAccount, by_source, include, own};
+use gateway_core::metrics::accounting::{Collected, by_source, include, own};
 use gateway_core::metrics::counters::{CountersCall, Totals, counter_shards};
 use gateway_core::metrics::{Backlog, Snapshot};
 use gateway_core::monitor::calls::{Health, WATCH_OBJECT, WatchCall};
+use gateway_core::receive::UNKNOWN_SOURCE;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
@@ -29,8 +28,8 @@ use worker::Env;
 /// How long an object may take, in milliseconds.
 const ANSWER_MS: u64 = 3_000;
 
-/// When the last circuits are asked, in milliseconds after the beginning; these take up to two seconds more.
-const CIRCUITS_MS: u64 = 5_000;
+/// When the last destinations are asked, in milliseconds after the beginning; these take up to two seconds more.
+const DESTINATIONS_MS: u64 = 5_000;
 
 /// Asks all objects of a binding the same, side by side.
 async fn ask_all<T: DeserializeOwned>(
@@ -50,16 +49,13 @@ async fn in_time<T>(call: impl Future<Output = Result<T, CallError>>) -> Option<
 pub(crate) async fn collect(env: &Env) -> Snapshot {
     let taken_at_ms = clock::now_ms();
     let counter_names: Vec<String> = counter_shards().collect();
-    let ledger_names: Vec<String> = ledger_shards().collect();
-    let ledgers = ask_all::<LedgerTotals>(env, objects::DELIVERY_LEDGER, &ledger_names, &LedgerCall::Totals);
     let store = objects::call::<LetterTotals>(env, objects::DEAD_LETTER_STORE, STORE_OBJECT, &LettersCall::Totals);
     let watch = objects::call::<Health>(env, objects::WATCH, WATCH_OBJECT, &WatchCall::Read);
     let counters = ask_all::<Totals>(env, objects::COUNTERS, &counter_names, &CountersCall::Read);
     let rest = join4(in_time(store), in_time(crate::jobs::reconcile::reconciled(env)), in_time(watch), queues(env));
-    let (counters, ledgers, (letters, reconcile, health, queues)) = join3(counters, ledgers, rest).await;
+    let (counters, (letters, reconcile, health, queues)) = join(counters, rest).await;
     let mut missing = vec![];
     let counters = answered(counters, &counter_names, &mut missing);
-    let ledgers = answered(ledgers, &ledger_names, &mut missing);
     for (name, absent) in
         [(STORE_OBJECT, letters.is_none()), (LIFECYCLE_OBJECT, reconcile.is_none()), (WATCH_OBJECT, health.is_none())]
     {
@@ -68,13 +64,29 @@ pub(crate) async fn collect(env: &Env) -> Snapshot {
         }
     }
     let own = own(&counters);
-    let mut sources = by_source(&Collected { counters, ledgers });
     let gateway = gateway(env);
+    let configured = gateway.as_ref().map_or(&[][..], |gateway| &gateway.config.sources);
+    let mut names: Vec<String> = configured.iter().map(|source| source.name.clone()).collect();
+    // What is no longer configured may still have something that waits.
+    let mut counted: Vec<&str> = counters.iter().flat_map(|totals| &totals.seen).map(|seen| &*seen.source).collect();
+    counted.retain(|name| *name != UNKNOWN_SOURCE && !configured.iter().any(|source| source.name == *name));
+    counted.sort_unstable();
+    counted.dedup();
+    names.extend(counted.into_iter().map(ToOwned::to_owned));
+    let statuses = destinations::statuses(env, &names, taken_at_ms.saturating_add(DESTINATIONS_MS)).await;
+    let circuits = configured.iter().zip(&statuses).map(|(source, status)| destinations::row(source, status.as_ref()));
+    let circuits: Vec<CircuitRow> = circuits.collect();
+    let mut at_destinations = vec![];
+    for (name, status) in names.into_iter().zip(statuses) {
+        match status {
+            Some(status) => at_destinations.push((name, status)),
+            None => missing.push(format!("destination {name}")),
+        }
+    }
+    let mut sources = by_source(&Collected { counters, destinations: at_destinations });
+    include(&mut sources, configured.iter().map(|source| source.name.as_str()));
     let (configuration, circuits, declared) = match &gateway {
         Ok(gateway) => {
-            let configured = &gateway.config.sources;
-            include(&mut sources, configured.iter().map(|source| source.name.as_str()));
-            let circuits = circuits(env, gateway, &sources, taken_at_ms.saturating_add(CIRCUITS_MS)).await;
             let declared = configured.iter().filter(|source| source.subscription.is_some());
             (gateway.secret_problems(), Some(circuits), Some(declared.map(|source| source.name.clone()).collect()))
         }
@@ -96,24 +108,12 @@ pub(crate) async fn collect(env: &Env) -> Snapshot {
     }
 }
 
-/// Only a destination with failed attempts can have an open circuit: with many healthy sources nothing is asked.
-async fn circuits(
-    env: &Env,
-    gateway: &Gateway,
-    accounts: &BTreeMap<String, SourceAccount>,
-    until_ms: u64,
-) -> Vec<CircuitRow> {
-    let has_failed = |source: &&Source| {
-        accounts.get(&source.name).is_some_and(|account| account.retries > 0 || account.dead > 0 || account.revived > 0)
-    };
-    let sources: Vec<&Source> = gateway.config.sources.iter().filter(has_failed).collect();
-    circuits_of(env, &sources, until_ms).await
-}
-
 async fn queues(env: &Env) -> BTreeMap<String, Backlog> {
     let ask = |binding: &'static str| clock::within(ANSWER_MS, queue::backlog(env, binding));
-    let (deliveries, letters) = join(ask(queue::DELIVERIES), ask(queue::DEAD_LETTERS)).await;
-    let named = [("deliveries", deliveries.flatten()), ("dead-letters", letters.flatten())];
+    let (deliveries, releases, letters) =
+        join3(ask(queue::DELIVERIES), ask(queue::RELEASES), ask(queue::DEAD_LETTERS)).await;
+    let named =
+        [("deliveries", deliveries.flatten()), ("releases", releases.flatten()), ("dead-letters", letters.flatten())];
     named.into_iter().filter_map(|(name, backlog)| Some((name.to_owned(), backlog?))).collect()
 }
 

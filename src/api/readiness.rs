@@ -12,8 +12,7 @@ use futures_util::future::{join, join_all};
 use gateway_core::audit::AuditCall;
 use gateway_core::auth::MIN_TOKEN_CHARS;
 use gateway_core::dead_letters::{LettersCall, STORE_OBJECT};
-use gateway_core::deliver::circuit_breaker::CircuitCall;
-use gateway_core::deliver::ledger::{LedgerCall, ledger_shards};
+use gateway_core::deliver::destination::calls::DestinationCall;
 use gateway_core::lifecycle::{LIFECYCLE_OBJECT, LifecycleCall};
 use gateway_core::metrics::counters::{CountersCall, counter_shards};
 use gateway_core::monitor::calls::{WATCH_OBJECT, WatchCall};
@@ -30,7 +29,7 @@ const CHECK_MS: u64 = 3_000;
 /// How often a probe looks whether the first round, which another probe began, is done, in milliseconds.
 const LOOK_MS: u64 = 50;
 
-/// Each source has an object of its own, `destination:…` or `archive:…`; this one belongs to none.
+/// Each destination has an object of its own, `source/destination`; this one belongs to none.
 const PROBED_DESTINATION: &str = "readyz";
 
 thread_local! {
@@ -67,23 +66,17 @@ async fn check(env: &Env) -> (u16, String) {
     let gateway = gateway(env);
     let secrets = gateway.as_ref().is_ok_and(|gateway| gateway.secret_problems().is_empty());
     let token = secret(env, "ADMIN_TOKEN").is_some_and(|token| token.len() >= MIN_TOKEN_CHARS);
-    let (counters, ledger) = (counter_shards().next(), ledger_shards().next());
+    let counters = counter_shards().next();
     let nobody = String::new;
     // One object of each class: they share their code and their binding. Each is asked for what it looks up in its tables at
     // the least cost, by the key of nothing where it can be.
     let classes = [
         ("counters", objects::COUNTERS, counters.as_deref().unwrap_or_default(), text(&CountersCall::Read)),
-        (
-            "delivery_ledger",
-            objects::DELIVERY_LEDGER,
-            ledger.as_deref().unwrap_or_default(),
-            text(&LedgerCall::Get { id: nobody() }),
-        ),
         ("dead_letter_store", objects::DEAD_LETTER_STORE, STORE_OBJECT, text(&LettersCall::Get { id: nobody() })),
         ("audit_log", objects::AUDIT_LOG, AUDIT_OBJECT, text(&AuditCall::Anchored { segment: 0 })),
         ("lifecycle", objects::LIFECYCLE, LIFECYCLE_OBJECT, text(&LifecycleCall::Last)),
         ("watch", objects::WATCH, WATCH_OBJECT, text(&WatchCall::Read)),
-        ("destinations", objects::DESTINATIONS, PROBED_DESTINATION, text(&CircuitCall::Read)),
+        ("dispatches", objects::DISPATCHES, PROBED_DESTINATION, text(&DestinationCall::Status)),
     ];
     let asked = classes.map(|(check, binding, name, call)| async move {
         let answered = clock::within(CHECK_MS, objects::exchange(env, binding, name, call)).await;
@@ -95,6 +88,7 @@ async fn check(env: &Env) -> (u16, String) {
         ("configuration", gateway.is_ok()),
         ("secrets", secrets && token),
         ("deliveries_queue", queue::is_bound(env, queue::DELIVERIES)),
+        ("releases_queue", queue::is_bound(env, queue::RELEASES)),
         ("dead_letters_queue", queue::is_bound(env, queue::DEAD_LETTERS)),
         ("bucket", bucket.is_some_and(|listed| listed.is_ok())),
     ];

@@ -1,55 +1,43 @@
-//! One claimed delivery: tried, given up or given back, and what the ledger is told of it.
+//! One dispatch in hand: tried or given up, and what its object is told of it.
 //!
-//! Promises: a dead letter is on its way before the ledger calls a delivery dead; a message that goes back to the queue is
-//! sent again as a new one before the queue would give it up. Out of scope: claims and settlements (`deliveries`), what an
+//! Promise: a dead letter is on its way before a dispatch is told to be dead. Out of scope: admission and settlement (`batch`), what an
 //! answer means (`gateway_core::deliver::retry_policy`).
 
 use super::destination::{Attempt, hand_on};
+use super::destinations::schedule_s;
 use crate::config::Configured;
 use crate::deliver::letter::{failed, send_letter};
 use crate::platform::body::Body;
-use crate::platform::queue::{self, QueueMessage};
+use crate::platform::queue::QueueMessage;
 use crate::platform::{clock, log, r2};
-use gateway_core::deliver::circuit_breaker::{Sign, sign};
-use gateway_core::deliver::ledger::{ClaimItem, Outcome, SettleItem};
-use gateway_core::deliver::retry_policy::{Verdict, judge};
-use gateway_core::messages::{BodyRef, DeadLetter, Delivery, reason};
+use gateway_core::dead_letters::BodyText;
+use gateway_core::deliver::destination::calls::{DispatchOutcome, SettleItem};
+use gateway_core::deliver::destination::gate::EndedCall;
+use gateway_core::deliver::destination::rows::{AttemptRecord, Dispatch};
+use gateway_core::deliver::retry_policy::{judge, sign};
+use gateway_core::messages::{BodyRef, DeadLetter, Delivery, delivery_header, frame, reason};
 use worker::Env;
 
-/// How long a delivery waits whose ledger object or stored body cannot be reached, in seconds.
-pub(super) const STORAGE_DELAY_S: u32 = 10;
-
-/// How long a delivery waits whose destination has used up its part of a batch, in seconds.
-const GIVEN_BACK_DELAY_S: u32 = 5;
-
-/// The schedule of a delivery whose source is not configured any more: an hour, in which bringing the source back delivers
-/// what waits.
-const UNCONFIGURED_SCHEDULE_S: [u32; 12] = [300; 12];
-
-/// A delivery of the batch, decoded.
+/// A dispatch that a consumer has in hand.
 pub(super) struct Work<'m> {
-    pub(super) message: &'m QueueMessage,
+    /// Its message; `None` where its object handed it over.
+    pub(super) message: Option<&'m QueueMessage>,
+    pub(super) dispatch: Dispatch,
     pub(super) delivery: Delivery,
     pub(super) inline: Vec<u8>,
-    pub(super) shard: String,
-    pub(super) key: String,
-    /// The attempt that the ledger has granted.
+    /// From 1; 0 where there is none.
     pub(super) attempt: u32,
-    /// Whether it is given up untried: it has waited too long for an open circuit.
-    pub(super) is_given_up: bool,
+    /// Why it is given up untried.
+    pub(super) give_up: Option<String>,
 }
 
 impl Work<'_> {
-    pub(super) fn claim_item(&self) -> ClaimItem {
-        ClaimItem::of_delivery(self.key.clone(), &self.delivery)
-    }
-
     /// What an attempt has to fetch of the body, in bytes.
     pub(super) fn fetched_bytes(&self) -> u64 {
         if let BodyRef::Stored { size_bytes, .. } = &self.delivery.body { *size_bytes } else { 0 }
     }
 
-    /// Key of a stored body that nothing needs any more once this is settled. That of a replay belongs to its letter.
+    /// Key of a stored body that nothing needs any more once this has ended. That of a replay belongs to its letter.
     pub(super) fn stored_key(&self) -> Option<String> {
         match &self.delivery.body {
             _ if self.delivery.replay > 0 => None,
@@ -58,8 +46,17 @@ impl Work<'_> {
         }
     }
 
+    /// What its object is told. Where it may have to wait, its object is handed its message, unless it has it.
+    pub(super) fn settlement(&self, outcome: DispatchOutcome) -> SettleItem {
+        let waits = !matches!(outcome, DispatchOutcome::Delivered | DispatchOutcome::Dead { .. });
+        let frame = (waits && self.message.is_some())
+            .then(|| BodyText::from_bytes(&frame(&delivery_header(&self.delivery), &self.inline)));
+        let (dispatch, attempt) = (self.dispatch.clone(), self.attempt);
+        SettleItem { dispatch, attempt, outcome, record: None, call: None, frame }
+    }
+
     /// Tells the letter of a delivery that was given up, and then delivered by a consumer that was late: the letter is sent
-    /// again, and whoever stores letters asks the ledger how their deliveries stand. The body stays: the letter refers to it.
+    /// again, and whoever stores letters asks the object how their deliveries stand. The body stays: the letter refers to it.
     pub(super) async fn tell_its_letter(&self, env: &Env) {
         let detail = Some("its destination took it after it had been given up".to_owned());
         let reason = reason::RETRIES_EXHAUSTED;
@@ -68,78 +65,28 @@ impl Work<'_> {
             failed(cause, &letter.source, &letter.id, &letter.headers, &error);
         }
     }
-
-    /// Back to the queue.
-    pub(super) async fn nack(&self, delay_s: u32, env: &Env) {
-        super::nack(self.message, queue::DELIVERIES, delay_s, env).await;
-    }
 }
 
-/// What is to be written into the ledger, and then done with the message.
-pub(super) struct Settlement<'m> {
-    pub(super) work: Work<'m>,
-    pub(super) outcome: Outcome,
-    pub(super) status: Option<u16>,
-    pub(super) error: Option<String>,
-    /// For how long the message is put off; `None` where it is done with.
-    pub(super) delay_s: Option<u32>,
-}
+/// What became of a dispatch: itself, and what its object is told. Nothing where its letter could not be sent.
+pub(super) type Tried<'m> = (Work<'m>, Option<SettleItem>);
 
-impl<'m> Settlement<'m> {
-    /// A claimed delivery that was not tried.
-    pub(super) fn given_back(work: Work<'m>) -> Self {
-        let next_attempt_ms = due_ms(GIVEN_BACK_DELAY_S);
-        let outcome = Outcome::NotAttempted { next_attempt_ms };
-        Self { work, outcome, status: None, error: None, delay_s: Some(GIVEN_BACK_DELAY_S) }
-    }
-
-    pub(super) fn item(&self) -> SettleItem {
-        SettleItem {
-            id: self.work.delivery.id.clone(),
-            attempt: self.work.attempt,
-            outcome: self.outcome.clone(),
-            status: self.status,
-            error: self.error.clone(),
-        }
-    }
-
-    /// Whether there is a letter of it.
-    pub(super) fn is_dead(&self) -> bool {
-        matches!(self.outcome, Outcome::Dead { .. } | Outcome::GivenUp { .. })
-    }
-
-    /// The stored body that nobody needs any more; a dead letter refers to its.
-    pub(super) fn leftover(&self) -> Option<String> {
-        if matches!(self.outcome, Outcome::Delivered) { self.work.stored_key() } else { None }
-    }
-}
-
-fn due_ms(delay_s: u32) -> u64 {
-    clock::now_ms().saturating_add(u64::from(delay_s).saturating_mul(1000))
-}
-
-/// What became of one claimed delivery.
-pub(super) struct Tried<'m> {
-    /// `None` where the message was put off and the claim runs out by itself.
-    pub(super) settlement: Option<Settlement<'m>>,
-    /// What it says about the destination, with status and error.
-    pub(super) sign: Sign,
-    pub(super) status: Option<u16>,
-    pub(super) error: Option<String>,
-}
-
-/// One attempt on one claimed delivery, or its end without one.
+/// One attempt, or the end without one.
 pub(super) async fn attempt<'m>(configured: Option<Configured<'_>>, mut work: Work<'m>, env: &Env) -> Tried<'m> {
-    if work.is_given_up {
-        let error = "its destination did not recover in time: the circuit is open".to_owned();
+    if let Some(reason) = work.give_up.take() {
         let attempts = work.attempt.saturating_sub(1);
-        let settlement = bury(work, reason::DESTINATION_UNAVAILABLE, attempts, None, Some(error), env).await;
-        return Tried { settlement, sign: Sign::None, status: None, error: None };
+        let detail = match reason.as_str() {
+            reason::CRASHED => "its consumers did not end with it in hand",
+            _ => "its destination had no room for it in time",
+        };
+        return bury(work, reason, attempts, None, Some(detail.to_owned()), env).await;
     }
-    let Attempt { attempted, status, error, cause } = match configured {
+    let at_ms = clock::now_ms();
+    let attempt = match configured {
         Some(configured) => hand_on_body(configured, &mut work, env).await,
         None => Attempt::not_sent(format!("source {} is not configured", work.delivery.source)),
     };
+    let now_ms = clock::now_ms();
+    let Attempt { attempted, status, error, code, cause } = attempt;
     if let Some(cause) = &cause {
         let attempts = work.attempt.to_string();
         let Delivery { id, source, headers, .. } = &work.delivery;
@@ -155,18 +102,22 @@ pub(super) async fn attempt<'m>(configured: Option<Configured<'_>>, mut work: Wo
             ],
         );
     }
-    let schedule_s = configured.map_or(&UNCONFIGURED_SCHEDULE_S[..], |configured| &configured.source.retry_schedule_s);
-    let (sign, told) = (sign(&attempted), error.clone());
-    let attempts = work.attempt;
-    let settlement = match judge(schedule_s, attempts, &attempted, clock::jitter()) {
-        Verdict::Delivered => Some(Settlement { work, outcome: Outcome::Delivered, status, error, delay_s: None }),
-        Verdict::Retry { delay_s } => {
-            let outcome = Outcome::Retry { next_attempt_ms: due_ms(delay_s) };
-            Some(Settlement { work, outcome, status, error, delay_s: Some(delay_s) })
+    let duration_ms = now_ms.saturating_sub(at_ms);
+    let record =
+        AttemptRecord { at_ms, duration_ms, status, error: code.map(ToOwned::to_owned), excerpt: error.clone() };
+    let call = EndedCall { at_ms, duration_ms, sign: sign(&attempted) };
+    let outcome = judge(schedule_s(configured), work.attempt, &attempted, clock::jitter(), now_ms);
+    let (work, settlement) = match outcome {
+        DispatchOutcome::Dead { reason } => {
+            let attempts = work.attempt;
+            bury(work, reason, attempts, status, error, env).await
         }
-        Verdict::Dead { reason } => bury(work, reason, attempts, status, error, env).await,
+        outcome => {
+            let settlement = work.settlement(outcome);
+            (work, Some(settlement))
+        }
     };
-    Tried { settlement, sign, status, error: told }
+    (work, settlement.map(|settlement| SettleItem { record: Some(record), call: Some(call), ..settlement }))
 }
 
 /// What came with the message is lent for the attempt, and is there again for a letter.
@@ -191,22 +142,18 @@ async fn hand_on_body(configured: Configured<'_>, work: &mut Work<'_>, env: &Env
 
 /// Sends the letter of a delivery that is given up.
 async fn bury<'m>(
-    mut work: Work<'m>,
-    reason: &'static str,
+    work: Work<'m>,
+    reason: String,
     attempts: u32,
     status: Option<u16>,
     error: Option<String>,
     env: &Env,
-) -> Option<Settlement<'m>> {
-    let mut letter =
-        DeadLetter::undeliverable(&work.delivery, reason, attempts, status, error.clone(), clock::now_ms());
-    let body = Body::Small(std::mem::take(&mut work.inline));
-    if let Err((cause, error)) = send_letter(env, &mut letter, &body).await {
+) -> Tried<'m> {
+    let mut letter = DeadLetter::undeliverable(&work.delivery, &reason, attempts, status, error, clock::now_ms());
+    if let Err((cause, error)) = send_letter(env, &mut letter, &Body::Small(work.inline.clone())).await {
         failed(cause, &letter.source, &letter.id, &letter.headers, &error);
-        work.nack(STORAGE_DELAY_S, env).await;
-        return None;
+        return (work, None);
     }
-    let reason = reason.into();
-    let outcome = if work.is_given_up { Outcome::GivenUp { reason } } else { Outcome::Dead { reason } };
-    Some(Settlement { work, outcome, status, error, delay_s: None })
+    let settlement = work.settlement(DispatchOutcome::Dead { reason });
+    (work, Some(settlement))
 }

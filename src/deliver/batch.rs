@@ -1,78 +1,105 @@
-//! `DELIVERIES`: circuits → claims → attempts → settlements.
+//! `DELIVERIES` and `RELEASES`: admit or take → attempt → settle.
 //!
-//! Promises: nothing is handed on without a claim in the ledger, nothing is acknowledged before the ledger knows what
-//! became of it, a crash in between repeats and never loses; what waits for an open circuit is put off without a claim and
-//! without an attempt; the destinations of a batch take turns and are settled each by itself, so that a slow one does not
-//! hold back the others; a message that cannot be read goes to the dead letters as it is. Out of scope: who may claim
-//! (`gateway_core::deliver::ledger`), what opens a circuit (`gateway_core::deliver::circuit_breaker`), whose turn it is (`gateway_core::deliver::scheduler`).
+//! Promises: no message waits in a queue: each dispatch ends, or is in its destination's object when its message is acknowledged;
+//! nothing is tried that its destination's object did not give; the destinations of a batch share its connections and are settled each
+//! by itself; a message that was given to a consumer before that did not end it is worked on alone, after the others; a message that
+//! cannot be read goes to the dead letters as it is. Out of scope: what may be tried (`gateway_core::deliver::destination`), whose turn
+//! it is (`gateway_core::deliver::scheduler`).
 
-use super::attempt::{STORAGE_DELAY_S, Settlement, Tried, Work, attempt};
+use super::attempt::{Tried, Work, attempt};
 use super::dead_letters::{self, unreadable};
+use super::destinations;
 use crate::config::{Configured, Gateway};
-use crate::deliver::circuit_breakers;
 use crate::deliver::letter::send_letter;
 use crate::platform::body::Body;
-use crate::platform::queue::{self, QueueMessage};
-use crate::platform::{clock, log, objects, r2};
-use futures_util::future::{Either, join, join_all};
+use crate::platform::queue::QueueMessage;
+use crate::platform::{clock, log, r2};
+use futures_util::future::{Either, join_all};
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
-use gateway_core::config::Destination;
-use gateway_core::deliver::circuit_breaker::{Gate, PROBE_MARGIN_MS, Tally, wait_s};
-use gateway_core::deliver::ledger::{Claimed, LEASE_MS, LedgerCall, Settled, State, delivery_key, ledger_shard};
-use gateway_core::deliver::retry_policy::has_waited_too_long;
+use gateway_core::deliver::destination::calls::{Admission, AdmitItem, DispatchOutcome, SettleItem, Taken};
+use gateway_core::deliver::destination::rows::{Dispatch, DispatchState};
 use gateway_core::deliver::scheduler::{CONNECTIONS, Memory, Place, Turn, Turns, Waiting};
-use gateway_core::messages::{Message, decode};
+use gateway_core::messages::{Delivery, Message, Release, decode, reason};
 use std::cell::RefCell;
-use std::collections::BTreeMap;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use worker::Env;
 
-/// The deliveries of a batch for one destination.
+/// How long a message waits in its queue whose destination's object, or whose letter's queue, cannot be reached, in seconds.
+const STORAGE_DELAY_S: u32 = 10;
+
+/// How long after it was given an attempt may begin, in milliseconds: its timeout and this are less than its lease.
+const BEGIN_WITHIN_MS: u64 = 60_000;
+
+/// The dispatches of a batch for one destination.
+#[derive(Default)]
 struct Lane<'g, 'm> {
+    source: String,
     configured: Option<Configured<'g>>,
-    gate: Gate,
     works: VecDeque<Work<'m>>,
-    settlements: Vec<Settlement<'m>>,
-    /// Stored bodies that nobody needs any more.
-    leftovers: Vec<String>,
-    tally: Tally,
+    ended: Vec<(Work<'m>, SettleItem)>,
+    /// To be acknowledged when everything is settled: they asked for what was taken.
+    releases: Vec<&'m QueueMessage>,
 }
 
-/// Works on one batch.
+/// What a batch holds.
+#[derive(Default)]
+struct Sorted<'m> {
+    deliveries: BTreeMap<String, Vec<Read<'m>>>,
+    releases: Vec<(&'m QueueMessage, Release)>,
+    letters: Vec<&'m QueueMessage>,
+}
+
+/// A delivery that was read.
+struct Read<'m> {
+    message: &'m QueueMessage,
+    delivery: Delivery,
+    inline: Vec<u8>,
+}
+
+/// Works on one batch: first on what is new, together; then on what came before, one by one.
 pub(super) async fn consume(gateway: &Gateway, messages: &[QueueMessage], env: &Env) {
-    let mut sources: BTreeMap<String, VecDeque<Work<'_>>> = BTreeMap::new();
-    let mut letters = vec![];
-    for message in messages {
-        match read(message) {
-            Ok(Some(work)) => sources.entry(work.delivery.source.clone()).or_default().push_back(work),
-            Ok(None) => letters.push(message),
-            Err((bytes, error)) => bury_unreadable(message, bytes, &error, env).await,
-        }
+    let (fresh, suspects): (Vec<_>, Vec<_>) = messages.iter().partition(|message| message.attempts() <= 1);
+    consume_together(gateway, &fresh, false, env).await;
+    for message in suspects {
+        consume_together(gateway, &[message], true, env).await;
     }
-    if !letters.is_empty() {
-        dead_letters::consume(&letters, env).await;
-    }
-    let lanes = sources.into_iter().map(|(source, works)| open(gateway.source(&source), works, env));
-    let mut lanes = join_all(lanes).await;
-    // The leases begin later, if anything.
-    let claimed_ms = clock::now_ms();
-    claim(&mut lanes, env).await;
-    take_turns(lanes, claimed_ms, env).await;
 }
 
-/// A delivery; `None`: a letter.
-fn read(message: &QueueMessage) -> Result<Option<Work<'_>>, (Vec<u8>, String)> {
-    let bytes = message.bytes();
-    let (delivery, inline) = match decode(&bytes) {
-        Ok(Message::Delivery(delivery, inline)) => (delivery, inline.to_vec()),
-        Ok(Message::DeadLetter(..)) => return Ok(None),
-        Err(error) => {
-            let error = error.to_string();
-            return Err((bytes, error));
+async fn consume_together<'m>(gateway: &Gateway, messages: &[&'m QueueMessage], is_suspect: bool, env: &Env) {
+    let mut sorted = Sorted::default();
+    for message in messages {
+        if let Err((bytes, error)) = sorted.sort(message) {
+            bury_unreadable(message, bytes, &error, env).await;
         }
-    };
-    let key = delivery_key(&delivery, &inline);
-    Ok(Some(Work { message, shard: ledger_shard(&key), key, delivery, inline, attempt: 0, is_given_up: false }))
+    }
+    if !sorted.letters.is_empty() {
+        dead_letters::consume(&sorted.letters, env).await;
+    }
+    let admitted = sorted.deliveries.into_iter().map(|(source, read)| admit(gateway, source, read, is_suspect, env));
+    let taken = sorted.releases.into_iter().map(|(message, release)| take(gateway, message, release, is_suspect, env));
+    let (admitted, taken) = futures_util::future::join(join_all(admitted), join_all(taken)).await;
+    let lanes: Vec<Lane<'_, 'm>> = admitted.into_iter().chain(taken).collect();
+    attempt_all(lanes, clock::now_ms(), env).await;
+}
+
+impl<'m> Sorted<'m> {
+    fn sort(&mut self, message: &'m QueueMessage) -> Result<(), (Vec<u8>, String)> {
+        let bytes = message.bytes();
+        match decode(&bytes) {
+            Ok(Message::Delivery(delivery, inline)) => {
+                let inline = inline.to_vec();
+                let of_source = self.deliveries.entry(delivery.source.clone()).or_default();
+                of_source.push(Read { message, delivery, inline });
+            }
+            Ok(Message::DeadLetter(..)) => self.letters.push(message),
+            Ok(Message::Release(release)) => self.releases.push((message, release)),
+            Err(error) => {
+                let error = error.to_string();
+                return Err((bytes, error));
+            }
+        }
+        Ok(())
+    }
 }
 
 async fn bury_unreadable(message: &QueueMessage, bytes: Vec<u8>, error: &str, env: &Env) {
@@ -81,127 +108,109 @@ async fn bury_unreadable(message: &QueueMessage, bytes: Vec<u8>, error: &str, en
         Ok(()) => message.ack(),
         Err((cause, error)) => {
             log::error(cause, &[("message", &message.id()), ("error", &error)]);
-            super::nack(message, queue::DELIVERIES, STORAGE_DELAY_S, env).await;
+            message.nack(STORAGE_DELAY_S);
         }
     }
 }
 
-/// What an attempt may take, without what is around it.
-fn timeout_ms(configured: Option<Configured<'_>>) -> u64 {
-    configured.map_or(Destination::Archive.timeout_ms(), |configured| configured.source.destination.timeout_ms())
-}
-
-/// Asks the circuit of a source what may be done with its deliveries, and puts off those that have to wait for it.
-async fn open<'g, 'm>(configured: Option<Configured<'g>>, works: VecDeque<Work<'m>>, env: &Env) -> Lane<'g, 'm> {
-    let gate = match configured {
-        Some(Configured { source, .. }) => {
-            circuit_breakers::ask(env, source, timeout_ms(configured).saturating_add(PROBE_MARGIN_MS)).await
-        }
-        None => Gate::Closed { failing: false },
-    };
-    let mut lane = Lane {
-        configured,
-        works: VecDeque::new(),
-        settlements: vec![],
-        leftovers: vec![],
-        tally: Tally::default(),
-        gate: gate.clone(),
-    };
-    let (until_ms, mut has_probe) = match gate {
-        Gate::Closed { .. } => {
-            lane.works = works;
+/// Asks a destination's object what may be done with the deliveries of a batch.
+async fn admit<'g, 'm>(
+    gateway: &'g Gateway,
+    source: String,
+    read: Vec<Read<'m>>,
+    is_suspect: bool,
+    env: &Env,
+) -> Lane<'g, 'm> {
+    let configured = gateway.source(&source);
+    let mut lane = Lane { source, configured, ..Lane::default() };
+    let dispatches: Vec<Dispatch> =
+        read.iter().map(|read| Dispatch::of_delivery(&read.delivery, &read.inline)).collect();
+    let item = |dispatch: &Dispatch| AdmitItem { dispatch: dispatch.clone(), is_wanted: true, is_suspect };
+    let items = dispatches.iter().map(item).collect();
+    let admissions = match destinations::admit(env, &lane.source, configured, items).await {
+        Ok(admissions) => admissions,
+        Err(error) => {
+            log::error("admit_failed", &[("source", &lane.source), ("error", &error)]);
+            for read in read {
+                read.message.nack(STORAGE_DELAY_S);
+            }
             return lane;
         }
-        Gate::Open { until_ms } => (until_ms, false),
-        Gate::Probe { until_ms, .. } => (until_ms, true),
     };
-    let now_ms = clock::now_ms();
-    let schedule_s = configured.map_or(&[][..], |configured| &configured.source.retry_schedule_s);
-    let mut waiting = vec![];
-    for mut work in works {
-        let received_at_ms = work.delivery.received_at_ms;
-        if std::mem::take(&mut has_probe) {
-            lane.works.push_back(work);
-        } else if has_waited_too_long(schedule_s, work.delivery.replay, received_at_ms, work.message.attempts(), now_ms)
-        {
-            work.is_given_up = true;
-            lane.works.push_back(work);
-        } else {
-            waiting.push(work);
+    let mut leftovers = vec![];
+    for ((Read { message, delivery, inline }, dispatch), admission) in read.into_iter().zip(dispatches).zip(admissions)
+    {
+        let work = Work { message: Some(message), dispatch, delivery, inline, attempt: 0, give_up: None };
+        match admission {
+            Admission::Go { attempt } => lane.works.push_back(Work { attempt, ..work }),
+            Admission::Crashed => lane.works.push_back(Work { give_up: Some(reason::CRASHED.into()), ..work }),
+            Admission::Park => {
+                let settlement = work.settlement(DispatchOutcome::Parked);
+                lane.ended.push((work, settlement));
+            }
+            Admission::Busy { until_ms } => {
+                let wait_ms = until_ms.saturating_sub(clock::now_ms());
+                message.nack(u32::try_from(wait_ms.div_ceil(1000)).unwrap_or(u32::MAX).clamp(1, 300));
+            }
+            Admission::Done { state } => {
+                // What waits, and a dead letter, refer to the stored body.
+                if !matches!(state, DispatchState::Waiting | DispatchState::Dead) {
+                    leftovers.extend(work.stored_key());
+                }
+                message.ack();
+            }
         }
     }
-    join_all(waiting.iter().map(|work| work.nack(wait_s(until_ms, now_ms, clock::jitter()), env))).await;
+    discard(leftovers, env).await;
     lane
 }
 
-/// Claims what is to be handed on: one call a shard.
-async fn claim(lanes: &mut [Lane<'_, '_>], env: &Env) {
-    let mut shards: BTreeMap<String, Vec<(usize, Work<'_>)>> = BTreeMap::new();
-    for (index, lane) in lanes.iter_mut().enumerate() {
-        for work in std::mem::take(&mut lane.works) {
-            shards.entry(work.shard.clone()).or_default().push((index, work));
-        }
-    }
-    let calls = shards.into_iter().map(|(shard, works)| async move {
-        let items = works.iter().map(|(_, work)| work.claim_item()).collect();
-        let claims: Result<Vec<Claimed>, _> =
-            objects::call(env, objects::DELIVERY_LEDGER, &shard, &LedgerCall::Claim { items }).await;
-        let claims = claims.map_err(|error| error.to_string()).and_then(|claims| {
-            // A message that nobody settles would count as done.
-            if claims.len() == works.len() { Ok(claims) } else { Err("not every claim was answered".to_owned()) }
-        });
-        (shard, works, claims)
-    });
-    for (shard, works, claims) in join_all(calls).await {
-        match claims {
-            Err(error) => {
-                log::error("claim_failed", &[("shard", &shard), ("error", &error)]);
-                join_all(works.iter().map(|(_, work)| work.nack(STORAGE_DELAY_S, env))).await;
-            }
-            Ok(claims) => {
-                for ((index, work), claimed) in works.into_iter().zip(claims) {
-                    if let Some(lane) = lanes.get_mut(index) {
-                        lane.take_in_claim(work, claimed, env).await;
+/// Comes to a destination's object for what waits.
+async fn take<'g, 'm>(
+    gateway: &'g Gateway,
+    message: &'m QueueMessage,
+    release: Release,
+    is_suspect: bool,
+    env: &Env,
+) -> Lane<'g, 'm> {
+    let configured = gateway.source(&release.source);
+    let mut lane = Lane { source: release.source, configured, releases: vec![message], ..Lane::default() };
+    match destinations::take(env, &lane.source, configured, release.count, is_suspect).await {
+        Ok(taken) => {
+            for Taken { dispatch, attempt, give_up, frame, .. } in taken {
+                let bytes = frame.to_bytes().unwrap_or_default();
+                match decode(&bytes) {
+                    Ok(Message::Delivery(delivery, inline)) => {
+                        let inline = inline.to_vec();
+                        lane.works.push_back(Work { message: None, dispatch, delivery, inline, attempt, give_up });
                     }
+                    // It was read before it was stored: only another version wrote it. Its lease ends, and that version finds it.
+                    _ => log::error("waiting_unreadable", &[("source", &lane.source), ("delivery", &dispatch.id)]),
                 }
             }
         }
+        // Its object releases it again.
+        Err(error) => log::error("take_failed", &[("source", &lane.source), ("error", &error)]),
     }
+    lane
 }
 
 impl<'m> Lane<'_, 'm> {
-    async fn take_in_claim(&mut self, mut work: Work<'m>, claimed: Claimed, env: &Env) {
-        match claimed {
-            Claimed::Proceed { attempt } => {
-                work.attempt = attempt;
-                self.works.push_back(work);
-            }
-            Claimed::Busy { until_ms } => {
-                let wait_ms = until_ms.saturating_sub(clock::now_ms());
-                let delay_s = u32::try_from(wait_ms.div_ceil(1000)).unwrap_or(u32::MAX).clamp(1, 300);
-                work.nack(delay_s, env).await;
-            }
-            // Its letter refers to the stored body.
-            Claimed::Settled { state: State::Dead } => work.message.ack(),
-            Claimed::Settled { .. } | Claimed::Duplicate { .. } => {
-                self.leftovers.extend(work.stored_key());
-                work.message.ack();
-            }
-        }
-    }
-
-    /// What is to be tried, for claims that were asked for at `claimed_ms`.
-    fn waiting(&self, claimed_ms: u64) -> Waiting {
-        let timeout_ms = timeout_ms(self.configured).saturating_add(PROBE_MARGIN_MS);
+    /// What is to be tried, for what was given at `given_ms`.
+    fn waiting(&self, given_ms: u64) -> Waiting {
         Waiting {
             fetched_bytes: self.works.iter().map(Work::fetched_bytes).collect(),
-            until_ms: claimed_ms.saturating_add(LEASE_MS).saturating_sub(timeout_ms),
+            until_ms: given_ms.saturating_add(BEGIN_WITHIN_MS),
         }
     }
 
-    fn take_in(&mut self, tried: Tried<'m>) {
-        self.tally.add(tried.sign, clock::now_ms(), tried.status, tried.error.as_deref());
-        self.settlements.extend(tried.settlement);
+    fn end(&mut self, (work, settlement): Tried<'m>) {
+        match (settlement, work.message) {
+            (Some(settlement), _) => self.ended.push((work, settlement)),
+            // Its letter is tried again when it comes again.
+            (None, Some(message)) => message.nack(STORAGE_DELAY_S),
+            (None, None) => {}
+        }
     }
 }
 
@@ -227,9 +236,9 @@ enum Ended<'m> {
     Step,
 }
 
-/// Hands on what was claimed; each lane is settled when it is through.
-async fn take_turns(lanes: Vec<Lane<'_, '_>>, claimed_ms: u64, env: &Env) {
-    let waiting: Vec<Waiting> = lanes.iter().map(|lane| lane.waiting(claimed_ms)).collect();
+/// Tries what was given; each lane is settled when it is through.
+async fn attempt_all(lanes: Vec<Lane<'_, '_>>, given_ms: u64, env: &Env) {
+    let waiting: Vec<Waiting> = lanes.iter().map(|lane| lane.waiting(given_ms)).collect();
     let mut turns = Turns::new(waiting, CONNECTIONS);
     let mut lanes: Vec<_> = lanes.into_iter().map(Some).collect();
     let mut running = FuturesUnordered::new();
@@ -243,7 +252,8 @@ async fn take_turns(lanes: Vec<Lane<'_, '_>>, claimed_ms: u64, env: &Env) {
             let Some(lane) = lanes.get_mut(index).and_then(Option::as_mut) else { continue };
             let Some(work) = lane.works.pop_front() else { continue };
             let Some(place) = start else {
-                lane.settlements.push(Settlement::given_back(work));
+                let settlement = work.settlement(DispatchOutcome::Parked);
+                lane.ended.push((work, settlement));
                 continue;
             };
             let configured = lane.configured;
@@ -256,7 +266,7 @@ async fn take_turns(lanes: Vec<Lane<'_, '_>>, claimed_ms: u64, env: &Env) {
                 && let Some(lane) = slot.take()
             {
                 running.push(Either::Right(Either::Left(async move {
-                    finish(lane, env).await;
+                    settle(lane, env).await;
                     Ended::Lane
                 })));
             }
@@ -278,65 +288,56 @@ async fn take_turns(lanes: Vec<Lane<'_, '_>>, claimed_ms: u64, env: &Env) {
                     with_memory(|memory| memory.give_back(place));
                 }
                 if let Some(lane) = lanes.get_mut(lane).and_then(Option::as_mut) {
-                    lane.take_in(tried);
+                    lane.end(tried);
                 }
             }
         }
     }
 }
 
-/// Tells the ledger and the circuit what became of a lane, and then the queue.
-async fn finish(lane: Lane<'_, '_>, env: &Env) {
-    let Lane { configured, gate, settlements, mut leftovers, tally, .. } = lane;
-    let report = async {
-        if let Some(Configured { source, .. }) = configured {
-            circuit_breakers::report(env, source, &gate, tally).await;
-        }
-    };
-    let mut shards: BTreeMap<String, Vec<Settlement<'_>>> = BTreeMap::new();
-    for settlement in settlements {
-        shards.entry(settlement.work.shard.clone()).or_default().push(settlement);
+/// Tells the object what became of a lane, and then the queue.
+async fn settle(lane: Lane<'_, '_>, env: &Env) {
+    let Lane { source, configured, ended, releases, .. } = lane;
+    let (works, items): (Vec<Work<'_>>, Vec<SettleItem>) = ended.into_iter().unzip();
+    let outcomes: Vec<DispatchOutcome> = items.iter().map(|item| item.outcome.clone()).collect();
+    let settled =
+        if items.is_empty() { Ok(vec![]) } else { destinations::settle(env, &source, configured, items).await };
+    // What was taken and not settled is released again when its lease ends.
+    for release in releases {
+        release.ack();
     }
-    let settle = join_all(shards.into_iter().map(|(shard, settlements)| settle(shard, settlements, env)));
-    let ((), settled) = join(report, settle).await;
-    leftovers.extend(settled.into_iter().flatten());
-    // What cannot be deleted now is left to retention.
-    if let Err(error) = r2::delete(env, leftovers).await {
-        log::warn("payload_delete_failed", &[("error", &error)]);
-    }
-}
-
-/// Settles what one shard and lane had in common; answers the stored bodies that nobody needs any more.
-async fn settle(shard: String, settlements: Vec<Settlement<'_>>, env: &Env) -> Vec<String> {
-    let items = settlements.iter().map(Settlement::item).collect();
-    let call = LedgerCall::Settle { items };
-    let settled = match objects::call::<Settled>(env, objects::DELIVERY_LEDGER, &shard, &call).await {
-        Ok(settled) => settled,
+    let revived = match settled {
+        Ok(revived) => revived,
         Err(error) => {
-            log::error("settle_failed", &[("shard", &shard), ("error", &error.to_string())]);
-            for settlement in settlements {
-                if settlement.is_dead() {
-                    // It is not tried again: its letter is on its way, and whoever stores that tells the ledger.
-                    settlement.work.message.ack();
-                } else {
-                    // The claim's lease runs out, and the delivery is handed on again: at least once.
-                    settlement.work.nack(STORAGE_DELAY_S, env).await;
+            log::error("settle_failed", &[("source", &source), ("error", &error)]);
+            for (work, outcome) in works.iter().zip(outcomes) {
+                match (work.message, outcome) {
+                    // It is not tried again: its letter is on its way, and whoever stores that tells the object.
+                    (Some(message), DispatchOutcome::Dead { .. }) => message.ack(),
+                    (Some(message), _) => message.nack(STORAGE_DELAY_S),
+                    (None, _) => {}
                 }
             }
-            return vec![];
+            return;
         }
     };
     let mut leftovers = vec![];
-    for settlement in settlements {
-        if let Some(delay_s) = settlement.delay_s {
-            settlement.work.nack(delay_s, env).await;
-        } else if settled.revived.contains(&settlement.work.delivery.id) {
-            settlement.work.tell_its_letter(env).await;
-            settlement.work.message.ack();
-        } else {
-            leftovers.extend(settlement.leftover());
-            settlement.work.message.ack();
+    for (work, outcome) in works.iter().zip(outcomes) {
+        if revived.contains(&work.dispatch.id) {
+            work.tell_its_letter(env).await;
+        } else if outcome == DispatchOutcome::Delivered {
+            leftovers.extend(work.stored_key());
+        }
+        if let Some(message) = work.message {
+            message.ack();
         }
     }
-    leftovers
+    discard(leftovers, env).await;
+}
+
+/// Deletes stored bodies that nothing needs any more. What cannot be deleted now is left to retention.
+async fn discard(keys: Vec<String>, env: &Env) {
+    if let Err(error) = r2::delete(env, keys).await {
+        log::warn("payload_delete_failed", &[("error", &error)]);
+    }
 }

@@ -2,15 +2,16 @@
 //!
 //! Promises: a letter is acknowledged once it is stored, and stored once however often it arrives; whatever else comes
 //! through this queue (a delivery that the platform gave up, bytes of another version) is stored too, with its raw form;
-//! each is audited, and so is what had to go for it. Of every letter of a delivery the ledger learns that it is dead, before
+//! each is audited, and so is what had to go for it. Of every letter of a delivery its destination learns that it is dead, before
 //! the message is acknowledged: nobody else would settle what the platform gave up, and the settlement of what a consumer
 //! gave up may have been lost. A delivery that stands otherwise (a late consumer has delivered it) is not to be replayed, and
 //! its letter is marked so. However long the store is away, no letter uses up the queue's retries. Out of scope: why a
 //! letter died.
 
+use super::destinations;
 use crate::platform::body::Body;
 use crate::platform::objects::CallError;
-use crate::platform::queue::{self, QueueMessage};
+use crate::platform::queue::QueueMessage;
 use crate::platform::{clock, log, objects, r2};
 use futures_util::future::join_all;
 use gateway_core::audit::{Action, Draft, letter_drafts};
@@ -18,11 +19,13 @@ use gateway_core::dead_letters::replay::Verdict;
 use gateway_core::dead_letters::{
     BodyText, INLINE_MAX_BYTES, Letter, LettersCall, Outlived, STORE_OBJECT, Status, Stored,
 };
-use gateway_core::deliver::ledger::{ClaimItem, LedgerCall, State, delivery_key, ledger_shard};
+use gateway_core::deliver::destination::calls::GivenUp;
+use gateway_core::deliver::destination::rows::Dispatch;
 use gateway_core::messages::id::delivery_id;
 use gateway_core::messages::{BodyRef, DeadLetter, Message, Stage, decode, reason};
 use gateway_core::time::date_path;
 use sha2::{Digest as _, Sha256};
+use std::collections::BTreeMap;
 use worker::Env;
 
 /// How long letters wait when the store cannot be reached, in seconds.
@@ -33,6 +36,11 @@ pub(super) async fn consume(messages: &[&QueueMessage], env: &Env) {
     let mut stored = vec![];
     let mut letters = vec![];
     for message in messages {
+        // Its object releases again what the platform gave up.
+        if matches!(decode(&message.bytes()), Ok(Message::Release(..))) {
+            message.ack();
+            continue;
+        }
         match to_letter(message, env).await {
             Ok((letter, given_up)) => {
                 letters.push(letter);
@@ -60,8 +68,8 @@ pub(super) async fn consume(messages: &[&QueueMessage], env: &Env) {
     };
     let untold = tell(stored.iter().map(|(_, news)| news), env).await;
     for (message, news) in stored {
-        // The letter is stored whatever the ledger says; storing it again changes nothing.
-        if news.is_some_and(|(shard, _, _)| untold.contains(&shard)) {
+        // The letter is stored whatever its destination says; storing it again changes nothing.
+        if news.is_some_and(|(source, _)| untold.contains(&source)) {
             nack(message, env).await;
         } else {
             message.ack();
@@ -89,35 +97,32 @@ pub(super) async fn consume(messages: &[&QueueMessage], env: &Env) {
 
 /// Behind this queue there is no other: what it gave up would be lost.
 async fn nack(message: &QueueMessage, env: &Env) {
-    super::nack(message, queue::DEAD_LETTERS, STORE_DELAY_S, env).await;
+    super::nack_letter(message, STORE_DELAY_S, env).await;
 }
 
-/// What the ledger is to be told of a letter: by which of its objects, whether only of a delivery that it knows, and of which.
-type News = (String, bool, ClaimItem);
+/// What is told of a letter: the source whose destination is told, and of which dispatch.
+type News = (String, GivenUp);
 
-/// Tells the ledger of deaths, and the letters whose deliveries are not dead how those stand. Answers the objects of the
-/// ledger whose letters are to come again.
+/// Tells destinations of deaths, and the letters whose deliveries are not dead how those stand. Answers the sources whose letters
+/// are to come again.
 async fn tell(news: impl Iterator<Item = &Option<News>>, env: &Env) -> Vec<String> {
-    let mut calls: Vec<(&String, bool, Vec<ClaimItem>)> = vec![];
-    for (shard, known, item) in news.flatten() {
-        match calls.iter_mut().find(|call| (call.0, call.1) == (shard, *known)) {
-            Some((.., items)) => items.push(item.clone()),
-            None => calls.push((shard, *known, vec![item.clone()])),
-        }
+    let mut calls: BTreeMap<&str, Vec<GivenUp>> = BTreeMap::new();
+    for (source, item) in news.flatten() {
+        calls.entry(source).or_default().push(item.clone());
     }
-    let told = join_all(calls.into_iter().map(|(shard, known, items)| async move {
-        let letters: Vec<(String, u32)> = items.iter().map(|item| (item.id.clone(), item.replay)).collect();
-        let told = tell_one(shard, letters, LedgerCall::GiveUp { items, known }, env).await;
-        told.map_err(|error| {
-            log::error("give_up_failed", &[("shard", shard), ("error", &error.to_string())]);
-            shard.clone()
+    let told = join_all(calls.into_iter().map(|(source, items)| async move {
+        tell_one(source, items, env).await.map_err(|error| {
+            log::error("give_up_failed", &[("source", source), ("error", &error.to_string())]);
+            source.to_owned()
         })
     }));
     told.await.into_iter().filter_map(Result::err).collect()
 }
 
-async fn tell_one(shard: &str, letters: Vec<(String, u32)>, call: LedgerCall, env: &Env) -> Result<(), CallError> {
-    let states: Vec<State> = objects::call(env, objects::DELIVERY_LEDGER, shard, &call).await?;
+async fn tell_one(source: &str, items: Vec<GivenUp>, env: &Env) -> Result<(), CallError> {
+    let letters: Vec<(String, u32)> =
+        items.iter().map(|item| (item.dispatch.id.clone(), item.dispatch.round)).collect();
+    let states = destinations::give_up(env, source, items).await?;
     let outlived = letters.into_iter().zip(states).filter(|(_, state)| Verdict::outlived(*state).is_some());
     let letters: Vec<Outlived> = outlived.map(|((id, replay), state)| Outlived { id, replay, state }).collect();
     if letters.is_empty() {
@@ -127,20 +132,24 @@ async fn tell_one(shard: &str, letters: Vec<(String, u32)>, call: LedgerCall, en
     objects::call::<u64>(env, objects::DEAD_LETTER_STORE, STORE_OBJECT, &mark).await.map(|_| ())
 }
 
-/// The letter of a message, and what the ledger is to be told where it was a delivery; of a body that could not be stored the
+/// The letter of a message, and what its destination is told where it was a delivery; of a body that could not be stored the
 /// identifier, and why.
 async fn to_letter(message: &QueueMessage, env: &Env) -> Result<(Letter, Option<News>), (String, String)> {
     let bytes = message.bytes();
     let mut news = None;
     let (mut letter, body) = match decode(&bytes) {
         Ok(Message::DeadLetter(letter, body)) => {
-            news = (letter.stage == Stage::Deliver).then(|| (true, ClaimItem::of_letter(&letter, body)));
+            news = (letter.stage == Stage::Deliver).then(|| {
+                let (dispatch, reason) = (Dispatch::of_letter(&letter, body), letter.reason.clone());
+                (letter.source.clone(), GivenUp { dispatch, reason, is_known: true })
+            });
             (letter, body)
         }
         // The platform moves a delivery here when it has been retried as often as a queue allows.
         Ok(Message::Delivery(delivery, body)) => {
             let error = "given up by the queue".to_owned();
-            news = Some((false, ClaimItem::of_delivery(delivery_key(&delivery, body), &delivery)));
+            let (dispatch, reason) = (Dispatch::of_delivery(&delivery, body), reason::RETRIES_EXHAUSTED.to_owned());
+            news = Some((delivery.source.clone(), GivenUp { dispatch, reason, is_known: false }));
             (
                 DeadLetter::undeliverable(
                     &delivery,
@@ -153,9 +162,11 @@ async fn to_letter(message: &QueueMessage, env: &Env) -> Result<(Letter, Option<
                 body,
             )
         }
+        Ok(Message::Release(..)) => {
+            (unreadable(message, "dead letters", bytes.len() as u64, "a release"), bytes.as_slice())
+        }
         Err(error) => (unreadable(message, "dead letters", bytes.len() as u64, &error.to_string()), bytes.as_slice()),
     };
-    let news = news.map(|(known, item)| (ledger_shard(&item.key), known, item));
     if body.len() <= INLINE_MAX_BYTES {
         let inline = matches!(letter.body, BodyRef::Inline { .. }).then(|| BodyText::from_bytes(body));
         return Ok((whole(letter, inline), news));

@@ -26,23 +26,25 @@ pub(super) struct Attempt {
     pub(super) attempted: Attempted,
     pub(super) status: Option<u16>,
     pub(super) error: Option<String>,
+    /// Stable code of what went wrong.
+    pub(super) code: Option<&'static str>,
     /// The same for the log: what the destination answered may quote the delivery.
     pub(super) cause: Option<String>,
 }
 
 impl Attempt {
     /// An attempt that failed on our side of the connection, in words of ours or of the platform.
-    fn without_answer(attempted: Attempted, error: String) -> Self {
-        Self { attempted, status: None, cause: Some(error.clone()), error: Some(error) }
+    fn without_answer(attempted: Attempted, code: &'static str, error: String) -> Self {
+        Self { attempted, status: None, code: Some(code), cause: Some(error.clone()), error: Some(error) }
     }
 
     /// An attempt that was not made, for a reason of ours.
     pub(super) fn not_sent(error: String) -> Self {
-        Self::without_answer(Attempted::NotSent, error)
+        Self::without_answer(Attempted::NotSent, "not_sent", error)
     }
 
     pub(super) fn body_unavailable(error: String) -> Self {
-        Self::without_answer(Attempted::BodyUnavailable, error)
+        Self::without_answer(Attempted::BodyUnavailable, "body_unavailable", error)
     }
 }
 
@@ -91,13 +93,14 @@ pub(super) async fn hand_on(
     let hide = |text: &str| scrub(text, secret_headers.iter().map(|(_, value)| value.as_str()));
     match fetch::send_body(outgoing, Some(body.to_js())).await {
         Err(error) => {
-            let cause = match error.kind {
-                TransportErrorKind::Timeout => "no answer in time",
-                TransportErrorKind::Connect => "not sent",
-                TransportErrorKind::Other => "connection refused or lost",
+            let (code, cause) = match error.kind {
+                TransportErrorKind::Timeout => ("timeout", "no answer in time"),
+                TransportErrorKind::Connect => ("connect", "not sent"),
+                TransportErrorKind::Other => ("reset", "connection refused or lost"),
             };
             let error = hide(&error.message);
-            Attempt { attempted: Attempted::Failed, status: None, error: Some(error), cause: Some(cause.into()) }
+            let (error, cause) = (Some(error), Some(cause.into()));
+            Attempt { attempted: Attempted::Failed, status: None, code: Some(code), error, cause }
         }
         Ok(answer) => {
             let error = (!(200..300).contains(&answer.status)).then(|| {
@@ -115,6 +118,7 @@ pub(super) async fn hand_on(
             Attempt {
                 attempted: Attempted::Answered { status: answer.status, retry_after_s },
                 status: Some(answer.status),
+                code: error.is_some().then_some("http"),
                 cause: error.is_some().then(|| format!("HTTP {}", answer.status)),
                 error,
             }
@@ -127,8 +131,8 @@ async fn archive(env: &worker::Env, delivery: &Delivery, body: &Body) -> Attempt
     match r2::put(env, &key, body).await {
         Ok(()) => {
             let attempted = Attempted::Answered { status: 200, retry_after_s: None };
-            Attempt { attempted, status: None, error: None, cause: None }
+            Attempt { attempted, status: None, code: None, error: None, cause: None }
         }
-        Err(error) => Attempt::without_answer(Attempted::Failed, error),
+        Err(error) => Attempt::without_answer(Attempted::Failed, "storage", error),
     }
 }

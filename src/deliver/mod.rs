@@ -5,9 +5,9 @@
 
 mod attempt;
 mod batch;
-pub(crate) mod circuit_breakers;
 mod dead_letters;
 mod destination;
+pub(crate) mod destinations;
 pub(crate) mod letter;
 pub(crate) mod replay;
 
@@ -38,18 +38,18 @@ pub(crate) async fn consume(batch: &QueueBatch, env: &Env) {
             let (letters, others): (Vec<_>, Vec<_>) = all.into_iter().partition(is_letter);
             dead_letters::consume(&letters, env).await;
             for message in others {
-                nack(message, queue::DELIVERIES, NACK_S, env).await;
+                message.nack(NACK_S);
             }
         }
     }
 }
 
-/// Back to the queue that is bound as `binding`, as a new message before the queue would give the old one up or drop it. A copy that is left
-/// over where the platform repeats is harmless: ledger and store know what they have.
-async fn nack(message: &QueueMessage, binding: &str, delay_s: u32, env: &Env) {
+/// A dead letter goes back to its queue, as a new message before the queue would give the old one up or drop it. A copy that is left
+/// over where the platform repeats is harmless: the store knows what it has.
+async fn nack_letter(message: &QueueMessage, delay_s: u32, env: &Env) {
     let age_ms = clock::now_ms().saturating_sub(message.sent_at_ms());
     if is_to_be_renewed(message.attempts(), age_ms, delay_s) {
-        match queue::send_later(env, binding, "", &Body::Small(message.bytes()), delay_s).await {
+        match queue::send_later(env, queue::DEAD_LETTERS, "", &Body::Small(message.bytes()), delay_s).await {
             Ok(()) => return message.ack(),
             Err(error) => log::warn("renewal_failed", &[("message", &message.id()), ("error", &error)]),
         }

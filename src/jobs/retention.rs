@@ -1,24 +1,16 @@
-//! Removes what is old: dead letters, ledger rows, stored bodies that nothing refers to.
+//! Removes what is old: dead letters, stored bodies that nothing refers to.
 //!
 //! Promises: bounded steps, and an account of what was removed; a step that fails leaves its part to the next run; nothing is
-//! removed while the configuration, which says how long things are kept, cannot be read. A delivery that the queue does not
-//! hold any more becomes a letter.
-//! Out of scope: what is old (`gateway_core::dead_letters::retention`); the archive, which is the user's.
+//! removed while the configuration, which says how long things are kept, cannot be read.
+//! Out of scope: settled dispatches, which their objects drop by the day; what is old (`gateway_core::dead_letters::retention`); the archive, which is the user's.
 
 use crate::config::gateway;
-use crate::deliver::letter::send_letter;
-use crate::platform::body::Body;
 use crate::platform::{clock, log, objects, r2};
 use gateway_core::audit::{Action, Draft};
 use gateway_core::config::Config;
 use gateway_core::dead_letters::retention::{BODY_PREFIXES, MAX_STEPS, Removed, STEP};
-use gateway_core::dead_letters::{Expired, INLINE_MAX_BYTES, LettersCall, STORE_OBJECT};
-use gateway_core::deliver::ledger::{
-    DeliveryRow, LOST_LIMIT, LedgerCall, LostRow, ledger_shards, lost_before_ms, lost_letter, suspected_before_ms,
-};
+use gateway_core::dead_letters::{Expired, LettersCall, STORE_OBJECT};
 use gateway_core::deliver::retry_policy::longest_ms;
-use gateway_core::messages::BodyRef;
-use gateway_core::time::date_path;
 use worker::Env;
 
 /// The cron of `wrangler.toml` that removes.
@@ -36,7 +28,7 @@ pub(crate) async fn run(env: &Env, actor: &str) -> Removed {
     }
     let figures = serde_json::to_string(&removed).unwrap_or_default();
     log::info("retention", &[("removed", &figures)]);
-    let total = [removed.dead_letters, removed.deliveries, removed.bodies].into_iter().fold(0, u64::saturating_add);
+    let total = [removed.dead_letters, removed.bodies].into_iter().fold(0, u64::saturating_add);
     if total > 0 || removed.failures > 0 {
         let error = (removed.failures > 0).then(|| format!("{} steps failed", removed.failures));
         let draft = Draft { error, count: Some(total), ..Draft::new(Action::Purge, actor) };
@@ -49,10 +41,7 @@ async fn remove(env: &Env, config: &Config, removed: &mut Removed) {
     let (retention, now_ms) = (config.retention, clock::now_ms());
     let longest_ms = config.sources.iter().map(|source| longest_ms(&source.retry_schedule_s)).max().unwrap_or(0);
     let received_before_ms = retention.received_before_ms(longest_ms, now_ms);
-    // Before bodies go that they may still need.
-    lost(env, now_ms, removed).await;
     letters(env, retention.letters_before_ms(now_ms), received_before_ms, removed).await;
-    ledgers(env, retention.ledger_before_ms(now_ms), removed).await;
     for prefix in BODY_PREFIXES {
         bodies(env, prefix, &retention.bodies_before_key(prefix, longest_ms, now_ms), removed).await;
     }
@@ -84,73 +73,6 @@ async fn letters(env: &Env, before_ms: u64, received_before_ms: u64, removed: &m
         }
     }
     removed.unfinished = true;
-}
-
-async fn ledgers(env: &Env, before_ms: u64, removed: &mut Removed) {
-    for shard in ledger_shards() {
-        for step in 0..MAX_STEPS {
-            let call = LedgerCall::Expire { before_ms, limit: STEP };
-            match objects::call::<u64>(env, objects::DELIVERY_LEDGER, &shard, &call).await {
-                Ok(rows) => {
-                    removed.deliveries = removed.deliveries.saturating_add(rows);
-                    if rows < u64::from(STEP) {
-                        break;
-                    }
-                }
-                Err(error) => {
-                    failed(removed, &error.to_string());
-                    break;
-                }
-            }
-            removed.unfinished |= step == MAX_STEPS.saturating_sub(1);
-        }
-    }
-}
-
-/// Makes letters of deliveries whose messages are gone; whoever stores those tells the ledger, so that one which is sent
-/// twice is one.
-async fn lost(env: &Env, now_ms: u64, removed: &mut Removed) {
-    let (before_ms, suspected_before_ms) = (lost_before_ms(now_ms), suspected_before_ms(now_ms));
-    for shard in ledger_shards() {
-        let call = LedgerCall::Lost { before_ms, suspected_before_ms, limit: LOST_LIMIT };
-        let rows = match objects::call::<Vec<LostRow>>(env, objects::DELIVERY_LEDGER, &shard, &call).await {
-            Ok(rows) => rows,
-            Err(error) => {
-                failed(removed, &error.to_string());
-                continue;
-            }
-        };
-        removed.unfinished |= rows.len() as u64 == u64::from(LOST_LIMIT);
-        for lost in rows {
-            let sent = async {
-                let mut letter = lost_letter(&lost, stored_body(env, &lost.row).await?, now_ms);
-                let nothing = Body::Small(vec![]);
-                send_letter(env, &mut letter, &nothing).await.map_err(|(cause, error)| format!("{cause}: {error}"))
-            };
-            match sent.await {
-                Ok(()) => {
-                    log::error("message_lost", &[("delivery", &lost.row.id), ("source", &lost.row.source)]);
-                    removed.lost = removed.lost.saturating_add(1);
-                }
-                Err(error) => failed(removed, &error),
-            }
-        }
-    }
-}
-
-/// The body of a delivery, where the bucket has it: under the keys of the receiver and of the consumer of letters.
-async fn stored_body(env: &Env, row: &DeliveryRow) -> Result<Option<BodyRef>, String> {
-    if row.size_bytes <= INLINE_MAX_BYTES as u64 {
-        return Ok(None);
-    }
-    let date = date_path(row.received_at_ms);
-    for key in [format!("payloads/{date}/{}/{}", row.source, row.id), format!("dead-letters/{date}/{}", row.id)] {
-        if let Some(bytes) = r2::get_any(env, &key).await? {
-            let (size_bytes, sha256) = (bytes.len() as u64, r2::sha256_hex(&bytes));
-            return Ok(Some(BodyRef::Stored { key, size_bytes, sha256 }));
-        }
-    }
-    Ok(None)
 }
 
 async fn bodies(env: &Env, prefix: &str, before_key: &str, removed: &mut Removed) {

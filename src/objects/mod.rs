@@ -6,8 +6,6 @@
 mod audit_log;
 mod counters;
 mod dead_letter_store;
-mod delivery_ledger;
-mod destination;
 mod dispatches;
 mod lifecycle;
 mod watch;
@@ -16,8 +14,6 @@ pub use audit_log::AuditLog;
 pub(crate) use audit_log::OBJECT as AUDIT_OBJECT;
 pub use counters::Counters;
 pub use dead_letter_store::DeadLetterStore;
-pub use delivery_ledger::DeliveryLedger;
-pub use destination::Destination;
 pub use dispatches::Dispatches;
 pub use lifecycle::Lifecycle;
 pub use watch::Watch;

@@ -26,8 +26,8 @@ extern "C" {
 
 /// Binding of the counter objects.
 pub(crate) const COUNTERS: &str = "COUNTERS";
-/// Binding of the ledger objects.
-pub(crate) const DELIVERY_LEDGER: &str = "DELIVERY_LEDGER";
+/// Binding of the objects of destinations.
+pub(crate) const DISPATCHES: &str = "DISPATCHES";
 /// Binding of the dead-letter store.
 pub(crate) const DEAD_LETTER_STORE: &str = "DEAD_LETTER_STORE";
 /// Binding of the audit log.
@@ -39,9 +39,6 @@ pub(crate) const WATCH: &str = "WATCH";
 
 /// How earlier versions ask an object whether it answers: it says nothing of the object's tables.
 const PING: &str = "ping";
-
-/// Binding of the circuits of the destinations.
-pub(crate) const DESTINATIONS: &str = "DESTINATIONS";
 
 /// A call that did not succeed. Ours: the object, its binding or its storage failed.
 #[derive(Clone, Debug)]

@@ -94,8 +94,8 @@ impl Dispatches {
                     destination.settle(rows, &policy, items, now_ms)
                 })
             }
-            DestinationCall::Take { limit, is_suspect } => {
-                let policy = self.policy()?;
+            DestinationCall::Take { policy, limit, is_suspect } => {
+                self.keep_policy(&policy)?;
                 self.change(|destination, rows| destination.take(rows, &policy, limit, is_suspect, now_ms))
             }
             DestinationCall::GiveUp { items } => {
@@ -120,12 +120,11 @@ impl Dispatches {
             DestinationCall::Pause { is_paused } => {
                 self.change(|destination, _| Ok(destination.gate_mut().pause(is_paused, now_ms)))
             }
-            DestinationCall::Close => {
-                self.change(|destination, _| Ok(destination.gate_mut().close(now_ms).is_some()))
-            }
-            DestinationCall::Probe => {
-                self.change(|destination, _| Ok(destination.gate_mut().probe_now(now_ms)))
-            }
+            DestinationCall::Close => self.change(|destination, _| Ok(destination.gate_mut().close(now_ms).is_some())),
+            DestinationCall::Probe => self.change(|destination, _| {
+                destination.gate_mut().probe_now(now_ms);
+                Ok(())
+            }),
         }
     }
 
@@ -148,15 +147,13 @@ impl Dispatches {
     fn with<T>(&self, work: impl FnOnce(&mut Destination) -> Result<T>) -> Result<T> {
         let busy = |_| Error::RustError("the destination is in use".into());
         let mut cell = self.destination.try_borrow_mut().map_err(busy)?;
-        let destination = match cell.as_mut() {
-            Some(destination) => destination,
-            None => {
-                let sql = self.tables.sql()?;
-                let gate: GateRow = kept(sql, "gate")?.unwrap_or_default();
-                let totals: Totals = kept(sql, "totals")?.unwrap_or_default();
-                cell.insert(Destination::new(gate, totals))
-            }
-        };
+        if cell.is_none() {
+            let sql = self.tables.sql()?;
+            let gate: GateRow = kept(sql, "gate")?.unwrap_or_default();
+            let totals: Totals = kept(sql, "totals")?.unwrap_or_default();
+            *cell = Some(Destination::new(gate, totals));
+        }
+        let destination = cell.as_mut().ok_or_else(|| sql::unreadable("destination"))?;
         work(destination)
     }
 
@@ -169,11 +166,11 @@ impl Dispatches {
     /// The alarm has no caller that says what is configured.
     fn keep_policy(&self, policy: &DestinationPolicy) -> Result<()> {
         let sql = self.tables.sql()?;
-        if kept::<DestinationPolicy>(sql, "policy")?.as_ref() == Some(policy) { Ok(()) } else { keep(sql, "policy", policy) }
-    }
-
-    fn policy(&self) -> Result<DestinationPolicy> {
-        kept(self.tables.sql()?, "policy")?.ok_or_else(|| sql::unreadable("policy"))
+        if kept::<DestinationPolicy>(sql, "policy")?.as_ref() == Some(policy) {
+            Ok(())
+        } else {
+            keep(sql, "policy", policy)
+        }
     }
 
     /// `source/destination`.

@@ -57,11 +57,8 @@ impl<'s> Rows<'s> {
             for keys in keys.chunks(MAX_PARAMETERS) {
                 let marks = vec!["?"; keys.len()].join(", ");
                 let parameters = keys.iter().map(|key| key_blob(key)).collect::<Result<Vec<_>>>()?;
-                let found = rows(
-                    self.sql,
-                    &format!("SELECT {SETTLED} FROM settled_{day} WHERE key IN ({marks})"),
-                    parameters,
-                )?;
+                let found =
+                    rows(self.sql, &format!("SELECT {SETTLED} FROM settled_{day} WHERE key IN ({marks})"), parameters)?;
                 for row in &found {
                     let row = settled_row(row)?;
                     self.settled.entry(row.dispatch.key.clone()).or_default().push(row);
@@ -213,17 +210,13 @@ impl DispatchStore for Rows<'_> {
     }
 
     fn parked(&self, limit: usize) -> Result<Vec<WaitingRow>> {
-        let found =
-            rows(self.sql, &waiting_where("due_ms IS NULL ORDER BY id LIMIT ?"), vec![number(limit as u64)])?;
+        let found = rows(self.sql, &waiting_where("due_ms IS NULL ORDER BY id LIMIT ?"), vec![number(limit as u64)])?;
         found.iter().map(waiting_row).collect()
     }
 
     fn next_due_ms(&self) -> Result<Option<u64>> {
-        let found = rows(
-            self.sql,
-            "SELECT due_ms FROM waiting WHERE due_ms IS NOT NULL ORDER BY due_ms LIMIT 1",
-            vec![],
-        )?;
+        let found =
+            rows(self.sql, "SELECT due_ms FROM waiting WHERE due_ms IS NOT NULL ORDER BY due_ms LIMIT 1", vec![])?;
         Ok(found.first().and_then(|row| row.number(0)))
     }
 
@@ -379,7 +372,8 @@ pub(super) fn list(
     let limit = u64::from(limit);
     let mut found = vec![];
     if state.is_none_or(|state| state == DispatchState::Waiting) {
-        let waiting = rows(sql, &waiting_where("id < ? ORDER BY id DESC LIMIT ?"), vec![before.clone(), number(limit)])?;
+        let waiting =
+            rows(sql, &waiting_where("id < ? ORDER BY id DESC LIMIT ?"), vec![before.clone(), number(limit)])?;
         for row in &waiting {
             found.push(of_waiting(waiting_row(row)?));
         }

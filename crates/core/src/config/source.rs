@@ -7,7 +7,7 @@ use super::binding::{NOT_A_BINDING, is_binding};
 use super::destination::{self, Destination};
 use super::reader::{Table, kind};
 use crate::dead_letters::Caps;
-use crate::deliver::circuit_breaker::Settings;
+use crate::deliver::destination::gate::GateSettings;
 use crate::deliver::retry_policy::{DEFAULT_SCHEDULE_S, MAX_DELAY_S};
 use crate::receive::networks;
 use crate::receive::quarantine::Budget;
@@ -88,8 +88,8 @@ pub struct Source {
     pub subscription: Option<Subscription>,
     /// Where its deliveries go.
     pub destination: Destination,
-    /// When its circuit opens.
-    pub circuit: Settings,
+    /// When the breaker of its destination opens, and how much the destination is asked to take.
+    pub circuit: GateSettings,
     /// Waits before further attempts, in seconds.
     pub retry_schedule_s: Vec<u32>,
     /// Networks that may deliver; every one where there are none.
@@ -314,11 +314,20 @@ fn read_subscription(table: Table<'_>) -> Option<Subscription> {
     Some(Subscription { name: name?, event_types, filter, enabled, adopt, prune })
 }
 
-fn read_circuit(table: Table<'_>) -> Settings {
-    let default = Settings::default();
-    let settings = Settings {
-        after_ms: table.number("after_s", 1, 86_400).map_or(default.after_ms, |s| s.saturating_mul(1000)),
-        failures: table.number("failures", 1, 100_000).unwrap_or(default.failures),
+fn read_circuit(table: Table<'_>) -> GateSettings {
+    let default = GateSettings::default();
+    let small = |key, least, most, otherwise| {
+        table.number(key, least, most).and_then(|n| u32::try_from(n).ok()).unwrap_or(otherwise)
+    };
+    let ms = |key, most_s, otherwise| table.number(key, 1, most_s).map_or(otherwise, |s| s.saturating_mul(1000));
+    let settings = GateSettings {
+        max_in_flight: small("max_in_flight", 1, 10_000, default.max_in_flight),
+        rate_per_s: small("rate_per_s", 1, 100_000, default.rate_per_s),
+        window_ms: ms("window_s", 3_600, default.window_ms),
+        min_calls: small("min_calls", 1, 100, default.min_calls),
+        failure_percent: small("failure_percent", 1, 100, default.failure_percent),
+        slow_percent: small("slow_percent", 1, 100, default.slow_percent),
+        slow_after_ms: ms("slow_after_s", 60, default.slow_after_ms),
     };
     table.finish();
     settings

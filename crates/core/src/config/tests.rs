@@ -223,8 +223,8 @@ fn mistakes_in_headers_and_circuits_are_named_with_their_keys() {
         ),
         (
             &format!("{source}/circuit"),
-            json!({"after_s": 0}),
-            "sources[0].circuit.after_s: expected a whole number from 1 to 86400",
+            json!({"window_s": 0}),
+            "sources[0].circuit.window_s: expected a whole number from 1 to 86400",
         ),
     ] {
         let found = problems(&with(pointer, value.clone()));
@@ -236,13 +236,13 @@ fn mistakes_in_headers_and_circuits_are_named_with_their_keys() {
 fn headers_and_circuit_are_read() {
     let mut config = minimal();
     let source = &mut config["sources"][0];
-    source["circuit"] = json!({"after_s": 90, "failures": 3});
+    source["circuit"] = json!({"window_s": 90, "min_calls": 3, "max_in_flight": 7});
     source["destination"]["headers"] = json!({"X-Tenant": "a b"});
     source["destination"]["forward_headers"] = json!(["ININ-Correlation-Id"]);
     source["destination"]["secret_headers"] = json!({"Authorization": "CRM_TOKEN"});
     let config = Config::parse(&config.to_string()).unwrap();
     let source = config.source("contact-center").unwrap();
-    assert_eq!((source.circuit.after_ms, source.circuit.failures), (90_000, 3));
+    assert_eq!((source.circuit.window_ms, source.circuit.min_calls, source.circuit.max_in_flight), (90_000, 3, 7));
     let destination = source.destination.https().unwrap();
     assert_eq!(destination.headers, [("x-tenant".to_owned(), "a b".to_owned())]);
     assert_eq!(destination.forward_headers, ["inin-correlation-id"]);

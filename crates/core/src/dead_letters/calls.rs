@@ -4,7 +4,7 @@
 
 use super::{Letter, Purged, Status};
 use crate::dead_letters::replay::{JobOrder, LastReplay, Replayed};
-use crate::deliver::ledger::State;
+use crate::deliver::destination::rows::DispatchState;
 use crate::messages::DeadLetter;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -98,14 +98,14 @@ pub enum LettersCall {
     /// Marks letters whose deliveries stand otherwise than dead, so that nobody replays them; answers how many of them it
     /// marked.
     Outlived {
-        /// Those that the ledger named.
+        /// Those that their destinations named.
         letters: Vec<Outlived>,
     },
     /// Starts again what should be running and is not; answers how many jobs are running.
     Wake,
 }
 
-/// A letter whose delivery was not dead when the ledger was told that it is.
+/// A letter whose delivery was not dead when its destination was told that it is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Outlived {
     /// Identifier of the letter.
@@ -113,7 +113,7 @@ pub struct Outlived {
     /// The number that the letter carries: one that died in a later replay is another.
     pub replay: u32,
     /// How its delivery stands.
-    pub state: State,
+    pub state: DispatchState,
 }
 
 /// What can be done with a job.

@@ -1,9 +1,11 @@
 //! Handing a delivery on: what a destination's answer means, and when to try again.
 //!
 //! Promises: 2xx is delivered, 410 is given up at once, everything else is tried again on a schedule with jitter, where
-//! `Retry-After` may lengthen a wait and never shorten it; when the schedule is used up the delivery is dead; so is one that
-//! waited a day longer than its schedule for a destination that was not asked. Out of scope: sending.
+//! `Retry-After` may lengthen a wait and never shorten it; 429 and 503 with `Retry-After` hold the whole destination and cost no
+//! attempt; when the schedule is used up the delivery is dead. Out of scope: sending.
 
+use super::destination::calls::DispatchOutcome;
+use super::destination::gate::Sign;
 use crate::messages::reason;
 
 /// The waits before each further attempt, in seconds: 5 s, 5 min, 30 min, 2 h, 5 h, 10 h, 10 h (the retry schedule that
@@ -16,11 +18,11 @@ pub const MAX_DELAY_S: u32 = 86_400;
 /// The longest `Retry-After` that is honoured, in seconds (1 h): a destination may ask for patience, not park a delivery.
 pub const MAX_RETRY_AFTER_S: u64 = 3_600;
 
-/// How long a delivery waits for an open circuit beyond the sum of its schedule, in milliseconds (24 h).
+/// How long a dispatch waits for room beyond the sum of its schedule, in milliseconds (24 h).
 pub const PATIENCE_MS: u64 = 86_400_000;
 
-/// From this attempt of a queue's message on, it is sent again as a new one instead of being retried: Queues give a message
-/// up after 100 retries, and not every retry is an attempt on the destination. Leaves room for what cannot be sent again.
+/// From this attempt of a dead letter's message on, it is sent again as a new one instead of being retried: Queues give a message
+/// up after 100 retries, and no queue is behind that of the letters. Leaves room for what cannot be sent again.
 pub const RENEW_FROM_ATTEMPT: u32 = 80;
 
 /// How old a queue's message may become before it is sent again as a new one, in milliseconds (2 days): half of what a queue
@@ -64,59 +66,38 @@ pub enum Attempted {
     BodyUnavailable,
 }
 
-/// What to do next.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// Done.
-    Delivered,
-    /// Try again after so many seconds.
-    Retry {
-        /// Within `1..=MAX_DELAY_S`.
-        delay_s: u32,
-    },
-    /// Give up.
-    Dead {
-        /// Stable code.
-        reason: &'static str,
-    },
+/// What an attempt says about its destination.
+pub fn sign(attempted: &Attempted) -> Sign {
+    match attempted {
+        Attempted::Answered { status: 200..=299, .. } => Sign::Success,
+        Attempted::Answered { status: 429 | 503, retry_after_s: Some(_) }
+        | Attempted::NotSent
+        | Attempted::BodyUnavailable => Sign::Nothing,
+        Attempted::Answered { status: 408 | 429 | 500.., .. } | Attempted::Failed => Sign::Failure,
+        Attempted::Answered { .. } => Sign::Answered,
+    }
 }
 
 /// Judges attempt number `attempt` (from 1) under `schedule_s`. `random`: any 64 bits, spread the waits by up to a fifth.
-pub fn judge(schedule_s: &[u32], attempt: u32, attempted: &Attempted, random: u64) -> Verdict {
+pub fn judge(schedule_s: &[u32], attempt: u32, attempted: &Attempted, random: u64, now_ms: u64) -> DispatchOutcome {
+    let dead = |reason: &str| DispatchOutcome::Dead { reason: reason.into() };
+    let after_ms = |wait_s: u64| now_ms.saturating_add(wait_s.saturating_mul(1_000));
     let retry_after_s = match attempted {
-        Attempted::Answered { status: 200..=299, .. } => return Verdict::Delivered,
-        Attempted::Answered { status: 410, .. } => return Verdict::Dead { reason: reason::DESTINATION_GONE },
-        Attempted::BodyUnavailable => return Verdict::Dead { reason: reason::BODY_UNAVAILABLE },
+        Attempted::Answered { status: 200..=299, .. } => return DispatchOutcome::Delivered,
+        Attempted::Answered { status: 410, .. } => return dead(reason::DESTINATION_GONE),
+        Attempted::BodyUnavailable => return dead(reason::BODY_UNAVAILABLE),
+        Attempted::Answered { status: 429 | 503, retry_after_s: Some(wait_s) } => {
+            return DispatchOutcome::Held { until_ms: after_ms((*wait_s).clamp(1, MAX_RETRY_AFTER_S)) };
+        }
         Attempted::Answered { retry_after_s, .. } => retry_after_s.unwrap_or(0).min(MAX_RETRY_AFTER_S),
         Attempted::Failed | Attempted::NotSent => 0,
     };
     let index = usize::try_from(attempt.saturating_sub(1)).unwrap_or(usize::MAX);
-    let Some(wait_s) = schedule_s.get(index) else {
-        return Verdict::Dead { reason: reason::RETRIES_EXHAUSTED };
-    };
+    let Some(wait_s) = schedule_s.get(index) else { return dead(reason::RETRIES_EXHAUSTED) };
     let wait_s = u64::from(*wait_s);
     let jitter_s = random.checked_rem(wait_s.div_euclid(5).saturating_add(1)).unwrap_or(0);
-    let delay_s = wait_s.saturating_add(jitter_s).max(retry_after_s).clamp(1, u64::from(MAX_DELAY_S));
-    Verdict::Retry { delay_s: u32::try_from(delay_s).unwrap_or(MAX_DELAY_S) }
-}
-
-/// Whether a delivery that would have to wait for an open circuit is given up instead.
-///
-/// The original has the sum of its schedule and [`PATIENCE_MS`] from its receipt. When a replay was asked for is not known
-/// to its message: it waits as long as one message can (`message_attempts`, some 20 h at the longest delay).
-pub fn has_waited_too_long(
-    schedule_s: &[u32],
-    replay: u32,
-    received_at_ms: u64,
-    message_attempts: u32,
-    now_ms: u64,
-) -> bool {
-    if replay > 0 {
-        return message_attempts >= RENEW_FROM_ATTEMPT;
-    }
-    let total_ms =
-        schedule_s.iter().fold(0u64, |sum, wait_s| sum.saturating_add(u64::from(*wait_s).saturating_mul(1000)));
-    now_ms.saturating_sub(received_at_ms) > total_ms.saturating_add(PATIENCE_MS)
+    let wait_s = wait_s.saturating_add(jitter_s).max(retry_after_s).clamp(1, u64::from(MAX_DELAY_S));
+    DispatchOutcome::Retry { due_ms: after_ms(wait_s) }
 }
 
 /// `text` without `secrets`: each of them, and each word of at least 8 characters in it (a token behind `Bearer`), becomes
@@ -143,36 +124,32 @@ mod tests {
 
     #[test]
     fn answers_mean_what_they_say() {
-        let s = &DEFAULT_SCHEDULE_S;
-        for (attempt, attempted, verdict) in [
-            (1, answered(200), Verdict::Delivered),
-            (8, answered(204), Verdict::Delivered),
-            (1, answered(410), Verdict::Dead { reason: "destination_gone" }),
-            (1, answered(302), Verdict::Retry { delay_s: 5 }),
-            (1, answered(404), Verdict::Retry { delay_s: 5 }),
-            (2, answered(500), Verdict::Retry { delay_s: 300 }),
-            (7, Attempted::Failed, Verdict::Retry { delay_s: 36_000 }),
-            (8, Attempted::Failed, Verdict::Dead { reason: "retries_exhausted" }),
-            (1, Attempted::NotSent, Verdict::Retry { delay_s: 5 }),
-            (1, Attempted::BodyUnavailable, Verdict::Dead { reason: "body_unavailable" }),
-            (1, Attempted::Answered { status: 429, retry_after_s: Some(60) }, Verdict::Retry { delay_s: 60 }),
-            (1, Attempted::Answered { status: 429, retry_after_s: Some(u64::MAX) }, Verdict::Retry { delay_s: 3_600 }),
-            (2, Attempted::Answered { status: 503, retry_after_s: Some(1) }, Verdict::Retry { delay_s: 300 }),
+        let asks = |status, retry_after_s| Attempted::Answered { status, retry_after_s: Some(retry_after_s) };
+        let retry = |wait_s: u64| DispatchOutcome::Retry { due_ms: 7 + wait_s * 1_000 };
+        let held = |wait_s: u64| DispatchOutcome::Held { until_ms: 7 + wait_s * 1_000 };
+        let dead = |reason: &str| DispatchOutcome::Dead { reason: reason.into() };
+        for (attempt, attempted, outcome, expected) in [
+            (1, answered(200), DispatchOutcome::Delivered, Sign::Success),
+            (8, answered(204), DispatchOutcome::Delivered, Sign::Success),
+            (1, answered(410), dead("destination_gone"), Sign::Answered),
+            (1, answered(302), retry(5), Sign::Answered),
+            (1, answered(404), retry(5), Sign::Answered),
+            (1, answered(429), retry(5), Sign::Failure),
+            (2, answered(500), retry(300), Sign::Failure),
+            (7, Attempted::Failed, retry(36_000), Sign::Failure),
+            (8, Attempted::Failed, dead("retries_exhausted"), Sign::Failure),
+            (1, Attempted::NotSent, retry(5), Sign::Nothing),
+            (1, Attempted::BodyUnavailable, dead("body_unavailable"), Sign::Nothing),
+            (1, asks(429, 60), held(60), Sign::Nothing),
+            (8, asks(503, 0), held(1), Sign::Nothing),
+            (1, asks(429, u64::MAX), held(3_600), Sign::Nothing),
+            (1, asks(500, 60), retry(60), Sign::Failure),
+            (2, asks(500, 1), retry(300), Sign::Failure),
         ] {
-            assert_eq!(judge(s, attempt, &attempted, 0), verdict, "{attempt} {attempted:?}");
+            assert_eq!(judge(&DEFAULT_SCHEDULE_S, attempt, &attempted, 0, 7), outcome, "{attempt} {attempted:?}");
+            assert_eq!(sign(&attempted), expected, "{attempted:?}");
         }
-        assert_eq!(judge(&[], 1, &answered(500), 0), Verdict::Dead { reason: "retries_exhausted" });
-    }
-
-    #[test]
-    fn patience_is_a_day_beyond_the_schedule_and_for_replays_that_of_one_message() {
-        let limit_ms = (5 + 300) * 1000 + PATIENCE_MS;
-        for (replay, age_ms, message_attempts, expected) in
-            [(0, limit_ms, 99, false), (0, limit_ms + 1, 1, true), (1, u64::MAX - 7, 79, false), (1, 0, 80, true)]
-        {
-            let found = has_waited_too_long(&[5, 300], replay, 7, message_attempts, 7 + age_ms);
-            assert_eq!(found, expected, "{replay} {age_ms} {message_attempts}");
-        }
+        assert_eq!(judge(&[], 1, &answered(500), 0, 7), dead("retries_exhausted"));
     }
 
     #[test]
@@ -188,13 +165,6 @@ mod tests {
         }
         // However long a message waits, its queue keeps it: 4 days by default.
         const { assert!(RENEW_AFTER_MS + MAX_DELAY_S as u64 * 1_000 < 4 * 86_400_000) }
-        // A replay ends waiting for an open circuit by its attempts, which a renewal would begin again.
-        let longest_wait_ms = u64::from(crate::deliver::circuit_breaker::wait_s(
-            crate::deliver::circuit_breaker::MAX_DELAY_MS,
-            0,
-            u64::MAX / 2,
-        )) * 1_200;
-        assert!(longest_wait_ms * u64::from(RENEW_FROM_ATTEMPT) < RENEW_AFTER_MS);
     }
 
     #[test]
@@ -218,11 +188,18 @@ mod tests {
 
     proptest! {
         #[test]
-        fn waits_stay_within_the_platforms_limits(schedule in proptest::collection::vec(any::<u32>(), 0..9), attempt in any::<u32>(), status in any::<u16>(), after in any::<Option<u64>>(), random in any::<u64>()) {
-            if let Verdict::Retry { delay_s } = judge(&schedule, attempt, &Attempted::Answered { status, retry_after_s: after }, random) {
-                prop_assert!((1..=MAX_DELAY_S).contains(&delay_s));
-                let wait = schedule[attempt as usize - 1].min(MAX_DELAY_S);
-                prop_assert!(delay_s >= wait);
+        fn waits_are_as_long_as_the_schedule_says_at_least(
+            schedule in proptest::collection::vec(any::<u32>(), 0..9),
+            attempt in any::<u32>(),
+            status in any::<u16>(),
+            retry_after_s in any::<Option<u64>>(),
+            random in any::<u64>(),
+        ) {
+            let attempted = Attempted::Answered { status, retry_after_s };
+            if let DispatchOutcome::Retry { due_ms } = judge(&schedule, attempt, &attempted, random, 0) {
+                let wait_s = due_ms / 1_000;
+                prop_assert!((1..=u64::from(MAX_DELAY_S)).contains(&wait_s));
+                prop_assert!(wait_s >= u64::from(schedule[attempt as usize - 1].min(MAX_DELAY_S)));
             }
         }
     }

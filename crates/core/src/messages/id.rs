@@ -49,8 +49,7 @@ pub fn id_bytes(id: &str) -> Option<[u8; 16]> {
 
 /// The identifier of 16 bytes.
 pub fn id_from_bytes(bytes: [u8; 16]) -> String {
-    let [.., a, b, c, d, e, f, g, h, i, j] = bytes;
-    delivery_id(time_of(bytes), [a, b, c, d, e, f, g, h, i, j])
+    delivery_id(time_of(bytes), bytes.last_chunk().copied().unwrap_or_default())
 }
 
 /// When the delivery of an identifier was received, in milliseconds since the epoch.

@@ -1,13 +1,13 @@
 //! What came in against what became of it.
 //!
-//! Promises: the figures come from three places that count on their own (the receiver's counters, the ledger's rows, the
+//! Promises: the figures come from three places that count on their own (the receiver's counters, the destinations' objects, the
 //! dead-letter store), and the identities of DESIGN §3 are computed, not assumed: `received = accepted + refused +
 //! unavailable` and `accepted + readmitted = delivered + duplicate + pending + dead`, where `readmitted` are refused
-//! deliveries that a replay let in after all, and `pending` is what the ledger holds plus what
-//! it has not seen yet (`queued`). A `queued` below zero means that something was counted that was never accepted.
+//! deliveries that a replay let in after all, and `pending` is what waits at its destination plus what
+//! that has not seen the end of yet (`queued`). A `queued` below zero means that something was counted that was never accepted.
 //! Out of scope: collecting.
 
-use crate::deliver::ledger::{LedgerTotals, SourceTotals};
+use crate::deliver::destination::calls::DestinationStatus;
 use crate::lifecycle::TOKEN_API;
 use crate::metrics::counters::{LATENCY_BUCKETS_MS, Metric, Series, Totals};
 use serde::Serialize;
@@ -33,15 +33,15 @@ pub struct SourceAccount {
     pub readmitted: u64,
     /// Given up, and then replayed or delivered after all.
     pub revived: u64,
-    /// Not settled yet: `queued` and what the ledger holds.
+    /// Not settled yet: `queued` and what waits at its destination.
     pub pending: i64,
-    /// The part of `pending` that the ledger has not seen yet.
+    /// The part of `pending` that waits for a consumer, or that one has in hand.
     pub queued: i64,
     /// Given up, and not revived.
     pub dead: u64,
     /// Attempts that were put off.
     pub retries: u64,
-    /// When the oldest row that the ledger holds was received.
+    /// When the oldest delivery that waits at its destination was received.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub oldest_pending_ms: Option<u64>,
     /// Events accepted.
@@ -144,8 +144,8 @@ pub struct Latency {
 pub struct Collected {
     /// From each counter object that answered.
     pub counters: Vec<Totals>,
-    /// From each ledger object that answered.
-    pub ledgers: Vec<LedgerTotals>,
+    /// Of each destination whose object answered: its source, and where it stands.
+    pub destinations: Vec<(String, DestinationStatus)>,
 }
 
 /// What is counted for no source.
@@ -182,22 +182,20 @@ pub fn by_source(collected: &Collected) -> BTreeMap<String, SourceAccount> {
         account.last_delivery_at_ms = account.last_delivery_at_ms.max(seen.delivery_ms);
     }
     let mut held: BTreeMap<String, u64> = BTreeMap::new();
-    for (source, totals) in collected.ledgers.iter().flat_map(|ledger| &ledger.sources) {
-        let SourceTotals { delivered, duplicate, dead, retries, readmitted, revived, pending, oldest_pending_ms } =
-            totals;
+    for (source, DestinationStatus { totals, oldest_waiting_ms, .. }) in &collected.destinations {
         let account = accounts.entry(source.to_owned()).or_default();
         for (slot, n) in [
-            (&mut account.delivered, delivered),
-            (&mut account.duplicate, duplicate),
-            (&mut account.dead, dead),
-            (&mut account.retries, retries),
-            (&mut account.readmitted, readmitted),
-            (&mut account.revived, revived),
-            (held.entry(source.to_owned()).or_default(), pending),
+            (&mut account.delivered, totals.delivered),
+            (&mut account.duplicate, totals.duplicate),
+            (&mut account.dead, totals.dead()),
+            (&mut account.retries, totals.retries),
+            (&mut account.readmitted, totals.readmitted),
+            (&mut account.revived, totals.revived),
+            (held.entry(source.to_owned()).or_default(), totals.waiting),
         ] {
-            *slot = slot.saturating_add(*n);
+            *slot = slot.saturating_add(n);
         }
-        account.oldest_pending_ms = [account.oldest_pending_ms, *oldest_pending_ms].into_iter().flatten().min();
+        account.oldest_pending_ms = [account.oldest_pending_ms, *oldest_waiting_ms].into_iter().flatten().min();
     }
     for (source, account) in &mut accounts {
         let held = signed(held.get(source).copied().unwrap_or(0));
@@ -289,6 +287,8 @@ pub fn overall(accounts: &BTreeMap<String, SourceAccount>) -> SourceAccount {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::deliver::destination::gate::GateRow;
+    use crate::deliver::destination::rows::Totals as RowTotals;
     use crate::metrics::counters::Seen;
 
     fn series(metric: Metric, source: &str, label: &str, n: u64) -> (Series, u64) {
@@ -297,6 +297,11 @@ mod tests {
 
     fn seen(source: &str, request_ms: Option<u64>, delivery_ms: Option<u64>) -> Seen {
         Seen { source: source.into(), request_ms, delivery_ms }
+    }
+
+    fn at_destination(totals: RowTotals) -> (String, DestinationStatus) {
+        let gate = GateRow::default();
+        ("a".into(), DestinationStatus { gate, totals, in_flight: 0, oldest_waiting_ms: Some(7) })
     }
 
     fn collected() -> Collected {
@@ -323,18 +328,17 @@ mod tests {
                 seen: vec![seen("a", Some(60), Some(60))],
             },
         ];
-        let ledger = SourceTotals {
+        let totals = RowTotals {
+            routed: 5,
             delivered: 2,
             duplicate: 1,
-            dead: 1,
+            died: 1,
+            waiting: 1,
             retries: 4,
-            readmitted: 0,
-            revived: 0,
-            pending: 1,
-            oldest_pending_ms: Some(7),
+            ..RowTotals::default()
         };
-        let ledgers = vec![LedgerTotals { sources: [("a".into(), ledger)].into() }, LedgerTotals::default()];
-        Collected { counters, ledgers }
+        let destinations = vec![at_destination(totals)];
+        Collected { counters, destinations }
     }
 
     #[test]
@@ -367,18 +371,14 @@ mod tests {
     #[test]
     fn a_delivery_that_was_never_accepted_shows_below_zero() {
         let mut collected = collected();
-        collected.ledgers.push(LedgerTotals {
-            sources: [("a".into(), SourceTotals { delivered: 3, ..SourceTotals::default() })].into(),
-        });
+        collected.destinations.push(at_destination(RowTotals { delivered: 3, ..RowTotals::default() }));
         assert_eq!(by_source(&collected)["a"].queued, -2);
     }
 
     #[test]
     fn what_a_replay_let_in_was_not_accepted_and_is_accounted_for() {
         let mut collected = collected();
-        collected.ledgers.push(LedgerTotals {
-            sources: [("a".into(), SourceTotals { delivered: 3, readmitted: 3, ..SourceTotals::default() })].into(),
-        });
+        collected.destinations.push(at_destination(RowTotals { delivered: 3, readmitted: 3, ..RowTotals::default() }));
         let a = &by_source(&collected)["a"];
         assert_eq!((a.delivered, a.readmitted, a.queued), (5, 3, 1));
     }

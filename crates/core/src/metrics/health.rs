@@ -4,7 +4,7 @@
 
 use super::{ItemState, Snapshot};
 use crate::config::Config;
-use crate::deliver::circuit_breaker::CircuitState;
+use crate::deliver::destination::status::{CircuitRow, CircuitState};
 use crate::monitor::alerts::{Conditions, Open};
 use crate::monitor::calls::Observation;
 use crate::monitor::silence::Verdict;
@@ -75,12 +75,13 @@ impl<'a> HealthJson<'a> {
 }
 
 impl Snapshot {
-    /// The sources whose deliveries wait; `None` where one of the circuits is not known, or not even asked because no ledger
-    /// told that it has failed attempts.
+    /// The sources whose deliveries wait; `None` where one of them is not known, because its object did not answer.
     fn open_circuits(&self) -> Option<Vec<String>> {
-        let rows = self.circuits.as_ref().filter(|_| self.ledgers_complete())?;
+        let rows = self.circuits.as_ref().filter(|_| self.destinations_complete())?;
         let known = rows.iter().all(|row| row.state != CircuitState::Unknown);
-        known.then(|| self.not_closed().map(|row| row.source.clone()).collect())
+        // A pause is somebody's wish.
+        let waits = |row: &&CircuitRow| row.state != CircuitState::Paused;
+        known.then(|| self.not_closed().filter(waits).map(|row| row.source.clone()).collect())
     }
 
     /// Sources whose subscription is not as declared, or whose state nobody can tell; `None` where nothing is known of them.

@@ -21,7 +21,7 @@ pub use reconcile::{ErrorFigures, ItemFigures, ItemState, ReconcileFigures, Reco
 
 use crate::config::Problem;
 use crate::dead_letters::LetterTotals;
-use crate::deliver::circuit_breaker::{CircuitRow, CircuitState};
+use crate::deliver::destination::status::{CircuitRow, CircuitState};
 use crate::metrics::accounting::{Latency, OwnAccount, SourceAccount, overall};
 use crate::monitor::calls::Health;
 use family::{Family, Scrape};
@@ -54,7 +54,7 @@ pub struct Snapshot {
     pub declared: Option<Vec<String>>,
     /// What the watch says; `None` where it did not answer.
     pub health: Option<Health>,
-    /// Circuits of the sources with failed attempts, the only ones that can be open; `None` where no configuration can be read.
+    /// Destinations of the configured sources; `None` where no configuration can be read.
     pub circuits: Option<Vec<CircuitRow>>,
     /// Objects that did not answer: the figures are too low by what they hold.
     pub missing: Vec<String>,
@@ -207,8 +207,8 @@ impl Snapshot {
         self.complete("counters-")
     }
 
-    fn ledgers_complete(&self) -> bool {
-        self.complete("ledger-")
+    fn destinations_complete(&self) -> bool {
+        self.complete("destination ")
     }
 
     fn subscriptions(&self) -> BTreeMap<&str, reconcile::Subscription<'_>> {

@@ -2,7 +2,7 @@
 
 use super::family::{Family, Sample, Value, labels};
 use super::{ItemState, Snapshot};
-use crate::deliver::circuit_breaker::CircuitState;
+use crate::deliver::destination::status::CircuitState;
 use crate::monitor::alerts::Kind;
 use crate::monitor::silence::Verdict;
 use prometheus_client::metrics::MetricType;
@@ -47,7 +47,7 @@ impl Snapshot {
     }
 
     fn circuit_states(&self) -> Family {
-        let help = "1 for the state of a destination's circuit; only of sources with failed attempts.";
+        let help = "1 for the state of a destination's circuit breaker.";
         let mut state = Family::gauge("circuit_state", help);
         for row in self.circuits.iter().flatten() {
             for named in CircuitState::ALL {

@@ -62,7 +62,7 @@ impl Snapshot {
             revived.add(&own, account.revived);
             retries.add(&own, account.retries);
             let held = account.pending.saturating_sub(account.queued);
-            for (place, n) in [("queue", account.queued), ("ledger", held)] {
+            for (place, n) in [("queue", account.queued), ("destination", held)] {
                 pending.set(&[("source", source), ("place", place)], n as f64);
             }
             oldest.set_time(&own, account.oldest_pending_ms);
@@ -82,10 +82,10 @@ impl Snapshot {
             families.extend([requests, refused, unavailable, events, bytes, not_kept, secrets]);
             families.extend([last_request, last_delivery, changes, latency]);
         }
-        if self.ledgers_complete() {
+        if self.destinations_complete() {
             families.extend([settled, readmitted, revived, retries, oldest]);
         }
-        if self.counters_complete() && self.ledgers_complete() {
+        if self.counters_complete() && self.destinations_complete() {
             families.push(pending);
         }
         families

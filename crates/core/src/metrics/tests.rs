@@ -1,7 +1,9 @@
 use super::*;
 use crate::config::Config;
-use crate::deliver::circuit_breaker::{CircuitRow, CircuitState};
-use crate::deliver::ledger::{LedgerTotals, SourceTotals};
+use crate::deliver::destination::calls::DestinationStatus;
+use crate::deliver::destination::gate::GateRow;
+use crate::deliver::destination::rows::Totals as RowTotals;
+use crate::deliver::destination::status::{CircuitRow, CircuitState};
 use crate::metrics::accounting::{Collected, by_source, own};
 use crate::metrics::counters::Seen;
 use crate::metrics::counters::{Metric, Series, Totals};
@@ -10,6 +12,10 @@ use crate::monitor::calls::SourceHealth;
 use crate::monitor::silence::Verdict;
 use genesys_client::reconcile::ItemOutcome;
 use std::collections::BTreeSet;
+
+fn status(totals: RowTotals) -> DestinationStatus {
+    DestinationStatus { gate: GateRow::default(), totals, in_flight: 0, oldest_waiting_ms: Some(1_500) }
+}
 
 fn snapshot() -> Snapshot {
     let series = |metric, label: &str, n| (Series(metric, "a\"b".into(), label.into()), n);
@@ -31,13 +37,13 @@ fn snapshot() -> Snapshot {
         ],
         seen: vec![Seen { source: "a\"b".into(), request_ms: Some(9_000), delivery_ms: Some(8_000) }],
     }];
-    let ledger = SourceTotals { delivered: 1, pending: 1, oldest_pending_ms: Some(1_500), ..SourceTotals::default() };
-    let ledgers = vec![LedgerTotals { sources: [("a\"b".into(), ledger)].into() }];
+    let totals = RowTotals { routed: 2, delivered: 1, waiting: 1, ..RowTotals::default() };
+    let destinations = vec![("a\"b".into(), status(totals))];
     Snapshot {
         version: "1.2.3",
         taken_at_ms: 10_000,
         own: own(&counters),
-        sources: by_source(&Collected { counters, ledgers }),
+        sources: by_source(&Collected { counters, destinations }),
         queues: [("deliveries".into(), Backlog { messages: 3, bytes: 400, oldest_at_ms: Some(2_500) })].into(),
         letters: Some(LetterTotals {
             stored: 1,
@@ -60,8 +66,8 @@ fn snapshot() -> Snapshot {
         }),
         declared: Some(vec!["a\"b".into()]),
         circuits: Some(vec![
-            CircuitRow { state: CircuitState::Open, ..CircuitRow::unknown("a\"b", None, String::new()) },
-            CircuitRow { state: CircuitState::Closed, ..CircuitRow::unknown("c", None, String::new()) },
+            CircuitRow { state: CircuitState::Open, ..CircuitRow::new("a\"b", None, None, 0) },
+            CircuitRow { state: CircuitState::Closed, ..CircuitRow::new("c", None, None, 0) },
         ]),
         health: Some(Health {
             evaluated_at_ms: Some(4_000),
@@ -105,7 +111,7 @@ fn the_text_has_every_family_with_escaped_labels() {
         "# TYPE genesys_gateway_requests counter",
         r#"genesys_gateway_requests_total{source="a\"b",outcome="accepted"} 2"#,
         r#"genesys_gateway_refused_total{source="a\"b",reason="invalid_json"} 1"#,
-        r#"genesys_gateway_pending{source="a\"b",place="ledger"} 1.0"#,
+        r#"genesys_gateway_pending{source="a\"b",place="destination"} 1.0"#,
         r#"genesys_gateway_readmitted_total{source="a\"b"} 0"#,
         r#"genesys_gateway_revived_total{source="a\"b"} 0"#,
         r#"genesys_gateway_oldest_pending_received_timestamp_seconds{source="a\"b"} 1.5"#,
@@ -164,17 +170,16 @@ fn printed_value(text: &str, series: &str) -> u64 {
 
 #[test]
 fn a_replay_lets_no_counter_fall_and_the_printed_accounts_add_up() {
-    let of = |ledger: SourceTotals| {
+    let of = |totals: RowTotals| {
         let series = |metric, n| (Series(metric, "a".into(), String::new()), n);
         let counters =
             vec![Totals { series: vec![series(Metric::Received, 6), series(Metric::Accepted, 6)], seen: vec![] }];
-        let ledgers = vec![LedgerTotals { sources: [("a".into(), ledger)].into() }];
-        Snapshot { sources: by_source(&Collected { counters, ledgers }), ..snapshot() }
+        let destinations = vec![("a".into(), status(totals))];
+        Snapshot { sources: by_source(&Collected { counters, destinations }), ..snapshot() }
     };
-    let before = of(SourceTotals { delivered: 3, dead: 3, ..SourceTotals::default() });
+    let before = of(RowTotals { delivered: 3, died: 3, ..RowTotals::default() });
     // Two of the dead are replayed, one of them has been delivered; so has a refused one that was let in.
-    let totals =
-        SourceTotals { delivered: 5, dead: 1, revived: 2, readmitted: 1, pending: 1, ..SourceTotals::default() };
+    let totals = RowTotals { delivered: 5, died: 3, revived: 2, readmitted: 1, waiting: 1, ..RowTotals::default() };
     let after = of(totals);
     let texts = [before.open_metrics(), after.open_metrics()];
     for (name, values) in [
@@ -211,7 +216,7 @@ fn a_counter_that_lacks_a_part_is_left_out_and_the_gap_is_told() {
         "readmitted",
         "revived",
     ];
-    assert_eq!(without(&["ledger-3"]), of_ledgers);
+    assert_eq!(without(&["destination a"]), of_ledgers);
     let of_counters = without(&["counters-0"]);
     for family in [
         "requests",
@@ -228,13 +233,13 @@ fn a_counter_that_lacks_a_part_is_left_out_and_the_gap_is_told() {
         assert!(of_counters.iter().any(|left_out| left_out == family), "{family}");
     }
     // Every counter comes from the one or the other.
-    let neither = families(&["ledger-3", "counters-0"]);
+    let neither = families(&["destination a", "counters-0"]);
     for family in
         ["objects_missing", "dead_letters", "build", "source_silent", "configuration_valid", "queue_backlog_bytes"]
     {
         assert!(neither.contains(family), "{family}");
     }
-    let text = Snapshot { missing: vec!["ledger-3".into(), "counters-0".into()], ..snapshot() }.open_metrics();
+    let text = Snapshot { missing: vec!["destination a".into(), "counters-0".into()], ..snapshot() }.open_metrics();
     assert!(!text.contains(" counter\n") && !text.contains(" histogram\n"), "{text}");
     assert!(text.contains("genesys_gateway_objects_missing 2.0\n"));
     assert_eq!(without(&["watch"]), Vec::<String>::new());
@@ -318,7 +323,7 @@ fn the_watch_is_told_what_is_known_and_nothing_else() {
     assert_eq!((conditions.dead_letters, conditions.not_quarantined), (Some(1), Some(0)));
     let own = Some(vec!["a\"b".to_owned()]);
     assert_eq!((conditions.unrepaired, conditions.open_circuits), (own.clone(), own));
-    let unknown = Some(vec![CircuitRow::unknown("a", None, String::new())]);
+    let unknown = Some(vec![CircuitRow::new("a", None, None, 0)]);
     let blind = Snapshot {
         letters: None,
         reconcile: None,
@@ -329,7 +334,7 @@ fn the_watch_is_told_what_is_known_and_nothing_else() {
     let told = blind.observation();
     assert_eq!((told.conditions, told.incomplete), (crate::monitor::alerts::Conditions::default(), true));
     // The circuits that were asked are closed; a ledger did not answer, so perhaps others should have been asked.
-    let part = Snapshot { circuits: Some(vec![]), missing: vec!["ledger-1".into()], ..snapshot() };
+    let part = Snapshot { circuits: Some(vec![]), missing: vec!["destination b".into()], ..snapshot() };
     let told = part.observation();
     assert_eq!((told.conditions.open_circuits, told.incomplete), (None, false));
 }

@@ -8,7 +8,7 @@
 mod job;
 pub use job::{DEFAULT_RATE_PER_S, Job, JobOrder, JobState, MAX_DRY_RUN, MAX_RATE_PER_S, MAX_STALLS, at_once};
 
-use crate::deliver::ledger::State;
+use crate::deliver::destination::rows::DispatchState;
 use crate::messages::{BodyRef, DeadLetter, Delivery, Message, Origin, Stage, decode};
 use genesys_webhook::doctor::{self, SecretTexts};
 use genesys_webhook::refusal::Refusal;
@@ -91,11 +91,11 @@ impl Verdict {
     }
 
     /// Done with, without a replay: what the ledger says of its delivery. `None` where that is dead, or may still be.
-    pub fn outlived(state: State) -> Option<Self> {
+    pub fn outlived(state: DispatchState) -> Option<Self> {
         let code = match state {
-            State::Delivered => outlived::DELIVERED_LATE,
-            State::Duplicate => outlived::DUPLICATE,
-            State::Claimed | State::Waiting | State::Dead => return None,
+            DispatchState::Delivered => outlived::DELIVERED_LATE,
+            DispatchState::Duplicate => outlived::DUPLICATE,
+            DispatchState::Waiting | DispatchState::Filtered | DispatchState::Dead => return None,
         };
         Some(Self { code: Some(code.into()), ..Self::replayed() })
     }
@@ -174,6 +174,10 @@ pub fn decide(letter: &DeadLetter, source: Option<(&Verifier, u64)>, body: &[u8]
         Stage::Queue => match decode(body) {
             Ok(Message::Delivery(..)) => Ok(Parcel::RawDelivery),
             Ok(Message::DeadLetter(..)) => Ok(Parcel::RawLetter),
+            // Its object has released it again since.
+            Ok(Message::Release(..)) => {
+                Err(Verdict::refused(refused::UNDECODABLE_MESSAGE, "a release of a destination".into(), None))
+            }
             Err(error) => Err(Verdict::refused(refused::UNDECODABLE_MESSAGE, error.to_string(), None)),
         },
     }

@@ -5,6 +5,7 @@
 use super::gate::{EndedCall, GateChange, GateRow, GateSettings};
 use super::rows::{AttemptRecord, Dispatch, DispatchState, Totals};
 use crate::dead_letters::BodyText;
+use crate::deliver::retry_policy::PATIENCE_MS;
 use serde::{Deserialize, Serialize};
 
 /// What holds for a destination, as configured. Every call carries it, because an object reads no configuration.
@@ -18,6 +19,26 @@ pub struct DestinationPolicy {
     pub patience_ms: u64,
     /// How often a dispatch may be given to a consumer that is not heard of again.
     pub max_crashes: u32,
+}
+
+/// What an attempt may take beyond the destination's timeout, in milliseconds: the rest of its batch, reading a stored body, the
+/// settlement.
+const LEASE_MARGIN_MS: u64 = 90_000;
+
+/// Crashes that a dispatch may cause beyond the attempts of its schedule.
+const MAX_CRASHES: u32 = 3;
+
+impl DestinationPolicy {
+    /// What holds for a destination with this timeout and schedule.
+    pub fn new(gate: GateSettings, timeout_ms: u64, schedule_s: &[u32]) -> Self {
+        let waits_s = schedule_s.iter().fold(0u64, |sum, wait_s| sum.saturating_add(u64::from(*wait_s)));
+        Self {
+            gate,
+            lease_ms: timeout_ms.saturating_add(LEASE_MARGIN_MS),
+            patience_ms: waits_s.saturating_mul(1_000).saturating_add(PATIENCE_MS),
+            max_crashes: u32::try_from(schedule_s.len()).unwrap_or(u32::MAX).saturating_add(MAX_CRASHES),
+        }
+    }
 }
 
 /// A dispatch that a consumer has a message of.
@@ -189,6 +210,8 @@ pub enum DestinationCall {
     },
     /// Dispatches that wait: a list of [`Taken`].
     Take {
+        /// What holds for the destination.
+        policy: DestinationPolicy,
         /// At most so many.
         limit: u32,
         /// Whether the message that asks was given to a consumer before.

@@ -13,10 +13,11 @@
 pub mod calls;
 pub mod gate;
 pub mod rows;
+pub mod status;
 #[cfg(test)]
 mod tests;
 
-use crate::messages::{Origin, reason};
+use crate::messages::reason;
 use calls::{Admission, AdmitItem, DestinationPolicy, DispatchOutcome, GivenUp, SettleItem, Settlements, Taken};
 use gate::{Gate, GateRow};
 use rows::{DispatchState, DispatchStore, SettledRow, Totals, WaitingRow, remember};
@@ -198,7 +199,7 @@ impl Destination {
         now_ms: u64,
     ) -> Result<(), S::Error> {
         let dispatch = item.dispatch.clone();
-        self.totals.count(origin_state(dispatch.origin), state);
+        self.totals.count(dispatch.origin, None, state);
         store.settle(&SettledRow { dispatch, state, settled_at_ms: now_ms, attempts: 0, history: vec![], detail })
     }
 
@@ -255,7 +256,7 @@ impl Destination {
             settlements.revived.push(dispatch.id.clone());
         }
         let before = waiting.as_ref().map(|_| DispatchState::Waiting);
-        let before = before.or(settled.as_ref().map(|row| row.state)).or(origin_state(dispatch.origin));
+        let before = before.or(settled.as_ref().map(|row| row.state));
         let (mut history, crashes) = match &waiting {
             Some(row) => (row.history.clone(), row.crashes),
             None => (settled.as_ref().map(|row| row.history.clone()).unwrap_or_default(), 0),
@@ -286,7 +287,7 @@ impl Destination {
                     store.unwait(&dispatch.id)?;
                     self.unpark(was_parked);
                 }
-                self.totals.count(before, state);
+                self.totals.count(dispatch.origin, before, state);
                 return store.settle(&SettledRow {
                     dispatch,
                     state,
@@ -298,6 +299,7 @@ impl Destination {
             }
         };
         let is_counted = matches!(outcome, DispatchOutcome::Retry { .. });
+        self.totals.retries = self.totals.retries.saturating_add(u64::from(is_counted));
         let attempts = if is_counted { attempt } else { attempt.saturating_sub(1) };
         let (since_ms, kept) = match waiting {
             Some(row) => (row.since_ms, Some(row.frame)),
@@ -312,7 +314,7 @@ impl Destination {
         if due_ms.is_none() {
             self.totals.parked = self.totals.parked.saturating_add(1);
         }
-        self.totals.count(before, DispatchState::Waiting);
+        self.totals.count(dispatch.origin, before, DispatchState::Waiting);
         store.wait(&WaitingRow { dispatch, due_ms, since_ms, attempts, crashes, history, frame })
     }
 
@@ -359,7 +361,8 @@ impl Destination {
             store.unwait(&dispatch.id)?;
             self.unpark(row.due_ms.is_none());
         }
-        self.totals.count(waiting.map(|_| DispatchState::Waiting).or(origin_state(dispatch.origin)), DispatchState::Dead);
+        let known = waiting.map(|_| DispatchState::Waiting);
+        self.totals.count(dispatch.origin, known, DispatchState::Dead);
         let (state, detail) = (DispatchState::Dead, Some(reason));
         store.settle(&SettledRow { dispatch, state, settled_at_ms: now_ms, attempts, history, detail })?;
         Ok(state)
@@ -453,7 +456,7 @@ impl Destination {
             if owner.is_some() {
                 store.unwait(&row.dispatch.id)?;
                 self.unpark(row.due_ms.is_none());
-                self.totals.count(Some(DispatchState::Waiting), DispatchState::Duplicate);
+                self.totals.count(None, Some(DispatchState::Waiting), DispatchState::Duplicate);
                 store.settle(&SettledRow {
                     dispatch: row.dispatch,
                     state: DispatchState::Duplicate,
@@ -520,9 +523,4 @@ impl Destination {
         let wake_ms = [ready_ms, lease_ms, release_ms].into_iter().flatten().min();
         Ok(wake_ms.map(|at_ms| at_ms.max(soon_ms)))
     }
-}
-
-/// What was counted of a replayed dispatch whose row has expired.
-fn origin_state(origin: Option<Origin>) -> Option<DispatchState> {
-    (origin == Some(Origin::Dead)).then_some(DispatchState::Dead)
 }

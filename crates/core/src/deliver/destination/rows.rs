@@ -5,11 +5,19 @@
 //! in flight, which are in memory only.
 
 use crate::dead_letters::BodyText;
-use crate::messages::Origin;
+use crate::messages::{BodyRef, DeadLetter, Delivery, Origin};
+use genesys_webhook::dedupe::body_key;
+use genesys_webhook::encoding::hex;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 /// How many attempts of a dispatch are remembered.
 pub const HISTORY_LENGTH: usize = 10;
+
+/// Name of the object of a source's destination.
+pub fn object_name(source: &str) -> String {
+    format!("{source}/main")
+}
 
 /// How far a dispatch got. The numbers are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,6 +49,11 @@ impl DispatchState {
             Self::Filtered => "filtered",
             Self::Dead => "dead",
         }
+    }
+
+    /// The state of an API name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.as_str() == name)
     }
 
     /// The state of a stored number.
@@ -90,6 +103,55 @@ pub struct Dispatch {
     pub event_count: u64,
     /// Size of its body, in bytes.
     pub size_bytes: u64,
+}
+
+impl Dispatch {
+    /// The dispatch of a delivery. `inline`: its body, where the message has it.
+    pub fn of_delivery(delivery: &Delivery, inline: &[u8]) -> Self {
+        Self {
+            id: delivery.id.clone(),
+            key: key_of(&delivery.source, delivery.dedupe_key.as_deref(), &delivery.body, inline),
+            duplicates_from_ms: duplicates_from_ms(delivery.duplicate_window_s, delivery.received_at_ms),
+            round: delivery.replay,
+            origin: delivery.origin,
+            received_at_ms: delivery.received_at_ms,
+            event_count: delivery.event_count,
+            size_bytes: delivery.body.size_bytes(),
+        }
+    }
+
+    /// The dispatch that a dead letter is of. `inline`: its body, where the message has it.
+    pub fn of_letter(letter: &DeadLetter, inline: &[u8]) -> Self {
+        Self {
+            id: letter.id.clone(),
+            key: key_of(&letter.source, letter.dedupe_key.as_deref(), &letter.body, inline),
+            duplicates_from_ms: duplicates_from_ms(letter.duplicate_window_s, letter.received_at_ms),
+            round: letter.replay,
+            origin: None,
+            received_at_ms: letter.received_at_ms,
+            event_count: letter.event_count.unwrap_or(0),
+            size_bytes: letter.body.size_bytes(),
+        }
+    }
+}
+
+/// A key of 128 bits: nobody finds two deliveries of one source with the same.
+fn key_of(source: &str, dedupe_key: Option<&str>, body: &BodyRef, inline: &[u8]) -> String {
+    let key = match (dedupe_key, body) {
+        (Some(key), _) => key.to_owned(),
+        (None, BodyRef::Stored { sha256, .. }) => format!("body-sha256:{sha256}"),
+        (None, _) => body_key(&Sha256::digest(inline).into()),
+    };
+    let digest: [u8; 32] = Sha256::digest(format!("{source}\u{1f}{key}")).into();
+    hex(digest.first_chunk::<16>().unwrap_or(&[0; 16]))
+}
+
+fn duplicates_from_ms(window_s: Option<u32>, received_at_ms: u64) -> Option<u64> {
+    match window_s {
+        None => Some(0),
+        Some(0) => None,
+        Some(window_s) => Some(received_at_ms.saturating_sub(u64::from(window_s).saturating_mul(1_000))),
+    }
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref)] // serde's `skip_serializing_if` passes a reference
@@ -162,6 +224,10 @@ pub struct Totals {
     pub redelivered: u64,
     /// Attempts made.
     pub attempts: u64,
+    /// Of these: failed, and followed by another.
+    pub retries: u64,
+    /// Deliveries that were refused on arrival and let in by a replay: nobody counted them as accepted.
+    pub readmitted: u64,
 }
 
 impl Totals {
@@ -170,10 +236,15 @@ impl Totals {
         self.died.saturating_sub(self.revived)
     }
 
-    /// Counts the way of a dispatch from one state (`None`: it was not known) to another.
-    pub fn count(&mut self, before: Option<DispatchState>, after: DispatchState) {
+    /// Counts the way of a dispatch from one state (`None`: it was not known) to another. `origin`: what it was before a replay.
+    pub fn count(&mut self, origin: Option<Origin>, before: Option<DispatchState>, after: DispatchState) {
+        // Its row may have expired since it died.
+        let before = before.or((origin == Some(Origin::Dead)).then_some(DispatchState::Dead));
         match before {
-            None => self.routed = self.routed.saturating_add(1),
+            None => {
+                self.routed = self.routed.saturating_add(1);
+                self.readmitted = self.readmitted.saturating_add(u64::from(origin == Some(Origin::Refused)));
+            }
             Some(DispatchState::Waiting) => self.waiting = self.waiting.saturating_sub(1),
             Some(DispatchState::Delivered) => self.delivered = self.delivered.saturating_sub(1),
             Some(DispatchState::Duplicate) => self.duplicate = self.duplicate.saturating_sub(1),

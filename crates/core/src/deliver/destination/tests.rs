@@ -6,6 +6,7 @@ use super::gate::{EndedCall, GateSettings, Sign};
 use super::rows::*;
 use super::*;
 use crate::dead_letters::BodyText;
+use crate::messages::Origin;
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 use std::convert::Infallible;

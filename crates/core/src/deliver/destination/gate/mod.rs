@@ -74,7 +74,9 @@ pub enum Sign {
     Success,
     /// It does not.
     Failure,
-    /// Nothing: the attempt failed on our side, or the destination refused this one delivery.
+    /// It is there, and did not want this delivery: that ends an open breaker, and counts for nothing in a closed one.
+    Answered,
+    /// Nothing: the attempt failed on our side, or the destination asked to be left alone.
     Nothing,
 }
 
@@ -243,11 +245,14 @@ impl Gate {
             if call.at_ms < open.since_ms {
                 return None;
             }
-            if call.sign == Sign::Success {
+            if call.sign != Sign::Failure {
                 return self.close(now_ms);
             }
             open.wait_ms = open.wait_ms.saturating_mul(2).min(LONGEST_PROBE_MS);
             open.probe_at_ms = now_ms.saturating_add(open.wait_ms);
+            return None;
+        }
+        if call.sign == Sign::Answered {
             return None;
         }
         self.window.push_back(call);
