@@ -13,7 +13,7 @@ use crate::platform::objects::{self, CallError};
 use crate::platform::{clock, queue};
 use futures_util::future::{join, join_all, join3, join4};
 use gateway_core::dead_letters::{LetterTotals, LettersCall, STORE_OBJECT};
-use gateway_core::deliver::destination::status::CircuitRow;
+use gateway_core::deliver::dispatcher::status::CircuitRow;
 use gateway_core::lifecycle::LIFECYCLE_OBJECT;
 use gateway_core::metrics::accounting::{Collected, by_source, include, own};
 use gateway_core::metrics::counters::{CountersCall, Totals, counter_shards};

@@ -7,8 +7,8 @@ use super::{Call, Handled, bad_parameter, configured, cursor, limit, not_found, 
 use crate::deliver::destinations;
 use crate::platform::http::json;
 use futures_util::future::join_all;
-use gateway_core::deliver::destination::calls::DispatchRow;
-use gateway_core::deliver::destination::rows::DispatchState;
+use gateway_core::deliver::dispatcher::calls::DispatchRow;
+use gateway_core::deliver::dispatcher::rows::DispatchState;
 use gateway_core::messages::id::is_delivery_id;
 use serde::Serialize;
 

@@ -3,7 +3,7 @@
 use super::{Call, Handled, configured, not_found, object_failed};
 use crate::deliver::destinations;
 use crate::platform::http::json;
-use gateway_core::deliver::destination::status::{CircuitRow, CircuitState};
+use gateway_core::deliver::dispatcher::status::{CircuitRow, CircuitState};
 use serde::Serialize;
 
 #[derive(Serialize)]

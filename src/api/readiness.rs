@@ -12,7 +12,7 @@ use futures_util::future::{join, join_all};
 use gateway_core::audit::AuditCall;
 use gateway_core::auth::MIN_TOKEN_CHARS;
 use gateway_core::dead_letters::{LettersCall, STORE_OBJECT};
-use gateway_core::deliver::destination::calls::DestinationCall;
+use gateway_core::deliver::dispatcher::calls::DestinationCall;
 use gateway_core::lifecycle::{LIFECYCLE_OBJECT, LifecycleCall};
 use gateway_core::metrics::counters::{CountersCall, counter_shards};
 use gateway_core::monitor::calls::{WATCH_OBJECT, WatchCall};

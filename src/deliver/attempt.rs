@@ -11,9 +11,9 @@ use crate::platform::body::Body;
 use crate::platform::queue::QueueMessage;
 use crate::platform::{clock, log, r2};
 use gateway_core::dead_letters::BodyText;
-use gateway_core::deliver::destination::calls::{DispatchOutcome, SettleItem};
-use gateway_core::deliver::destination::gate::EndedCall;
-use gateway_core::deliver::destination::rows::{AttemptRecord, Dispatch};
+use gateway_core::deliver::dispatcher::calls::{DispatchOutcome, EndedDispatch};
+use gateway_core::deliver::dispatcher::gate::EndedAttempt;
+use gateway_core::deliver::dispatcher::rows::{AttemptRecord, Dispatch};
 use gateway_core::deliver::retry_policy::{judge, sign};
 use gateway_core::messages::{BodyRef, DeadLetter, Delivery, delivery_header, frame, reason};
 use worker::Env;
@@ -47,12 +47,12 @@ impl Work<'_> {
     }
 
     /// What its object is told. Where it may have to wait, its object is handed its message, unless it has it.
-    pub(super) fn settlement(&self, outcome: DispatchOutcome) -> SettleItem {
+    pub(super) fn settlement(&self, outcome: DispatchOutcome) -> EndedDispatch {
         let waits = !matches!(outcome, DispatchOutcome::Delivered | DispatchOutcome::Dead { .. });
         let frame = (waits && self.message.is_some())
             .then(|| BodyText::from_bytes(&frame(&delivery_header(&self.delivery), &self.inline)));
         let (dispatch, attempt) = (self.dispatch.clone(), self.attempt);
-        SettleItem { dispatch, attempt, outcome, record: None, call: None, frame }
+        EndedDispatch { dispatch, attempt, outcome, record: None, call: None, frame }
     }
 
     /// Tells the letter of a delivery that was given up, and then delivered by a consumer that was late: the letter is sent
@@ -68,7 +68,7 @@ impl Work<'_> {
 }
 
 /// What became of a dispatch: itself, and what its object is told. Nothing where its letter could not be sent.
-pub(super) type Tried<'m> = (Work<'m>, Option<SettleItem>);
+pub(super) type Tried<'m> = (Work<'m>, Option<EndedDispatch>);
 
 /// One attempt, or the end without one.
 pub(super) async fn attempt<'m>(configured: Option<Configured<'_>>, mut work: Work<'m>, env: &Env) -> Tried<'m> {
@@ -105,7 +105,7 @@ pub(super) async fn attempt<'m>(configured: Option<Configured<'_>>, mut work: Wo
     let duration_ms = now_ms.saturating_sub(at_ms);
     let record =
         AttemptRecord { at_ms, duration_ms, status, error: code.map(ToOwned::to_owned), excerpt: error.clone() };
-    let call = EndedCall { at_ms, duration_ms, sign: sign(&attempted) };
+    let call = EndedAttempt { at_ms, duration_ms, sign: sign(&attempted) };
     let outcome = judge(schedule_s(configured), work.attempt, &attempted, clock::jitter(), now_ms);
     let (work, settlement) = match outcome {
         DispatchOutcome::Dead { reason } => {
@@ -117,7 +117,7 @@ pub(super) async fn attempt<'m>(configured: Option<Configured<'_>>, mut work: Wo
             (work, Some(settlement))
         }
     };
-    (work, settlement.map(|settlement| SettleItem { record: Some(record), call: Some(call), ..settlement }))
+    (work, settlement.map(|settlement| EndedDispatch { record: Some(record), call: Some(call), ..settlement }))
 }
 
 /// What came with the message is lent for the attempt, and is there again for a letter.

@@ -3,7 +3,7 @@
 //! Promises: no message waits in a queue: each dispatch ends, or is in its destination's object when its message is acknowledged;
 //! nothing is tried that its destination's object did not give; the destinations of a batch share its connections and are settled each
 //! by itself; a message that was given to a consumer before that did not end it is worked on alone, after the others; a message that
-//! cannot be read goes to the dead letters as it is. Out of scope: what may be tried (`gateway_core::deliver::destination`), whose turn
+//! cannot be read goes to the dead letters as it is. Out of scope: what may be tried (`gateway_core::deliver::dispatcher`), whose turn
 //! it is (`gateway_core::deliver::scheduler`).
 
 use super::attempt::{Tried, Work, attempt};
@@ -16,8 +16,8 @@ use crate::platform::queue::QueueMessage;
 use crate::platform::{clock, log, r2};
 use futures_util::future::{Either, join_all};
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
-use gateway_core::deliver::destination::calls::{Admission, AdmitItem, DispatchOutcome, SettleItem, Taken};
-use gateway_core::deliver::destination::rows::{Dispatch, DispatchState};
+use gateway_core::deliver::dispatcher::calls::{Admission, AdmitItem, DispatchOutcome, EndedDispatch, Taken};
+use gateway_core::deliver::dispatcher::rows::{Dispatch, DispatchState};
 use gateway_core::deliver::scheduler::{CONNECTIONS, Memory, Place, Turn, Turns, Waiting};
 use gateway_core::messages::{Delivery, Message, Release, decode, reason};
 use std::cell::RefCell;
@@ -36,7 +36,7 @@ struct Lane<'g, 'm> {
     source: String,
     configured: Option<Configured<'g>>,
     works: VecDeque<Work<'m>>,
-    ended: Vec<(Work<'m>, SettleItem)>,
+    ended: Vec<(Work<'m>, EndedDispatch)>,
     /// To be acknowledged when everything is settled: they asked for what was taken.
     releases: Vec<&'m QueueMessage>,
 }
@@ -298,7 +298,7 @@ async fn attempt_all(lanes: Vec<Lane<'_, '_>>, given_ms: u64, env: &Env) {
 /// Tells the object what became of a lane, and then the queue.
 async fn settle(lane: Lane<'_, '_>, env: &Env) {
     let Lane { source, configured, ended, releases, .. } = lane;
-    let (works, items): (Vec<Work<'_>>, Vec<SettleItem>) = ended.into_iter().unzip();
+    let (works, items): (Vec<Work<'_>>, Vec<EndedDispatch>) = ended.into_iter().unzip();
     let outcomes: Vec<DispatchOutcome> = items.iter().map(|item| item.outcome.clone()).collect();
     let settled =
         if items.is_empty() { Ok(vec![]) } else { destinations::settle(env, &source, configured, items).await };

@@ -19,8 +19,8 @@ use gateway_core::dead_letters::replay::Verdict;
 use gateway_core::dead_letters::{
     BodyText, INLINE_MAX_BYTES, Letter, LettersCall, Outlived, STORE_OBJECT, Status, Stored,
 };
-use gateway_core::deliver::destination::calls::GivenUp;
-use gateway_core::deliver::destination::rows::Dispatch;
+use gateway_core::deliver::dispatcher::calls::GivenUp;
+use gateway_core::deliver::dispatcher::rows::Dispatch;
 use gateway_core::messages::id::delivery_id;
 use gateway_core::messages::{BodyRef, DeadLetter, Message, Stage, decode, reason};
 use gateway_core::time::date_path;

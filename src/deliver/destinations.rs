@@ -1,7 +1,7 @@
 //! Destinations as consumers and the API use their objects: asking, settling, taking, closing, listing.
 //!
 //! Promises: a settlement is repeated until the object takes it, because it may be said again; every change of a breaker is in the
-//! log and in the audit trail. Out of scope: what is decided (`gateway_core::deliver::destination`).
+//! log and in the audit trail. Out of scope: what is decided (`gateway_core::deliver::dispatcher`).
 
 use crate::audit;
 use crate::config::{Configured, Gateway};
@@ -10,13 +10,13 @@ use crate::platform::{clock, log, objects};
 use futures_util::future::join_all;
 use gateway_core::audit::{Action, Draft};
 use gateway_core::config::{Destination, Source};
-use gateway_core::deliver::destination::calls::{
-    Admission, AdmitItem, DestinationCall, DestinationPolicy, DestinationStatus, DispatchRow, GivenUp, SettleItem,
+use gateway_core::deliver::dispatcher::calls::{
+    Admission, AdmitItem, DestinationCall, DestinationPolicy, DestinationStatus, DispatchRow, GivenUp, EndedDispatch,
     Settlements, Taken,
 };
-use gateway_core::deliver::destination::gate::{GateChange, GateSettings};
-use gateway_core::deliver::destination::rows::{DispatchState, object_name};
-use gateway_core::deliver::destination::status::{CircuitRow, shown_url};
+use gateway_core::deliver::dispatcher::gate::{GateChange, GateSettings};
+use gateway_core::deliver::dispatcher::rows::{DispatchState, object_name};
+use gateway_core::deliver::dispatcher::status::{CircuitRow, shown_url};
 use serde::de::DeserializeOwned;
 use worker::Env;
 
@@ -89,7 +89,7 @@ pub(super) async fn settle(
     env: &Env,
     source: &str,
     configured: Option<Configured<'_>>,
-    items: Vec<SettleItem>,
+    items: Vec<EndedDispatch>,
 ) -> Result<Vec<String>, String> {
     // What the destination answered last is shown with it. It may quote a delivery: not into the log, and not into the trail, which
     // forgets nothing.

@@ -1,6 +1,6 @@
 //! `DISPATCHES`: the dispatches of one destination.
 //!
-//! Promises: what `gateway_core::deliver::destination` decides is stored within the event that asked for it, as a whole or not at all;
+//! Promises: what `gateway_core::deliver::dispatcher` decides is stored within the event that asked for it, as a whole or not at all;
 //! the alarm lets consumers come for what waits, and drops the tables of days that are over. Out of scope: attempts, dead letters.
 
 mod rows;
@@ -9,8 +9,8 @@ use super::{Step, Tables};
 use crate::platform::body::Body;
 use crate::platform::sql::{self, text};
 use crate::platform::{clock, log, objects, queue};
-use gateway_core::deliver::destination::calls::{DestinationCall, DestinationPolicy, DestinationStatus};
-use gateway_core::deliver::destination::{Destination, gate::GateRow, rows::Totals};
+use gateway_core::deliver::dispatcher::calls::{DestinationCall, DestinationPolicy, DestinationStatus};
+use gateway_core::deliver::dispatcher::{Dispatcher, gate::GateRow, rows::DispatchTotals};
 use gateway_core::messages::{Release, release_header};
 use gateway_core::time::DAY_MS;
 use rows::Rows;
@@ -42,7 +42,7 @@ pub struct Dispatches {
     state: State,
     env: Env,
     /// Nothing holds it across an await.
-    destination: RefCell<Option<Destination>>,
+    destination: RefCell<Option<Dispatcher>>,
     alarm_at_ms: Cell<Option<u64>>,
 }
 
@@ -129,7 +129,7 @@ impl Dispatches {
     }
 
     /// Changes the destination and its rows, as a whole or not at all; answers the JSON of what that came to.
-    fn change<T: Serialize>(&self, work: impl FnOnce(&mut Destination, &mut Rows<'_>) -> Result<T>) -> Result<String> {
+    fn change<T: Serialize>(&self, work: impl FnOnce(&mut Dispatcher, &mut Rows<'_>) -> Result<T>) -> Result<String> {
         self.with(|destination| {
             let before = *destination.gate().row();
             let done = self.tables.transaction(|sql| {
@@ -144,14 +144,14 @@ impl Dispatches {
         })
     }
 
-    fn with<T>(&self, work: impl FnOnce(&mut Destination) -> Result<T>) -> Result<T> {
+    fn with<T>(&self, work: impl FnOnce(&mut Dispatcher) -> Result<T>) -> Result<T> {
         let busy = |_| Error::RustError("the destination is in use".into());
         let mut cell = self.destination.try_borrow_mut().map_err(busy)?;
         if cell.is_none() {
             let sql = self.tables.sql()?;
             let gate: GateRow = kept(sql, "gate")?.unwrap_or_default();
-            let totals: Totals = kept(sql, "totals")?.unwrap_or_default();
-            *cell = Some(Destination::new(gate, totals));
+            let totals: DispatchTotals = kept(sql, "totals")?.unwrap_or_default();
+            *cell = Some(Dispatcher::new(gate, totals));
         }
         let destination = cell.as_mut().ok_or_else(|| sql::unreadable("destination"))?;
         work(destination)

@@ -6,9 +6,9 @@
 use super::{day, keep};
 use crate::platform::sql::{Row, blob, number, optional, rows, run, text, unreadable};
 use gateway_core::dead_letters::BodyText;
-use gateway_core::deliver::destination::calls::DispatchRow;
-use gateway_core::deliver::destination::rows::{
-    AttemptRecord, Dispatch, DispatchState, DispatchStore, SettledRow, Totals, WaitingRow,
+use gateway_core::deliver::dispatcher::calls::DispatchRow;
+use gateway_core::deliver::dispatcher::rows::{
+    AttemptRecord, Dispatch, DispatchState, DispatchStore, SettledRow, DispatchTotals, WaitingRow,
 };
 use gateway_core::messages::id::{id_bytes, id_from_bytes, id_time_ms};
 use gateway_core::time::DAY_MS;
@@ -230,7 +230,7 @@ impl DispatchStore for Rows<'_> {
         Ok(u32::try_from(n).unwrap_or(u32::MAX))
     }
 
-    fn save(&mut self, totals: &Totals) -> Result<()> {
+    fn save(&mut self, totals: &DispatchTotals) -> Result<()> {
         keep(self.sql, "totals", totals)
     }
 }

@@ -149,7 +149,7 @@ export function bindings(simulator: string, run: string, vectors: VectorSources)
       },
       // Those whose circuits are opened.
       { name: "tripping", profile: "webhooks", secrets, destination: { ...signedTo("tripping"), timeout_ms: 1_000 }, retry_schedule_s: [2] },
-      { name: "tripping-archive", profile: "webhooks", secrets, circuit: { after_s: 1, failures: 2 }, retry_schedule_s: [2] },
+      { name: "tripping-archive", profile: "webhooks", secrets, circuit: { min_calls: 2 }, retry_schedule_s: [2] },
       // Those that are overrun. The longest time limit that there is: what a destination has accepted and the gateway hears of
       // too late is repeated, and a busy machine stops a test for many seconds.
       ...["crowd-a", "crowd-b"].map((name) => ({

@@ -7,7 +7,7 @@
 //! kept apart ([`Head`]) and compared.
 
 use super::{Draft, Entry};
-use crate::deliver::destination::status::shown_url;
+use crate::deliver::dispatcher::status::shown_url;
 use genesys_webhook::encoding::hex;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};

@@ -7,7 +7,7 @@ use super::binding::{NOT_A_BINDING, is_binding};
 use super::destination::{self, Destination};
 use super::reader::{Table, kind};
 use crate::dead_letters::Caps;
-use crate::deliver::destination::gate::GateSettings;
+use crate::deliver::dispatcher::gate::GateSettings;
 use crate::deliver::retry_policy::{DEFAULT_SCHEDULE_S, MAX_DELAY_S};
 use crate::receive::networks;
 use crate::receive::quarantine::Budget;

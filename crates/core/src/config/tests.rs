@@ -224,7 +224,7 @@ fn mistakes_in_headers_and_circuits_are_named_with_their_keys() {
         (
             &format!("{source}/circuit"),
             json!({"window_s": 0}),
-            "sources[0].circuit.window_s: expected a whole number from 1 to 86400",
+            "sources[0].circuit.window_s: expected a whole number from 1 to 3600",
         ),
     ] {
         let found = problems(&with(pointer, value.clone()));

@@ -4,7 +4,7 @@
 
 use super::{Letter, Purged, Status};
 use crate::dead_letters::replay::{JobOrder, LastReplay, Replayed};
-use crate::deliver::destination::rows::DispatchState;
+use crate::deliver::dispatcher::rows::DispatchState;
 use crate::messages::DeadLetter;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;

@@ -5,7 +5,7 @@
 //! attempt; when the schedule is used up the delivery is dead. Out of scope: sending.
 
 use super::destination::calls::DispatchOutcome;
-use super::destination::gate::Sign;
+use super::destination::gate::AttemptSign;
 use crate::messages::reason;
 
 /// The waits before each further attempt, in seconds: 5 s, 5 min, 30 min, 2 h, 5 h, 10 h, 10 h (the retry schedule that
@@ -67,14 +67,14 @@ pub enum Attempted {
 }
 
 /// What an attempt says about its destination.
-pub fn sign(attempted: &Attempted) -> Sign {
+pub fn sign(attempted: &Attempted) -> AttemptSign {
     match attempted {
-        Attempted::Answered { status: 200..=299, .. } => Sign::Success,
+        Attempted::Answered { status: 200..=299, .. } => AttemptSign::Success,
         Attempted::Answered { status: 429 | 503, retry_after_s: Some(_) }
         | Attempted::NotSent
-        | Attempted::BodyUnavailable => Sign::Nothing,
-        Attempted::Answered { status: 408 | 429 | 500.., .. } | Attempted::Failed => Sign::Failure,
-        Attempted::Answered { .. } => Sign::Answered,
+        | Attempted::BodyUnavailable => AttemptSign::Nothing,
+        Attempted::Answered { status: 408 | 429 | 500.., .. } | Attempted::Failed => AttemptSign::Failure,
+        Attempted::Answered { .. } => AttemptSign::Answered,
     }
 }
 
@@ -129,22 +129,22 @@ mod tests {
         let held = |wait_s: u64| DispatchOutcome::Held { until_ms: 7 + wait_s * 1_000 };
         let dead = |reason: &str| DispatchOutcome::Dead { reason: reason.into() };
         for (attempt, attempted, outcome, expected) in [
-            (1, answered(200), DispatchOutcome::Delivered, Sign::Success),
-            (8, answered(204), DispatchOutcome::Delivered, Sign::Success),
-            (1, answered(410), dead("destination_gone"), Sign::Answered),
-            (1, answered(302), retry(5), Sign::Answered),
-            (1, answered(404), retry(5), Sign::Answered),
-            (1, answered(429), retry(5), Sign::Failure),
-            (2, answered(500), retry(300), Sign::Failure),
-            (7, Attempted::Failed, retry(36_000), Sign::Failure),
-            (8, Attempted::Failed, dead("retries_exhausted"), Sign::Failure),
-            (1, Attempted::NotSent, retry(5), Sign::Nothing),
-            (1, Attempted::BodyUnavailable, dead("body_unavailable"), Sign::Nothing),
-            (1, asks(429, 60), held(60), Sign::Nothing),
-            (8, asks(503, 0), held(1), Sign::Nothing),
-            (1, asks(429, u64::MAX), held(3_600), Sign::Nothing),
-            (1, asks(500, 60), retry(60), Sign::Failure),
-            (2, asks(500, 1), retry(300), Sign::Failure),
+            (1, answered(200), DispatchOutcome::Delivered, AttemptSign::Success),
+            (8, answered(204), DispatchOutcome::Delivered, AttemptSign::Success),
+            (1, answered(410), dead("destination_gone"), AttemptSign::Answered),
+            (1, answered(302), retry(5), AttemptSign::Answered),
+            (1, answered(404), retry(5), AttemptSign::Answered),
+            (1, answered(429), retry(5), AttemptSign::Failure),
+            (2, answered(500), retry(300), AttemptSign::Failure),
+            (7, Attempted::Failed, retry(36_000), AttemptSign::Failure),
+            (8, Attempted::Failed, dead("retries_exhausted"), AttemptSign::Failure),
+            (1, Attempted::NotSent, retry(5), AttemptSign::Nothing),
+            (1, Attempted::BodyUnavailable, dead("body_unavailable"), AttemptSign::Nothing),
+            (1, asks(429, 60), held(60), AttemptSign::Nothing),
+            (8, asks(503, 0), held(1), AttemptSign::Nothing),
+            (1, asks(429, u64::MAX), held(3_600), AttemptSign::Nothing),
+            (1, asks(500, 60), retry(60), AttemptSign::Failure),
+            (2, asks(500, 1), retry(300), AttemptSign::Failure),
         ] {
             assert_eq!(judge(&DEFAULT_SCHEDULE_S, attempt, &attempted, 0, 7), outcome, "{attempt} {attempted:?}");
             assert_eq!(sign(&attempted), expected, "{attempted:?}");

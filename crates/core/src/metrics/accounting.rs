@@ -7,7 +7,7 @@
 //! that has not seen the end of yet (`queued`). A `queued` below zero means that something was counted that was never accepted.
 //! Out of scope: collecting.
 
-use crate::deliver::destination::calls::DestinationStatus;
+use crate::deliver::dispatcher::calls::DestinationStatus;
 use crate::lifecycle::TOKEN_API;
 use crate::metrics::counters::{LATENCY_BUCKETS_MS, Metric, Series, Totals};
 use serde::Serialize;
@@ -287,8 +287,8 @@ pub fn overall(accounts: &BTreeMap<String, SourceAccount>) -> SourceAccount {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::deliver::destination::gate::GateRow;
-    use crate::deliver::destination::rows::Totals as RowTotals;
+    use crate::deliver::dispatcher::gate::GateRow;
+    use crate::deliver::dispatcher::rows::DispatchTotals as RowTotals;
     use crate::metrics::counters::Seen;
 
     fn series(metric: Metric, source: &str, label: &str, n: u64) -> (Series, u64) {

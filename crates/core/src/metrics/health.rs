@@ -4,7 +4,7 @@
 
 use super::{ItemState, Snapshot};
 use crate::config::Config;
-use crate::deliver::destination::status::{CircuitRow, CircuitState};
+use crate::deliver::dispatcher::status::{CircuitRow, CircuitState};
 use crate::monitor::alerts::{Conditions, Open};
 use crate::monitor::calls::Observation;
 use crate::monitor::silence::Verdict;

@@ -21,7 +21,7 @@ pub use reconcile::{ErrorFigures, ItemFigures, ItemState, ReconcileFigures, Reco
 
 use crate::config::Problem;
 use crate::dead_letters::LetterTotals;
-use crate::deliver::destination::status::{CircuitRow, CircuitState};
+use crate::deliver::dispatcher::status::{CircuitRow, CircuitState};
 use crate::metrics::accounting::{Latency, OwnAccount, SourceAccount, overall};
 use crate::monitor::calls::Health;
 use family::{Family, Scrape};

@@ -2,7 +2,7 @@
 
 use super::family::{Family, Sample, Value, labels};
 use super::{ItemState, Snapshot};
-use crate::deliver::destination::status::CircuitState;
+use crate::deliver::dispatcher::status::CircuitState;
 use crate::monitor::alerts::Kind;
 use crate::monitor::silence::Verdict;
 use prometheus_client::metrics::MetricType;

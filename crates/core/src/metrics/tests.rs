@@ -1,9 +1,9 @@
 use super::*;
 use crate::config::Config;
-use crate::deliver::destination::calls::DestinationStatus;
-use crate::deliver::destination::gate::GateRow;
-use crate::deliver::destination::rows::Totals as RowTotals;
-use crate::deliver::destination::status::{CircuitRow, CircuitState};
+use crate::deliver::dispatcher::calls::DestinationStatus;
+use crate::deliver::dispatcher::gate::GateRow;
+use crate::deliver::dispatcher::rows::DispatchTotals as RowTotals;
+use crate::deliver::dispatcher::status::{CircuitRow, CircuitState};
 use crate::metrics::accounting::{Collected, by_source, own};
 use crate::metrics::counters::Seen;
 use crate::metrics::counters::{Metric, Series, Totals};

@@ -8,7 +8,7 @@
 mod job;
 pub use job::{DEFAULT_RATE_PER_S, Job, JobOrder, JobState, MAX_DRY_RUN, MAX_RATE_PER_S, MAX_STALLS, at_once};
 
-use crate::deliver::destination::rows::DispatchState;
+use crate::deliver::dispatcher::rows::DispatchState;
 use crate::messages::{BodyRef, DeadLetter, Delivery, Message, Origin, Stage, decode};
 use genesys_webhook::doctor::{self, SecretTexts};
 use genesys_webhook::refusal::Refusal;

@@ -2,8 +2,8 @@
 //!
 //! Promise: one set of types for both sides, whose forms the tests pin. Out of scope: what is decided ([`super`]).
 
-use super::gate::{EndedCall, GateChange, GateRow, GateSettings};
-use super::rows::{AttemptRecord, Dispatch, DispatchState, Totals};
+use super::gate::{EndedAttempt, GateChange, GateRow, GateSettings};
+use super::rows::{AttemptRecord, Dispatch, DispatchState, DispatchTotals};
 use crate::dead_letters::BodyText;
 use crate::deliver::retry_policy::PATIENCE_MS;
 use serde::{Deserialize, Serialize};
@@ -105,7 +105,7 @@ pub enum DispatchOutcome {
 
 /// What became of a dispatch.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SettleItem {
+pub struct EndedDispatch {
     /// Which it is.
     pub dispatch: Dispatch,
     /// Number of the attempt; 0 where there was none.
@@ -117,7 +117,7 @@ pub struct SettleItem {
     pub record: Option<AttemptRecord>,
     /// What it says of the destination.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub call: Option<EndedCall>,
+    pub call: Option<EndedAttempt>,
     /// Its message, where it has to wait and the object may not have it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub frame: Option<BodyText>,
@@ -206,7 +206,7 @@ pub enum DestinationCall {
         /// What holds for the destination.
         policy: DestinationPolicy,
         /// The dispatches.
-        items: Vec<SettleItem>,
+        items: Vec<EndedDispatch>,
     },
     /// Dispatches that wait: a list of [`Taken`].
     Take {
@@ -257,7 +257,7 @@ pub struct DestinationStatus {
     /// Breaker, holds, pauses.
     pub gate: GateRow,
     /// What was counted.
-    pub totals: Totals,
+    pub totals: DispatchTotals,
     /// Dispatches in flight.
     pub in_flight: u32,
     /// When the oldest of what waits was received, in milliseconds since the epoch.

@@ -69,7 +69,7 @@ impl Default for GateSettings {
 /// What one attempt says about its destination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Sign {
+pub enum AttemptSign {
     /// It works.
     Success,
     /// It does not.
@@ -82,13 +82,13 @@ pub enum Sign {
 
 /// An attempt that ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct EndedCall {
+pub struct EndedAttempt {
     /// When it began, in milliseconds since the epoch.
     pub at_ms: u64,
     /// How long it took, in milliseconds.
     pub duration_ms: u64,
     /// What it says.
-    pub sign: Sign,
+    pub sign: AttemptSign,
 }
 
 /// What happened to a breaker.
@@ -128,9 +128,9 @@ pub struct OpenBreaker {
 
 /// Decides how much of what waits may begin.
 #[derive(Clone, Debug)]
-pub struct Gate {
+pub struct DestinationGate {
     row: GateRow,
-    window: VecDeque<EndedCall>,
+    window: VecDeque<EndedAttempt>,
     /// Dispatches in flight that it has shown to take.
     allowed: u32,
     /// When the return from an outage began.
@@ -142,7 +142,7 @@ pub struct Gate {
     mean_ms: u64,
 }
 
-impl Gate {
+impl DestinationGate {
     /// The gate as it was stored.
     pub fn new(row: GateRow) -> Self {
         let window = VecDeque::new();
@@ -227,15 +227,15 @@ impl Gate {
     pub fn report(
         &mut self,
         settings: &GateSettings,
-        call: EndedCall,
+        call: EndedAttempt,
         in_flight: u32,
         now_ms: u64,
     ) -> Option<GateChange> {
-        if call.sign == Sign::Nothing {
+        if call.sign == AttemptSign::Nothing {
             return None;
         }
         self.mean_ms = self.mean_ms.saturating_mul(4).saturating_add(call.duration_ms).div_euclid(5);
-        if call.sign == Sign::Failure {
+        if call.sign == AttemptSign::Failure {
             self.allowed = self.allowed.div_euclid(2).max(LEAST_IN_FLIGHT);
         } else if in_flight.saturating_mul(2) >= self.allowed {
             self.allowed = self.allowed.saturating_add(1).min(settings.max_in_flight);
@@ -245,14 +245,14 @@ impl Gate {
             if call.at_ms < open.since_ms {
                 return None;
             }
-            if call.sign != Sign::Failure {
+            if call.sign != AttemptSign::Failure {
                 return self.close(now_ms);
             }
             open.wait_ms = open.wait_ms.saturating_mul(2).min(LONGEST_PROBE_MS);
             open.probe_at_ms = now_ms.saturating_add(open.wait_ms);
             return None;
         }
-        if call.sign == Sign::Answered {
+        if call.sign == AttemptSign::Answered {
             return None;
         }
         self.window.push_back(call);
@@ -273,7 +273,7 @@ impl Gate {
     fn is_failing(&self, settings: &GateSettings) -> bool {
         let calls = self.window.len() as u64;
         let percent = |count: usize| (count as u64).saturating_mul(100);
-        let failed = self.window.iter().filter(|call| call.sign == Sign::Failure).count();
+        let failed = self.window.iter().filter(|call| call.sign == AttemptSign::Failure).count();
         let slow = self.window.iter().filter(|call| call.duration_ms >= settings.slow_after_ms).count();
         calls >= u64::from(settings.min_calls)
             && (percent(failed) >= calls.saturating_mul(settings.failure_percent.into())

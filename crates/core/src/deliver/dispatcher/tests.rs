@@ -2,7 +2,7 @@
 //! that jumps, destinations that fail, people who pause and replay.
 
 use super::calls::*;
-use super::gate::{EndedCall, GateSettings, Sign};
+use super::gate::{EndedAttempt, GateSettings, AttemptSign};
 use super::rows::*;
 use super::*;
 use crate::dead_letters::BodyText;
@@ -17,7 +17,7 @@ struct Rows {
     settled: BTreeMap<String, SettledRow>,
     waiting: BTreeMap<String, WaitingRow>,
     suspects: BTreeMap<String, u32>,
-    totals: Totals,
+    totals: DispatchTotals,
 }
 
 impl DispatchStore for Rows {
@@ -73,7 +73,7 @@ impl DispatchStore for Rows {
         *n += 1;
         Ok(*n)
     }
-    fn save(&mut self, totals: &Totals) -> Result<(), Infallible> {
+    fn save(&mut self, totals: &DispatchTotals) -> Result<(), Infallible> {
         self.totals = *totals;
         Ok(())
     }
@@ -146,7 +146,7 @@ enum Step {
 /// Everything around a destination.
 struct World {
     rows: Rows,
-    destination: Destination,
+    destination: Dispatcher,
     queue: Vec<Message>,
     mood: Mood,
     now_ms: u64,
@@ -162,7 +162,7 @@ impl World {
     fn new() -> Self {
         Self {
             rows: Rows::default(),
-            destination: Destination::new(GateRow::default(), Totals::default()),
+            destination: Dispatcher::new(GateRow::default(), DispatchTotals::default()),
             queue: vec![],
             mood: Mood::Fine,
             now_ms: 1_000_000,
@@ -176,7 +176,7 @@ impl World {
 
     fn restart(&mut self) {
         let row = *self.destination.gate().row();
-        self.destination = Destination::new(row, self.rows.totals);
+        self.destination = Dispatcher::new(row, self.rows.totals);
     }
 
     fn ring(&mut self) {
@@ -186,33 +186,33 @@ impl World {
         }
     }
 
-    fn attempt(&mut self, taken: Taken) -> SettleItem {
+    fn attempt(&mut self, taken: Taken) -> EndedDispatch {
         let Taken { dispatch, attempt, give_up, frame, .. } = taken;
         let at_ms = self.now_ms;
         if let Some(reason) = give_up {
             self.letters.insert(dispatch.id.clone());
             let outcome = DispatchOutcome::Dead { reason };
-            return SettleItem { dispatch, attempt, outcome, record: None, call: None, frame: None };
+            return EndedDispatch { dispatch, attempt, outcome, record: None, call: None, frame: None };
         }
         let schedule = usize::try_from(attempt - 1).ok().and_then(|index| SCHEDULE_MS.get(index));
         let (sign, outcome) = match self.mood {
             Mood::Fine => {
                 *self.reached.entry((dispatch.key.clone(), dispatch.round)).or_default() += 1;
-                (Sign::Success, DispatchOutcome::Delivered)
+                (AttemptSign::Success, DispatchOutcome::Delivered)
             }
-            Mood::Busy => (Sign::Nothing, DispatchOutcome::Held { until_ms: at_ms + 20_000 }),
+            Mood::Busy => (AttemptSign::Nothing, DispatchOutcome::Held { until_ms: at_ms + 20_000 }),
             Mood::Failing => {
                 let outcome = schedule.map(|wait_ms| DispatchOutcome::Retry { due_ms: at_ms + wait_ms });
                 let dead = || DispatchOutcome::Dead { reason: "retries_exhausted".into() };
                 if outcome.is_none() {
                     self.letters.insert(dispatch.id.clone());
                 }
-                (Sign::Failure, outcome.unwrap_or_else(dead))
+                (AttemptSign::Failure, outcome.unwrap_or_else(dead))
             }
         };
         let record = Some(AttemptRecord { at_ms, duration_ms: 10, status: None, error: None, excerpt: None });
-        let call = Some(EndedCall { at_ms, duration_ms: 10, sign });
-        SettleItem { dispatch, attempt, outcome, record, call, frame: Some(frame) }
+        let call = Some(EndedAttempt { at_ms, duration_ms: 10, sign });
+        EndedDispatch { dispatch, attempt, outcome, record, call, frame: Some(frame) }
     }
 
     /// A consumer works on the next message. A crash after `crash_after` of its steps leaves the message in the queue.
@@ -270,11 +270,11 @@ impl World {
         if crashes() {
             return;
         }
-        let mut items: Vec<SettleItem> = taken.into_iter().map(|taken| self.attempt(taken)).collect();
+        let mut items: Vec<EndedDispatch> = taken.into_iter().map(|taken| self.attempt(taken)).collect();
         if crashes() {
             return;
         }
-        items.extend(parked.map(|dispatch| SettleItem {
+        items.extend(parked.map(|dispatch| EndedDispatch {
             dispatch,
             attempt: 0,
             outcome: DispatchOutcome::Parked,

@@ -1,8 +1,8 @@
 //! One destination of one source: dedupe, what is in flight, what waits, breaker, limits, history.
 //!
-//! A consumer asks for each dispatch of a batch ([`Destination::admit`]): it goes, is done, or is parked. It tells what became of what
-//! went, and hands over what is to wait ([`Destination::settle`]). The object's alarm lets what waits be taken
-//! ([`Destination::releasable`]) by a consumer that asks for it ([`Destination::take`]).
+//! A consumer asks for each dispatch of a batch ([`Dispatcher::admit`]): it goes, is done, or is parked. It tells what became of what
+//! went, and hands over what is to wait ([`Dispatcher::settle`]). The object's alarm lets what waits be taken
+//! ([`Dispatcher::releasable`]) by a consumer that asks for it ([`Dispatcher::take`]).
 //!
 //! Promises: a dispatch ends once for each round; a second delivery with its key is a duplicate, whichever way it comes; everything
 //! that a consumer says may be said again; what a consumer has taken and does not settle is given to another when its lease ends; a
@@ -18,9 +18,9 @@ pub mod status;
 mod tests;
 
 use crate::messages::reason;
-use calls::{Admission, AdmitItem, DestinationPolicy, DispatchOutcome, GivenUp, SettleItem, Settlements, Taken};
-use gate::{Gate, GateRow};
-use rows::{DispatchState, DispatchStore, SettledRow, Totals, WaitingRow, remember};
+use calls::{Admission, AdmitItem, DestinationPolicy, DispatchOutcome, GivenUp, EndedDispatch, Settlements, Taken};
+use gate::{DestinationGate, GateRow};
+use rows::{DispatchState, DispatchStore, SettledRow, DispatchTotals, WaitingRow, remember};
 use std::collections::BTreeMap;
 
 /// How long a consumer has to come for what was released, in milliseconds. After that it is released again.
@@ -45,9 +45,9 @@ struct Claim {
 
 /// The state of a destination's object that is in memory.
 #[derive(Clone, Debug)]
-pub struct Destination {
-    gate: Gate,
-    totals: Totals,
+pub struct Dispatcher {
+    gate: DestinationGate,
+    totals: DispatchTotals,
     /// By delivery.
     claims: BTreeMap<String, Claim>,
     /// Which delivery in flight has a key.
@@ -56,25 +56,25 @@ pub struct Destination {
     released: Vec<(u32, u64)>,
 }
 
-impl Destination {
+impl Dispatcher {
     /// The destination as it was stored.
-    pub fn new(gate: GateRow, totals: Totals) -> Self {
+    pub fn new(gate: GateRow, totals: DispatchTotals) -> Self {
         let (claims, keys) = (BTreeMap::new(), BTreeMap::new());
-        Self { gate: Gate::new(gate), totals, claims, keys, released: vec![] }
+        Self { gate: DestinationGate::new(gate), totals, claims, keys, released: vec![] }
     }
 
     /// What was counted.
-    pub const fn totals(&self) -> &Totals {
+    pub const fn totals(&self) -> &DispatchTotals {
         &self.totals
     }
 
     /// Breaker and limits.
-    pub const fn gate(&self) -> &Gate {
+    pub const fn gate(&self) -> &DestinationGate {
         &self.gate
     }
 
     /// Breaker and limits, for what people ask for.
-    pub const fn gate_mut(&mut self) -> &mut Gate {
+    pub const fn gate_mut(&mut self) -> &mut DestinationGate {
         &mut self.gate
     }
 
@@ -126,7 +126,7 @@ impl Destination {
         admissions
     }
 
-    fn save<S: DispatchStore>(&self, store: &mut S, before: Totals) -> Result<(), S::Error> {
+    fn save<S: DispatchStore>(&self, store: &mut S, before: DispatchTotals) -> Result<(), S::Error> {
         if before == self.totals { Ok(()) } else { store.save(&self.totals) }
     }
 
@@ -211,7 +211,7 @@ impl Destination {
         &mut self,
         store: &mut S,
         policy: &DestinationPolicy,
-        items: Vec<SettleItem>,
+        items: Vec<EndedDispatch>,
         now_ms: u64,
     ) -> Result<Settlements, S::Error> {
         let before = self.totals;
@@ -239,11 +239,11 @@ impl Destination {
     fn settle_one<S: DispatchStore>(
         &mut self,
         store: &mut S,
-        item: SettleItem,
+        item: EndedDispatch,
         now_ms: u64,
         settlements: &mut Settlements,
     ) -> Result<(), S::Error> {
-        let SettleItem { dispatch, attempt, outcome, record, frame, .. } = item;
+        let EndedDispatch { dispatch, attempt, outcome, record, frame, .. } = item;
         let settled = store.settled(&dispatch.id, &dispatch.key)?;
         let waiting = store.waiting(&dispatch.id)?;
         let known = settled.as_ref().filter(|row| row.dispatch.round >= dispatch.round);

@@ -1,6 +1,6 @@
 //! What a destination's object stores: settled dispatches, waiting dispatches, and how many there are of each.
 //!
-//! Promises: every way of a dispatch from one state to another is counted in one place ([`Totals::count`]), so that
+//! Promises: every way of a dispatch from one state to another is counted in one place ([`DispatchTotals::count`]), so that
 //! `routed = delivered + duplicate + filtered + dead + waiting` holds after every step. Out of scope: SQL (`src/objects`), dispatches
 //! in flight, which are in memory only.
 
@@ -203,7 +203,7 @@ pub fn remember(history: &mut Vec<AttemptRecord>, record: Option<AttemptRecord>)
 
 /// What a destination's object has counted since it exists.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Totals {
+pub struct DispatchTotals {
     /// Dispatches that it has seen.
     pub routed: u64,
     /// Taken by the destination.
@@ -230,7 +230,7 @@ pub struct Totals {
     pub readmitted: u64,
 }
 
-impl Totals {
+impl DispatchTotals {
     /// Dead now.
     pub fn dead(&self) -> u64 {
         self.died.saturating_sub(self.revived)
@@ -296,5 +296,5 @@ pub trait DispatchStore {
     /// Counts how often a consumer was given a dispatch that may have crashed it; answers the number.
     fn suspect(&mut self, id: &str) -> Result<u32, Self::Error>;
     /// Writes what was counted.
-    fn save(&mut self, totals: &Totals) -> Result<(), Self::Error>;
+    fn save(&mut self, totals: &DispatchTotals) -> Result<(), Self::Error>;
 }

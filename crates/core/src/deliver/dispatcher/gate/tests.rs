@@ -12,12 +12,12 @@ const SETTINGS: GateSettings = GateSettings {
     slow_after_ms: 10_000,
 };
 
-fn call(at_ms: u64, duration_ms: u64, is_good: bool) -> EndedCall {
-    EndedCall { at_ms, duration_ms, sign: if is_good { Sign::Success } else { Sign::Failure } }
+fn call(at_ms: u64, duration_ms: u64, is_good: bool) -> EndedAttempt {
+    EndedAttempt { at_ms, duration_ms, sign: if is_good { AttemptSign::Success } else { AttemptSign::Failure } }
 }
 
-fn gate() -> Gate {
-    Gate::new(GateRow::default())
+fn gate() -> DestinationGate {
+    DestinationGate::new(GateRow::default())
 }
 
 /// Reports calls of which every `nth` is good; whether the breaker opened.
@@ -63,7 +63,7 @@ fn slow_calls_open_it_only_where_that_is_asked_for() {
     assert!(!gate.is_slow());
 }
 
-fn open_gate() -> Gate {
+fn open_gate() -> DestinationGate {
     let mut gate = gate();
     for n in 0..10 {
         gate.report(&SETTINGS, call(0, 1, false), 1, n);
@@ -98,7 +98,7 @@ fn an_open_one_lets_one_probe_through_at_a_time_and_waits_longer_after_each_that
 }
 
 /// Attempts that begin in each of the first `seconds` where there is always something that waits.
-fn begun(gate: &mut Gate, settings: &GateSettings, from_ms: u64, seconds: u64, latency_ms: u64) -> Vec<u64> {
+fn begun(gate: &mut DestinationGate, settings: &GateSettings, from_ms: u64, seconds: u64, latency_ms: u64) -> Vec<u64> {
     let mut ends: std::collections::VecDeque<u64> = std::collections::VecDeque::new();
     (0..seconds)
         .map(|second| {
@@ -158,7 +158,7 @@ fn a_destination_that_asks_to_be_left_alone_is_and_so_is_one_that_people_pause()
     assert!(gate.pause(true, 6_000));
     assert!(!gate.pause(true, 6_000));
     assert_eq!((gate.room(&SETTINGS, 0, 9_000), gate.wake_at_ms(&SETTINGS, 9_000)), (0, None));
-    let mut gate = Gate::new(*gate.row());
+    let mut gate = DestinationGate::new(*gate.row());
     assert!(gate.row().is_paused, "a restart does not resume it");
     gate.pause(false, 10_000);
     assert_eq!(begun(&mut gate, &SETTINGS, 10_000, 2, 5)[1], 5);
