@@ -4,8 +4,8 @@
 //! `Retry-After` may lengthen a wait and never shorten it; 429 and 503 with `Retry-After` hold the whole destination and cost no
 //! attempt; when the schedule is used up the delivery is dead. Out of scope: sending.
 
-use super::destination::calls::DispatchOutcome;
-use super::destination::gate::AttemptSign;
+use super::dispatcher::calls::DispatchOutcome;
+use super::dispatcher::gate::AttemptSign;
 use crate::messages::reason;
 
 /// The waits before each further attempt, in seconds: 5 s, 5 min, 30 min, 2 h, 5 h, 10 h, 10 h (the retry schedule that
