@@ -44,16 +44,15 @@ pub(crate) async fn collect(env: &Env) -> MetricsSnapshot {
     let ledgers = join_all(ledger_names.iter().map(|name| in_time(LedgerClient::new(env, name).totals())));
     let counters = join_all(counter_names.iter().map(|name| in_time(CountersClient::new(env, name).read())));
     let (store, monitor) = (DeadLetterClient::new(env).totals(), MonitorClient::new(env).read());
-    let (log, reconcile) = (AuditLogClient::new(env), crate::jobs::reconcile::reconciled(env));
-    let audit = join(in_time(log.marks()), in_time(log.storage_bytes()));
-    let rest = join5(in_time(store), in_time(reconcile), in_time(monitor), audit, queues(env));
-    let (counters, ledgers, (letters, reconcile, health, (audit, audit_bytes), queues)) =
-        join3(counters, ledgers, rest).await;
+    let (audit, reconcile) = (AuditLogClient::new(env).totals(), crate::jobs::reconcile::reconciled(env));
+    let rest = join5(in_time(store), in_time(reconcile), in_time(monitor), in_time(audit), queues(env));
+    let (counters, ledgers, (letters, reconcile, health, audit, queues)) = join3(counters, ledgers, rest).await;
     let mut missing = vec![];
     let sizes = ledgers.iter().map(|totals| totals.as_ref().map(|totals| totals.storage_bytes));
-    let sizes = sizes.chain([letters.as_ref().map(|totals| totals.storage_bytes), audit_bytes]);
+    let others =
+        [letters.as_ref().map(|totals| totals.storage_bytes), audit.as_ref().map(|totals| totals.storage_bytes)];
     let names = ledger_names.iter().map(String::as_str).chain([STORE_OBJECT, AUDIT_OBJECT]);
-    let storage = names.zip(sizes).filter_map(|(name, bytes)| Some((name.to_owned(), bytes?))).collect();
+    let storage = names.zip(sizes.chain(others)).filter_map(|(name, bytes)| Some((name.to_owned(), bytes?))).collect();
     let counters = answered(counters, &counter_names, &mut missing);
     let ledgers = answered(ledgers, &ledger_names, &mut missing);
     for (name, absent) in [
@@ -87,7 +86,7 @@ pub(crate) async fn collect(env: &Env) -> MetricsSnapshot {
         storage,
         reconcile,
         declared,
-        audit_head: audit.map(|marks| marks.head),
+        audit_head: audit.map(|totals| totals.head),
         health,
         circuits,
         missing,

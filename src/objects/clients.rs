@@ -4,7 +4,7 @@
 //! with its type in `gateway_core`, on which the object's dispatcher matches. Out of scope: repeating a call.
 
 use crate::platform::objects::{CallError, ObjectRef};
-use gateway_core::audit::{AUDIT_OBJECT, AuditCall, Draft, EntryFilter, Lines, Marks};
+use gateway_core::audit::{AUDIT_OBJECT, AuditCall, Draft, EntryFilter, Lines, LogTotals, Marks};
 use gateway_core::dead_letters::replay::{Job, JobAction, JobOrder, LetterPosition, Replayed};
 use gateway_core::dead_letters::retention::LastRetention;
 use gateway_core::dead_letters::{
@@ -90,7 +90,7 @@ clients! {
         export() -> u64 = AuditCall::Export;
         expire(before_ms: u64) -> u64 = AuditCall::Expire { before_ms };
         marks() -> Marks = AuditCall::Marks;
-        storage_bytes() -> u64 = AuditCall::StorageBytes;
+        totals() -> LogTotals = AuditCall::Totals;
     }
 
     /// The vendor's API; one object, whose calls all answer the same.

@@ -15,7 +15,7 @@ mod segments;
 use super::{SchemaStep, Tables, json};
 use crate::platform::clock;
 use crate::platform::sql::{number, optional, rows, run, text};
-use gateway_core::audit::{AuditCall, Broken, Draft, Entry, Head, Lines, Marks, Verification};
+use gateway_core::audit::{AuditCall, Broken, Draft, Entry, Head, Lines, LogTotals, Marks, Verification};
 use worker::{DurableObject, Env, Request, Response, Result, SqlStorage, State, durable_object};
 
 const SCHEMA: [SchemaStep; 1] = ["
@@ -58,7 +58,7 @@ impl DurableObject for AuditLog {
                 json(&segments::repeat(step).await?)
             }
             AuditCall::Marks => json(&kept_marks(sql)?),
-            AuditCall::StorageBytes => json(&sql.database_size()),
+            AuditCall::Totals => json(&LogTotals { head: mark(sql, HEAD)?, storage_bytes: sql.database_size() as u64 }),
         };
         self.tables.serve(request, answer).await
     }

@@ -49,8 +49,17 @@ pub enum AuditCall {
     },
     /// Answers the [`Marks`].
     Marks,
-    /// Answers the size of the object in bytes.
-    StorageBytes,
+    /// Answers [`LogTotals`].
+    Totals,
+}
+
+/// What metrics say of the log.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogTotals {
+    /// The last entry.
+    pub head: Head,
+    /// Size of the object, in bytes.
+    pub storage_bytes: u64,
 }
 
 /// What the log knows of its chain without looking at an entry.

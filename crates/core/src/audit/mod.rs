@@ -7,7 +7,7 @@ mod chain;
 mod letters;
 mod segments;
 
-pub use calls::{AUDIT_OBJECT, AuditCall, EntryFilter, Lines, Marks, Verification};
+pub use calls::{AUDIT_OBJECT, AuditCall, EntryFilter, Lines, LogTotals, Marks, Verification};
 pub use chain::{Broken, GENESIS_HASH, Head};
 pub use letters::{delete_draft, job_draft, letter_drafts, purge_drafts, replay_draft, retention_draft};
 pub use segments::{MAX_ENTRIES, SEGMENT_ENTRIES, check_segment, may_leave, segment_bounds, segment_of};
