@@ -212,7 +212,7 @@ impl<'m> Lane<'_, 'm> {
 
 /// How often a batch looks whether another one has released budget, in milliseconds. It cannot be told: what wakes up work of
 /// another event has it run as part of its own.
-const MEMORY_STEP_MS: u64 = 100;
+const BUDGET_STEP_MS: u64 = 100;
 
 thread_local! {
     /// Of all batches of this isolate.
@@ -224,16 +224,16 @@ fn with_budget<T>(f: impl FnOnce(&mut FetchBudget) -> T) -> Option<T> {
     FETCH_BUDGET.with(|cell| cell.try_borrow_mut().ok().map(|mut budget| f(&mut budget)))
 }
 
-fn release(place: Option<FetchPermit>) {
-    if let Some(place) = place {
-        with_budget(|budget| budget.release(place));
+fn release(permit: Option<FetchPermit>) {
+    if let Some(permit) = permit {
+        with_budget(|budget| budget.release(permit));
     }
 }
 
 /// What a batch waits for.
 #[allow(clippy::large_enum_variant)] // moved once, and not kept
 enum Ended<'m> {
-    Attempt { lane: usize, place: Option<FetchPermit>, tried: Tried<'m> },
+    Attempt { lane: usize, permit: Option<FetchPermit>, tried: Tried<'m> },
     Lane,
     Step,
 }
@@ -248,12 +248,12 @@ async fn attempt_all(lanes: Vec<Lane<'_, '_>>, claimed_ms: u64, env: &Env) {
     loop {
         while let Some(next) = with_budget(|budget| scheduler.next(budget, clock::now_ms())).flatten() {
             let (index, start) = match next {
-                NextAttempt::Start(index, place) => (index, Some(place)),
+                NextAttempt::Start(index, permit) => (index, Some(permit)),
                 NextAttempt::Release(index) => (index, None),
             };
             let Some(lane) = lanes.get_mut(index).and_then(Option::as_mut) else { continue };
             let Some(mut work) = lane.works.pop_front() else { continue };
-            let Some(place) = start else {
+            let Some(permit) = start else {
                 lane.settlements.push(Settlement::released(work));
                 continue;
             };
@@ -263,12 +263,12 @@ async fn attempt_all(lanes: Vec<Lane<'_, '_>>, claimed_ms: u64, env: &Env) {
                 if !work.is_given_up {
                     lane.settlements.push(Settlement::held(work, until_ms, None, None));
                     scheduler.done(index);
-                    release(place);
+                    release(permit);
                     continue;
                 }
             }
             running.push(Either::Left(async move {
-                Ended::Attempt { lane: index, place, tried: attempt(configured, work, env).await }
+                Ended::Attempt { lane: index, permit, tried: attempt(configured, work, env).await }
             }));
         }
         for (index, slot) in lanes.iter_mut().enumerate() {
@@ -284,7 +284,7 @@ async fn attempt_all(lanes: Vec<Lane<'_, '_>>, claimed_ms: u64, env: &Env) {
         if scheduler.waits_for_budget() && !steps {
             steps = true;
             running.push(Either::Right(Either::Right(async {
-                clock::sleep_ms(MEMORY_STEP_MS).await;
+                clock::sleep_ms(BUDGET_STEP_MS).await;
                 Ended::Step
             })));
         }
@@ -292,9 +292,9 @@ async fn attempt_all(lanes: Vec<Lane<'_, '_>>, claimed_ms: u64, env: &Env) {
             None => return,
             Some(Ended::Lane) => {}
             Some(Ended::Step) => steps = false,
-            Some(Ended::Attempt { lane, place, tried }) => {
+            Some(Ended::Attempt { lane, permit, tried }) => {
                 scheduler.done(lane);
-                release(place);
+                release(permit);
                 if let Some(lane) = lanes.get_mut(lane).and_then(Option::as_mut) {
                     lane.take_in(tried);
                 }

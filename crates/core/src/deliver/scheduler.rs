@@ -40,12 +40,12 @@ struct Held {
     until_ms: u64,
 }
 
-/// A body's place in [`FetchBudget`].
+/// A body's permit in [`FetchBudget`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FetchPermit(u64);
 
 impl FetchBudget {
-    /// A place for a body of `bytes`; `None` where there is none now.
+    /// A permit for a body of `bytes`; `None` where there is none now.
     pub fn take(&mut self, bytes: u64, now_ms: u64) -> Option<FetchPermit> {
         self.held.retain(|held| held.until_ms > now_ms);
         let before = self.held.iter().fold(0, |sum: u64, held| sum.saturating_add(held.bytes));
@@ -58,8 +58,8 @@ impl FetchBudget {
     }
 
     /// The body is no longer held.
-    pub fn release(&mut self, place: FetchPermit) {
-        self.held.retain(|held| held.number != place.0);
+    pub fn release(&mut self, permit: FetchPermit) {
+        self.held.retain(|held| held.number != permit.0);
     }
 }
 
@@ -133,8 +133,8 @@ impl BatchScheduler {
             if !has_room || lane.running >= share {
                 continue;
             }
-            let place = if bytes == 0 { None } else { budget.take(bytes, now_ms) };
-            if bytes > 0 && place.is_none() {
+            let permit = if bytes == 0 { None } else { budget.take(bytes, now_ms) };
+            if bytes > 0 && permit.is_none() {
                 self.waits_for_budget = true;
                 continue;
             }
@@ -143,7 +143,7 @@ impl BatchScheduler {
             lane.began_ms = lane.began_ms.or(Some(now_ms));
             self.running = self.running.saturating_add(1);
             self.last = index;
-            return Some(NextAttempt::Start(index, place));
+            return Some(NextAttempt::Start(index, permit));
         }
         None
     }
@@ -190,7 +190,7 @@ mod tests {
         now_ms: u64,
     ) -> (Vec<usize>, Vec<FetchPermit>) {
         let scheduler = std::iter::from_fn(|| scheduler.next(budget, now_ms)).map(|next| match next {
-            NextAttempt::Start(lane, place) => (lane, place),
+            NextAttempt::Start(lane, permit) => (lane, permit),
             NextAttempt::Release(lane) => panic!("{lane} is released"),
         });
         let (lanes, places): (Vec<_>, Vec<_>) = scheduler.unzip();
@@ -232,11 +232,11 @@ mod tests {
     #[test]
     fn a_place_is_given_back_once_and_only_once() {
         let mut budget = FetchBudget::default();
-        let place = budget.take(ALONE, 0).unwrap();
+        let permit = budget.take(ALONE, 0).unwrap();
         assert_eq!(budget.take(1, 0), None);
-        budget.release(place);
+        budget.release(permit);
         let next = budget.take(HELD_BYTES, 0).unwrap();
-        budget.release(place);
+        budget.release(permit);
         assert_eq!(budget.take(1, 0), None);
         budget.release(next);
         assert!(budget.take(1, 0).is_some());
@@ -309,19 +309,19 @@ mod tests {
             let (mut had, mut seed) = (0, ends);
             loop {
                 for (batch, scheduler) in all.iter_mut().enumerate() {
-                    while let Some(NextAttempt::Start(lane, place)) = scheduler.next(budget, 0) {
+                    while let Some(NextAttempt::Start(lane, permit)) = scheduler.next(budget, 0) {
                         had += 1;
-                        running.push((batch, lane, place));
+                        running.push((batch, lane, permit));
                     }
                 }
                 let held: Vec<u64> = budget.held.iter().map(|held| held.bytes).collect();
                 prop_assert!(held.len() <= 1 || held.iter().sum::<u64>() <= HELD_BYTES);
-                prop_assert_eq!(held.len(), running.iter().filter(|(_, _, place)| place.is_some()).count());
+                prop_assert_eq!(held.len(), running.iter().filter(|(_, _, permit)| permit.is_some()).count());
                 if running.is_empty() { break }
                 seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-                let (batch, lane, place) = running.swap_remove((seed >> 33) as usize % running.len());
+                let (batch, lane, permit) = running.swap_remove((seed >> 33) as usize % running.len());
                 all[batch].done(lane);
-                if let Some(place) = place { budget.release(place) }
+                if let Some(permit) = permit { budget.release(permit) }
             }
             prop_assert_eq!(had, batches.iter().flatten().map(Vec::len).sum::<usize>());
         }
